@@ -1,0 +1,87 @@
+"""A configuration that has been read and found right: edges, apps, machines and the proxy's options.
+
+These are the frozen values that the rest of flysim works from; how they are read from files is told in the
+modules beside this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulator.routing.model import App
+from simulator.routing.options import RoutingOptions
+
+DEFAULT_CONTROL_PORT = 4280
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One service-level health check; durations in seconds (F-5.19 to F-5.22)."""
+
+    type: str  # "tcp" or "http"
+    port: int | None = None  # None: the service's internal port
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    grace_seconds: float = 1.0
+    interval_seconds: float = 15.0
+    timeout_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """What it takes to run one machine."""
+
+    id: str
+    name: str
+    app: str
+    region: str
+    command: tuple[str, ...] = ()
+    """With the placeholders still in it: {host} {port} {machine_id} {region} {dns} {python}."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The app's own variables, placeholders still in the values; FLY_* and PORT are not among them."""
+    cwd: Path = field(default_factory=Path)
+    url: str | None = None
+    """A server that is already running and that flysim only routes to."""
+    image: str | None = None
+    internal_port: int = 8080
+    group: str = "app"
+    memory_mb: int = 256
+    primary_region: str | None = None
+    checks: tuple[Check, ...] = ()
+    kill_signal: str = "SIGINT"
+    kill_timeout_seconds: float = 5.0
+    start_timeout_seconds: float = 30.0
+    """How long it may take to become healthy."""
+
+    @property
+    def has_own_address(self) -> bool:
+        """Whether it gets a loopback address of its own and listens on the app's internal port there."""
+        return any("{host}" in text for text in (*self.command, *self.env.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfig:
+    app: App
+    machines: tuple[MachineSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that a run needs to know. `folder` is where relative paths start."""
+
+    folder: Path
+    edges: Mapping[str, int]
+    """Region of the edge -> port; 0 takes a free one. In the order of the file."""
+    apps: tuple[AppConfig, ...]
+    path: Path | None = None
+    control_port: int = DEFAULT_CONTROL_PORT
+    routing: RoutingOptions = field(default_factory=RoutingOptions)
+    warnings: tuple[str, ...] = ()
+    """What was read but will not be emulated, in words."""
+
+    @property
+    def machines(self) -> tuple[MachineSpec, ...]:
+        return tuple(machine for app in self.apps for machine in app.machines)

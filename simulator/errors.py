@@ -1,0 +1,62 @@
+"""Faults of the user or of the machine room, each with the exit status it ends flysim with.
+
+Failures that the simulator *emulates* (PA02, PR04 ...) are values in `simulator.routing.errors`, never these.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SimulatorError(Exception):
+    """Something that flysim cannot go on from; its text is all that a user sees. Exit status 4 unless a child says otherwise."""
+
+    exit_status = 4
+
+
+class InputError(SimulatorError):
+    """A command, config or scenario file is wrong: where, what was read, what was expected. Exit status 2."""
+
+    exit_status = 2
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: Path | str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        expected: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.path = path
+        self.line = line
+        self.column = column
+        self.expected = expected
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        place = ":".join(str(part) for part in (self.path, self.line, self.column) if part is not None)
+        text = f"{place}: {self.problem}" if place else self.problem
+        return f"{text}\n  expected: {self.expected}" if self.expected else text
+
+
+class EnvironmentFault(SimulatorError):
+    """The machine room is not in order: a port is taken, an app did not start, no Docker engine. Exit status 3."""
+
+    exit_status = 3
+
+    def __init__(self, problem: str, *, mend: str | None = None) -> None:
+        self.problem = problem
+        self.mend = mend
+        super().__init__(f"{problem}\n  mend: {mend}" if mend else problem)
+
+
+class MachineFault(EnvironmentFault):
+    """A machine did not do what was asked of it; carries its last log lines."""
+
+    def __init__(self, machine: str, problem: str, *, log_tail: tuple[str, ...] = (), mend: str | None = None) -> None:
+        self.machine = machine
+        self.log_tail = log_tail
+        tail = "".join(f"\n  | {line}" for line in log_tail)
+        super().__init__(f"machine {machine} {problem}{tail}", mend=mend)
