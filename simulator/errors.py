@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class SimulatorError(Exception):
-    """Something that flysim cannot go on from; its text is all that a user sees. Exit status 4 unless a child says otherwise."""
+    """What flysim cannot go on from. Its text is all that a user sees; exit status 4 where a child says no other."""
 
     exit_status = 4
 
@@ -55,7 +55,9 @@ class EnvironmentFault(SimulatorError):
 class MachineFault(EnvironmentFault):
     """A machine did not do what was asked of it; carries its last log lines."""
 
-    def __init__(self, machine: str, problem: str, *, log_tail: tuple[str, ...] = (), mend: str | None = None) -> None:
+    def __init__(
+        self, machine: str, problem: str, *, log_tail: tuple[str, ...] = (), mend: str | None = None
+    ) -> None:
         self.machine = machine
         self.log_tail = log_tail
         tail = "".join(f"\n  | {line}" for line in log_tail)

@@ -1,0 +1,32 @@
+"""The Fly Proxy's mind, pure: time, fleet and chance go in, decisions come out. Source: the facts cited by id."""
+
+from simulator.routing.decision import Decision, Deliver, Reject, Relay
+from simulator.routing.errors import Failure, ProxyError
+from simulator.routing.exchange import Exchange
+from simulator.routing.model import App, Fields, Fleet, Machine, MachineState, Request, Response
+from simulator.routing.options import RoutingOptions
+from simulator.routing.router import Router
+from simulator.routing.trace import Cause, Hop, Outcome, Trace
+
+__all__ = [
+    "App",
+    "Cause",
+    "Decision",
+    "Deliver",
+    "Exchange",
+    "Failure",
+    "Fields",
+    "Fleet",
+    "Hop",
+    "Machine",
+    "MachineState",
+    "Outcome",
+    "ProxyError",
+    "Reject",
+    "Relay",
+    "Request",
+    "Response",
+    "Router",
+    "RoutingOptions",
+    "Trace",
+]

@@ -30,6 +30,8 @@ class Hop:
     cause: Cause
     started_at: float
     ended_at: float | None = None
+    attempts: int = 1
+    """How many times the proxy tried this machine in a row."""
     status: int | None = None
     failure: str | None = None
     """Why no answer came: the proxy's error code and its words."""
@@ -96,12 +98,14 @@ class Trace:
         """The reverse of `as_dict`, for clients of the control API."""
         known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         known["hops"] = tuple(
-            Hop(**{
-                **hop,
-                "cause": Cause(hop["cause"]),
-                "sent": tuple((name, value) for name, value in hop["sent"]),
-                "received": tuple((name, value) for name, value in hop["received"]),
-            })
+            Hop(
+                **{
+                    **hop,
+                    "cause": Cause(hop["cause"]),
+                    "sent": tuple((name, value) for name, value in hop["sent"]),
+                    "received": tuple((name, value) for name, value in hop["received"]),
+                }
+            )
             for hop in data["hops"]
         )
         known["outcome"] = Outcome(data["outcome"])

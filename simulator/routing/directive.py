@@ -1,0 +1,150 @@
+"""The parsed content of a `fly-replay` header.
+
+The grammar is `key=value` pairs joined by `;`, with region lists in double quotes (F-1.9, F-1.10):
+
+    directive = pair *( ";" pair )
+    pair      = key "=" ( value / DQUOTE list DQUOTE )
+    list      = item *( "," item )
+
+Where Fly's documents are silent the strict reading is the default (K-7, K-8, K-9).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+FIELDS = ("region", "instance", "prefer_instance", "app", "state", "elsewhere", "timeout", "fallback")
+"""F-1.1 to F-1.8."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Fallback(StrEnum):
+    """Where a request goes when its replay fails (F-1.52)."""
+
+    FORCE_SELF = "force_self"
+    PREFER_SELF = "prefer_self"
+
+
+class DirectiveError(ValueError):
+    """The value cannot be parsed: what the proxy calls PA03 (F-1.17)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayDirective:
+    """What a machine asked for. `regions` is in order of preference; empty means no restriction."""
+
+    regions: tuple[str, ...] = ()
+    instance: str | None = None
+    prefer_instance: str | None = None
+    app: str | None = None
+    state: str | None = None
+    elsewhere: bool = False
+    timeout_seconds: float | None = None
+    fallback: Fallback | None = None
+    warnings: tuple[str, ...] = ()
+    """What was accepted but does nothing, or is probably not what was meant."""
+
+
+def parse_directive(value: str, *, lenient_region_list: bool = False) -> ReplayDirective:
+    """Parse a `fly-replay` value. Raises DirectiveError, whose text says what was read and expected."""
+    warnings: list[str] = []
+    fields: dict[str, str] = {}
+    for piece in split_pairs(value):
+        key, text = _parse_pair(piece)
+        if key not in FIELDS:
+            warnings.append(f"unknown field {key!r} is ignored")
+        elif key in fields:
+            warnings.append(f"field {key!r} is given more than once: the last one counts")
+        fields[key] = text
+    if not fields:
+        raise DirectiveError("it is empty")
+    return ReplayDirective(
+        regions=_parse_regions(fields.get("region"), lenient=lenient_region_list),
+        instance=_parse_word("instance", fields),
+        prefer_instance=_parse_word("prefer_instance", fields),
+        app=_parse_word("app", fields),
+        state=fields.get("state"),
+        elsewhere=_parse_flag("elsewhere", fields),
+        timeout_seconds=_parse_duration(fields.get("timeout")),
+        fallback=_parse_fallback(fields.get("fallback")),
+        warnings=tuple(warnings),
+    )
+
+
+def split_pairs(value: str) -> list[str]:
+    """Cut at each `;` outside double quotes; empty pieces are dropped (K-9)."""
+    pieces: list[str] = []
+    start, quoted = 0, False
+    for position, character in enumerate(value):
+        if character == '"':
+            quoted = not quoted
+        elif character == ";" and not quoted:
+            pieces.append(value[start:position])
+            start = position + 1
+    if quoted:
+        raise DirectiveError(f"a double quote is not closed in {value!r}")
+    pieces.append(value[start:])
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _parse_pair(piece: str) -> tuple[str, str]:
+    key, separator, text = piece.partition("=")
+    if not separator:
+        raise DirectiveError(f"{piece!r} is not key=value")
+    key, text = key.strip(), text.strip()
+    if not key:
+        raise DirectiveError(f"{piece!r} has no key before '='")
+    return key, text
+
+
+def _parse_word(key: str, fields: dict[str, str]) -> str | None:
+    if key not in fields:
+        return None
+    if not (word := _unquote(fields[key])):
+        raise DirectiveError(f"{key} is empty")
+    return word
+
+
+def _unquote(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def _parse_regions(text: str | None, *, lenient: bool) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    unquoted = _unquote(text)
+    if "," in unquoted and unquoted == text and not lenient:
+        raise DirectiveError(f"the region list {text!r} must be in double quotes")
+    regions = tuple(item.strip() for item in unquoted.split(","))
+    if not all(regions):
+        raise DirectiveError(f"region is empty in region={text}")
+    return regions
+
+
+def _parse_flag(key: str, fields: dict[str, str]) -> bool:
+    text = fields.get(key, "false")
+    if text not in ("true", "false"):
+        raise DirectiveError(f"{key} is {text!r}, expected true or false")
+    return text == "true"
+
+
+def _parse_duration(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise DirectiveError(f"timeout is {text!r}, expected a number with a unit, such as 10s or 500ms")
+    return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _parse_fallback(text: str | None) -> Fallback | None:
+    if text is None:
+        return None
+    try:
+        return Fallback(text)
+    except ValueError:
+        raise DirectiveError(f"fallback is {text!r}, expected force_self or prefer_self") from None

@@ -1,0 +1,110 @@
+"""The proxy's own errors, as values: code, words, and where Fly logs them.
+
+The codes and their wording are those of facts section 6 (F-6.1 to F-6.62). A client sees none of this: it gets a
+status and an empty body (F-1.99, F-6.1); the text stands in the log of the app that caused it (F-6.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyError:
+    """One emulated failure: `code` such as PA02, `message` as it reads in the app's log."""
+
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.message}"
+
+
+class Failure(StrEnum):
+    """How a delivery failed, in the words of the network."""
+
+    REFUSED = "refused"  # nothing listens on the machine's port
+    TIMED_OUT = "timed out"  # no connection within the time allowed
+    UNREACHABLE = "unreachable"  # any other reason for which no connection came about
+    CLOSED = "closed"  # connected, then gone before a whole response head
+    UNREADABLE = "unreadable"  # what came back is not HTTP
+
+    @property
+    def reached_the_machine(self) -> bool:
+        """Whether the app may have seen the request: then the proxy does not send it again (F-5.45, K-34)."""
+        return self in (Failure.CLOSED, Failure.UNREADABLE)
+
+
+# F-6.44: the body went past the replay buffer.
+BODY_TOO_LARGE = ProxyError(
+    "PA01", "cannot retry/replay request because request body has been read past what we're willing to buffer"
+)
+# F-6.45
+TOO_MANY_REPLAYS = ProxyError(
+    "PA02", "'fly-replay' response header was returned too many times, stopping there"
+)
+
+
+def unparsable(problem: str) -> ProxyError:
+    """F-6.46; what was wrong with the value is our addition, in brackets."""
+    return ProxyError("PA03", f"could not parse 'fly-replay' response header returned by app ({problem})")
+
+
+def app_not_found(source: str, target: str) -> ProxyError:
+    """F-1.63, F-6.47"""
+    return ProxyError(
+        "PA04",
+        f"app '{source}' used 'fly-replay' response header to target app '{target}', which we cannot find",
+    )
+
+
+def not_permitted(source: str, target: str) -> ProxyError:
+    """F-1.72, F-6.48: the target belongs to another organization."""
+    return ProxyError(
+        "PA05",
+        f"app '{source}' used 'fly-replay' response header to target app '{target}', "
+        "but it doesn't have permission to do so",
+    )
+
+
+def cross_network(source: str, target: str) -> ProxyError:
+    """F-1.70. Fly does not document its code: the family of refused targets is PA05."""
+    return ProxyError(
+        "PA05",
+        f"app '{source}' used 'fly-replay' response header to target app '{target}', "
+        "but cross-network replays are not allowed",
+    )
+
+
+def replay_from_fallback() -> ProxyError:
+    """F-1.56, K-18: Fly names no code for it."""
+    return ProxyError(
+        "PA03", "'fly-replay' response header was returned for a fallback request, which cannot be replayed"
+    )
+
+
+def no_candidate(attempts: int, last: ProxyError | None = None) -> ProxyError:
+    """F-6.53 with a last error, F-6.54 without one."""
+    text = f"could not find a good candidate within {attempts} attempts at load balancing"
+    return ProxyError("PR03", f"{text}. last error: {last}") if last else ProxyError("PR04", text)
+
+
+def delivery_error(failure: Failure, port: int) -> ProxyError:
+    """The code for one failed delivery (F-6.12, F-6.16, F-6.20, F-6.21)."""
+    return {
+        Failure.REFUSED: ProxyError(
+            "PC01",
+            f"instance refused connection. is your app listening on 0.0.0.0:{port}? "
+            "make sure it is not only listening on 127.0.0.1",
+        ),
+        Failure.TIMED_OUT: ProxyError("PC05", "connection to instance timed out"),
+        Failure.UNREACHABLE: ProxyError("PC06", "could not connect to instance"),
+        Failure.CLOSED: ProxyError(
+            "PU02",
+            "could not complete HTTP request to instance: connection closed before message completed",
+        ),
+        Failure.UNREADABLE: ProxyError(
+            "PU02", "could not complete HTTP request to instance: invalid HTTP response"
+        ),
+    }[failure]

@@ -1,0 +1,197 @@
+"""Which header fields the proxy sets, overwrites, strips and appends to: all rules of facts section 4 in one file.
+
+Fields are raw pairs of bytes. A function that takes fields returns new ones; the client's own are never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simulator.routing.model import Fields, Machine, Request
+
+FLY_REPLAY = b"fly-replay"
+FLY_REPLAY_SRC = b"fly-replay-src"
+FLY_REPLAY_FAILED = b"fly-replay-failed"
+FLY_REPLAY_CACHE_STATUS = b"fly-replay-cache-status"
+FLY_PREFERRED_INSTANCE_UNAVAILABLE = b"fly-preferred-instance-unavailable"
+
+SERVER = b"Fly/f1751a0e (2026-08-13)"
+"""`Fly/<short sha> (<date>)` (F-4.22)."""
+
+# K-15: headers that only the proxy may set; forged ones are removed.
+_FORGEABLE = frozenset(
+    {FLY_REPLAY_SRC, FLY_REPLAY_FAILED, FLY_REPLAY_CACHE_STATUS, FLY_PREFERRED_INSTANCE_UNAVAILABLE}
+)
+# F-4.17: the Fly-* forms are always overwritten.
+_OVERWRITTEN = frozenset(
+    {
+        b"fly-client-ip",
+        b"fly-forwarded-port",
+        b"fly-forwarded-proto",
+        b"fly-forwarded-ssl",
+        b"fly-region",
+        b"fly-request-id",
+    }
+)
+# F-4.20: headers that belong to one connection. TE and Transfer-Encoding frame the body and stay with it.
+_PER_CONNECTION = frozenset({b"keep-alive", b"proxy-connection"})
+# What of a response a person wants to see at a hop.
+_TELLING = frozenset({b"location", b"set-cookie", b"content-type", b"connection", b"upgrade", b"retry-after"})
+
+
+def find_field(fields: Fields, name: bytes) -> str | None:
+    """The value of the last field of that name (given in lower case), if there is one."""
+    for key, value in reversed(fields):
+        if key.lower() == name:
+            return value.decode("latin-1").strip()
+    return None
+
+
+def is_upgrade(fields: Fields) -> bool:
+    """Whether a message asks for, or agrees to, another protocol on its connection."""
+    return any(key.lower() == b"upgrade" for key, _ in fields) and "upgrade" in _connection_tokens(fields)
+
+
+def _connection_tokens(fields: Fields) -> frozenset[str]:
+    return frozenset(
+        token.strip().lower()
+        for key, value in fields
+        if key.lower() == b"connection"
+        for token in value.decode("latin-1").split(",")
+    )
+
+
+def end_to_end(fields: Fields) -> Fields:
+    """Without the headers that belong to one connection (F-4.20); an upgrade keeps its own two."""
+    tokens = _connection_tokens(fields)
+    if not tokens and not any(key.lower() in _PER_CONNECTION for key, _ in fields):
+        return fields
+    upgrade = "upgrade" in tokens
+    dropped = _PER_CONNECTION | {token.encode("latin-1") for token in tokens} - {b"upgrade"} | {b"connection"}
+    kept = tuple((key, value) for key, value in fields if key.lower() not in dropped)
+    return (*kept, (b"Connection", b"Upgrade")) if upgrade else kept
+
+
+def request_fields(request: Request, edge: str, request_id: str, *, strip_forged: bool = True) -> Fields:
+    """What every delivery of a request carries: the client's fields with Fly's on top (F-4.1 to F-4.8, F-4.11)."""
+    unwanted = _OVERWRITTEN | _FORGEABLE if strip_forged else _OVERWRITTEN
+    kept: list[tuple[bytes, bytes]] = []
+    forwarded_for: list[bytes] = []
+    via: list[bytes] = []
+    present: set[bytes] = set()
+    for key, value in end_to_end(request.fields):
+        name = key.lower()
+        if name in unwanted:
+            continue
+        if name == b"x-forwarded-for":
+            forwarded_for.append(value)
+        elif name == b"via":
+            via.append(value)
+        else:
+            kept.append((key, value))
+            present.add(name)
+    tls = request.scheme == "https"
+    port = b"%d" % request.edge_port
+    client_ip = request.client_ip.encode()
+    kept += (
+        (b"Fly-Client-IP", client_ip),
+        (b"Fly-Forwarded-Port", port),
+        (b"Fly-Region", edge.encode()),
+        (b"Fly-Request-Id", request_id.encode()),
+        # The rightmost entry is the app's own address, the client stands before it (F-4.4).
+        (b"X-Forwarded-For", b", ".join([*forwarded_for, client_ip, request.edge_ip.encode()])),
+        (b"Via", b", ".join([*via, request.http_version.encode() + b" fly.io"])),
+    )
+    # F-4.17: what the client set of these three passes through.
+    for name, value in (
+        (b"X-Forwarded-Proto", request.scheme.encode()),
+        (b"X-Forwarded-Port", port),
+        (b"X-Forwarded-SSL", b"on" if tls else b"off"),
+    ):
+        if name.lower() not in present:
+            kept.append((name, value))
+    return tuple(kept)
+
+
+def response_fields(fields: Fields, request_id: str, http_version: str, *, replayed: bool) -> Fields:
+    """The machine's fields as the client gets them (F-4.21, F-4.22; `Via` twice after a replay, F-1.100)."""
+    kept: list[tuple[bytes, bytes]] = []
+    via: list[bytes] = []
+    for key, value in end_to_end(fields):
+        name = key.lower()
+        if name == b"via":
+            via.append(value)
+        elif name not in (b"server", b"fly-request-id"):
+            kept.append((key, value))
+    return (*kept, *_proxy_fields(request_id, http_version, via, replayed=replayed))
+
+
+def rejection_fields(request_id: str, http_version: str, date: bytes) -> Fields:
+    """The head of the proxy's own answer: no body, and nothing that tells the reason (F-1.99)."""
+    return (
+        (b"content-length", b"0"),
+        (b"date", date),
+        *_proxy_fields(request_id, http_version, [], replayed=False),
+    )
+
+
+def _proxy_fields(request_id: str, http_version: str, via: list[bytes], *, replayed: bool) -> Fields:
+    passes = [b"1.1 fly.io"] if replayed else []
+    return (
+        (b"server", SERVER),
+        (b"via", b", ".join([*via, *passes, http_version.encode() + b" fly.io"])),
+        (b"fly-request-id", request_id.encode()),
+    )
+
+
+def replay_src(machine: Machine, microseconds: int, state: str | None) -> bytes:
+    """The value of `fly-replay-src`: the machine that replayed, and when (F-1.41, F-1.42)."""
+    text = f"instance={machine.id};region={machine.region};t={microseconds}"
+    return (f"{text};state={state}" if state is not None else text).encode("latin-1", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedReplay:
+    """Why a replay came to nothing, for `fly-replay-failed`."""
+
+    instance: str | None
+    app: str | None
+    region: str | None
+    source: str
+    reason: str  # timeout, retries_exhausted or no_candidate (F-1.55)
+    elapsed_ms: int
+
+    def header_value(self) -> bytes:
+        """F-1.54; what the replay did not name is left out (K-39)."""
+        pairs: Iterable[tuple[str, str | None]] = (
+            ("instance", self.instance),
+            ("app", self.app),
+            ("region", self.region),
+            ("replay_source", self.source),
+            ("reason", self.reason),
+            ("elapsed_ms", str(self.elapsed_ms)),
+        )
+        return ";".join(f"{key}={value}" for key, value in pairs if value is not None).encode(
+            "latin-1", "replace"
+        )
+
+
+def telling_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
+    """The response fields that a person wants to see at a hop, as text."""
+    return tuple(
+        (key.decode("latin-1").lower(), value.decode("latin-1"))
+        for key, value in fields
+        if key.lower() in _TELLING or key[:4].lower() == b"fly-"
+    )
+
+
+def cookie_names(fields: Fields) -> tuple[str, ...]:
+    """The names of the cookies in a request."""
+    return tuple(
+        name
+        for key, value in fields
+        if key.lower() == b"cookie"
+        for pair in value.decode("latin-1").split(";")
+        if (name := pair.partition("=")[0].strip())
+    )
