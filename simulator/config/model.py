@@ -10,24 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simulator.config.fly_model import DEFAULT_GROUP, DEFAULT_INTERNAL_PORT, DEFAULT_MEMORY_MB, Check, FlyToml
 from simulator.routing.model import App
 from simulator.routing.options import RoutingOptions
 
 DEFAULT_CONTROL_PORT = 4280
 
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One service-level health check; durations in seconds (F-5.19 to F-5.22)."""
-
-    type: str  # "tcp" or "http"
-    port: int | None = None  # None: the service's internal port
-    path: str = "/"
-    method: str = "GET"
-    headers: tuple[tuple[str, str], ...] = ()
-    grace_seconds: float = 1.0
-    interval_seconds: float = 15.0
-    timeout_seconds: float = 2.0
+__all__ = ["DEFAULT_CONTROL_PORT", "AppConfig", "Check", "Config", "FlyToml", "MachineSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +35,9 @@ class MachineSpec:
     url: str | None = None
     """A server that is already running and that flysim only routes to."""
     image: str | None = None
-    internal_port: int = 8080
-    group: str = "app"
-    memory_mb: int = 256
+    internal_port: int = DEFAULT_INTERNAL_PORT
+    group: str = DEFAULT_GROUP
+    memory_mb: int = DEFAULT_MEMORY_MB
     primary_region: str | None = None
     checks: tuple[Check, ...] = ()
     kill_signal: str = "SIGINT"
@@ -66,6 +55,8 @@ class MachineSpec:
 class AppConfig:
     app: App
     machines: tuple[MachineSpec, ...]
+    fly: FlyToml | None = None
+    """The app's own fly.toml, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)

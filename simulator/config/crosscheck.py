@@ -1,0 +1,110 @@
+"""What no single key shows to be wrong: a port twice, an id twice, an app that nothing starts.
+
+These look at the document as written, whatever else is wrong with it, so that everything is told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from simulator.config.fly_model import FlyToml
+from simulator.config.positions import KeyPath
+from simulator.config.problem import Problems, name_key
+from simulator.config.source import Source
+
+Found = Iterator[tuple[KeyPath, Any]]
+
+
+def apps_in(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tables `[apps.NAME]` that are tables."""
+    apps = data.get("apps")
+    for name, table in apps.items() if isinstance(apps, dict) else ():
+        if isinstance(name, str) and isinstance(table, dict):
+            yield name, table
+
+
+def _machines_in(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    for name, app in apps_in(data):
+        machines = app.get("machines")
+        for index, machine in enumerate(machines if isinstance(machines, list) else ()):
+            if isinstance(machine, dict):
+                yield ("apps", name, "machines", index), machine
+
+
+def cross_check(
+    data: Mapping[str, Any], source: Source, problems: Problems, fly_tomls: Mapping[str, FlyToml]
+) -> None:
+    _check_twice(_ports(data), "port", "another port, or 0 for any free one", source, problems)
+    _check_twice(_ids(data), "id", "an id of its own for every machine", source, problems)
+    _check_twice(_hostnames(data), "hostname", "every hostname once", source, problems)
+    _check_counts(data, source, problems)
+    _check_commands(data, source, problems, fly_tomls)
+
+
+def _check_twice(found: Found, what: str, expected: str, source: Source, problems: Problems) -> None:
+    seen: dict[Any, KeyPath] = {}
+    for at, value in found:
+        first = seen.setdefault(value, at)
+        if first != at:
+            line = source.line(first)
+            where = f"{name_key(first)} (line {line})" if line else name_key(first)
+            problems.add(f"{name_key(at)}: {what} {value} is that of {where}", source, at, expected=expected)
+
+
+def _ports(data: Mapping[str, Any]) -> Found:
+    edges, control = data.get("edges"), data.get("control")
+    for region, port in edges.items() if isinstance(edges, dict) else ():
+        if type(port) is int and port:
+            yield ("edges", region), port
+    if isinstance(control, dict) and type(control.get("port")) is int and control["port"]:
+        yield ("control", "port"), control["port"]
+
+
+def _ids(data: Mapping[str, Any]) -> Found:
+    for at, machine in _machines_in(data):
+        if isinstance(machine.get("id"), str):
+            yield (*at, "id"), machine["id"]
+
+
+def _hostnames(data: Mapping[str, Any]) -> Found:
+    for name, app in apps_in(data):
+        hostnames = app.get("hostnames")
+        for index, hostname in enumerate(hostnames if isinstance(hostnames, list) else ()):
+            if isinstance(hostname, str):
+                yield ("apps", name, "hostnames", index), hostname.lower()
+
+
+def _check_counts(data: Mapping[str, Any], source: Source, problems: Problems) -> None:
+    for at, machine in _machines_in(data):
+        count = machine.get("count", 1)
+        for key in ("id", "url"):
+            if type(count) is int and count > 1 and key in machine:
+                problem = (
+                    f"{name_key(at)} has both count = {count} and {key}, which can be of one machine only"
+                )
+                problems.add(
+                    problem, source, (*at, key), expected=f"no {key}, or a [[…machines]] for each machine"
+                )
+
+
+def _check_commands(
+    data: Mapping[str, Any], source: Source, problems: Problems, fly_tomls: Mapping[str, FlyToml]
+) -> None:
+    for name, app in apps_in(data):
+        fly = fly_tomls.get(name)
+        machines = app.get("machines")
+        starts = [isinstance(machine, dict) and "url" not in machine for machine in _list(machines)]
+        if not any(starts) or "command" in app or "image" in app:
+            continue
+        if fly and (fly.processes or fly.image):
+            continue
+        if fly is None and "fly_toml" in app:
+            continue  # it is wrong or missing, which is told already
+        problem = f"nothing says how to start a machine of apps.{name}"
+        expected = 'command = ["python", "-m", "app"], or image = "…", or a url for every machine'
+        problems.add(problem, source, ("apps", name), expected=expected)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,170 @@
+"""fly.toml as it is written: the parts that flysim reads, as pydantic models.
+
+A key that is not named here is no error, only a warning, because Fly's format grows. Old spellings that flyctl
+still takes are taken here too: one table where a list of tables is meant. Format: Fly's configuration reference.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from simulator.config.kind import (
+    CheckDuration,
+    Command,
+    EnvName,
+    EnvValue,
+    InternalPort,
+    KillDuration,
+    RegionCode,
+    refuse,
+)
+from simulator.config.problem import describe
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP")
+_MEGABYTES = {"": 1, "m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024}
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
+
+
+def _check_signal(value: object) -> object:
+    if value not in _SIGNALS:
+        raise refuse(f"is {describe(value)}", f"one of {', '.join(_SIGNALS)}")
+    return value
+
+
+def _check_memory(value: object) -> object:
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*([a-z]*)\s*", f"{value}".lower())
+    if isinstance(value, bool) or not isinstance(value, int | str) or not match or match[2] not in _MEGABYTES:
+        raise refuse(f"is {describe(value)}", 'memory, such as "512mb", "1gb" or 512 (megabytes)')
+    return int(match[1]) * _MEGABYTES[match[2]]
+
+
+def _check_auto_stop(value: object) -> object:
+    # F-5.35: booleans are still accepted.
+    named = {True: "stop", False: "off"}[value] if isinstance(value, bool) else value
+    if named not in ("off", "stop", "suspend"):
+        raise refuse(f"is {describe(value)}", '"off", "stop" or "suspend"')
+    return named
+
+
+def _check_processes(value: object) -> object:
+    # flyctl wrote `processes = []` for an app without groups.
+    return {} if value == [] else value
+
+
+Memory = Annotated[int, BeforeValidator(_check_memory)]
+Limit = Annotated[int, Field(ge=0)]
+Options = dict[str, Any]
+
+
+class FlyTable(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class CheckTable(FlyTable):
+    """One check of a service (F-5.22). Times: F-5.20."""
+
+    type: Literal["http", "tcp"] | None = None
+    grace_period: CheckDuration = 1.0
+    interval: CheckDuration = 15.0
+    timeout: CheckDuration = 2.0
+    method: str = Field("GET", pattern="^[A-Za-z]+$")
+    path: str = Field("/", pattern="^[!-~]+$")
+    protocol: Literal["http", "https"] = "http"
+    port: InternalPort | None = None
+    headers: dict[str, str | list[str]] | list[Any] = {}
+    restart_limit: int | None = None
+    tls_skip_verify: bool | None = None
+    tls_server_name: str | None = None
+
+
+class ConcurrencyTable(FlyTable):
+    type: Literal["connections", "requests"] = "connections"
+    soft_limit: Limit = 20
+    hard_limit: Limit | None = None
+
+
+Checks = Annotated[list[CheckTable], BeforeValidator(_as_list)]
+
+
+class _AnyService(FlyTable):
+    """What `[http_service]` and `[[services]]` share."""
+
+    internal_port: InternalPort = 8080
+    processes: list[str] = []
+    auto_stop_machines: Annotated[str, BeforeValidator(_check_auto_stop)] = "off"
+    auto_start_machines: bool = True
+    min_machines_running: int = Field(0, ge=0)
+    concurrency: ConcurrencyTable = ConcurrencyTable()
+    checks: Checks = []
+    http_checks: Checks = []
+    tcp_checks: Checks = []
+    machine_checks: Any = None
+    script_checks: Any = None
+
+
+class HttpServiceTable(_AnyService):
+    """`[http_service]`"""
+
+    force_https: bool = False
+    http_options: Options = {}
+    tls_options: Options = {}
+
+
+class PortTable(FlyTable):
+    """`[[services.ports]]`"""
+
+    port: InternalPort | None = None
+    start_port: InternalPort | None = None
+    end_port: InternalPort | None = None
+    handlers: list[str] = []
+    force_https: bool = False
+    http_options: Options = {}
+    tls_options: Options = {}
+    proxy_proto_options: Options = {}
+
+
+class ServiceTable(_AnyService):
+    """`[[services]]`"""
+
+    protocol: Literal["tcp", "udp"] = "tcp"
+    ports: Annotated[list[PortTable], BeforeValidator(_as_list)] = []
+
+
+class VmTable(FlyTable):
+    """`[[vm]]`; `memory` wins over `memory_mb`, and that over `size`."""
+
+    size: str | None = None
+    memory: Memory | None = None
+    memory_mb: Memory | None = None
+    processes: list[str] = []
+    cpus: Any = None
+    cpu_kind: Any = None
+    gpus: Any = None
+    gpu_kind: Any = None
+    host_dedication_id: Any = None
+    kernel_args: Any = None
+
+
+class BuildTable(FlyTable):
+    image: str | None = None
+
+
+class FlyDocument(FlyTable):
+    """fly.toml"""
+
+    app: str | None = None
+    primary_region: RegionCode | None = None
+    kill_signal: Annotated[str, BeforeValidator(_check_signal)] = "SIGINT"
+    kill_timeout: KillDuration = 5.0
+    env: dict[EnvName, EnvValue] = {}
+    processes: Annotated[dict[str, Command], BeforeValidator(_check_processes)] = {}
+    http_service: HttpServiceTable | None = None
+    services: Annotated[list[ServiceTable], BeforeValidator(_as_list)] = []
+    vm: Annotated[list[VmTable], BeforeValidator(_as_list)] = []
+    build: BuildTable = BuildTable()

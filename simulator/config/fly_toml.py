@@ -1,0 +1,189 @@
+"""Reads the app's own fly.toml, as flyctl would, and says which of it flysim does not emulate.
+
+A wrong type is an error with its line; an option that is unknown, or known and not emulated, is a warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from simulator.config.duration import format_duration
+from simulator.config.fly_document import (
+    CheckTable,
+    FlyDocument,
+    HttpServiceTable,
+    PortTable,
+    ServiceTable,
+    VmTable,
+)
+from simulator.config.fly_model import Check, Concurrency, FlyToml, Service, ServicePort
+from simulator.config.fly_warning import list_warnings
+from simulator.config.positions import KeyPath
+from simulator.config.problem import Problems, name_key
+from simulator.config.source import TomlSource, read_toml
+from simulator.config.wording import add_validation_error
+from simulator.errors import InputError
+
+MAX_KILL_TIMEOUT_SECONDS = 300.0  # F-5.37
+MIN_CHECK_SECONDS, MAX_CHECK_SECONDS = 1.0, 60.0  # F-5.21
+
+
+def find_fly_toml(path: Path, problems: Problems) -> FlyToml | None:
+    """The file at `path`, if it is right; what is wrong with it goes to `problems`."""
+    try:
+        data, source = read_toml(path)
+    except InputError as error:
+        problems.take(error)
+        return None
+    return parse_fly_toml(data, source, problems)
+
+
+def parse_fly_toml(data: dict[str, Any], source: TomlSource, problems: Problems) -> FlyToml | None:
+    try:
+        document = FlyDocument.model_validate(data)
+    except ValidationError as error:
+        add_validation_error(problems, error, source, lambda path: None)
+        return None
+    return _Reader(source).read(document)
+
+
+class _Reader:
+    def __init__(self, source: TomlSource) -> None:
+        self._source = source
+        self._warnings: list[str] = []
+
+    def read(self, document: FlyDocument) -> FlyToml:
+        services = self._services(document)
+        kill_timeout = self._clamp(document.kill_timeout, 0.0, MAX_KILL_TIMEOUT_SECONDS, ("kill_timeout",))
+        fly = FlyToml(
+            path=self._source.path,
+            app=document.app,
+            primary_region=document.primary_region,
+            env=document.env,
+            services=services,
+            processes={group: tuple(command) for group, command in document.processes.items()},
+            image=document.build.image,
+            memory_mb=_memory(document.vm),
+            kill_signal=document.kill_signal,
+            kill_timeout_seconds=kill_timeout,
+        )
+        self._warn_of_idle_groups(fly)
+        return replace(fly, warnings=(*self._warnings, *list_warnings(document, self._source)))
+
+    def _warn_of_idle_groups(self, fly: FlyToml) -> None:
+        for group in fly.processes:
+            if group != fly.group:
+                words = f'the process group "{group}" is not started: every machine here is of "{fly.group}"'
+                self._warnings.append(warn(self._source, ("processes", group), words))
+
+    def _services(self, document: FlyDocument) -> tuple[Service, ...]:
+        services = [
+            self._service(table, ("services", index), _ports(table), table.protocol)
+            for index, table in enumerate(document.services)
+        ]
+        if document.http_service:
+            ports = _http_ports(document.http_service)
+            services.insert(0, self._service(document.http_service, ("http_service",), ports, "tcp"))
+        return tuple(services)
+
+    def _service(
+        self,
+        table: HttpServiceTable | ServiceTable,
+        at: KeyPath,
+        ports: tuple[ServicePort, ...],
+        protocol: str,
+    ) -> Service:
+        return Service(
+            internal_port=table.internal_port,
+            protocol=protocol,
+            ports=ports,
+            processes=tuple(table.processes),
+            concurrency=Concurrency(
+                **table.concurrency.model_dump(include=set(Concurrency.__dataclass_fields__))
+            ),
+            auto_stop=table.auto_stop_machines,
+            auto_start=table.auto_start_machines,
+            min_machines_running=table.min_machines_running,
+            checks=tuple(self._checks(table, at)),
+        )
+
+    def _checks(self, table: HttpServiceTable | ServiceTable, at: KeyPath) -> list[Check]:
+        lists = {"checks": ("http", table.checks), "http_checks": ("http", table.http_checks)}
+        lists["tcp_checks"] = ("tcp", table.tcp_checks)
+        return [
+            self._check(check, check.type or kind, (*at, key, index))
+            for key, (kind, checks) in lists.items()
+            for index, check in enumerate(checks)
+        ]
+
+    def _check(self, table: CheckTable, kind: str, at: KeyPath) -> Check:
+        low, high = MIN_CHECK_SECONDS, MAX_CHECK_SECONDS
+        grace = (
+            self._clamp(table.grace_period, low, high, (*at, "grace_period")) if table.grace_period else 0.0
+        )
+        return Check(
+            type=kind,
+            port=table.port,
+            path=table.path,
+            method=table.method.upper(),
+            headers=_headers(table),
+            grace_seconds=grace,
+            interval_seconds=self._clamp(table.interval, low, high, (*at, "interval")),
+            timeout_seconds=self._clamp(table.timeout, low, high, (*at, "timeout")),
+        )
+
+    def _clamp(self, seconds: float, low: float, high: float, at: KeyPath) -> float:
+        clamped = min(max(seconds, low), high)
+        if clamped != seconds:
+            read, used = format_duration(seconds), format_duration(clamped)
+            self._warnings.append(warn(self._source, at, f"{name_key(at)} is {read}; Fly makes it {used}"))
+        return clamped
+
+
+def warn(source: TomlSource, at: KeyPath, words: str) -> str:
+    line = source.line(at)
+    return f"{source.path}:{line}: {words}" if line else f"{source.path}: {words}"
+
+
+def _headers(table: CheckTable) -> tuple[tuple[str, str], ...]:
+    if isinstance(table.headers, list):  # flyctl wrote `headers = []` for none
+        return ()
+    pairs = ((name, [value] if isinstance(value, str) else value) for name, value in table.headers.items())
+    return tuple((name, value) for name, values in pairs for value in values)
+
+
+def _http_ports(table: HttpServiceTable) -> tuple[ServicePort, ...]:
+    plain = ServicePort(80, 80, ("http",), table.force_https, table.http_options)
+    return plain, ServicePort(443, 443, ("tls", "http"), False, table.http_options, table.tls_options)
+
+
+def _ports(table: ServiceTable) -> tuple[ServicePort, ...]:
+    return tuple(_port(port) for port in table.ports)
+
+
+def _port(table: PortTable) -> ServicePort:
+    start = table.port or table.start_port or 0
+    end = table.port or table.end_port or start
+    handlers = tuple(table.handlers)
+    return ServicePort(start, end, handlers, table.force_https, table.http_options, table.tls_options)
+
+
+def _memory(tables: list[VmTable]) -> dict[str | None, int]:
+    memory: dict[str | None, int] = {}
+    everyone: list[str | None] = [None]
+    for table in tables:
+        megabytes = table.memory or table.memory_mb or _memory_of_size(table.size)
+        for group in table.processes or everyone:
+            memory[group] = megabytes
+    return memory
+
+
+def _memory_of_size(size: str | None) -> int:
+    """`shared-cpu-2x` has 512 MB: 256 for every shared CPU, 2048 for every other."""
+    kind, _, count = (size or "").removesuffix("x").rpartition("-")
+    per_cpu = {"shared-cpu": 256, "performance": 2048}.get(kind, 256)
+    return per_cpu * int(count) if count.isascii() and count.isdigit() else 256

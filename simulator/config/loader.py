@@ -1,0 +1,213 @@
+"""Reads flysim.toml, an inline `fleet:`, or a fly.toml on its own, into a `Config`.
+
+Everything that is wrong is told at once, each with file and line (`InputError`, exit status 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from simulator.config.crosscheck import apps_in, cross_check
+from simulator.config.document import VERSION, AppTable, Document, MachineTable, table_at
+from simulator.config.fly_model import DEFAULT_INTERNAL_PORT, Check, FlyToml, Service
+from simulator.config.fly_toml import find_fly_toml
+from simulator.config.model import AppConfig, Config, MachineSpec
+from simulator.config.problem import Problems
+from simulator.config.source import PathSource, Source, read_toml
+from simulator.config.wording import add_validation_error
+from simulator.errors import InputError
+from simulator.routing.model import App
+from simulator.routing.options import RoutingOptions
+
+CONFIG_NAME = "flysim.toml"
+FLY_NAME = "fly.toml"
+DEFAULT_EDGE_PORT = 8080
+FALLBACK_APP = "app"
+
+
+def load_config(path: Path | None = None, *, seed: int = 0) -> Config:
+    """`path` is a flysim.toml, a fly.toml, or a folder with one; None: this folder. Raises InputError."""
+    path = _find_config(Path() if path is None else path)
+    if path.name == FLY_NAME:
+        return _load_fly_toml(path, seed)
+    data, source = read_toml(path)
+    return _parse(data, path.parent, source, seed, path)
+
+
+def parse_config(data: Mapping[str, Any], folder: Path, source: Source, *, seed: int = 0) -> Config:
+    """An inline configuration: the keys of flysim.toml, `version` being optional. Raises InputError.
+
+    `folder` is where relative paths start; machines without an id get one made from `seed`.
+    """
+    if isinstance(data, dict):
+        data = {"version": VERSION, **data}
+    return _parse(data, folder, source, seed, None)
+
+
+def _find_config(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in (CONFIG_NAME, FLY_NAME):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(
+        f"there is no {CONFIG_NAME} and no {FLY_NAME} in {path.resolve()}",
+        expected="one of them; `flysim init` writes a flysim.toml, and `flysim demo` needs none",
+    )
+
+
+def _load_fly_toml(path: Path, seed: int) -> Config:
+    """One machine in the primary region, behind one edge there."""
+    problems = Problems()
+    fly = find_fly_toml(path, problems)
+    problems.raise_if_any()
+    if fly is None or fly.primary_region is None:
+        raise InputError(
+            "there is no primary_region, so no telling where a machine should be",
+            path=path,
+            expected='primary_region = "ams", or a flysim.toml beside it (`flysim init` writes one)',
+        )
+    app = {"fly_toml": path.name, "machines": [{"region": fly.primary_region}]}
+    data = {
+        "version": VERSION,
+        "edges": {fly.primary_region: DEFAULT_EDGE_PORT},
+        "apps": {fly.app or FALLBACK_APP: app},
+    }
+    return _parse(data, path.parent, PathSource(path), seed, path)
+
+
+def _parse(data: Mapping[str, Any], folder: Path, source: Source, seed: int, path: Path | None) -> Config:
+    problems = Problems()
+    document = _validate(data, source, problems)
+    fly_tomls = _read_fly_tomls(data, folder, source, problems)
+    if isinstance(data, dict):
+        cross_check(data, source, problems, fly_tomls)
+    problems.raise_if_any()
+    if document is None:
+        raise InputError("this is no configuration", path=source.path)
+    return Config(
+        folder=folder.resolve(),
+        edges=document.edges,
+        apps=tuple(_Builder(document, folder.resolve(), fly_tomls, seed).apps()),
+        path=path,
+        control_port=document.control.port,
+        routing=RoutingOptions(**document.proxy.model_dump(exclude_unset=True)),  # type: ignore[attr-defined]
+        warnings=tuple(_warnings(document, source, fly_tomls)),
+    )
+
+
+def _validate(data: Mapping[str, Any], source: Source, problems: Problems) -> Document | None:
+    try:
+        return Document.model_validate(data)
+    except ValidationError as error:
+        add_validation_error(problems, error, source, table_at)
+        return None
+
+
+def _read_fly_tomls(
+    data: Mapping[str, Any], folder: Path, source: Source, problems: Problems
+) -> dict[str, FlyToml]:
+    found = {}
+    for name, app in apps_in(data) if isinstance(data, dict) else ():
+        written = app.get("fly_toml")
+        if not isinstance(written, str):
+            continue
+        path = folder / written
+        if "\0" in written or not path.is_file():
+            problem = f'apps.{name}.fly_toml is "{written}", and there is no file {path}'
+            expected = f"the path of the app's own fly.toml, from {folder.resolve()}"
+            problems.add(problem, source, ("apps", name, "fly_toml"), expected=expected)
+        elif fly := find_fly_toml(path, problems):
+            found[name] = fly
+    return found
+
+
+def _warnings(document: Document, source: Source, fly_tomls: Mapping[str, FlyToml]) -> list[str]:
+    warnings = []
+    for name, fly in fly_tomls.items():
+        if fly.app is not None and fly.app != name:
+            words = f'{fly.path}: the app is "{fly.app}" here and "{name}" in {source.path}, which counts'
+            warnings.append(words)
+        warnings.extend(fly.warnings)
+    return warnings
+
+
+class _Builder:
+    """Makes machines of tables that have been found right."""
+
+    def __init__(self, document: Document, folder: Path, fly_tomls: Mapping[str, FlyToml], seed: int) -> None:
+        self._document = document
+        self._folder = folder
+        self._fly_tomls = fly_tomls
+        self._seed = seed
+        self._ids = {row.id for app in document.apps.values() for row in app.machines if row.id}
+
+    def apps(self) -> list[AppConfig]:
+        return [
+            self._app(name, table, self._fly_tomls.get(name)) for name, table in self._document.apps.items()
+        ]
+
+    def _app(self, name: str, table: AppTable, fly: FlyToml | None) -> AppConfig:
+        app = App(
+            name=name,
+            org=table.org,
+            network=table.network,
+            hostnames=tuple(hostname.lower() for hostname in table.hostnames),
+            primary_region=fly.primary_region if fly else None,
+        )
+        numbers: dict[str, int] = {}
+        machines = []
+        for row in table.machines:
+            for _ in range(row.count):
+                numbers[row.region] = numbers.get(row.region, 0) + 1
+                machine_name = f"{row.region}-{numbers[row.region]}"
+                machines.append(self._machine(name, machine_name, table, row, fly or FlyToml(self._folder)))
+        return AppConfig(app, tuple(machines), fly)
+
+    def _machine(self, app: str, name: str, table: AppTable, row: MachineTable, fly: FlyToml) -> MachineSpec:
+        services = fly.services_of(fly.group)
+        image = table.image or fly.image
+        return MachineSpec(
+            id=row.id or self._make_id(app, name),
+            name=name,
+            app=app,
+            region=row.region,
+            command=tuple(table.command or fly.processes.get(fly.group, ())),
+            env={**fly.env, **table.env},
+            cwd=self._folder,
+            url=row.url,
+            image=image,
+            internal_port=services[0].internal_port if services else DEFAULT_INTERNAL_PORT,
+            group=fly.group,
+            memory_mb=fly.memory_of(fly.group),
+            primary_region=fly.primary_region,
+            checks=_checks(services),
+            kill_signal=fly.kill_signal,
+            kill_timeout_seconds=fly.kill_timeout_seconds,
+        )
+
+    def _make_id(self, app: str, name: str) -> str:
+        """14 hex digits (F-7.3), the same for the same app, name and seed."""
+        attempt = 0
+        while True:
+            text = f"{self._seed}/{app}/{name}/{attempt}"
+            machine_id = hashlib.sha256(text.encode()).hexdigest()[:14]
+            if machine_id not in self._ids:
+                self._ids.add(machine_id)
+                return machine_id
+            attempt += 1
+
+
+def _checks(services: tuple[Service, ...]) -> tuple[Check, ...]:
+    """Those of all services (F-5.17: they gate routing). The first service's port is the machine's own."""
+    return tuple(
+        check if index == 0 or check.port else replace(check, port=service.internal_port)
+        for index, service in enumerate(services)
+        for check in service.checks
+    )
