@@ -52,6 +52,14 @@ def _check_auto_stop(value: object) -> object:
     return named
 
 
+def _check_headers(value: object) -> object:
+    if value == []:  # which flyctl wrote for none
+        return {}
+    if not isinstance(value, dict):
+        raise refuse(f"is {describe(value)}", 'a table of headers, such as { Accept = "text/plain" }')
+    return {name: [words] if isinstance(words, str) else words for name, words in value.items()}
+
+
 def _check_processes(value: object) -> object:
     # flyctl wrote `processes = []` for an app without groups.
     return {} if value == [] else value
@@ -77,7 +85,7 @@ class CheckTable(FlyTable):
     path: str = Field("/", pattern="^[!-~]+$")
     protocol: Literal["http", "https"] = "http"
     port: InternalPort | None = None
-    headers: dict[str, str | list[str]] | list[Any] = {}
+    headers: Annotated[dict[str, list[str]], BeforeValidator(_check_headers)] = {}
     restart_limit: int | None = None
     tls_skip_verify: bool | None = None
     tls_server_name: str | None = None

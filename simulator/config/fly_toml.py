@@ -54,7 +54,7 @@ def parse_fly_toml(data: dict[str, Any], source: TomlSource, problems: Problems)
 class _Reader:
     def __init__(self, source: TomlSource) -> None:
         self._source = source
-        self._warnings: list[str] = []
+        self._warnings: list[tuple[KeyPath, str]] = []
 
     def read(self, document: FlyDocument) -> FlyToml:
         services = self._services(document)
@@ -72,13 +72,23 @@ class _Reader:
             kill_timeout_seconds=kill_timeout,
         )
         self._warn_of_idle_groups(fly)
-        return replace(fly, warnings=(*self._warnings, *list_warnings(document, self._source)))
+        found = [*self._warnings, *list_warnings(document)]
+        return replace(
+            fly, warnings=tuple(self._place(at, words) for at, words in sorted(found, key=self._line))
+        )
+
+    def _line(self, found: tuple[KeyPath, str]) -> int:
+        return self._source.line(found[0]) or 0
+
+    def _place(self, at: KeyPath, words: str) -> str:
+        line = self._source.line(at)
+        return f"{self._source.path}:{line}: {words}" if line else f"{self._source.path}: {words}"
 
     def _warn_of_idle_groups(self, fly: FlyToml) -> None:
         for group in fly.processes:
             if group != fly.group:
                 words = f'the process group "{group}" is not started: every machine here is of "{fly.group}"'
-                self._warnings.append(warn(self._source, ("processes", group), words))
+                self._warnings.append((("processes", group), words))
 
     def _services(self, document: FlyDocument) -> tuple[Service, ...]:
         services = [
@@ -140,20 +150,12 @@ class _Reader:
         clamped = min(max(seconds, low), high)
         if clamped != seconds:
             read, used = format_duration(seconds), format_duration(clamped)
-            self._warnings.append(warn(self._source, at, f"{name_key(at)} is {read}; Fly makes it {used}"))
+            self._warnings.append((at, f"{name_key(at)} is {read}; Fly makes it {used}"))
         return clamped
 
 
-def warn(source: TomlSource, at: KeyPath, words: str) -> str:
-    line = source.line(at)
-    return f"{source.path}:{line}: {words}" if line else f"{source.path}: {words}"
-
-
 def _headers(table: CheckTable) -> tuple[tuple[str, str], ...]:
-    if isinstance(table.headers, list):  # flyctl wrote `headers = []` for none
-        return ()
-    pairs = ((name, [value] if isinstance(value, str) else value) for name, value in table.headers.items())
-    return tuple((name, value) for name, values in pairs for value in values)
+    return tuple((name, value) for name, values in table.headers.items() for value in values)
 
 
 def _http_ports(table: HttpServiceTable) -> tuple[ServicePort, ...]:

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from simulator.config.fly_document import FlyDocument, FlyTable
 from simulator.config.positions import KeyPath
 from simulator.config.problem import name_key, suggest
-from simulator.config.source import TomlSource
 
 _NOT_EMULATED = frozenset(
     {"statics", "mounts", "mount", "files", "restart", "experimental", "machine_config"}
@@ -39,21 +38,18 @@ _SERVICE_OPTIONS: dict[str, Any] = {
 }
 
 
-def list_warnings(document: FlyDocument, source: TomlSource) -> tuple[str, ...]:
-    found = [*_sections(document), *_services(document), *_unknown_keys(document, ()), *_groups(document)]
+Found = Iterator[tuple[KeyPath, str]]
+
+
+def list_warnings(document: FlyDocument) -> Found:
+    """Each with the key that it is about."""
     if not document.http_service and not document.services:
         # F-9.18
-        found.append(
-            ((), "no [http_service] and no [[services]]: on Fly, the proxy could not reach this app")
-        )
-    placed = [(source.line(at) or 0, words) for at, words in found]
-    return tuple(
-        f"{source.path}:{line}: {words}" if line else f"{source.path}: {words}"
-        for line, words in sorted(placed)
-    )
-
-
-Found = Iterator[tuple[KeyPath, str]]
+        yield (), "no [http_service] and no [[services]]: on Fly, the proxy could not reach this app"
+    yield from _sections(document)
+    yield from _services(document)
+    yield from _unknown_keys(document, ())
+    yield from _groups(document)
 
 
 def _sections(document: FlyDocument) -> Found:
@@ -84,7 +80,11 @@ def _services(document: FlyDocument) -> Found:
 
 def _service_options(table: FlyTable, at: KeyPath) -> Found:
     for key, neutral in _SERVICE_OPTIONS.items():
-        if key in table.model_fields_set and getattr(table, key) not in (neutral, None, [], {}):
+        value = getattr(table, key) if key in table.model_fields_set else neutral
+        if isinstance(value, dict):
+            for option in value:
+                yield (*at, key, option), f"{name_key((*at, key, option))} is not emulated"
+        elif value not in (neutral, None, []):
             yield (*at, key), f"{name_key((*at, key))} is not emulated"
 
 

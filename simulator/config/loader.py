@@ -73,6 +73,12 @@ def _load_fly_toml(path: Path, seed: int) -> Config:
             path=path,
             expected='primary_region = "ams", or a flysim.toml beside it (`flysim init` writes one)',
         )
+    if not fly.processes and not fly.image:
+        raise InputError(
+            "it does not say how to start a machine",
+            path=path,
+            expected="a flysim.toml beside it, with a command (`flysim init` writes one)",
+        )
     app = {"fly_toml": path.name, "machines": [{"region": fly.primary_region}]}
     data = {
         "version": VERSION,
