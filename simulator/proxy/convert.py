@@ -1,0 +1,146 @@
+"""Between mitmproxy's messages and routing's values: heads, framing, error codes, kinds of failure.
+
+Both mitmproxy 11 and 12 are served; what differs between them is settled here.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from email.utils import formatdate
+from typing import Any
+
+from mitmproxy import http
+from mitmproxy.connection import Client
+from mitmproxy.net.http import status_codes
+from mitmproxy.proxy.layers.http import _events as http_events
+
+from simulator.routing import Failure, Fields, Machine, Reject, Request, Response
+from simulator.routing.headers import rejection_fields
+
+_ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; before it, HTTP status codes
+CLIENT_LEFT: Any = _ErrorCode.CLIENT_DISCONNECTED if _ErrorCode else status_codes.CLIENT_CLOSED_REQUEST
+BROKEN_RESPONSE: Any = _ErrorCode.GENERIC_SERVER_ERROR if _ErrorCode else status_codes.BAD_GATEWAY
+INVALID_REQUEST: Any = _ErrorCode.REQUEST_VALIDATION_FAILED if _ErrorCode else status_codes.BAD_REQUEST
+
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+
+def edge_of(client: Client) -> str:
+    """The region of the edge that accepted this connection: our listeners carry it as their upstream's host name."""
+    address: tuple[str, int] = client.proxy_mode.address  # type: ignore[attr-defined]
+    return address[0]
+
+
+def to_request(request: http.Request, client: Client) -> Request:
+    """The client's request head; HTTP/2's authority and split cookies become what they are in HTTP/1.1."""
+    fields = request.headers.fields
+    host = request.host_header or ""
+    if request.is_http2:
+        fields = _as_http1(fields, request.authority)
+    peer, local = client.peername, client.sockname
+    return Request(
+        method=request.method,
+        target=request.path,
+        host=host,
+        scheme="https" if client.tls else "http",
+        fields=tuple(field for field in fields if field[0].lower() != b"expect"),
+        client_ip=_plain_ip(peer[0]),
+        edge_ip=_plain_ip(local[0]),
+        edge_port=local[1],
+        http_version="2" if request.is_http2 else request.http_version.removeprefix("HTTP/"),
+    )
+
+
+def _plain_ip(address: str) -> str:
+    return address.removeprefix("::ffff:")
+
+
+def _as_http1(fields: Fields, authority: str) -> Fields:
+    cookies = [value for key, value in fields if key.lower() == b"cookie"]
+    kept = [field for field in fields if field[0].lower() != b"cookie"]
+    if cookies:
+        kept.append((b"cookie", b"; ".join(cookies)))
+    if not any(key.lower() == b"host" for key, _ in kept):
+        kept.insert(0, (b"host", authority.encode()))
+    return tuple(kept)
+
+
+def to_delivery(request: http.Request, machine: Machine, fields: Fields, *, has_body: bool) -> http.Request:
+    """The request as it goes to a machine: HTTP/1.1 in origin form, the body framed as it came, else chunked."""
+    if has_body and not any(key.lower() in (b"content-length", b"transfer-encoding") for key, _ in fields):
+        fields = (*fields, (b"transfer-encoding", b"chunked"))
+    return http.Request(
+        machine.host,
+        machine.port,
+        request.data.method,
+        b"http",
+        b"",
+        request.data.path,
+        b"HTTP/1.1",
+        http.Headers(fields),
+        None,
+        None,
+        time.time(),
+        None,
+    )
+
+
+def to_response_head(response: http.Response) -> Response:
+    return Response(response.status_code, response.headers.fields)
+
+
+def to_client_response(
+    response: http.Response, fields: Fields, request: http.Request, *, ends_with_head: bool
+) -> http.Response:
+    """The machine's response as the client gets it. The body is framed for the client's own HTTP version."""
+    framed = {key.lower() for key, _ in fields} & {b"content-length", b"transfer-encoding"}
+    if request.is_http2 or request.http_version == "HTTP/1.0":
+        fields = tuple(field for field in fields if field[0].lower() != b"transfer-encoding")
+    elif not framed and not ends_with_head:
+        # The machine marks the end by closing; towards the client the connection stays open.
+        fields = (*fields, (b"transfer-encoding", b"chunked"))
+    version = b"HTTP/1.0" if request.http_version == "HTTP/1.0" else b"HTTP/1.1"
+    return http.Response(
+        version,
+        response.status_code,
+        response.data.reason,
+        http.Headers(fields),
+        None,
+        None,
+        time.time(),
+        None,
+    )
+
+
+def rejection(reject: Reject, request_id: str, request: http.Request) -> http.Response:
+    """The proxy's own answer: a status and an empty body (F-1.99)."""
+    version = "2" if request.is_http2 else request.http_version.removeprefix("HTTP/")
+    fields = rejection_fields(request_id, version, formatdate(usegmt=True).encode())
+    reason = status_codes.RESPONSES.get(reject.status, "").encode()
+    return http.Response(
+        b"HTTP/1.1", reject.status, reason, http.Headers(fields), b"", None, time.time(), time.time()
+    )
+
+
+def continue_response() -> http.Response:
+    return http.Response(b"HTTP/1.1", 100, b"Continue", http.Headers(), b"", None, time.time(), time.time())
+
+
+def connect_failure(error: str) -> Failure:
+    """What kind of failure mitmproxy's words for an unopened connection mean."""
+    if f"[Errno {errno.ECONNREFUSED}]" in error:
+        return Failure.REFUSED
+    if "cancelled" in error or f"[Errno {errno.ETIMEDOUT}]" in error:
+        return Failure.TIMED_OUT
+    return Failure.UNREACHABLE
+
+
+def answer_failure(message: str) -> Failure:
+    """What kind of failure mitmproxy's words for a connection without a whole response head mean."""
+    return Failure.CLOSED if "closed" in message else Failure.UNREADABLE
+
+
+def declared_length(request: http.Request) -> int:
+    """The request body's declared size in bytes, 0 where none is declared; mitmproxy has refused invalid ones."""
+    return int(request.headers.get("content-length", "0") or "0")

@@ -1,0 +1,42 @@
+"""What every connection of the proxy shares: the router, the clock, the bus, and names for requests."""
+
+from __future__ import annotations
+
+from random import Random
+
+from simulator.clock import Clock
+from simulator.events import Bus, ProxyLogged
+from simulator.routing.decision import Reject
+from simulator.routing.router import Router
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as ULIDs are written
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
+
+
+class ProxyCore:
+    """One per running proxy, whatever the number of its edges."""
+
+    def __init__(self, router: Router, clock: Clock, bus: Bus, random: Random) -> None:
+        self.router = router
+        self.clock = clock
+        self.bus = bus
+        self._random = random
+
+    def new_request_id(self, edge: str, now: float) -> str:
+        """A `Fly-Request-Id`: a ULID and the region of the edge (F-4.11)."""
+        bits = (int(now * 1000) << 80) | self._random.getrandbits(80)
+        return "".join([_PAIRS[(bits >> shift) & 1023] for shift in range(120, -1, -10)]) + "-" + edge
+
+    def log_rejection(self, reject: Reject, now: float) -> None:
+        """Into the log of the app that caused it (F-6.1, F-6.2)."""
+        self.bus.publish(
+            ProxyLogged(
+                at=now,
+                app=reject.log_app,
+                machine_id=reject.log_machine_id,
+                region=reject.log_region,
+                level="error",
+                message=str(reject.error),
+                code=reject.error.code,
+            )
+        )

@@ -1,0 +1,142 @@
+"""The HTTP layer of an edge: mitmproxy's, with exchanges for streams and a pool of connections to machines.
+
+It lives as long as one client connection. Differences from `HttpLayer`: a connection is looked up by its
+machine's address and only when it is idle; one that failed or ended is forgotten, so that a machine that
+comes back is seen by a keep-alive client; what a replayed-from connection still sends is dropped.
+"""
+
+from __future__ import annotations
+
+from mitmproxy.connection import Connection, Server
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import (
+    GetHttpConnection,
+    GetHttpConnectionCompleted,
+    HttpClient,
+    HttpLayer,
+    HTTPMode,
+    RegisterHttpConnection,
+)
+
+from simulator.proxy.connection import ClientConnection, DetachedConnection, MachineConnection
+from simulator.proxy.core import ProxyCore
+from simulator.proxy.stream import Carry, ExchangeStream, GetMachineConnection
+from simulator.proxy.tunnel import Tunnel
+
+
+class OpenMachineConnection(commands.OpenConnection):
+    """Open a connection, but give up after so many seconds."""
+
+    def __init__(self, connection: Server, timeout_seconds: float) -> None:
+        super().__init__(connection)
+        self.timeout_seconds = timeout_seconds
+
+
+class MachineClient(HttpClient):
+    """Opens a connection to a machine, then speaks HTTP/1.1 on it."""
+
+    connection: MachineConnection | None = None
+
+    def __init__(self, context: Context, timeout_seconds: float) -> None:
+        super().__init__(context)
+        self._timeout_seconds = timeout_seconds
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        error = yield OpenMachineConnection(self.context.server, self._timeout_seconds)
+        if not error:
+            self.connection = MachineConnection(self.context)
+            self._handle_event = self.connection.handle_event  # type: ignore[method-assign]
+            yield from self.connection.handle_event(event)
+        yield RegisterHttpConnection(self.context.server, error)
+
+
+class EdgeLayer(HttpLayer):
+    """All exchanges of one client connection."""
+
+    def __init__(self, context: Context, core: ProxyCore, *, inspected: bool = False) -> None:
+        super().__init__(context, HTTPMode.transparent)
+        self.core = core
+        self.inspected = inspected
+        """Whether addons other than ours look on: then every flow is announced by mitmproxy's hooks."""
+        self._tunnel: Tunnel | None = None
+        self._to_carry: list[ExchangeStream] = []
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.ConnectionEvent):
+            if self._tunnel is not None and self._tunnel.owns(event.connection):
+                yield from self._tunnel.pass_on(event)
+            elif event.connection in self.connections:
+                yield from super()._handle_event(event)
+            if isinstance(event, events.ConnectionClosed) and event.connection is not self.context.client:
+                self.connections.pop(event.connection, None)
+        else:
+            if isinstance(event, events.Start) and self.context.client.alpn != b"h2":
+                self.connections[self.context.client] = ClientConnection(self.context.fork())
+            yield from super()._handle_event(event)
+        while self._to_carry:
+            yield from self.event_to_child(self._to_carry.pop(0), Carry())
+
+    # What streams ask for.
+
+    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
+        self.streams[stream_id] = ExchangeStream(self.context.fork(), stream_id, self)
+        yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+    def carry_later(self, stream: ExchangeStream) -> None:
+        """Let the stream go on once all that came with the present event is through."""
+        self._to_carry.append(stream)
+
+    def is_idle(self, connection: Connection) -> bool:
+        client = self.connections.get(connection)
+        return (
+            isinstance(client, MachineClient) and client.connection is not None and client.connection.is_idle
+        )
+
+    def was_reused(self, connection: Connection) -> bool:
+        client = self.connections.get(connection)
+        return (
+            isinstance(client, MachineClient) and client.connection is not None and client.connection.reused
+        )
+
+    def detach(self, connection: Connection) -> layer.CommandGenerator[None]:
+        """No exchange cares for this connection any more: close it and drop whatever still comes."""
+        if connection in self.connections:
+            self.connections[connection] = DetachedConnection(self.context.fork())
+            yield commands.CloseConnection(connection)
+
+    def open_tunnel(self, tunnel: Tunnel) -> None:
+        """From now on bytes pass between the two connections of `tunnel` as they come."""
+        self._tunnel = tunnel
+
+    # The pool.
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
+        assert isinstance(event, GetMachineConnection)
+        idle = self._find_idle(event.address) if reuse else None
+        if idle is not None:
+            stream = self.command_sources.pop(event)
+            yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (idle, None)))
+            return
+        context = self.context.fork()
+        context.server = Server(address=event.address)
+        client = self.connections[context.server] = MachineClient(context, event.timeout_seconds)
+        self.waiting_for_establishment[context.server].append(event)
+        yield from self.event_to_child(client, events.Start())
+
+    def _find_idle(self, address: tuple[str, int]) -> Connection | None:
+        for connection, client in self.connections.items():
+            if (
+                isinstance(client, MachineClient)
+                and client.connection is not None
+                and client.connection.is_idle
+                and connection.address == address  # type: ignore[attr-defined]
+            ):
+                client.connection.reused = True
+                return connection
+        return None
+
+    def register_connection(self, command: RegisterHttpConnection) -> layer.CommandGenerator[None]:
+        if command.err:
+            self.connections.pop(command.connection, None)
+        yield from super().register_connection(command)

@@ -1,0 +1,57 @@
+"""The private network's name server: `.internal` from the fleet, everything else refused.
+
+It answers through mitmproxy's DNS mode; which names mean which machines is in `simulator.routing.names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv6Address
+
+from mitmproxy import dns
+from mitmproxy.net.dns import response_codes, types
+
+from simulator.routing.model import Fleet
+from simulator.routing.names import find_addresses, find_texts, is_internal
+
+_TTL_SECONDS = 5
+_LONGEST_STRING = 255  # RFC 1035, 3.3: one character-string
+
+
+class NameServer:
+    """Answers questions about the fleet as it is at that moment."""
+
+    def __init__(self, fleet: Callable[[], Fleet], near: str) -> None:
+        self._fleet = fleet
+        self._near = near
+
+    def resolve(self, message: dns.Message) -> dns.Message:
+        if len(message.questions) != 1:
+            return message.fail(response_codes.FORMERR)
+        question = message.questions[0]
+        if not is_internal(question.name):
+            return message.fail(response_codes.REFUSED)
+        addresses = find_addresses(self._fleet(), question.name, self._near)
+        texts = find_texts(self._fleet(), question.name)
+        if addresses is None and texts is None:
+            return message.fail(response_codes.NXDOMAIN)
+        records = []
+        if question.type == types.AAAA:
+            records = [
+                dns.ResourceRecord.AAAA(question.name, IPv6Address(address), ttl=_TTL_SECONDS)
+                for address in addresses or ()
+            ]
+        elif question.type == types.TXT:
+            records = [_text_record(question.name, text) for text in texts or ()]
+        return message.succeed(records)
+
+
+def _text_record(name: str, text: str) -> dns.ResourceRecord:
+    """mitmproxy leaves out the length octets that RFC 1035 puts before each string of a TXT record."""
+    data = text.encode()
+    strings = [data[start : start + _LONGEST_STRING] for start in range(0, len(data), _LONGEST_STRING)] or [
+        b""
+    ]
+    record = dns.ResourceRecord.TXT(name, "", ttl=_TTL_SECONDS)
+    record.data = b"".join(bytes([len(string)]) + string for string in strings)
+    return record

@@ -1,0 +1,47 @@
+"""A connection that changed protocol: bytes pass between client and machine exactly as they come.
+
+WebSocket frames are watched on the way, never rebuilt: fragments, masks, compression and close frames reach the
+other side as they were sent, and nothing is remembered of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mitmproxy.connection import Connection
+from mitmproxy.proxy import commands, events, layer
+
+from simulator.proxy.frame import FrameScanner
+
+
+class Tunnel:
+    """Two connections, bound to one another until either ends. `on_end` is told the WebSocket's close code, if any."""
+
+    def __init__(self, client: Connection, machine: Connection, on_end: Callable[[int | None], None]) -> None:
+        self._client = client
+        self._machine = machine
+        self._on_end = on_end
+        self._from_client = FrameScanner()
+        self._from_machine = FrameScanner()
+        self._ended = False
+
+    def owns(self, connection: Connection) -> bool:
+        return connection is self._client or connection is self._machine
+
+    def pass_on(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        from_client = event.connection is self._client
+        if isinstance(event, events.DataReceived):
+            yield self.send(event.data, from_client=from_client)
+        elif isinstance(event, events.ConnectionClosed) and not self._ended:
+            self._ended = True
+            yield commands.CloseConnection(self._machine)
+            yield commands.CloseConnection(self._client)
+            self._on_end(self._from_client.close_code or self._from_machine.close_code)
+
+    def send(self, data: bytes, *, from_client: bool) -> commands.SendData:
+        """The command that passes `data` on."""
+        if from_client:
+            self._from_client.scan(data)
+            return commands.SendData(self._machine, data)
+        self._from_machine.scan(data)
+        return commands.SendData(self._client, data)

@@ -1,0 +1,79 @@
+"""The `.internal` names of Fly's private network, answered from the fleet (F-8.1 to F-8.13).
+
+`.internal` knows no health and no proxy: it answers with started machines, and traffic to them goes there
+directly (F-8.14, F-8.18).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from simulator.routing.model import Fleet, Machine, MachineState
+from simulator.routing.regions import distance_km
+
+SUFFIX = ".internal"
+_NEAREST = re.compile(r"top(\d+)\.nearest\.of")
+
+
+def is_internal(name: str) -> bool:
+    """Whether a DNS name belongs to the private network."""
+    return f".{name.lower().rstrip('.')}".endswith(SUFFIX)
+
+
+def find_addresses(fleet: Fleet, name: str, near: str) -> tuple[str, ...] | None:
+    """The private addresses behind a name, for AAAA; None if there is no such name. `near` is the asker's region."""
+    labels = _labels(name)
+    app = labels[-1]
+    if app not in fleet.apps:
+        return None
+    machines = _select(_started(fleet, app), ".".join(labels[:-1]), near)
+    return tuple(machine.private_ip for machine in machines if machine.private_ip)
+
+
+def find_texts(fleet: Fleet, name: str) -> tuple[str, ...] | None:
+    """The texts behind a name, for TXT; None if there is no such name."""
+    labels = _labels(name)
+    deployed = labels[0] == "all"
+    question = labels[1:] if deployed else labels
+    if question == ["_apps"]:
+        return (",".join(fleet.apps),)
+    if question == ["_instances"]:
+        return (";".join(_describe(m) for m in fleet.machines if deployed or _is_started(m)),)
+    if len(question) != 2 or question[1] not in fleet.apps:
+        return None
+    machines = fleet.of_app(question[1]) if deployed else _started(fleet, question[1])
+    if question[0] == "vms":
+        return (",".join(f"{machine.id} {machine.region}" for machine in machines),)
+    if question[0] == "regions":
+        return (",".join(dict.fromkeys(machine.region for machine in machines)),)
+    return None
+
+
+def _labels(name: str) -> list[str]:
+    return name.lower().rstrip(".").removesuffix(SUFFIX).split(".")
+
+
+def _is_started(machine: Machine) -> bool:
+    return machine.state is MachineState.STARTED
+
+
+def _started(fleet: Fleet, app: str) -> tuple[Machine, ...]:
+    return tuple(machine for machine in fleet.of_app(app) if _is_started(machine))
+
+
+def _select(machines: Iterable[Machine], prefix: str, near: str) -> Iterable[Machine]:
+    if prefix in ("", "global"):
+        return machines
+    nearest = _NEAREST.fullmatch(prefix)
+    if nearest:
+        return sorted(machines, key=lambda machine: distance_km(near, machine.region))[: int(nearest[1])]
+    if prefix.endswith(".vm"):
+        return [machine for machine in machines if machine.id == prefix.removesuffix(".vm")]
+    if prefix.endswith(".process"):
+        return [machine for machine in machines if machine.group == prefix.removesuffix(".process")]
+    return [machine for machine in machines if machine.region == prefix]
+
+
+def _describe(machine: Machine) -> str:
+    return f"instance={machine.id},app={machine.app},ip={machine.private_ip},region={machine.region}"
