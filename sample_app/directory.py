@@ -1,0 +1,131 @@
+"""Who is there: this machine and the others it has heard of, each with the creator it hosts.
+
+The order is the same on every machine, by region and then by id, so that a tab does not move when the page
+comes from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from zlib import crc32
+
+CITIES = {
+    "ams": "Amsterdam",
+    "arn": "Stockholm",
+    "bom": "Mumbai",
+    "cdg": "Paris",
+    "dfw": "Dallas",
+    "ewr": "Secaucus",
+    "fra": "Frankfurt",
+    "gru": "São Paulo",
+    "iad": "Ashburn",
+    "jnb": "Johannesburg",
+    "lax": "Los Angeles",
+    "lhr": "London",
+    "nrt": "Tokyo",
+    "ord": "Chicago",
+    "sin": "Singapore",
+    "sjc": "San Jose",
+    "syd": "Sydney",
+    "yyz": "Toronto",
+}
+COLOURS = (
+    *("Amber", "Azure", "Coral", "Crimson", "Golden", "Indigo", "Ivory", "Jade"),
+    *("Lilac", "Ochre", "Olive", "Pearl", "Rosy", "Ruby", "Silver", "Violet"),
+)
+BIRDS = (
+    *("Avocet", "Bittern", "Curlew", "Dunlin", "Egret", "Falcon", "Gannet", "Heron"),
+    *("Ibis", "Jay", "Kestrel", "Lark", "Merlin", "Osprey", "Plover", "Wren"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine of this app, and the creator it hosts."""
+
+    id: str
+    region: str
+    creator: str
+
+    @property
+    def city(self) -> str:
+        return CITIES.get(self.region, self.region)
+
+    @property
+    def slug(self) -> str:
+        """The creator's name as it stands in an address: `amber-heron`."""
+        return self.creator.lower().replace(" ", "-")
+
+    def as_json(self) -> dict[str, str]:
+        return {"machine": self.id, "region": self.region, "creator": self.creator}
+
+    @classmethod
+    def from_json(cls, message: dict[str, object]) -> Machine:
+        """Raises ValueError where one of the three is missing or no text."""
+        parts = [message.get(name) for name in ("machine", "region", "creator")]
+        machine_id, region, creator = (part if isinstance(part, str) else "" for part in parts)
+        if not (machine_id and region and creator):
+            raise ValueError(f"expected machine, region and creator, read {message!r}")
+        return cls(machine_id, region, creator)
+
+
+def creator_on(machine_id: str) -> str:
+    """Whoever streams from that machine; always the same one for the same id."""
+    number = crc32(machine_id.encode())
+    return f"{COLOURS[number % 16]} {BIRDS[number // 16 % 16]}"
+
+
+class Directory:
+    """Remembers machines until they say goodbye, or keep silent for a whole round of asking."""
+
+    def __init__(self, own: Machine) -> None:
+        self.own = own
+        self._round = 0
+        self._others: dict[str, tuple[Machine, int]] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        known = (self.own, *(machine for machine, _ in self._others.values()))
+        return tuple(sorted(known, key=lambda machine: (machine.region, machine.id)))
+
+    @property
+    def others(self) -> tuple[Machine, ...]:
+        return tuple(machine for machine in self.machines if machine is not self.own)
+
+    def find(self, machine_id: str) -> Machine | None:
+        return next((machine for machine in self.machines if machine.id == machine_id), None)
+
+    def find_host(self, slug: str) -> Machine | None:
+        """The machine whose creator goes by that name."""
+        return next((machine for machine in self.machines if machine.slug == slug), None)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def hear_from(self, machine: Machine) -> None:
+        if machine.id == self.own.id:
+            return
+        before = self.machines
+        self._others[machine.id] = (machine, self._round)
+        self._tell_if_changed(before)
+
+    def forget(self, machine_id: str) -> None:
+        before = self.machines
+        self._others.pop(machine_id, None)
+        self._tell_if_changed(before)
+
+    def begin_round(self) -> None:
+        self._round += 1
+
+    def end_round(self) -> None:
+        """Forgets every machine that has not been heard from since the round began."""
+        before = self.machines
+        self._others = {id: entry for id, entry in self._others.items() if entry[1] == self._round}
+        self._tell_if_changed(before)
+
+    def _tell_if_changed(self, before: tuple[Machine, ...]) -> None:
+        if self.machines != before:
+            for listener in self._listeners:
+                listener()

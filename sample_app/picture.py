@@ -1,0 +1,33 @@
+"""The picture that a creator streams: three waves that drift across each other, drawn anew for every frame.
+
+A frame is six bytes of head (its number, width, height; big-endian) and one byte of brightness per pixel. The
+page gives it the creator's colours and makes it large.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from zlib import crc32
+
+WIDTH, HEIGHT = 64, 36
+HEAD = struct.Struct(">IBB")
+FRAME_BYTES = HEAD.size + WIDTH * HEIGHT
+_WAVE = [round(42.5 + 42.5 * math.sin(step * math.tau / 256)) for step in range(256)]
+
+
+class Picture:
+    """`seed` gives each creator waves of their own."""
+
+    def __init__(self, seed: str) -> None:
+        number = crc32(seed.encode())
+        self._across = 2 + number % 3
+        self._down = 3 + number // 4 % 4
+        self._slanting = 1 + number // 16 % 3
+
+    def frame(self, number: int) -> bytes:
+        across = [_WAVE[(x * self._across + number * 2) % 256] for x in range(WIDTH)]
+        down = [_WAVE[(y * self._down - number * 3) % 256] for y in range(HEIGHT)]
+        slanting = [_WAVE[(step * self._slanting + number * 5) % 256] for step in range(WIDTH + HEIGHT)]
+        pixels = bytes(across[x] + down[y] + slanting[x + y] for y in range(HEIGHT) for x in range(WIDTH))
+        return HEAD.pack(number % 2**32, WIDTH, HEIGHT) + pixels
