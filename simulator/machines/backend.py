@@ -1,0 +1,88 @@
+"""What it takes to run machines, as a small protocol that processes, containers and a fake all fulfil.
+
+A backend knows nothing of states, health or the fleet: it launches what it is told to and reports what it hears.
+For every launch, `Observer.machine_exited` is called exactly once, after the last line of the machine's log and
+before `stop`, `kill` or `close` return. All fulfil one suite, `tests/contract/test_backend.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Protocol
+
+from simulator.config.model import MachineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a machine listens, and the private address that its peers know it by."""
+
+    host: str
+    port: int
+    private_ip: str
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a machine's main process ended: its exit status, or minus the number of the signal that killed it."""
+
+    status: int
+
+    def __str__(self) -> str:
+        if self.status >= 0:
+            return f"exited with status {self.status}"
+        return f"was killed by {_signal_name(-self.status)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # A real-time signal has a number only.
+        return f"signal {number}"
+
+
+class Observer(Protocol):
+    """Hears of its machines, always on the event loop's thread."""
+
+    def line_logged(self, machine_id: str, stream: str, line: str) -> None:
+        """`stream` is "stdout" or "stderr"; the line comes without its end."""
+
+    def machine_exited(self, machine_id: str, ending: Exit) -> None: ...
+
+
+class Backend(Protocol):
+    """Runs machines. All but `launch` take a machine that does not run for granted, and do nothing then."""
+
+    async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
+        """Start a machine that does not run; returns when its program runs, which is before it listens.
+
+        Its placement stays the same from launch to launch, until `release`.
+        Raises InputError for a command that cannot be run, EnvironmentFault where there is no place for it.
+        """
+        ...
+
+    async def stop(self, machine_id: str) -> None:
+        """Its `kill_signal`, then after `kill_timeout_seconds` the end of everything it started (F-5.37)."""
+
+    async def kill(self, machine_id: str) -> None:
+        """End it, and everything it started, at once."""
+
+    async def suspend(self, machine_id: str) -> None:
+        """Freeze it: it neither runs nor answers, and loses nothing."""
+
+    async def resume(self, machine_id: str) -> None: ...
+
+    async def release(self, machine_id: str) -> None:
+        """Forget a machine that does not run, and give back its address."""
+
+    async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
+        """Where it listens, as far as can be told: for the text of a fault."""
+        ...
+
+    async def close(self) -> None:
+        """Kill what still runs, release all."""

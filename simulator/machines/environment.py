@@ -1,0 +1,86 @@
+"""What a machine is told of itself: its `FLY_*` variables, and the placeholders in its command.
+
+A pure function of what is known of the machine. The caller's environment lies underneath, but what belongs to
+another machine or another flysim there (`FLY_*`, `FLYSIM_*`, `PRIMARY_REGION`) does not get through.
+Source: Fly's runtime environment, F-7.1 to F-7.17.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from ipaddress import IPv6Address
+
+from simulator.config.model import MachineSpec
+from simulator.machines.backend import Placement
+
+IMAGE_REGISTRY = "registry.invalid"
+"""Where FLY_IMAGE_REF says that the image of a machine without one came from: a name that never resolves."""
+
+_PLACEHOLDER = re.compile(r"\{(host|port|machine_id|region|dns|python)\}")
+_NOT_INHERITED = re.compile(r"FLY_|FLYSIM_|PRIMARY_REGION$")
+_ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def machine_command(spec: MachineSpec, placement: Placement, *, dns_address: str) -> tuple[str, ...]:
+    """The command with its placeholders filled in."""
+    return tuple(_fill_in(word, spec, placement, dns_address) for word in spec.command)
+
+
+def machine_environment(
+    spec: MachineSpec, placement: Placement, *, dns_address: str, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """All variables of the machine's main process; `inherited` is the caller's environment."""
+    environment = {name: value for name, value in inherited.items() if not _NOT_INHERITED.match(name)}
+    # Otherwise Python keeps the lines of a pipe back until it has 8 KiB of them.
+    environment.setdefault("PYTHONUNBUFFERED", "1")
+    environment |= {name: _fill_in(value, spec, placement, dns_address) for name, value in spec.env.items()}
+    environment.pop("PRIMARY_REGION", None)  # F-7.12, F-7.15: fly.toml's alone counts, not [env]'s.
+    return environment | fly_variables(spec, placement)
+
+
+def fly_variables(spec: MachineSpec, placement: Placement) -> dict[str, str]:
+    """What Fly itself sets, and PORT, which tells the app where to listen."""
+    variables = {
+        "FLY_APP_NAME": spec.app,
+        "FLY_MACHINE_ID": spec.id,
+        "FLY_ALLOC_ID": spec.id,  # F-7.4
+        "FLY_REGION": spec.region,
+        "FLY_PUBLIC_IP": _public_ip(spec),
+        "FLY_IMAGE_REF": spec.image or f"{IMAGE_REGISTRY}/{spec.app}:deployment-{_ulid(spec.app)}",
+        "FLY_MACHINE_VERSION": _ulid(repr(spec)),  # F-7.8: another one for every other configuration.
+        "FLY_PRIVATE_IP": placement.private_ip,
+        "FLY_PROCESS_GROUP": spec.group,
+        "FLY_VM_MEMORY_MB": str(spec.memory_mb),
+        "PORT": str(placement.port),
+    }
+    if spec.primary_region:
+        variables["PRIMARY_REGION"] = spec.primary_region
+    return variables
+
+
+def _fill_in(text: str, spec: MachineSpec, placement: Placement, dns_address: str) -> str:
+    values = {
+        "host": placement.host,
+        "port": str(placement.port),
+        "machine_id": spec.id,
+        "region": spec.region,
+        "dns": dns_address,
+        "python": sys.executable,
+    }
+    # Not str.format: a command may hold JSON or a shell's own braces, and those stay as they are.
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+
+
+def _public_ip(spec: MachineSpec) -> str:
+    """An IPv6 address of the prefix for documentation, which no network routes (F-7.6)."""
+    suffix = int.from_bytes(sha256(spec.id.encode()).digest()[:8])
+    return str(IPv6Address((0x2001_0DB8 << 96) | suffix))
+
+
+def _ulid(seed: str) -> str:
+    """26 characters as Fly's, the same for the same seed; the first three make the time in it one of this decade."""
+    number = int.from_bytes(sha256(seed.encode()).digest())
+    return "01J" + "".join(_ULID_DIGITS[(number >> (5 * place)) % 32] for place in range(23))

@@ -1,0 +1,144 @@
+"""Whether a machine is healthy: by its app's service checks, or by whether it listens when it has none.
+
+A start is watched closely, many times a second, so that it takes no longer than it must; after the first pass every
+check has its own interval, on the simulated clock. Checks go to the machine itself, never through the proxy (F-5.22).
+What follows from failing is not decided here: it stops delivery, never the machine (F-5.17, F-5.18).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.clock import Clock
+from simulator.config.model import Check
+from simulator.machines.backend import Placement
+
+_FIRST_PAUSE_SECONDS = 0.025
+_LONGEST_PAUSE_SECONDS = 0.5
+_CLOCK_TICK_SECONDS = 0.2  # How late it may be noticed that the clock was put forward.
+_LINGER_SECONDS = 0.25
+_MAX_BODY_BYTES = 65_536
+
+Report = Callable[[bool, str], None]
+"""Healthy or not, and why not."""
+
+
+class HealthMonitor:
+    """Examines one machine for as long as `run` runs, and reports every change of its health."""
+
+    def __init__(self, placement: Placement, checks: tuple[Check, ...], clock: Clock, report: Report) -> None:
+        self.last_failure = "it was not examined yet"
+        self._placement = placement
+        self._checks = checks
+        self._clock = clock
+        self._report = report
+        self._failures: dict[Check, str] = {}
+
+    async def run(self) -> None:
+        """Ends after the first pass where there are no checks: such a machine counts as healthy (F-5.23)."""
+        for check in self._checks or (Check("tcp"),):
+            await self._until_first_pass(check)
+        self._report(True, "")
+        async with asyncio.TaskGroup() as group:
+            for check in self._checks:
+                group.create_task(self._repeat(check))
+
+    async def _until_first_pass(self, check: Check) -> None:
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while failure := await find_failure(check, self._placement):
+            if failure.was_answered:  # Ask a machine that answers less often: each time it may write a line.
+                pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+            self.last_failure = str(failure)
+            await asyncio.sleep(pause_seconds)
+
+    async def _repeat(self, check: Check) -> None:
+        while True:
+            await self._sleep(check.interval_seconds)
+            failure = await find_failure(check, self._placement)
+            was_healthy = not self._failures
+            if failure:
+                self._failures[check] = self.last_failure = str(failure)
+            else:
+                self._failures.pop(check, None)
+            if was_healthy is bool(self._failures):
+                self._report(not self._failures, "; ".join(self._failures.values()))
+
+    async def _sleep(self, seconds: float) -> None:
+        """On the simulated clock, which can be put forward meanwhile."""
+        until = self._clock.now() + seconds
+        while (left := until - self._clock.now()) > 0:  # noqa: ASYNC110 - a clock tells nobody that it is put forward
+            await asyncio.sleep(min(left, _CLOCK_TICK_SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a check did not pass, and whether the app got to see it."""
+
+    words: str
+    was_answered: bool = False
+
+    def __str__(self) -> str:
+        return self.words
+
+
+async def find_failure(check: Check, placement: Placement) -> Failure | None:
+    """Examine a machine once."""
+    port = check.port or placement.port
+    try:
+        async with asyncio.timeout(check.timeout_seconds):
+            reader, writer = await asyncio.open_connection(placement.host, port)
+    except TimeoutError:
+        return Failure(f"{placement.host}:{port} accepts no connection within {check.timeout_seconds:g} s")
+    except OSError:
+        return Failure(f"nothing listens on {placement.host}:{port}")
+    try:
+        return await _find_http_failure(check, reader, writer) if check.type == "http" else None
+    finally:
+        writer.close()
+
+
+async def _find_http_failure(
+    check: Check, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> Failure | None:
+    """Only a status of 2xx passes; a redirect is not followed (F-5.19)."""
+    asked = f"{check.method.upper()} {check.path}"
+    try:
+        async with asyncio.timeout(check.timeout_seconds):
+            writer.write(_request(check, writer))
+            status_line = await reader.readline()
+    except TimeoutError:
+        return Failure(f"{asked} was not answered within {check.timeout_seconds:g} s", was_answered=True)
+    except (OSError, ValueError):  # ValueError: a line without end
+        status_line = b""
+    version, _, rest = status_line.decode("latin-1").partition(" ")
+    if not version.startswith("HTTP/") or not rest[:3].isdigit():
+        return Failure(f"{asked} was answered with no HTTP response", was_answered=True)
+    await _read_to_the_end(reader)
+    status = int(rest[:3])
+    return (
+        None
+        if 200 <= status < 300
+        else Failure(f"{asked} was answered with {status}, not 2xx", was_answered=True)
+    )
+
+
+def _request(check: Check, writer: asyncio.StreamWriter) -> bytes:
+    host, port = writer.get_extra_info("peername")[:2]
+    fields = {"Host": f"{host}:{port}", "User-Agent": "flysim-check", "Connection": "close"}
+    own_names = {name.lower() for name, _ in check.headers}
+    lines = [f"{check.method.upper()} {check.path} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in fields.items() if name.lower() not in own_names]
+    lines += [f"{name}: {value}" for name, value in check.headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def _read_to_the_end(reader: asyncio.StreamReader) -> None:
+    """Many apps complain in their log of a client that leaves before it has read its answer."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            left = _MAX_BODY_BYTES
+            while left > 0 and (data := await reader.read(left)):
+                left -= len(data)

@@ -1,0 +1,30 @@
+"""Ids and names of machines that join while flysim runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+
+from simulator.config.model import MachineSpec
+
+
+def clone_spec(
+    original: MachineSpec, region: str | None, known: Iterable[MachineSpec], random: Random
+) -> MachineSpec:
+    """The same again under a new id of 14 hex digits (F-7.3) and the next name of its region, `<region>-<n>`.
+
+    `known` are all that there are or were: neither an id nor a name comes to mean another machine.
+    """
+    known = tuple(known)
+    region = region or original.region
+    names = {spec.name for spec in known if spec.app == original.app}
+    number = next(number for number in range(1, len(names) + 2) if f"{region}-{number}" not in names)
+    return replace(original, id=_unused_id(known, random), name=f"{region}-{number}", region=region)
+
+
+def _unused_id(known: tuple[MachineSpec, ...], random: Random) -> str:
+    used = {spec.id for spec in known}
+    while (machine_id := f"{random.getrandbits(56):014x}") in used:
+        pass
+    return machine_id

@@ -1,0 +1,76 @@
+"""Who holds a port, so that "address in use" can name the process that uses it.
+
+The kernel tells of other users' processes only to root; psutil asks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
+
+from simulator.errors import EnvironmentFault
+
+_WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
+
+
+def holder_of(host: str, port: int) -> str | None:
+    """The process that listens on `host`:`port`, as in "python3 (pid 4242)"; None where nobody does.
+
+    A listener on every address holds the port of each, and a `host` for every address meets each listener.
+    """
+    for ip, its_port, pid in _listeners():
+        if its_port == port and (ip == host or ip in _WILDCARDS or host in _WILDCARDS):
+            return _describe(pid)
+    return None
+
+
+def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
+    """Where these processes listen for TCP connections."""
+    return tuple(
+        sorted({f"{ip}:{port}" for ip, port, pid in _listeners() if pid is not None and pid in pids})
+    )
+
+
+def port_taken(host: str, port: int, *, wanted_by: str, mend: str) -> EnvironmentFault:
+    """The fault of a port that `wanted_by` cannot have, with who holds it."""
+    holder = holder_of(host, port) or "a process that this user may not see"
+    return EnvironmentFault(
+        f"port {port} on {host} is taken by {holder}, so {wanted_by} cannot listen there",
+        mend=f"stop that process, or {mend}",
+    )
+
+
+def _listeners() -> Iterator[tuple[str, int, int | None]]:
+    """Address, port and, where it may be known, pid of everything that listens."""
+    import psutil  # only a fault needs it, and it takes its time
+
+    try:
+        connections = [(connection, connection.pid) for connection in psutil.net_connections(kind="tcp")]
+    except (
+        psutil.AccessDenied
+    ):  # macOS answers this question to root only, but tells of the caller's own processes.
+        connections = list(_connections_one_by_one())
+    for connection, pid in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr:
+            yield connection.laddr.ip, connection.laddr.port, pid
+
+
+def _connections_one_by_one() -> Iterable[tuple[Any, int]]:
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            yield from ((connection, process.pid) for connection in process.net_connections(kind="tcp"))
+        except psutil.Error:
+            continue
+
+
+def _describe(pid: int | None) -> str:
+    import psutil
+
+    if pid is None:
+        return "another user's process"
+    try:
+        return f"{psutil.Process(pid).name()} (pid {pid})"
+    except psutil.Error:
+        return f"pid {pid}"

@@ -1,0 +1,110 @@
+"""What the machine room knows of one machine, and the faults of its start, told with its last words."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections import deque
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from simulator.config.model import Check, MachineSpec
+from simulator.errors import MachineFault
+from simulator.machines.backend import Exit, Placement
+from simulator.machines.health import HealthMonitor
+from simulator.routing.model import Machine, MachineState
+
+TAIL_LINES = 20
+
+
+@dataclass(eq=False)
+class Slot:
+    """One machine: what it was told to be, what it is now, and who looks after it."""
+
+    spec: MachineSpec
+    machine: Machine
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while it is launched, so that nothing is asked of it meanwhile."""
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    monitor: HealthMonitor | None = None
+    examining: asyncio.Task[None] | None = None
+    outcome: asyncio.Future[Exit | None] | None = None
+    """Of the start under way: None when it is healthy, else how it ended."""
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it runs already, and flysim only routes to it."""
+        return self.spec.url is not None
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(self.machine.host, self.machine.port, self.machine.private_ip)
+
+    def own_checks(self) -> tuple[Check, ...]:
+        """The app's checks; one of its internal port is of the port that this machine got instead."""
+        return tuple(
+            replace(check, port=None) if check.port == self.spec.internal_port else check
+            for check in self.spec.checks
+        )
+
+    def await_outcome(self) -> asyncio.Future[Exit | None]:
+        """Before a start: what will come of it."""
+        self.outcome = asyncio.get_running_loop().create_future()
+        return self.outcome
+
+    def settle_start(self, outcome: Exit | None) -> None:
+        if self.outcome is not None and not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def stop_examining(self) -> None:
+        if self.examining is not None:
+            self.examining.cancel()
+            self.examining = None
+
+
+def slot_of(spec: MachineSpec) -> Slot:
+    machine = Machine(
+        id=spec.id,
+        name=spec.name,
+        app=spec.app,
+        region=spec.region,
+        port=spec.internal_port,
+        state=MachineState.CREATED,
+        healthy=False,
+        group=spec.group,
+    )
+    if spec.url is not None:
+        url = urlsplit(spec.url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        machine = replace(machine, host=url.hostname or "127.0.0.1", port=port)
+    return Slot(spec, machine)
+
+
+def died_at_start(slot: Slot, ending: Exit) -> MachineFault:
+    return MachineFault(
+        f"{slot.spec.name} of app {slot.spec.app}",
+        f"{ending} before it was healthy" + ("" if slot.tail else ", and wrote nothing"),
+        log_tail=tuple(slot.tail),
+        mend=f"its command is: {shlex.join(slot.spec.command)}",
+    )
+
+
+def not_healthy_in_time(slot: Slot, listening: tuple[str, ...]) -> MachineFault:
+    failure = slot.monitor.last_failure if slot.monitor else "it was not examined yet"
+    return MachineFault(
+        f"{slot.spec.name} of app {slot.spec.app}",
+        f"was not healthy within {slot.spec.start_timeout_seconds:g} s: {failure}",
+        log_tail=tuple(slot.tail),
+        mend=_mend(slot, listening),
+    )
+
+
+def _mend(slot: Slot, listening: tuple[str, ...]) -> str:
+    if slot.is_external:
+        return f"start the server of {slot.spec.url} first"
+    wanted = slot.placement.address
+    if listening and wanted not in listening:
+        return f"it listens on {', '.join(listening)}: let it listen on {wanted}, which are {{host}} and {{port}}"
+    if listening:
+        return "look into why its check fails, or give it more time to start"
+    return f"it listens nowhere: let it listen on {wanted}, or give it more time to start"
