@@ -30,6 +30,10 @@ class Clock:
             raise ValueError(f"the clock only goes forward: {seconds} s")
         self._offset_seconds += seconds
 
+    def reset(self) -> None:
+        """Back to the real time."""
+        self._offset_seconds = 0.0
+
     def pause_seconds(self, seconds: float) -> float:
         """How long really to wait for `seconds` of simulated time; puts the clock forward where waits are skipped."""
         if self.realtime:

@@ -1,1 +1,246 @@
 """Simulator: builds the parts, wires them to one another, and owns their lifetimes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from random import Random
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from simulator.clock import Clock
+from simulator.config.model import Config
+from simulator.diagnosis import Finding, diagnose
+from simulator.errors import EnvironmentFault, InputError
+from simulator.events import Bus, Event, FleetChanged
+from simulator.journal import Journal
+from simulator.machines import MachineRoom, ProcessBackend
+from simulator.machines.port import port_taken
+from simulator.routing import Fleet, Machine, Router, Trace
+
+if TYPE_CHECKING:
+    from simulator.dashboard import ControlServer
+    from simulator.proxy import ProxyServer
+
+LOOPBACK = "127.0.0.1"
+
+
+class Simulator:
+    """A fleet behind Fly's proxy, from `async with` to its end.
+
+    `realtime`: simulated waits are really waited for. `free_ports`: every port is a free one, whatever the
+    config says. Entering raises SimulatorError, with nothing left running, when a part cannot start.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        realtime: bool = True,
+        seed: int = 0,
+        host: str = LOOPBACK,
+        free_ports: bool = False,
+    ) -> None:
+        self.config = config
+        self.bus = Bus()
+        self.clock = Clock(realtime=realtime)
+        self.journal = Journal(self.bus)
+        self._seed = seed
+        self._host = host
+        self._free_ports = free_ports
+        self._dns_port = _free_port()
+        self.room = MachineRoom(
+            [app.app for app in config.apps],
+            config.machines,
+            ProcessBackend(),
+            self.bus,
+            self.clock,
+            dns_address=self.dns_address,
+            seed=seed,
+        )
+        self._random = Random(seed)
+        self.router = Router(self.room.fleet, config.routing, self._random.randrange)
+        self._parts = AsyncExitStack()
+        self._proxy: ProxyServer
+        self._control: ControlServer
+        self._control_port = 0
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as parts:
+            parts.callback(self.bus.subscribe(self._follow_fleet))
+            parts.push_async_callback(self.room.close)
+            opening = asyncio.create_task(self.room.open())
+            parts.push_async_callback(_settle, opening)
+            # The machines' processes boot while we import and start the rest.
+            await asyncio.sleep(0)
+            await self._start_proxy(parts)
+            await self._start_control(parts)
+            await opening
+            self._parts = parts.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._parts.aclose()
+
+    # Where things are.
+
+    @property
+    def fleet(self) -> Fleet:
+        """All machines now."""
+        return self.router.fleet
+
+    @property
+    def edges(self) -> Mapping[str, str]:
+        """Region of the edge -> its base URL."""
+        return {
+            region: f"http://{_reachable(host)}:{port}"
+            for region, (host, port) in self._proxy.addresses.items()
+        }
+
+    @property
+    def control_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._control_port}"
+
+    @property
+    def dns_address(self) -> str:
+        """Of the name server that knows the `.internal` names."""
+        return f"{LOOPBACK}:{self._dns_port}"
+
+    def ready(self) -> dict[str, Any]:
+        """What the ready file says."""
+        return {
+            "edges": dict(self.edges),
+            "control": self.control_url,
+            "dashboard": f"{self.control_url}/",
+            "dns": self.dns_address,
+            "machines": [
+                {
+                    "id": machine.id,
+                    "name": machine.name,
+                    "app": machine.app,
+                    "region": machine.region,
+                    "state": machine.state.value,
+                    "address": machine.address,
+                }
+                for machine in self.fleet.machines
+            ],
+        }
+
+    def find_machine(self, key: str) -> Machine:
+        """By id, by name, or as app/name. Raises InputError that lists the machines there are."""
+        for machine in self.fleet.machines:
+            if key in (machine.id, machine.name, f"{machine.app}/{machine.name}"):
+                return machine
+        known = ", ".join(f"{machine.name} ({machine.id})" for machine in self.fleet.machines)
+        raise InputError(f"there is no machine {key!r}", expected=f"one of {known}")
+
+    def findings(self, trace: Trace | None = None) -> tuple[Finding, ...]:
+        """What diagnosis says of one exchange, or of all that are remembered."""
+        traces = self.journal.traces() if trace is None else (trace,)
+        return tuple(finding for each in traces for finding in diagnose(each, self.fleet))
+
+    # What can be done.
+
+    async def start_machine(self, machine_id: str) -> None:
+        await self.room.start(machine_id)
+
+    async def stop_machine(self, machine_id: str) -> None:
+        await self.room.stop(machine_id)
+
+    async def kill_machine(self, machine_id: str) -> None:
+        await self.room.kill(machine_id)
+
+    async def suspend_machine(self, machine_id: str) -> None:
+        await self.room.suspend(machine_id)
+
+    async def destroy_machine(self, machine_id: str, *, force: bool = True) -> None:
+        await self.room.destroy(machine_id, force=force)
+
+    async def cordon(self, machine_id: str) -> None:
+        await self.room.cordon(machine_id)
+
+    async def uncordon(self, machine_id: str) -> None:
+        await self.room.uncordon(machine_id)
+
+    async def clone_machine(self, machine_id: str, *, region: str | None = None) -> Machine:
+        return await self.room.clone(machine_id, region=region)
+
+    async def reset(self) -> None:
+        """As at the start: every machine of the config started and healthy, no other; nothing remembered."""
+        await self.room.reset()
+        self.journal.clear()
+        self.clock.reset()
+        self._random.seed(self._seed)
+
+    # The parts.
+
+    def _follow_fleet(self, event: Event) -> None:
+        if isinstance(event, FleetChanged):
+            self.router.fleet = event.fleet
+
+    async def _start_proxy(self, parts: AsyncExitStack) -> None:
+        from simulator.proxy import (
+            ProxyCore,
+            ProxyServer,
+        )  # mitmproxy takes its time: the machines boot meanwhile
+
+        edges = {region: 0 if self._free_ports else port for region, port in self.config.edges.items()}
+        for region, port in edges.items():
+            self._check_port(
+                port, f"edge {region}", f"give another port under [edges], as in {region} = {port + 1}"
+            )
+        core = ProxyCore(self.router, self.clock, self.bus, self._random)
+        self._proxy = ProxyServer(core, edges, host=self._host, dns_port=self._dns_port)
+        parts.push_async_callback(self._proxy.stop)
+        await self._proxy.start()
+
+    async def _start_control(self, parts: AsyncExitStack) -> None:
+        from simulator.dashboard import ControlServer, make_app
+
+        port = 0 if self._free_ports else self.config.control_port
+        self._check_port(port, "the control API", f"set port = {port + 1} under [control] in flysim.toml")
+        self._control = ControlServer(make_app(self), LOOPBACK, port)
+        parts.push_async_callback(self._control.stop)
+        self._control_port = await self._control.start()
+
+    def _check_port(self, port: int, wanted_by: str, mend: str) -> None:
+        """Raises EnvironmentFault that names the process which holds the port."""
+        if not port:
+            return
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self._host, port))
+            except OSError as error:
+                raise port_taken(self._host, port, wanted_by=wanted_by, mend=mend) from error
+
+
+async def _settle(task: asyncio.Task[None]) -> None:
+    """Take a task that may have been left behind to its end, whatever that is."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _reachable(host: str) -> str:
+    return LOOPBACK if host in ("0.0.0.0", "::") else host
+
+
+def _free_port() -> int:
+    """A port that is free for UDP and TCP now; the machines are told of it before the name server listens there."""
+    for _ in range(20):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind((LOOPBACK, 0))
+            port: int = udp.getsockname()[1]
+            try:
+                tcp.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise EnvironmentFault("no port is free for the name server")

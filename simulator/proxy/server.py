@@ -31,6 +31,7 @@ from simulator.proxy.trust import LazyTls, authority_folder
 _NEVER_SECONDS = 10 * 365 * 24 * 3600
 """K-35: no idle timeout of our own. mitmproxy would close a silent connection after ten minutes."""
 _BACKLOG = 1024
+_HANG_UP_SECONDS = 2.0
 
 
 class EdgeHandler(ProxyConnectionHandler):
@@ -67,6 +68,12 @@ class EdgeHandler(ProxyConnectionHandler):
         elif _has_listener(self.master, hook.name):
             await super().handle_hook(hook)
 
+    def hang_up(self) -> None:
+        """End the client's connection, and with it those to machines."""
+        handler = self.transports[self.client].handler if self.client in self.transports else None
+        if handler is not None:
+            handler.cancel()
+
     def _stop_timer(self, connection: Connection) -> None:
         timer = self._connecting.pop(connection, None)
         if timer is not None:
@@ -98,7 +105,7 @@ class ProxyServer:
         self._dns_port = dns_port
         self._listeners: dict[str, asyncio.Server] = {}
         self._names: ServerInstance[mode_specs.DnsMode] | None = None
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Future[None], EdgeHandler] = {}
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
@@ -126,9 +133,13 @@ class ProxyServer:
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
-        for handler in tuple(self._handlers):
-            handler.cancel()
-        await asyncio.gather(*self._handlers, return_exceptions=True)
+        clients = dict(self._clients)
+        for handler in clients.values():
+            handler.hang_up()
+        if clients:
+            _, stuck = await asyncio.wait(clients, timeout=_HANG_UP_SECONDS)
+            for task in stuck:
+                task.cancel()
         if self._names is not None and self._names.is_running:
             await self._names.stop()
 
@@ -149,14 +160,11 @@ class ProxyServer:
     async def _start_edge(self, region: str, port: int) -> None:
         mode = mode_specs.ProxyMode.parse(f"reverse:http://{region}:80")
 
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._handlers.add(task)
-            try:
-                await EdgeHandler(self._master, reader, writer, mode).handle_client()
-            finally:
-                self._handlers.discard(task)
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            handler = EdgeHandler(self._master, reader, writer, mode)
+            task = asyncio.ensure_future(handler.handle_client())
+            self._clients[task] = handler
+            task.add_done_callback(self._clients.pop)
 
         try:
             self._listeners[region] = await asyncio.start_server(accept, self._host, port, backlog=_BACKLOG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 from simulator.clock import Clock
@@ -35,24 +35,22 @@ class Stage:
         core = ProxyCore(self.router, self.clock, self.bus, Random(7))
         self.server = ProxyServer(core, {"ams": 0, "dfw": 0}, dns_port=0)
         self._servers: list[asyncio.Server] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Future[None]] = set()
 
     async def add_machine(self, machine_id: str, region: str, handler: Handler) -> Machine:
         """Start a machine whose every connection is served by `handler`."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task
-            self._connections.add(task)
-            try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
                 await handler(reader, writer)
-            except (ConnectionError, asyncio.IncompleteReadError):
-                pass
-            finally:
-                self._connections.discard(task)
-                writer.close()
+            writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024)
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.ensure_future(serve(reader, writer))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=1024)
         self._servers.append(server)
         port = server.sockets[0].getsockname()[1]
         number = sum(m.region == region for m in self.router.fleet.machines) + 1

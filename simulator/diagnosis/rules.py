@@ -1,0 +1,208 @@
+"""One function per finding: given a trace and the fleet, a finding or None.
+
+Each row of the failure gallery that shows in a single exchange has its rule here; the rules never steer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simulator.diagnosis.finding import Finding
+from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
+from simulator.routing.model import Fleet
+from simulator.routing.trace import Hop, Outcome, Trace
+
+Rule = Callable[[Trace, Fleet], Finding | None]
+
+
+def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A machine that replays to itself (gallery 1)."""
+    for hop, following in zip(trace.hops, trace.hops[1:], strict=False):
+        if hop.replay and hop.machine_id == following.machine_id:
+            return Finding(
+                "self-replay",
+                f"{hop.machine} answered with fly-replay: {hop.replay}, which is {hop.machine} itself",
+                "compare the target with FLY_MACHINE_ID before replaying, and serve the request when they are equal",
+                trace.request_id,
+            )
+    return None
+
+
+def find_replay_loop(trace: Trace, fleet: Fleet) -> Finding | None:
+    """Machines that send a request round in a circle (gallery 2 and 3); the proxy ended it by count (F-1.38)."""
+    if trace.error != "PA02" or find_self_replay(trace, fleet):
+        return None
+    cycle = _last_cycle(trace.hops)
+    return Finding(
+        "replay-loop",
+        f"the request went round: {' → '.join([*cycle, cycle[0]])}, and was ended after {len(trace.hops)} deliveries",
+        "never replay a request that carries fly-replay-src; let the machines share one truth about who owns what",
+        trace.request_id,
+    )
+
+
+def _last_cycle(hops: tuple[Hop, ...]) -> list[str]:
+    names = [hop.machine for hop in hops]
+    for length in range(2, len(names)):
+        if names[-length:] == names[-2 * length : -length]:
+            return names[-length:]
+    return list(dict.fromkeys(names))
+
+
+def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A replay to a machine that cannot take it (gallery 4); `stale-cookie` where the id came with the request."""
+    directive, hop = _failed_replay(trace)
+    if directive is None or hop is None or directive.instance is None:
+        return None
+    machine = fleet.find(directive.instance)
+    if machine is None:
+        state = "there is no such machine"
+    elif not machine.is_candidate:
+        state = f"{machine.name} is {_condition(machine.state.value, machine.healthy, machine.cordoned)}"
+    else:
+        return None
+    by_cookie = bool(trace.cookies_sent) and directive.instance not in trace.target
+    return Finding(
+        "stale-cookie" if by_cookie else "lost-target",
+        f"{hop.machine} replayed to instance={directive.instance}, but {state}"
+        + (f"; the client's cookies ({', '.join(trace.cookies_sent)}) outlived it" if by_cookie else ""),
+        "use prefer_instance instead of instance, or add timeout and fallback=force_self and clear the cookie there",
+        trace.request_id,
+    )
+
+
+def _condition(state: str, healthy: bool, cordoned: bool) -> str:
+    if state != "started":
+        return state
+    return "cordoned" if cordoned else "failing its health checks" if not healthy else state
+
+
+def _failed_replay(trace: Trace) -> tuple[ReplayDirective | None, Hop | None]:
+    if trace.error not in ("PR03", "PR04") or not trace.hops or trace.hops[-1].replay is None:
+        return None, None
+    try:
+        return parse_directive(trace.hops[-1].replay), trace.hops[-1]
+    except DirectiveError:
+        return None, None
+
+
+def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A replay to regions without a machine of the app (gallery 8; F-1.20, F-1.21)."""
+    directive, hop = _failed_replay(trace)
+    if directive is None or hop is None or not directive.regions or directive.instance:
+        return None
+    app = directive.app or hop.app
+    there = sorted({machine.region for machine in fleet.of_app(app) if machine.is_candidate})
+    return Finding(
+        "empty-region",
+        f"{hop.machine} replayed to region={','.join(directive.regions)}, "
+        f"but the machines of {app} that could answer are in: {', '.join(there) or 'no region'}",
+        'name a region that has machines, or append any, as in region="sjc,any"',
+        trace.request_id,
+    )
+
+
+def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A `fly-replay` value that cannot be parsed (F-1.17)."""
+    if trace.error != "PA03":
+        return None
+    hop = trace.hops[-1]
+    return Finding(
+        "broken-directive",
+        f"{hop.machine} answered with fly-replay: {hop.replay!r}, which Fly cannot parse: {trace.message}",
+        "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout",
+        trace.request_id,
+    )
+
+
+def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A replay to an app that does not exist here (F-1.63)."""
+    if trace.error != "PA04":
+        return None
+    return Finding(
+        "unknown-app",
+        f"{trace.hops[-1].machine} answered with fly-replay: {trace.hops[-1].replay}; "
+        f"the apps here are {', '.join(fleet.apps)}",
+        "correct the name, or add the app to flysim.toml; a ',' where a ';' belongs also reads as part of the name",
+        trace.request_id,
+    )
+
+
+def find_large_body(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A replay of a request whose body is past the limit (gallery 15, F-1.32)."""
+    if trace.error != "PA01":
+        return None
+    return Finding(
+        "large-body",
+        f"{trace.hops[-1].machine} replayed a {trace.method} whose body is larger than Fly keeps for a replay (1 MB)",
+        "learn the machine first with a small request and then send the body with fly-force-instance-id, "
+        "or upload straight to storage",
+        trace.request_id,
+    )
+
+
+def find_negotiated_upgrade(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A 101 that carries a replay (gallery 12, F-1.86)."""
+    for hop in trace.hops:
+        if hop.replay is not None and hop.status == 101:
+            return Finding(
+                "negotiated-upgrade",
+                f"{hop.machine} accepted the WebSocket (101) and asked for a replay in the same answer",
+                "answer the handshake with the replay before the framework accepts it, with any status but 101",
+                trace.request_id,
+            )
+    return None
+
+
+def find_doubtful_directive(trace: Trace, fleet: Fleet) -> Finding | None:
+    """Accepted, but probably not what was meant: an unknown field, a field given twice (gallery 9)."""
+    doubts = [warning for warning in trace.warnings if warning.startswith(("unknown field", "field"))]
+    if not doubts:
+        return None
+    return Finding(
+        "doubtful-directive",
+        f"of the fly-replay value, {'; '.join(doubts)}: the request may have been routed anywhere",
+        "use only region, instance, prefer_instance, app, state, elsewhere, timeout and fallback",
+        trace.request_id,
+    )
+
+
+def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A machine that is started but does not listen where its service says (F-6.16)."""
+    for hop in trace.hops:
+        if hop.failure is not None and "[PC01]" in hop.failure:
+            return Finding(
+                "refused-connection",
+                f"{hop.machine} refused {hop.attempts} connection{'s' if hop.attempts > 1 else ''}: {hop.failure}",
+                "let the app listen on 0.0.0.0 and the internal_port of its service",
+                trace.request_id,
+            )
+    return None
+
+
+def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A machine that hung up before or in the middle of its response (F-5.45, F-6.15)."""
+    if trace.outcome is not Outcome.BROKEN and trace.error != "PU02":
+        return None
+    when = "in the middle of its response" if trace.outcome is Outcome.BROKEN else "before it had answered"
+    return Finding(
+        "broken-answer",
+        f"{trace.hops[-1].machine} closed the connection {when}",
+        "look at the machine's last log lines: it may have crashed or been stopped",
+        trace.request_id,
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    find_self_replay,
+    find_replay_loop,
+    find_lost_target,
+    find_empty_region,
+    find_broken_directive,
+    find_unknown_app,
+    find_large_body,
+    find_negotiated_upgrade,
+    find_doubtful_directive,
+    find_refused_connection,
+    find_broken_answer,
+)
