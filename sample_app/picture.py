@@ -21,13 +21,13 @@ class Picture:
 
     def __init__(self, seed: str) -> None:
         number = crc32(seed.encode())
-        self._across = 2 + number % 3
-        self._down = 3 + number // 4 % 4
-        self._slanting = 1 + number // 16 % 3
+        self._across = 4 + number % 3
+        self._down = 7 + number // 4 % 5
+        self._slanting = 4 + number // 32 % 4
 
     def frame(self, number: int) -> bytes:
-        across = [_WAVE[(x * self._across + number * 2) % 256] for x in range(WIDTH)]
-        down = [_WAVE[(y * self._down - number * 3) % 256] for y in range(HEIGHT)]
-        slanting = [_WAVE[(step * self._slanting + number * 5) % 256] for step in range(WIDTH + HEIGHT)]
+        across = [_WAVE[(x * self._across + number * 3) % 256] for x in range(WIDTH)]
+        down = [_WAVE[(y * self._down - number * 4) % 256] for y in range(HEIGHT)]
+        slanting = [_WAVE[(step * self._slanting + number * 7) % 256] for step in range(WIDTH + HEIGHT)]
         pixels = bytes(across[x] + down[y] + slanting[x + y] for y in range(HEIGHT) for x in range(WIDTH))
         return HEAD.pack(number % 2**32, WIDTH, HEIGHT) + pixels

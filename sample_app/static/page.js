@@ -27,10 +27,10 @@ function coloursOf(machine) {
   let hue = 0;
   for (const letter of machine) hue = (hue * 31 + letter.codePointAt(0)) % 360;
   const gradient = context.createLinearGradient(0, 0, 256, 0);
-  gradient.addColorStop(0, `hsl(${hue + 60} 70% 8%)`);
-  gradient.addColorStop(0.45, `hsl(${hue + 20} 75% 38%)`);
-  gradient.addColorStop(0.75, `hsl(${hue} 85% 62%)`);
-  gradient.addColorStop(1, `hsl(${hue - 40} 95% 88%)`);
+  gradient.addColorStop(0.1, `hsl(${hue + 60} 70% 8%)`);
+  gradient.addColorStop(0.4, `hsl(${hue + 25} 75% 32%)`);
+  gradient.addColorStop(0.65, `hsl(${hue} 85% 60%)`);
+  gradient.addColorStop(0.9, `hsl(${hue - 40} 95% 88%)`);
   const strip = new OffscreenCanvas(256, 1).getContext("2d");
   strip.fillStyle = gradient;
   strip.fillRect(0, 0, 256, 1);
@@ -128,7 +128,7 @@ function send(message) {
 function setOnline(text) {
   body.classList.remove("is-offline");
   find("#status").textContent = text;
-  words.placeholder = `Say something as ${ownName}`;
+  words.placeholder = `Write as ${ownName}`;
   for (const control of [words, pause, find("#say button")]) control.disabled = false;
 }
 
