@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from simulator.config.fly_model import DEFAULT_GROUP, DEFAULT_INTERNAL_PORT, DEFAULT_MEMORY_MB, Check, FlyToml
@@ -15,6 +16,7 @@ from simulator.routing.model import App
 from simulator.routing.options import RoutingOptions
 
 DEFAULT_CONTROL_PORT = 4280
+_ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 __all__ = ["DEFAULT_CONTROL_PORT", "AppConfig", "Check", "Config", "FlyToml", "MachineSpec"]
 
@@ -49,6 +51,12 @@ class MachineSpec:
     def has_own_address(self) -> bool:
         """Whether it gets a loopback address of its own and listens on the app's internal port there."""
         return any("{host}" in text for text in (*self.command, *self.env.values()))
+
+    @property
+    def version(self) -> str:
+        """Fly's id of a configuration, a ULID: another one for every other configuration (F-7.8)."""
+        number = int.from_bytes(sha256(repr(self).encode()).digest())
+        return "01J" + "".join(_ULID_DIGITS[(number >> (5 * place)) % 32] for place in range(23))
 
 
 @dataclass(frozen=True, slots=True)

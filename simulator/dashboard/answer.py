@@ -1,0 +1,77 @@
+"""Answers of the control API: JSON, and errors as Fly's Machines API gives them, `{"error": "…"}`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from simulator.errors import InputError, SimulatorError
+
+
+class ApiError(Exception):
+    """A request that cannot be answered as asked."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+def error_response(status: int, problem: str, **more: Any) -> JSONResponse:
+    return JSONResponse({"error": problem, **more}, status)
+
+
+def answer_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error_response(error.status, str(error))
+
+
+def answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "other methods")
+        problem = f"{request.url.path} does not take {request.method}, only {allowed}"
+    elif error.status_code == 404:
+        problem = f"there is no {request.url.path} here"
+    else:
+        problem = error.detail
+    return JSONResponse({"error": problem}, error.status_code, error.headers)
+
+
+def answer_simulator_error(request: Request, error: Exception) -> Response:
+    """412 for what the machine's state does not allow (Fly: failed_precondition), else 500."""
+    assert isinstance(error, SimulatorError)
+    if isinstance(error, InputError):
+        return error_response(412, f"failed_precondition: {error}", exit_status=error.exit_status)
+    return error_response(500, str(error), exit_status=error.exit_status)
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The body, which must be a JSON object or nothing at all. Raises ApiError."""
+    body = await request.body()
+    if not body.strip():
+        return {}
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "the body is no JSON") from None
+    if not isinstance(data, dict):
+        raise ApiError(400, "the body is no JSON object")
+    return data
+
+
+def read_flag(request: Request, name: str) -> bool:
+    return request.query_params.get(name, "") in ("1", "true", "yes")
+
+
+def read_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
+    """A whole number from the query. Raises ApiError."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise ApiError(400, f'{name} is "{text}"; expected a whole number from {least} to {most}')
+    return int(text)

@@ -1,0 +1,56 @@
+"""The control API and its page, as one ASGI app over a running simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from simulator.dashboard.answer import ApiError, answer_api_error, answer_http_error, answer_simulator_error
+from simulator.dashboard.controls import Controls
+from simulator.dashboard.guard import LoopbackGuard
+from simulator.dashboard.machines_api import MachinesApi
+from simulator.dashboard.own_api import OwnApi
+from simulator.dashboard.record import Records
+from simulator.dashboard.stream import Streams
+from simulator.errors import SimulatorError
+
+_PAGE = Path(__file__).with_name("page.html")
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+}
+
+
+def make_app(controls: Controls, *, streams: Streams | None = None) -> Starlette:
+    """`app.state.streams` are the live streams, for whoever has to end them."""
+    streams = streams or Streams(controls.bus)
+    records = Records(controls.bus, controls.fleet, controls.clock.now)
+    app = Starlette(
+        routes=[
+            Route("/", _page, methods=["GET"]),
+            *MachinesApi(controls, records, streams).routes(),
+            *OwnApi(controls, streams).routes(),
+        ],
+        middleware=[Middleware(LoopbackGuard)],
+        exception_handlers={
+            ApiError: answer_api_error,
+            HTTPException: answer_http_error,
+            SimulatorError: answer_simulator_error,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.streams = streams
+    return app
+
+
+async def _page(request: Request) -> Response:
+    return HTMLResponse(_PAGE.read_bytes(), headers=_PAGE_HEADERS)

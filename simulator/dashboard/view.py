@@ -1,0 +1,53 @@
+"""How events, machines and log lines look in JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+from simulator.events import (
+    Event,
+    ExchangeAnswered,
+    ExchangeFinished,
+    FleetChanged,
+    MachineLogged,
+    ProxyLogged,
+)
+from simulator.routing.model import Machine
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    """The fields of the event, and `type`, its name."""
+    view: dict[str, Any] = {"type": type(event).__name__}
+    if isinstance(event, FleetChanged):
+        return view | {
+            "at": event.at,
+            "machines": [machine_view(machine) for machine in event.fleet.machines],
+        }
+    if isinstance(event, ExchangeAnswered | ExchangeFinished):
+        return view | {"at": event.at, "trace": event.trace.as_dict()}
+    return view | {field.name: getattr(event, field.name) for field in fields(event)}
+
+
+def machine_view(machine: Machine) -> dict[str, Any]:
+    return {
+        "id": machine.id,
+        "name": machine.name,
+        "app": machine.app,
+        "region": machine.region,
+        "state": machine.state,
+        "address": machine.address,
+        "healthy": machine.healthy,
+        "cordoned": machine.cordoned,
+    }
+
+
+def encode_server_sent(event: Event) -> bytes:
+    """One server-sent event, named by its class."""
+    return f"event: {type(event).__name__}\ndata: {json.dumps(event_view(event))}\n\n".encode()
+
+
+def encode_line(line: MachineLogged | ProxyLogged) -> bytes:
+    """One line of newline-delimited JSON."""
+    return json.dumps(event_view(line)).encode() + b"\n"
