@@ -137,11 +137,11 @@ class Site:
                 await websocket.send_json(reply)
 
     async def stats(self, request: Request) -> Response:
+        """What this machine carries: viewers here, machines that copy from here, and bytes of streams."""
+        everyone = [viewer.is_machine for stream in self._streams for viewer in stream.viewers]
+        carried = {"viewers": everyone.count(False), "copiers": everyone.count(True), **asdict(self._traffic)}
         design = "copy" if self._settings.copies_streams else "sticky"
-        viewers = sum(not viewer.is_machine for stream in self._streams for viewer in stream.viewers)
-        return JSONResponse(
-            {**self._own.as_json(), "design": design, "viewers": viewers, **asdict(self._traffic)}
-        )
+        return JSONResponse({**self._own.as_json(), "design": design, **carried})
 
     @property
     def _streams(self) -> tuple[Stream, ...]:

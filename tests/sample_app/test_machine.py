@@ -1,0 +1,174 @@
+"""One machine in a process of its own: what it says, sends and logs, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sys
+from asyncio import create_subprocess_exec, subprocess
+from itertools import pairwise
+from time import monotonic
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.sample_app.running import AMS, DFW, next_text, read_to_the_end, running_app
+
+FLY = {"FLY_MACHINE_ID": DFW, "FLY_REGION": "dfw", "FLY_VM_MEMORY_MB": "256"}
+
+
+async def test_a_click_is_logged_in_the_order_of_the_write_up() -> None:
+    async with running_app(**FLY) as app, httpx.AsyncClient(base_url=app.url, trust_env=False) as client:
+        before = len(app.lines)
+        for path in ("/healthz", "/stats", "/static/page.js"):
+            assert (await client.get(path)).status_code == 200
+        page = await client.get("/", params={"instance": DFW})
+        assert page.headers["set-cookie"].startswith(f"fly-machine-id={DFW}; Max-Age=518400; Path=/; ")
+        async with app.socket(Cookie=f"fly-machine-id={DFW}"):
+            await app.logged("CONNECTED")
+        assert [re.sub(r"\d+(µs|ms)$", "1ms", line) for line in app.lines if "other machines" not in line][
+            1:
+        ] == [
+            f"[info] Correct machine based on parameter {DFW}. Set cookie and let pass.",
+            "[info] GET /",
+            "[info] Sent 200 in 1ms",
+            f"[info] Correct machine based on cookie {DFW}. Let pass.",
+            "[info] CONNECTED TO /ws in 1ms",
+        ], f"after {before} lines"
+
+
+async def test_a_page_and_an_upgrade_for_another_machine_are_answered_with_a_replay() -> None:
+    """F-1.85, F-1.86: the upgrade is answered by a plain response, and logs no alarm."""
+    async with running_app(**FLY) as app, httpx.AsyncClient(base_url=app.url, trust_env=False) as client:
+        response = await client.get("/", params={"instance": AMS})
+        assert (response.status_code, response.text) == (307, "redirecting...")
+        with pytest.raises(InvalidStatus) as refused:
+            await app.socket(Cookie=f"fly-machine-id={AMS}")
+        assert refused.value.response.status_code == 307
+        assert refused.value.response.headers["fly-replay"] == f"instance={AMS}"
+        assert refused.value.response.body == b"redirecting..."
+        assert await app.stop() == 0
+        assert app.lines[-2:] == [
+            f"[info] Incorrect machine {DFW} based on parameter {AMS}. Redirect.",
+            f"[info] Incorrect machine {DFW} based on cookie {AMS}. Redirect.",
+        ]
+
+
+async def test_the_page_shows_where_it_is_and_blank_where_nothing_is_known() -> None:
+    async with (
+        running_app(**FLY) as app,
+        running_app() as unknown,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        page = (await client.get(app.url)).text
+        assert 'data-page-region="dfw">dfw<' in page
+        assert f'data-page-machine="{DFW}">{DFW}<' in page
+        assert "data-page-memory>256 MB<" in page
+        blank = (await client.get(unknown.url)).text
+        assert 'data-page-region="blank">blank<' in blank
+        assert 'data-page-machine="blank">blank<' in blank
+        assert "data-page-memory>blank<" in blank
+        assert (
+            "[info] No other machines can be found: FLY_APP_NAME is not set. Working alone." in unknown.lines
+        )
+
+
+async def test_what_the_environment_says_cannot_become_part_of_the_page() -> None:
+    async with running_app(FLY_REGION="<b>&") as app, httpx.AsyncClient(trust_env=False) as client:
+        page = (await client.get(app.url)).text
+        assert "<b>" not in page
+        assert "&lt;b&gt;&amp;" in page
+
+
+async def test_the_first_message_names_the_machine_and_chat_reaches_all_viewers() -> None:
+    async with running_app(**FLY) as app, app.socket() as ann, app.socket() as bob:
+        hellos = [json.loads(await next_text(viewer)) for viewer in (ann, bob)]
+        for hello in hellos:
+            assert (hello["type"], hello["machine"], hello["region"]) == ("hello", DFW, "dfw")
+            assert hello["creator"] == "Ochre Bittern"
+        await ann.send('{"type": "chat", "text": " hello "}')
+        line = {"type": "chat", "from": hellos[0]["you"], "text": "hello"}
+        assert [json.loads(await next_text(viewer)) for viewer in (ann, bob)] == [line, line]
+
+
+async def test_frames_come_while_they_are_watched() -> None:
+    async with running_app(**FLY) as app, app.socket() as viewer:
+        await next_text(viewer)
+        await viewer.send('{"type": "watch"}')
+        frames = [await viewer.recv() for _ in range(3)]
+        numbers = [int.from_bytes(frame[:4], "big") for frame in frames if isinstance(frame, bytes)]
+        assert [after - before for before, after in pairwise(numbers)] == [1, 1]
+
+
+async def test_what_is_no_message_is_answered_with_what_was_expected() -> None:
+    async with running_app(**FLY) as app, app.socket() as viewer:
+        await next_text(viewer)
+        for text in (
+            "hello",
+            "[]",
+            "{}",
+            '{"type": "chat", "text": " "}',
+            '{"type": "chat", "text": 1}',
+            b"{}",
+        ):
+            await viewer.send(text)
+            assert json.loads(await next_text(viewer))["type"] == "error", text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_stop_closes_sockets_and_ends_within_a_second_without_a_traceback(
+    number: signal.Signals,
+) -> None:
+    """F-5.37: SIGINT is what Fly sends unless told otherwise."""
+    async with (
+        running_app(**FLY) as app,
+        app.socket() as viewer,
+        httpx.AsyncClient(trust_env=False) as kept_alive,
+    ):
+        await next_text(viewer)
+        await viewer.send('{"type": "watch"}')
+        await viewer.recv()
+        await kept_alive.get(app.url)
+        began = monotonic()
+        status = await app.stop(number)
+        assert monotonic() - began < 1
+        assert status == 0
+        assert await read_to_the_end(viewer) == 1012
+        assert all(line.startswith("[info]") for line in app.lines)
+
+
+async def test_a_machine_answers_soon_after_it_was_started() -> None:
+    began = monotonic()
+    async with running_app(**FLY) as app, httpx.AsyncClient(trust_env=False) as client:
+        await client.get(f"{app.url}/healthz")
+        assert monotonic() - began < 2, "0.4 s on an idle computer; the rest is for busy ones"
+
+
+async def test_without_a_host_it_listens_for_the_proxy_and_for_other_machines() -> None:
+    """F-8.17: the proxy comes by IPv4, other machines by IPv6."""
+    async with running_app(HOST="", **FLY) as app, httpx.AsyncClient(trust_env=False) as client:
+        port = app.url.rpartition(":")[2]
+        for host in ("127.0.0.1", *(["[::1]"] if socket.has_dualstack_ipv6() else [])):
+            assert (await client.get(f"http://{host}:{port}/healthz")).text == "ok\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PORT", "x", "sample_app: PORT is 'x', expected a whole number such as 8080"),
+        ("PORT", "99999", "sample_app: cannot listen on HOST 127.0.0.1, PORT 99999"),
+        ("HOST", "203.0.113.1", "sample_app: cannot listen on HOST 203.0.113.1, PORT 0"),
+    ],
+)
+async def test_a_start_that_fails_says_why_in_one_line(name: str, value: str, words: str) -> None:
+    env = {"HOST": "127.0.0.1", "PORT": "0", name: value}
+    process = await create_subprocess_exec(
+        sys.executable, "-m", "sample_app", env=env, stderr=subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode().startswith(words)
+    assert errors.count(b"\n") == 1
