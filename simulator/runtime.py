@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from simulator.clock import Clock
-from simulator.config.model import Config
+from simulator.config.model import Config, MachineSpec
 from simulator.diagnosis import Finding, diagnose
 from simulator.errors import EnvironmentFault, InputError
 from simulator.events import Bus, Event, FleetChanged
@@ -140,6 +140,10 @@ class Simulator:
                 return machine
         known = ", ".join(f"{machine.name} ({machine.id})" for machine in self.fleet.machines)
         raise InputError(f"there is no machine {key!r}", expected=f"one of {known}")
+
+    def spec_of(self, machine_id: str) -> MachineSpec | None:
+        """How the machine is run; None if it is gone."""
+        return self.room.spec(machine_id) if self.fleet.find(machine_id) else None
 
     def findings(self, trace: Trace | None = None) -> tuple[Finding, ...]:
         """What diagnosis says of one exchange, or of all that are remembered."""

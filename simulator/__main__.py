@@ -1,0 +1,5 @@
+"""`python -m simulator` is `flysim`."""
+
+from simulator.cli import main
+
+main()

@@ -1,0 +1,29 @@
+"""Options that several commands take, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", metavar="FILE", help="Default: flysim.toml in this folder, else fly.toml alone."
+    ),
+]
+BackendOption = Annotated[
+    str, typer.Option("--backend", metavar="process", help="What the machines run on: plain processes.")
+]
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, no word about progress.")]
+ControlOption = Annotated[
+    str,
+    typer.Option(
+        "--control",
+        metavar="URL",
+        envvar="FLYSIM_CONTROL",
+        help="The control API of the running simulator.",
+    ),
+]
+DEFAULT_CONTROL = "http://127.0.0.1:4280"
