@@ -20,7 +20,8 @@ _HTTP2_PREFACE = b"PRI * HTTP/2.0"
 _ENOUGH_BYTES = 3
 """The fewest by which TLS can be told from HTTP."""
 
-Resolver = Callable[[dns.Message], dns.Message]
+Resolver = Callable[[Any], Any]
+"""From a DNS message to its answer; mitmproxy 11 calls the type `dns.Message`, 12 `dns.DNSMessage`."""
 
 
 class FlyReplay:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv6Address
+from typing import Any
 
 from mitmproxy import dns
 from mitmproxy.net.dns import response_codes, types
@@ -25,7 +26,8 @@ class NameServer:
         self._fleet = fleet
         self._near = near
 
-    def resolve(self, message: dns.Message) -> dns.Message:
+    def resolve(self, message: Any) -> Any:
+        """From mitmproxy's DNS message (11 and 12 name the type differently) to its answer."""
         if len(message.questions) != 1:
             return message.fail(response_codes.FORMERR)
         question = message.questions[0]
