@@ -1,0 +1,35 @@
+"""Scenario files: read, run against a simulator, and reported.
+
+`loader` turns YAML into frozen models, `runner` plays them on a `Stage`, `report` tells the result. The whole
+reference for people who write scenarios is docs/scenarios.md.
+"""
+
+from __future__ import annotations
+
+from simulator.scenario.ladder import ladder
+from simulator.scenario.loader import load_scenario, load_scenarios
+from simulator.scenario.report import TextReport, json_report, junit_xml
+from simulator.scenario.result import Report, ScenarioResult, Verdict
+from simulator.scenario.runner import RunOptions, play_scenario, run_scenarios
+from simulator.scenario.schema import Scenario, scenario_schema
+from simulator.scenario.selection import select
+from simulator.scenario.steps.shell import simulator_variables
+
+__all__ = [
+    "Report",
+    "RunOptions",
+    "Scenario",
+    "ScenarioResult",
+    "TextReport",
+    "Verdict",
+    "json_report",
+    "junit_xml",
+    "ladder",
+    "load_scenario",
+    "load_scenarios",
+    "play_scenario",
+    "run_scenarios",
+    "scenario_schema",
+    "select",
+    "simulator_variables",
+]

@@ -1,0 +1,220 @@
+"""A YAML file read into plain values, with the line and column of every one of them.
+
+It is YAML as people mean it, not as YAML 1.1 has it: `no` and `on` stay words, `12:30` is no number, and digits
+stay as they are written wherever a text is wanted. So a machine id of fourteen digits is still that id.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from simulator.config.problem import Problems
+from simulator.errors import InputError
+
+KeyPath = tuple[str | int, ...]
+
+MAX_VALUES = 100_000
+"""Aliases can make a small file stand for more than memory holds."""
+
+_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+_CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+
+
+class WrittenFloat(float):
+    """A fraction that remembers how it was written: 1.50 is not 1.5 where a text is wanted."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> WrittenFloat:
+        number = cls(text)
+        number.text = text
+        return number
+
+
+class Mark(NamedTuple):
+    line: int
+    column: int
+
+    @classmethod
+    def of(cls, node: yaml.Node) -> Mark:
+        return cls(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+class Document:
+    """Satisfies `simulator.config.source.Source`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data: Any = None
+        self.values: dict[KeyPath, Mark] = {}
+        self.keys: dict[KeyPath, Mark] = {}
+
+    def find_value(self, path: KeyPath) -> Mark:
+        """Where the value at `path` begins, or the nearest thing around it."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.values:
+                return self.values[path[:length]]
+        return Mark(1, 1)
+
+    def find_key(self, path: KeyPath) -> Mark:
+        return self.keys.get(path) or self.find_value(path)
+
+    def line(self, key_path: KeyPath) -> int | None:
+        return self.find_key(key_path).line
+
+    def column(self, key_path: KeyPath) -> int | None:
+        return self.find_key(key_path).column
+
+
+def read_document(path: Path) -> Document:
+    """Raises InputError, with every duplicate key and wrong tag of the file at once."""
+    text = _read_text(path)
+    try:
+        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(path, error) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"not YAML: {error}", path=path) from None
+    except RecursionError:
+        raise InputError("brackets are nested too deeply to be read", path=path) from None
+    if len(nodes) > 1:
+        mark = Mark.of(nodes[1])
+        raise InputError(
+            "a second document begins",
+            path=path,
+            line=mark.line,
+            column=mark.column,
+            expected="one scenario per file",
+        )
+    return _Builder(Document(path)).build(nodes[0] if nodes else None)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problem = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        raise InputError(problem, path=path, line=line, expected="a YAML file in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", path=path) from None
+
+
+def _syntax_error(path: Path, error: yaml.MarkedYAMLError) -> InputError:
+    mark = error.problem_mark or error.context_mark
+    words = error.problem or error.context or "unreadable"
+    if error.problem and error.context:
+        words = f"{error.problem}, {error.context}"
+    hint = None
+    if "found character '\\t'" in words:
+        hint = "spaces: YAML allows no tab for indentation"
+    elif "mapping values are not allowed" in words:
+        hint = 'quotes around a text that holds ": "'
+    if mark is None:
+        return InputError(f"not YAML: {words}", path=path)
+    return InputError(
+        f"not YAML: {words}", path=path, line=mark.line + 1, column=mark.column + 1, expected=hint
+    )
+
+
+class _Builder:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._problems = Problems()
+        self._count = 0
+        self._open: set[int] = set()
+
+    def build(self, root: yaml.Node | None) -> Document:
+        self._document.values[()] = Mark.of(root) if root else Mark(1, 1)
+        self._document.data = self._value(root, ()) if root else None
+        self._problems.raise_if_any()
+        return self._document
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise InputError(f"more than {MAX_VALUES} values, aliases counted", path=self._document.path)
+        self._document.values[path] = Mark.of(node)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if id(node) in self._open:
+            self._report("an alias that holds itself", node)
+            return None
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            assert isinstance(node, yaml.SequenceNode)
+            return self._sequence(node, path)
+        finally:
+            self._open.discard(id(node))
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.style is not None or node.tag == "!":  # quoted, a block, or told to be text
+            return node.value
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            self._report(f"the tag {node.tag}", node, expected="a plain value")
+            return node.value
+        return read_scalar(node.value)
+
+    def _sequence(self, node: yaml.SequenceNode, path: KeyPath) -> list[Any]:
+        return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE_TAG:
+                merged |= self._merged(value_node, path)
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._report("a key that is no text", key_node, expected="a word before the colon")
+                continue
+            key = key_node.value
+            if key in own:
+                first = self._document.keys[(*path, key)].line
+                self._report(
+                    f'the key "{key}" for the second time', key_node, expected=f"it once: see line {first}"
+                )
+                continue
+            own[key] = self._value(value_node, (*path, key))
+            self._document.keys[(*path, key)] = Mark.of(key_node)
+        return merged | own
+
+    def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
+        """What `<<:` brings along: a mapping, or several of which the first wins."""
+        sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        merged: dict[str, Any] = {}
+        for source in reversed(sources):
+            if isinstance(source, yaml.MappingNode):
+                merged |= self._value(source, path)
+            else:
+                self._report("a << that names no mapping", source, expected="<<: *name-of-a-mapping")
+        return merged
+
+    def _report(self, problem: str, node: yaml.Node, *, expected: str | None = None) -> None:
+        mark = Mark.of(node)
+        self._problems.take(
+            InputError(
+                problem, path=self._document.path, line=mark.line, column=mark.column, expected=expected
+            )
+        )
+
+
+def read_scalar(text: str) -> Any:
+    """A plain scalar's value: what JSON would make of it, else the text."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 4_000 else text
+    if _FLOAT.fullmatch(text):
+        return WrittenFloat.of(text)
+    return text

@@ -1,0 +1,40 @@
+"""How a step fails: with everything that a person needs to see why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.scenario.answer import Answer, Mismatch
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file a step stands."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+class StepFailed(Exception):
+    """The expectations of a step did not hold, or it could not do what it says."""
+
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        mismatches: tuple[Mismatch, ...] = (),
+        answer: Answer | None = None,
+        is_input_fault: bool = False,
+    ) -> None:
+        super().__init__(problem or "; ".join(f"{m.what}: expected {m.expected}" for m in mismatches))
+        self.problem = problem
+        self.mismatches = mismatches
+        self.answer = answer
+        self.is_input_fault = is_input_fault
+        """The scenario file is wrong, not the app: exit status 2."""
+        self.place: Place | None = None
+        self.title = ""

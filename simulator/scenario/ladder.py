@@ -1,0 +1,177 @@
+"""The hop ladder: one exchange as plain text, for a person at a terminal of a hundred columns.
+
+The first line is what the client saw; below it stands every hop, and where the machine sent it on, how. Hops that
+only repeat themselves are counted, not listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from simulator.routing.trace import Hop, Outcome, Trace
+
+WIDTH = 100
+_INDENT = "  "
+_LONGEST_BLOCK = 4
+_LEAST_REPEATS = 3
+_TELLING_REQUEST_FIELDS = ("fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable")
+_TELLING_RESPONSE_FIELDS = ("location", "set-cookie")
+
+
+def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH) -> str:
+    """The exchange in a few lines; with `headers`, also what each machine was sent and answered, in full."""
+    lines = [_headline(trace)]
+    table = _Table.of(trace.hops, width)
+    for block in collapse(trace.hops):
+        for offset, hop in enumerate(block.hops):
+            lines.append(table.line(_number(block, offset), hop))
+            lines += _fields(hop) if headers else ()
+        if block.repeats > 1 and len(block.hops) > 1:
+            lines.append(
+                f"{_INDENT}{'⋮':>{table.number}}  these {len(block.hops)}, {block.repeats} times in all"
+            )
+    lines += _endings(trace)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _headline(trace: Trace) -> str:
+    method = "WebSocket" if trace.websocket else trace.method
+    return f"{method} {_cut(trace.target, 48)}  at edge {trace.edge}  → {_result(trace)}{_duration(trace)}"
+
+
+def _result(trace: Trace) -> str:
+    status = "" if trace.status is None else str(trace.status)
+    match trace.outcome:
+        case Outcome.REJECTED:
+            return f"{status} from the proxy, {trace.error}".strip()
+        case Outcome.CLIENT_LEFT if trace.status is None:
+            return "the client left before an answer came"
+        case Outcome.PENDING if trace.status is None:
+            return "no answer yet"
+    return f"{status} from {trace.served_by}"
+
+
+def _duration(trace: Trace) -> str:
+    return "" if trace.answered_at is None else f" in {_milliseconds(trace.answered_at - trace.started_at)}"
+
+
+def _milliseconds(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1000:.1f} ms"
+
+
+def _endings(trace: Trace) -> Iterator[str]:
+    if trace.outcome is Outcome.REJECTED:
+        if not trace.hops:
+            yield f"{_INDENT}no machine was asked"
+        yield f"{_INDENT}✗ {trace.error} {trace.message or ''}"
+    if trace.outcome is Outcome.BROKEN:
+        yield f"{_INDENT}✗ the machine's connection ended in the middle of its answer"
+    if trace.close_code is not None:
+        yield f"{_INDENT}closed with {trace.close_code}"
+    for warning in trace.warnings:
+        yield f"{_INDENT}! {warning}"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Hops that follow one another `repeats` times; `first` is the number of the first, from 1."""
+
+    first: int
+    hops: tuple[Hop, ...]
+    repeats: int = 1
+
+
+def collapse(hops: Sequence[Hop]) -> Iterator[Block]:
+    """Single hops, and in place of runs that repeat, the run once."""
+    at = 0
+    while at < len(hops):
+        length, repeats = _longest_run(hops, at)
+        yield Block(at + 1, tuple(hops[at : at + length]), repeats)
+        at += length * repeats
+
+
+def _longest_run(hops: Sequence[Hop], at: int) -> tuple[int, int]:
+    for length in range(1, _LONGEST_BLOCK + 1):
+        repeats = _count_repeats(hops, at, length)
+        if repeats >= _LEAST_REPEATS:
+            return length, repeats
+    return 1, 1
+
+
+def _count_repeats(hops: Sequence[Hop], at: int, length: int) -> int:
+    kinds = [_kind(hop) for hop in hops[at : at + length]]
+    repeats = 1
+    while [_kind(hop) for hop in hops[at + repeats * length : at + (repeats + 1) * length]] == kinds:
+        repeats += 1
+    return repeats
+
+
+def _kind(hop: Hop) -> tuple[object, ...]:
+    return (hop.machine_id, hop.cause, hop.status, hop.failure, hop.replay)
+
+
+def _number(block: Block, offset: int) -> str:
+    first = block.first + offset
+    if block.repeats > 1 and len(block.hops) == 1:
+        return f"{first}–{first + block.repeats - 1}"
+    return str(first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Column widths that fit the hops, with what is left for the last column."""
+
+    number: int
+    machine: int
+    cause: int
+    note: int
+
+    @classmethod
+    def of(cls, hops: Sequence[Hop], width: int) -> _Table:
+        number = max((len(_number(block, len(block.hops) - 1)) for block in collapse(hops)), default=1)
+        machine = max((len(hop.machine) for hop in hops), default=0)
+        cause = max((len(_cause(hop)) for hop in hops), default=0)
+        fixed = len(_INDENT) + number + machine + cause + len("  reg  0123456789abcd    307    ") + 9
+        return cls(number, machine, cause, max(20, width - fixed))
+
+    def line(self, number: str, hop: Hop) -> str:
+        status = "—" if hop.status is None else str(hop.status)
+        note = _cut(_note(hop), self.note)
+        took = "" if hop.ended_at is None else _milliseconds(hop.ended_at - hop.started_at)
+        return (
+            f"{_INDENT}{number:>{self.number}}  {hop.machine:<{self.machine}}  {hop.region:<3}  {hop.machine_id:<14}  "
+            f"{_cause(hop):<{self.cause}}  {status:<3}  {note:<{self.note}} {took:>8}"
+        )
+
+
+def _cause(hop: Hop) -> str:
+    return f"{hop.cause.value} ×{hop.attempts}" if hop.attempts > 1 else hop.cause.value
+
+
+def _note(hop: Hop) -> str:
+    """The one thing about a hop that is most worth knowing."""
+    if hop.replay is not None:
+        return f"fly-replay: {hop.replay}"
+    if hop.failure is not None:
+        return hop.failure
+    told = dict(hop.received)
+    for name in _TELLING_RESPONSE_FIELDS:
+        if name in told:
+            return f"{name}: {told[name]}"
+    sent = {name.lower(): value for name, value in hop.sent}
+    return next((f"{name}: {sent[name]}" for name in _TELLING_REQUEST_FIELDS if name in sent), "")
+
+
+def _fields(hop: Hop) -> Iterator[str]:
+    for name, value in hop.sent:
+        yield f"{_INDENT * 3}→ {name.lower()}: {value}"
+    for name, value in hop.received:
+        yield f"{_INDENT * 3}← {name.lower()}: {value}"
+
+
+def _cut(text: str, width: int) -> str:
+    printable = "".join(character if character.isprintable() else "·" for character in text)
+    return printable if len(printable) <= width else f"{printable[: width - 1]}…"

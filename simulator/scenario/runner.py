@@ -1,0 +1,201 @@
+"""Plays scenarios and gathers what came of them.
+
+Scenarios on the same fleet share one simulator, which is reset between them. A step that fails ends its scenario;
+the others are played all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.config import Config
+from simulator.config.duration import format_duration
+from simulator.config.problem import Problems
+from simulator.errors import InputError, SimulatorError
+from simulator.routing.trace import Trace
+from simulator.scenario.failure import StepFailed
+from simulator.scenario.fleet import FleetKey, check_texts, fleet_key, load_fleet
+from simulator.scenario.loader import load_scenarios
+from simulator.scenario.names import Names
+from simulator.scenario.result import LogTail, Report, ScenarioFailure, ScenarioResult, Verdict
+from simulator.scenario.scene import Props, Scene
+from simulator.scenario.schema import Scenario
+from simulator.scenario.selection import select
+from simulator.scenario.stage import OpenStage, Stage, find_findings
+from simulator.scenario.step import Step, play
+
+TAIL_LINES = 8
+
+Listener = Callable[[ScenarioResult], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    keyword: str | None = None
+    """As `-k`."""
+    seed: int | None = None
+    """For every scenario, whatever it says itself."""
+    realtime: bool = False
+    """Really wait for what the emulated proxy waits for."""
+    backend: str = "process"
+
+
+def open_simulator(config: Config, *, realtime: bool, seed: int) -> AbstractAsyncContextManager[Stage]:
+    """The real stage, on free ports: any number of runs go on beside each other, and beside `flysim up`."""
+    from simulator.runtime import Simulator
+
+    return Simulator(config, realtime=realtime, seed=seed, free_ports=True)
+
+
+async def run_scenarios(
+    scenarios: Iterable[Scenario | Path | str],
+    options: RunOptions | None = None,
+    *,
+    on_result: Listener = lambda result: None,
+    open_stage: OpenStage = open_simulator,
+) -> Report:
+    """Play them all; `on_result` hears of each as it ends. Raises InputError for files that are wrong."""
+    options, started = options or RunOptions(), time.monotonic()
+    groups = plan(select(_load(scenarios), options.keyword), options)
+    results: list[ScenarioResult] = []
+
+    def take(result: ScenarioResult) -> None:
+        results.append(result)
+        on_result(result)
+
+    for group in groups:
+        await _run_group(group, options, take, open_stage)
+    return Report(tuple(results), time.monotonic() - started)
+
+
+def _load(scenarios: Iterable[Scenario | Path | str]) -> list[Scenario]:
+    given = list(scenarios)
+    loaded = [item for item in given if isinstance(item, Scenario)]
+    paths = [item for item in given if not isinstance(item, Scenario)]
+    return loaded + (load_scenarios(paths) if paths or not loaded else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Scenarios on one fleet, in their order."""
+
+    key: FleetKey
+    config: Config
+    scenarios: list[Scenario]
+
+
+def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
+    """In the order in which the fleets first appear. Raises InputError for all that is wrong with any of them."""
+    groups: dict[FleetKey, Group] = {}
+    wrong: set[FleetKey] = set()
+    problems = Problems()
+    for scenario in scenarios:
+        key = fleet_key(scenario, options.seed)
+        if key not in groups and key not in wrong:
+            try:
+                groups[key] = Group(key, load_fleet(scenario, key), [])
+            except InputError as error:
+                wrong.add(key)
+                for each in getattr(error, "errors", (error,)):
+                    problems.take(each)
+        if key in groups:
+            check_texts(scenario, groups[key].config, problems)
+            groups[key].scenarios.append(scenario)
+    problems.raise_if_any()
+    return list(groups.values())
+
+
+async def _run_group(group: Group, options: RunOptions, take: Listener, open_stage: OpenStage) -> None:
+    rest = list(group.scenarios)
+    for scenario in group.scenarios:
+        if scenario.backends is not None and options.backend not in scenario.backends:
+            take(ScenarioResult(scenario, Verdict.SKIPPED, skipped_because=scenario.reason or ""))
+            rest.remove(scenario)
+    if not rest:
+        return
+    try:
+        async with open_stage(group.config, realtime=options.realtime, seed=group.key.seed) as stage:
+            await _run_on(stage, rest, take)
+    except SimulatorError as error:
+        for scenario in rest:
+            failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
+            take(ScenarioResult(scenario, Verdict.FAILED, failure=failure))
+
+
+async def _run_on(stage: Stage, rest: list[Scenario], take: Listener) -> None:
+    """Takes scenarios off `rest` as they are played. Raises SimulatorError where the fleet cannot go on."""
+    is_used = False
+    while rest:
+        if is_used:
+            await stage.reset()
+        is_used = True
+        result = await play_scenario(rest[0], stage)
+        del rest[0]
+        take(result)
+
+
+async def play_scenario(scenario: Scenario, stage: Stage) -> ScenarioResult:
+    """Play one on a stage that is as at its start."""
+    started = time.monotonic()
+    props = Props(stage, scenario.path.parent.resolve(), Names(stage))
+    failure = None
+    try:
+        await _play_steps(scenario, Scene(props))
+    except StepFailed as failed:
+        failure = _explain(failed, props)
+    finally:
+        await props.close()
+    return ScenarioResult(
+        scenario,
+        Verdict.FAILED if failure else Verdict.PASSED,
+        time.monotonic() - started,
+        failure,
+        steps=tuple(props.records),
+    )
+
+
+async def _play_steps(scenario: Scenario, scene: Scene) -> None:
+    step: Step = scenario.all_steps[0]
+    try:
+        async with asyncio.timeout(scenario.timeout):
+            for step in scenario.all_steps:
+                await play(step, scene)
+    except TimeoutError:
+        failed = StepFailed(
+            f"the scenario took longer than {format_duration(scenario.timeout)}", answer=scene.answer
+        )
+        failed.place, failed.title = step.place, step.title
+        raise failed from None
+
+
+def _explain(failed: StepFailed, props: Props) -> ScenarioFailure:
+    answer = failed.answer
+    trace = answer.trace if answer else None
+    return ScenarioFailure(
+        failed.place,
+        failed.title,
+        failed.problem,
+        failed.mismatches,
+        trace,
+        withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
+        findings=tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else (),
+        logs=_tails(trace, props),
+        exit_status=2 if failed.is_input_fault else 1,
+    )
+
+
+def _tails(trace: Trace | None, props: Props) -> tuple[LogTail, ...]:
+    """Of the machines that the exchange came to; of all machines where none is known."""
+    ids = dict.fromkeys(hop.machine_id for hop in trace.hops) if trace else {}
+    ids = ids or dict.fromkeys(machine.id for machine in props.stage.fleet.machines)
+    tails = []
+    for machine_id in ids:
+        lines = tuple(line.line for line in props.stage.journal.log_of(machine_id)[-TAIL_LINES:])
+        if lines:
+            tails.append(LogTail(props.names.name_of(machine_id), lines))
+    return tuple(tails)

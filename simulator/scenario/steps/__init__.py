@@ -1,0 +1,87 @@
+"""The kinds of steps: one file each, and a line in the table here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Union
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from simulator.config.problem import describe, suggest
+from simulator.scenario.base import fault
+from simulator.scenario.step import Step
+from simulator.scenario.steps.advance import AdvanceStep
+from simulator.scenario.steps.client import ClientStep
+from simulator.scenario.steps.machine import MachineStep
+from simulator.scenario.steps.parallel import ParallelStep
+from simulator.scenario.steps.repeat import RepeatStep
+from simulator.scenario.steps.request import RequestStep
+from simulator.scenario.steps.shell import ShellStep
+from simulator.scenario.steps.wait_until import WaitUntilStep
+from simulator.scenario.steps.websocket import WebSocketStep
+
+_KINDS: tuple[type[Step], ...] = (
+    RequestStep,
+    WebSocketStep,
+    MachineStep,
+    WaitUntilStep,
+    RepeatStep,
+    ParallelStep,
+    ShellStep,
+    AdvanceStep,
+    ClientStep,  # the last: `client:` in another step says who makes it
+)
+STEPS: dict[str, type[Step]] = {kind.key: kind for kind in _KINDS}
+PLANNED = ("partition", "heal", "fault")
+"""Steps that the format has a name for and that this version cannot play."""
+
+TAG_PREFIX = "step "
+"""In front of a kind in pydantic's locations, where it names no key of the file."""
+
+
+def find_kind(data: Any) -> str | None:
+    """The kind of step that a mapping is, by the key that it has."""
+    return next((key for key in STEPS if isinstance(data, dict) and key in data), None)
+
+
+def _refuse_unknown(data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise fault(describe(data), expected=f"a step: a mapping with one of {', '.join(STEPS)}")
+    planned = [key for key in PLANNED if key in data]
+    if planned:
+        raise fault(
+            f'the step "{planned[0]}", which this version of flysim cannot play', expected=", ".join(STEPS)
+        )
+    kinds = [key for key in STEPS if key in data and key != ClientStep.key and not _is_option(key, data)]
+    if len(kinds) > 1:
+        raise fault(
+            f'"{kinds[0]}:" and "{kinds[1]}:" in one step', expected="two steps, each with its own dash"
+        )
+    if not kinds and ClientStep.key not in data:
+        first = next(iter(data), "")
+        raise fault(f'the step "{first}"{suggest(first, STEPS)}', expected=f"one of {', '.join(STEPS)}")
+    return data
+
+
+def _is_option(key: str, data: dict[str, Any]) -> bool:
+    return key in data and any(
+        key in STEPS[kind].model_fields for kind in STEPS if kind != key and kind in data
+    )
+
+
+def _tag(data: Any) -> str | None:
+    kind = data.key if isinstance(data, Step) else find_kind(data)
+    return f"{TAG_PREFIX}{kind}" if kind else None
+
+
+_variants: Any = tuple(Annotated[kind, Tag(f"{TAG_PREFIX}{kind.key}")] for kind in _KINDS)
+AnyStep: Any = Annotated[
+    Union[_variants],  # noqa: UP007 - it is made from the table
+    Discriminator(_tag),
+    BeforeValidator(_refuse_unknown),
+]
+Steps = Annotated[list[AnyStep], Field(min_length=1)]
+
+for _kind in (RepeatStep, ParallelStep, WaitUntilStep):
+    _kind.model_rebuild(_types_namespace={"AnyStep": AnyStep, "Steps": Steps})
+
+__all__ = ["PLANNED", "STEPS", "TAG_PREFIX", "AnyStep", "Step", "Steps", "find_kind"]

@@ -1,0 +1,23 @@
+"""`advance`: puts the simulated clock forward, on which cookies expire and the proxy waits; machines do not feel it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from simulator.config.duration import format_duration
+from simulator.scenario.base import Duration
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step
+
+
+class AdvanceStep(Step):
+    key: ClassVar[str] = "advance"
+
+    advance: Duration
+
+    @property
+    def title(self) -> str:
+        return f"advance {format_duration(self.advance)}"
+
+    async def run(self, scene: Scene) -> None:
+        scene.stage.clock.advance(self.advance)

@@ -1,0 +1,42 @@
+"""`client`: who makes the requests from here on: another visitor, with a cookie jar and an edge of their own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from simulator.scenario.base import Text
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step
+
+
+class ClientStep(Step):
+    key: ClassVar[str] = "client"
+    inner_keys: ClassVar[tuple[str, ...]] = ("name",)
+
+    client: Text
+    """A new name is a new visitor, with an empty jar."""
+    edge: Text | None = None
+    """Where their connections go from now on; their cookies stay."""
+    headers: dict[str, Text] | None = None
+    """Sent with each of their requests."""
+    cookies: dict[str, Text] | None = None
+    """Put into the jar, for the host of the edge."""
+    fresh: bool = False
+    """Forget what the visitor of that name had: cookies, headers and open connections."""
+
+    @property
+    def title(self) -> str:
+        return f"client {self.client}" + (f" at edge {self.edge}" if self.edge else "")
+
+    async def run(self, scene: Scene) -> None:
+        if self.fresh and self.client in scene.props.clients:
+            await scene.props.clients.pop(self.client).close()
+        client = scene.get_client(self.client)
+        scene.current_client = self.client
+        if self.edge is not None:
+            scene.edge_url(self.edge)
+            client.edge = self.edge
+        if self.headers is not None:
+            client.headers = dict(self.headers)
+        for name, value in (self.cookies or {}).items():
+            client.jar.put(name, value, scene.edge_url(client.edge), scene.stage.clock.now())

@@ -1,0 +1,83 @@
+"""`machine`: starts, stops, kills … machines, as an operator or the platform does."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from simulator.scenario.base import Strict, Text, Texts, fault
+from simulator.scenario.scene import Scene
+from simulator.scenario.stage import Stage
+from simulator.scenario.step import Step
+
+VERBS = ("start", "stop", "kill", "suspend", "destroy", "cordon", "uncordon", "clone")
+
+
+class MachineAction(Strict):
+    """One verb, with the machine or machines, by name or id."""
+
+    start: Texts | None = None
+    stop: Texts | None = None
+    kill: Texts | None = None
+    suspend: Texts | None = None
+    destroy: Texts | None = None
+    cordon: Texts | None = None
+    uncordon: Texts | None = None
+    clone: Text | None = None
+    region: Text | None = None
+    """Where the clone runs; in the region of the original where nothing is said."""
+    as_: Text | None = Field(default=None, alias="as")
+    """What the clone is called in this scenario."""
+
+    @model_validator(mode="after")
+    def _is_one_verb(self) -> MachineAction:
+        verbs = [verb for verb in VERBS if verb in self.model_fields_set]
+        if len(verbs) != 1:
+            read = " and ".join(f'"{verb}:"' for verb in verbs) or "no verb"
+            raise fault(f"{read} in one step", expected=f"one of {', '.join(VERBS)}")
+        if self.clone is None and self.model_fields_set & {"region", "as_"}:
+            raise fault(f'"region:" or "as:" beside "{verbs[0]}:"', expected="them with clone: only")
+        return self
+
+    @property
+    def verb(self) -> str:
+        return next(verb for verb in VERBS if verb in self.model_fields_set)
+
+    @property
+    def machines(self) -> list[str]:
+        named = getattr(self, self.verb)
+        return [named] if isinstance(named, str) else list(named)
+
+
+class MachineStep(Step):
+    key: ClassVar[str] = "machine"
+
+    machine: MachineAction
+
+    @property
+    def title(self) -> str:
+        return f"machine {self.machine.verb} {', '.join(self.machine.machines)}"
+
+    async def run(self, scene: Scene) -> None:
+        action = self.machine
+        ids = [scene.names.get_machine(key).id for key in action.machines]
+        if action.clone is not None:
+            clone = await scene.stage.clone_machine(ids[0], region=action.region)
+            scene.names.add_alias(action.as_ or clone.name, clone)
+            return
+        for machine_id in ids:
+            await _act(scene.stage, action.verb, machine_id)
+
+
+async def _act(stage: Stage, verb: str, machine_id: str) -> None:
+    deeds = {
+        "start": stage.start_machine,
+        "stop": stage.stop_machine,
+        "kill": stage.kill_machine,
+        "suspend": stage.suspend_machine,
+        "destroy": stage.destroy_machine,
+        "cordon": stage.cordon,
+        "uncordon": stage.uncordon,
+    }
+    await deeds[verb](machine_id)

@@ -1,0 +1,54 @@
+"""`parallel`: branches that run at the same time, each a step or a list of steps; it ends when all of them have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from simulator.scenario.document import KeyPath
+from simulator.scenario.failure import StepFailed
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step, play
+
+if TYPE_CHECKING:
+    from simulator.scenario.step import Steps
+
+
+def _as_branch(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class ParallelStep(Step):
+    key: ClassVar[str] = "parallel"
+    is_composite: ClassVar[bool] = True
+
+    parallel: list[Annotated[Steps, BeforeValidator(_as_branch)]] = Field(min_length=1)
+
+    @property
+    def title(self) -> str:
+        return f"{len(self.parallel)} branches in parallel"
+
+    def children(self) -> Iterator[tuple[KeyPath, Step]]:
+        for number, branch in enumerate(self.parallel):
+            for index, step in enumerate(branch):
+                yield ("parallel", number, index), step
+
+    async def run(self, scene: Scene) -> None:
+        """All branches come to their end; then the first failure, in the order of the file, is raised."""
+        ends = await asyncio.gather(
+            *(_play_branch(branch, scene.fork()) for branch in self.parallel), return_exceptions=True
+        )
+        failures = [end for end in ends if isinstance(end, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, StepFailed):
+                raise failure
+        if failures:
+            raise failures[0]
+
+
+async def _play_branch(branch: list[Step], scene: Scene) -> None:
+    for step in branch:
+        await play(step, scene)

@@ -1,0 +1,40 @@
+"""`repeat`: the same steps several times over; `{round}` is 1, 2, 3 …"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from simulator.scenario.document import KeyPath
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step, play
+
+if TYPE_CHECKING:
+    from simulator.scenario.step import Steps
+
+ROUND = "round"
+
+
+class RepeatStep(Step):
+    key: ClassVar[str] = "repeat"
+    inner_keys: ClassVar[tuple[str, ...]] = ("times",)
+    is_composite: ClassVar[bool] = True
+
+    repeat: int = Field(ge=1, le=100_000)
+    steps: Steps
+
+    @property
+    def title(self) -> str:
+        return f"repeat {self.repeat} times"
+
+    def children(self) -> Iterator[tuple[KeyPath, Step]]:
+        for index, step in enumerate(self.steps):
+            yield ("steps", index), step
+
+    async def run(self, scene: Scene) -> None:
+        for number in range(1, self.repeat + 1):
+            scene.names.captured[ROUND] = str(number)
+            for step in self.steps:
+                await play(step, scene)

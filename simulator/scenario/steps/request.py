@@ -1,0 +1,105 @@
+"""`request`: one HTTP request, as a visitor's browser would make it, though redirects are only followed if asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlencode
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from simulator.config.problem import describe
+from simulator.scenario.base import Duration, Strict, Text, Texts, as_written, fault
+from simulator.scenario.capture import Captures, capture
+from simulator.scenario.client import Call
+from simulator.scenario.expectation import Expectation
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step
+
+_REQUEST_LINE = re.compile(r"(?:([A-Za-z]+)\s+)?(\S+)")
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+
+class Filler(Strict):
+    """A body of so many bytes, for limits."""
+
+    bytes_: int = Field(alias="bytes", ge=0)
+
+
+def _text_or_filler(value: Any) -> Any:
+    return value if isinstance(value, dict) else as_written(value)
+
+
+Body = Annotated[str | Filler, BeforeValidator(_text_or_filler)]
+
+
+class RequestStep(Step):
+    key: ClassVar[str] = "request"
+    inner_keys: ClassVar[tuple[str, ...]] = ("path", "url")
+
+    request: Text
+    """`GET /x`, or `/x`, or a whole URL; every connection goes to the edge."""
+    method: Text | None = None
+    edge: Text | None = None
+    direct: Text | None = None
+    """A machine: straight to it, past the proxy, as other machines on the private network do."""
+    client: Text | None = None
+    headers: dict[str, Texts] | None = None
+    body: Body | None = None
+    json_: Any = Field(default=None, alias="json")
+    form: dict[str, Text] | None = None
+    follow: bool = False
+    timeout: Duration = DEFAULT_TIMEOUT_SECONDS
+    capture: Captures | None = None
+    expect: Expectation | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RequestStep:
+        given = [name for name in ("body", "json_", "form") if name in self.model_fields_set]
+        if len(given) > 1:
+            words = " and ".join(f'"{name.rstrip("_")}:"' for name in given)
+            raise fault(f"{words} in one request", expected="one of them")
+        if self.edge is not None and self.direct is not None:
+            raise fault('"edge:" beside "direct:"', expected="one of the two")
+        line = _REQUEST_LINE.fullmatch(self.request.strip())
+        if line is None or not line[2].startswith(("/", "http://", "https://", "{", "*")):
+            raise fault(describe(self.request), expected='a request such as "GET /x?y=z"')
+        if line[1] and self.method:
+            raise fault(f'"method:" beside {describe(self.request)}', expected="the method in one of the two")
+        return self
+
+    @property
+    def title(self) -> str:
+        method, target = self._line()
+        return f"{method} {target}"
+
+    def _line(self) -> tuple[str, str]:
+        line = _REQUEST_LINE.fullmatch(self.request.strip())
+        assert line is not None
+        return (line[1] or self.method or "GET").upper(), line[2]
+
+    async def run(self, scene: Scene) -> None:
+        client = scene.get_client(self.client)
+        answer = await client.request(self.call(), scene.base_url(client, edge=self.edge, direct=self.direct))
+        await scene.conclude(answer, self.expect)
+        capture(self.capture, answer, scene)
+
+    def call(self) -> Call:
+        method, target = self._line()
+        headers = [(name, value) for name, values in (self.headers or {}).items() for value in values]
+        content, kind = self._content()
+        if kind and not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", kind))
+        return Call(method, target, headers, content, self.follow, self.timeout)
+
+    def _content(self) -> tuple[bytes | None, str | None]:
+        if "json_" in self.model_fields_set:
+            return json.dumps(self.json_).encode(), "application/json"
+        if self.form is not None:
+            return urlencode(self.form).encode(), "application/x-www-form-urlencoded"
+        if isinstance(self.body, Filler):
+            return b"x" * self.body.bytes_, "application/octet-stream"
+        if self.body is not None:
+            return self.body.encode(), "text/plain; charset=utf-8"
+        return None, None

@@ -1,0 +1,121 @@
+"""`shell`: a command of the user's own, which finds the simulator in its FLYSIM_ variables."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from simulator.config.duration import format_duration
+from simulator.scenario.answer import Mismatch
+from simulator.scenario.base import Duration, Text, as_written
+from simulator.scenario.expectation import ShellExpectation
+from simulator.scenario.failure import StepFailed
+from simulator.scenario.match import shown, text_mismatches
+from simulator.scenario.scene import Scene
+from simulator.scenario.stage import Stage
+from simulator.scenario.step import Step
+
+
+def _text_or_list(value: Any) -> Any:
+    return [as_written(item) for item in value] if isinstance(value, list) and value else as_written(value)
+
+
+Command = Annotated[
+    str | list[str],
+    BeforeValidator(_text_or_list),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+    ),
+]
+
+
+class ShellStep(Step):
+    key: ClassVar[str] = "shell"
+    inner_keys: ClassVar[tuple[str, ...]] = ("command",)
+
+    shell: Command
+    """A line for `sh`, or a list of a program and its arguments. It runs in the folder of the scenario file."""
+    env: dict[str, Text] | None = None
+    timeout: Duration = 60.0
+    expect: ShellExpectation | None = None
+
+    @property
+    def title(self) -> str:
+        return f"shell {self.shell if isinstance(self.shell, str) else ' '.join(self.shell)}"
+
+    async def run(self, scene: Scene) -> None:
+        command = ["/bin/sh", "-c", self.shell] if isinstance(self.shell, str) else self.shell
+        env = os.environ | simulator_variables(scene.stage, _ready_file(scene)) | (self.env or {})
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=scene.props.folder,
+                env=env,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=PIPE,
+                stderr=PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StepFailed(f"{command[0]} cannot be run: {error.strerror or error}") from None
+        stdout, stderr = await self._finish(process)
+        await self._check(scene, process.returncode or 0, stdout, stderr)
+
+    async def _finish(self, process: Process) -> tuple[str, str]:
+        try:
+            async with asyncio.timeout(self.timeout):
+                stdout, stderr = await process.communicate()
+        except TimeoutError:
+            raise StepFailed(f"the command did not end within {format_duration(self.timeout)}") from None
+        finally:
+            await _end(process)
+        return stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
+
+    async def _check(self, scene: Scene, status: int, stdout: str, stderr: str) -> None:
+        expect = self.expect or ShellExpectation()
+        found = []
+        if status != expect.exit:
+            tail = f"; it wrote {shown((stderr or stdout)[-600:])}" if stderr or stdout else ""
+            found.append(Mismatch("exit", str(expect.exit), f"{status}{tail}"))
+        for what, match, text in (("stdout", expect.stdout, stdout), ("stderr", expect.stderr, stderr)):
+            if match is not None:
+                found += text_mismatches(what, match, text)
+        found += await scene.log_mismatches(expect.logs or ())
+        if found:
+            raise StepFailed(mismatches=tuple(found))
+
+
+async def _end(process: Process) -> None:
+    """Nothing of the command outlives its step."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _ready_file(scene: Scene) -> Path:
+    if scene.props.ready_file is None:
+        handle, name = tempfile.mkstemp(prefix="flysim-ready-", suffix=".json")
+        os.close(handle)
+        scene.props.ready_file = Path(name)
+    scene.props.ready_file.write_text(json.dumps(scene.stage.ready()), encoding="utf-8")
+    return scene.props.ready_file
+
+
+def simulator_variables(stage: Stage, ready_file: Path) -> dict[str, str]:
+    """What tells a command where the simulator is; `flysim exec` sets the same."""
+    edges = {f"FLYSIM_EDGE_{region.upper()}": url for region, url in stage.edges.items()}
+    first = next(iter(stage.edges.values()))
+    return edges | {
+        "FLYSIM_EDGE": first,
+        "FLYSIM_CONTROL": stage.control_url,
+        "FLYSIM_READY": str(ready_file),
+    }

@@ -1,0 +1,160 @@
+"""`wait_until`: tries a step again and again until its expectations hold, or waits for a machine's state or a log line.
+
+Its patience is on the real clock, because what it waits for happens in machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from simulator.config.duration import format_duration
+from simulator.routing.model import MachineState
+from simulator.scenario.answer import Mismatch
+from simulator.scenario.base import Duration, Strict, Text, fault
+from simulator.scenario.document import KeyPath
+from simulator.scenario.expectation import LogMatch
+from simulator.scenario.failure import StepFailed
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step, fill_in, play
+
+if TYPE_CHECKING:
+    from simulator.scenario.step import AnyStep
+
+CONDITIONS = ("healthy", "unhealthy", "cordoned", "gone", *(state.value for state in MachineState))
+_TRY_PATIENCE_SECONDS = 0.1
+"""A trace or a log line is not waited for longer than this in one try."""
+_SLOWEST_SECONDS = 0.5
+_OWN_KEYS = ("within", "every")
+
+
+class Condition(Strict):
+    """What is waited for without a request."""
+
+    machine: dict[Text, Text] | None = None
+    """Machine -> a state (started, stopped …), or healthy, unhealthy, cordoned, gone."""
+    logs: list[LogMatch] | None = None
+    """Lines since the scenario began, in order."""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Condition:
+        for name, state in (self.machine or {}).items():
+            if state not in CONDITIONS:
+                raise fault(f"the state {state} for {name}", expected=f"one of {', '.join(CONDITIONS)}")
+        return self
+
+
+def is_condition(data: Any) -> bool:
+    return isinstance(data, dict) and bool(data) and data.keys() <= set(Condition.model_fields)
+
+
+class WaitUntilStep(Step):
+    key: ClassVar[str] = "wait_until"
+    is_composite: ClassVar[bool] = True
+
+    wait_until: AnyStep | None = None
+    condition: Condition | None = Field(default=None)
+    within: Duration = 10.0
+    every: Duration = 0.05
+    """The first pause between two tries; later ones grow up to half a second."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sort_out(cls, data: Any) -> Any:
+        """`within:` may stand inside too, and a condition is told from a step by its keys."""
+        if not isinstance(data, dict) or "condition" in data or not isinstance(data.get(cls.key), dict):
+            return data
+        inner = dict(data[cls.key])
+        outer = {key: value for key, value in data.items() if key != cls.key}
+        for key in _OWN_KEYS:
+            if key in inner:
+                outer.setdefault(key, inner.pop(key))
+        return outer | ({"condition": inner} if is_condition(inner) else {cls.key: inner})
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        condition = schema["properties"].pop("condition")
+        schema["properties"][cls.key] = {"anyOf": [schema["properties"][cls.key], condition]}
+        schema["required"] = [cls.key]
+        return schema
+
+    @property
+    def title(self) -> str:
+        if self.wait_until is not None:
+            return f"wait until {self.wait_until.title}"
+        machines = (self.condition.machine if self.condition else None) or {}
+        return f"wait until {', '.join(f'{name} is {state}' for name, state in machines.items()) or 'a log line'}"
+
+    def children(self) -> Iterator[tuple[KeyPath, Step]]:
+        if self.wait_until is not None:
+            yield ("wait_until",), self.wait_until
+
+    async def run(self, scene: Scene) -> None:
+        deadline, pause = time.monotonic() + self.within, self.every
+        patience, scene.patience_seconds = scene.patience_seconds, _TRY_PATIENCE_SECONDS
+        try:
+            while True:
+                failure = await self._try(scene)
+                if failure is None:
+                    return
+                if time.monotonic() + pause > deadline or failure.is_input_fault:
+                    raise self._give_up(failure)
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, max(_SLOWEST_SECONDS, self.every))
+        finally:
+            scene.patience_seconds = patience
+
+    def _give_up(self, failure: StepFailed) -> StepFailed:
+        if not failure.is_input_fault:
+            failure.problem = failure.problem or f"it did not come true within {format_duration(self.within)}"
+        return failure
+
+    async def _try(self, scene: Scene) -> StepFailed | None:
+        first_record = len(scene.props.records)
+        try:
+            if self.wait_until is not None:
+                await play(self.wait_until, scene)
+            else:
+                await self._look(scene)
+        except StepFailed as failure:
+            del scene.props.records[first_record:-1]
+            return failure
+        del scene.props.records[first_record:-1]
+        return None
+
+    async def _look(self, scene: Scene) -> None:
+        condition = fill_in(self.condition, scene.names.look_up) if self.condition else Condition()
+        found = [
+            Mismatch(f"machine {name}", wanted, actual)
+            for name, wanted in (condition.machine or {}).items()
+            if (actual := _unlike(scene, name, wanted)) is not None
+        ]
+        scene.step_started_at = 0.0
+        found += await scene.log_mismatches(condition.logs or ())
+        if found:
+            raise StepFailed(mismatches=tuple(found))
+
+
+def _unlike(scene: Scene, name: str, wanted: str) -> str | None:
+    """What the machine is instead, or None if it is as wanted."""
+    machine = scene.stage.fleet.find(scene.names.get_machine(name).id)
+    if machine is None:
+        return None if wanted in ("gone", "destroyed") else "gone"
+    holds = {
+        "healthy": machine.is_candidate or (machine.state is MachineState.STARTED and machine.healthy),
+        "unhealthy": not machine.healthy,
+        "cordoned": machine.cordoned,
+        "gone": machine.state is MachineState.DESTROYED,
+    }
+    if holds.get(wanted, machine.state.value == wanted):
+        return None
+    return f"{machine.state.value}, {'healthy' if machine.healthy else 'unhealthy'}"

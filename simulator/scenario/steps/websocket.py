@@ -1,0 +1,251 @@
+"""`websocket`: opens one, sends, and waits for messages; with `as:` it stays open for later steps, which `use:` it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, model_validator
+from websockets.exceptions import ConnectionClosed
+
+from simulator.errors import InputError
+from simulator.scenario.answer import Mismatch
+from simulator.scenario.base import (
+    TEXT_SCHEMA,
+    Duration,
+    ShortForm,
+    Strict,
+    Text,
+    Texts,
+    as_list,
+    as_written,
+    fault,
+)
+from simulator.scenario.capture import Captures, capture
+from simulator.scenario.expectation import MessageMatch, WebSocketExpectation
+from simulator.scenario.failure import StepFailed
+from simulator.scenario.match import describe_match, message_mismatches, shown_message, text_mismatches
+from simulator.scenario.scene import Scene
+from simulator.scenario.socket import Dial, OpenSocket, open_socket
+from simulator.scenario.step import Step
+from simulator.scenario.steps.request import DEFAULT_TIMEOUT_SECONDS
+
+MESSAGE_SECONDS = 5.0
+"""How long messages are waited for, on the real clock, where `timeout:` says nothing."""
+
+
+class Message(Strict):
+    """Something to send: text, JSON, or a binary message of so many bytes or in hex."""
+
+    text: Text | None = None
+    json_: Any = Field(default=None, alias="json")
+    bytes_: int | None = Field(default=None, alias="bytes", ge=0)
+    hex_: Text | None = Field(default=None, alias="hex", pattern=r"^([0-9a-fA-F]{2})*$")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Message:
+        if len(self.model_fields_set) != 1:
+            raise fault("a message of several kinds at once", expected="one of text:, json:, bytes: and hex:")
+        return self
+
+    def encode(self) -> str | bytes:
+        if self.bytes_ is not None:
+            return b"x" * self.bytes_
+        if self.hex_ is not None:
+            return bytes.fromhex(self.hex_)
+        return self.text if self.text is not None else json.dumps(self.json_)
+
+
+def _text_or_mapping(value: Any) -> Any:
+    return value if isinstance(value, dict) else {"text": as_written(value)}
+
+
+SentMessage = Annotated[Message, BeforeValidator(_text_or_mapping), ShortForm(TEXT_SCHEMA)]
+
+
+class CloseFrame(Strict):
+    code: int = Field(default=1000, ge=1000, le=4999)
+    reason: Text = ""
+
+
+def _code_or_mapping(value: Any) -> Any:
+    if value is True:
+        return {}
+    return {"code": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class WebSocketStep(Step):
+    key: ClassVar[str] = "websocket"
+    inner_keys: ClassVar[tuple[str, ...]] = ("path", "url")
+
+    websocket: Text | None = None
+    """The path, or a whole URL."""
+    use: Text | None = None
+    """The name of one that an earlier step opened."""
+    as_: Text | None = Field(default=None, alias="as")
+    """Keep it open under this name."""
+    edge: Text | None = None
+    direct: Text | None = None
+    client: Text | None = None
+    headers: dict[str, Texts] | None = None
+    subprotocols: Texts | None = None
+    send: Annotated[list[SentMessage], BeforeValidator(as_list), ShortForm(TEXT_SCHEMA)] | None = None
+    close: (
+        Annotated[CloseFrame, BeforeValidator(_code_or_mapping), ShortForm({"type": ["integer", "boolean"]})]
+        | None
+    ) = None
+    timeout: Duration | None = None
+    capture: Captures | None = None
+    expect: WebSocketExpectation | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> WebSocketStep:
+        if (self.websocket is None) == (self.use is None):
+            raise fault(
+                "neither a path nor use:" if self.use is None else "a path and use:",
+                expected="one of the two",
+            )
+        if self.edge is not None and self.direct is not None:
+            raise fault('"edge:" beside "direct:"', expected="one of the two")
+        if self.use is not None:
+            for name in ("as_", "edge", "direct", "client", "headers", "subprotocols"):
+                if name in self.model_fields_set:
+                    raise fault(
+                        f'"{name.rstrip("_")}:" beside use:',
+                        expected="it where the WebSocket is opened, not here",
+                    )
+        return self
+
+    @property
+    def title(self) -> str:
+        return f"WebSocket {self.websocket}" if self.use is None else f"WebSocket {self.use}"
+
+    async def run(self, scene: Scene) -> None:
+        socket = await self._open(scene) if self.use is None else self._find(scene, self.use)
+        if socket is None:
+            return  # The handshake was refused, and that was expected.
+        try:
+            await self._talk(socket, scene)
+        finally:
+            if self.use is None and self.as_ is None:
+                await socket.close(1000, "")
+
+    async def _open(self, scene: Scene) -> OpenSocket | None:
+        client = scene.get_client(self.client)
+        headers = [(name, value) for name, values in (self.headers or {}).items() for value in values]
+        dial = Dial(
+            self.websocket or "", headers, self.subprotocols or (), self.timeout or DEFAULT_TIMEOUT_SECONDS
+        )
+        answer, socket = await open_socket(
+            client, dial, scene.base_url(client, edge=self.edge, direct=self.direct)
+        )
+        try:
+            await scene.conclude(answer, self._handshake_expectation())
+        except BaseException:
+            if socket is not None:
+                await socket.close(1000, "")
+            raise
+        if socket is not None and self.as_ is not None:
+            await self._keep(socket, self.as_, scene)
+        return socket
+
+    def _handshake_expectation(self) -> WebSocketExpectation:
+        """What is expected of the handshake: that it succeeds, unless a status or an error is named."""
+        expect = self.expect or WebSocketExpectation.model_construct()
+        changes: dict[str, Any] = {"logs": None}
+        if expect.status is None and expect.error in (None, "none"):
+            changes["status"] = [101]
+        return expect.model_copy(update=changes)
+
+    async def _keep(self, socket: OpenSocket, name: str, scene: Scene) -> None:
+        before = scene.props.sockets.get(name)
+        if before is not None:
+            await before.close(1000, "")
+        scene.props.sockets[name] = socket
+
+    def _find(self, scene: Scene, name: str) -> OpenSocket:
+        sockets = scene.props.sockets
+        if name not in sockets:
+            raise InputError(
+                f'no WebSocket "{name}" is open',
+                expected=f"one of {', '.join(sockets) or 'none that are open'}",
+            )
+        scene.answer = sockets[name].answer
+        return sockets[name]
+
+    async def _talk(self, socket: OpenSocket, scene: Scene) -> None:
+        try:
+            for message in self.send or ():
+                await socket.send(message.encode())
+        except ConnectionClosed as error:
+            raise StepFailed(f"nothing can be sent: {error}", answer=socket.answer) from None
+        expect, deadline = self.expect, time.monotonic() + (self.timeout or MESSAGE_SECONDS)
+        found: list[Mismatch] = []
+        if expect is not None and expect.messages is not None:
+            found += await _expect_messages(socket, expect, deadline)
+        if self.close is not None:
+            await socket.close(self.close.code, self.close.reason)
+        if expect is not None:
+            found += await _expect_close(socket, expect, deadline)
+            found += await scene.log_mismatches(expect.logs or ())
+        if found:
+            raise StepFailed(mismatches=tuple(found), answer=socket.answer)
+        socket.answer.messages = list(socket.messages)
+        capture(self.capture, socket.answer, scene)
+
+
+async def _expect_messages(
+    socket: OpenSocket, expect: WebSocketExpectation, deadline: float
+) -> list[Mismatch]:
+    """In order; others in between are passed over, unless `exact`."""
+    first = socket.cursor
+    for match in expect.messages or ():
+
+        def is_there(match: MessageMatch = match) -> bool:
+            return _advance(socket, match)
+
+        def is_decided() -> bool:
+            return len(socket.messages) > socket.cursor
+
+        enough = await socket.wait(is_decided if expect.exact else is_there, deadline)
+        if not enough or (
+            expect.exact and list(message_mismatches("", match, socket.messages[socket.cursor]))
+        ):
+            return [_message_mismatch(socket, match, first, exact=expect.exact)]
+        socket.cursor += 1 if expect.exact else 0
+    return []
+
+
+def _advance(socket: OpenSocket, match: MessageMatch) -> bool:
+    """Move past the next message that matches, if it has come."""
+    for index in range(socket.cursor, len(socket.messages)):
+        if not list(message_mismatches("", match, socket.messages[index])):
+            socket.cursor = index + 1
+            return True
+    return False
+
+
+def _message_mismatch(socket: OpenSocket, match: MessageMatch, first: int, *, exact: bool) -> Mismatch:
+    came = socket.messages[first:]
+    actual = "".join(f"\n{shown_message(message)}" for message in came[:12])
+    actual += f"\n… and {len(came) - 12} more" if len(came) > 12 else ""
+    actual = actual or "no message"
+    if socket.is_closed:
+        actual += f"\nand then it was closed with {socket.close_code}"
+    return Mismatch("messages", f"{'next, ' if exact else ''}one that {describe_match(match, 'is ')}", actual)
+
+
+async def _expect_close(socket: OpenSocket, expect: WebSocketExpectation, deadline: float) -> list[Mismatch]:
+    if expect.close_code is None and expect.close_reason is None:
+        return []
+    if not await socket.wait(lambda: socket.is_closed, deadline) and not socket.is_closed:
+        return [Mismatch("close_code", str(expect.close_code or "any"), "it is still open")]
+    await asyncio.sleep(0)
+    found = []
+    if expect.close_code is not None and socket.close_code != expect.close_code:
+        found.append(Mismatch("close_code", str(expect.close_code), str(socket.close_code)))
+    if expect.close_reason is not None:
+        found += text_mismatches("close_reason", expect.close_reason, socket.close_reason)
+    return found
