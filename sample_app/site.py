@@ -176,8 +176,12 @@ class Site:
         }
 
     def _tell_viewers_of_machines(self) -> None:
+        """Not the machines that copy: they know, and what is copied is the stream and nothing else."""
+        message = {"type": "machines", **self._machines_as_json()}
         for stream in self._streams:
-            stream.tell({"type": "machines", **self._machines_as_json()})
+            for viewer in stream.viewers:
+                if not viewer.is_machine:
+                    viewer.tell(message)
 
     def _count_sent(self, size: int) -> None:
         self._traffic.bytes_to_viewers += size

@@ -6,6 +6,7 @@ Every machine has a loopback address of its own and the port of all the others, 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
+import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -47,6 +49,9 @@ class RunningApp:
     @property
     def url(self) -> str:
         return self.lines[0].removeprefix("[info] Listening on ")
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, trust_env=False, verify=False)
 
     def socket(self, path: str = "/ws", **headers: str) -> connect:
         return connect(self.url.replace("http", "ws") + path, proxy=None, additional_headers=headers)
@@ -166,10 +171,18 @@ def free_port() -> int:
         return port
 
 
-async def next_text(websocket: ClientConnection) -> str:
-    """The next message that is text; frames of the picture are passed over."""
+async def next_text(websocket: ClientConnection, kind: str | None = None) -> str:
+    """The next message that is text, of that type where one is given; everything else is passed over."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not isinstance(message := await websocket.recv(), str):
+        while True:
+            message = await websocket.recv()
+            if isinstance(message, str) and kind in (None, json.loads(message)["type"]):
+                return message
+
+
+async def next_frame(websocket: ClientConnection) -> bytes:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not isinstance(message := await websocket.recv(), bytes):
             pass
         return message
 

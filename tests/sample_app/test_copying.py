@@ -8,7 +8,6 @@ import signal
 import sys
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
@@ -27,8 +26,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a loopbac
 
 
 async def stats_of(app: RunningApp) -> Any:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return (await client.get(f"{app.url}/stats")).json()
+    async with app.client() as client:
+        return (await client.get("/stats")).json()
 
 
 async def watch(viewer: ClientConnection, frames: int) -> None:
@@ -79,14 +78,8 @@ async def test_copying_each_stream_is_copied_once_to_a_machine_however_many_watc
             await cleo.send('{"type": "chat", "text": "from Dallas"}')
             await ann.send('{"type": "chat", "text": "from Amsterdam"}')
             for viewer in (ann, bob, cleo):
-                said = {json.loads(await chat(viewer))["text"] for _ in range(2)}
+                said = {json.loads(await next_text(viewer, "chat"))["text"] for _ in range(2)}
                 assert said == {"from Dallas", "from Amsterdam"}
-
-
-async def chat(viewer: ClientConnection) -> str:
-    while '"chat"' not in (text := await next_text(viewer)):
-        pass
-    return text
 
 
 async def test_copying_viewers_are_sent_away_when_the_creators_machine_goes() -> None:

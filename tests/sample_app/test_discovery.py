@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 
-import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
@@ -36,8 +35,8 @@ async def tabs_become(viewer: ClientConnection, *machine_ids: str) -> None:
 
 
 async def tabs_of(app: RunningApp) -> list[str]:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        return re.findall(r'data-machine="(\w+)"', (await client.get(app.url)).text)
+    async with app.client() as client:
+        return re.findall(r'data-machine="(\w+)"', (await client.get("/")).text)
 
 
 async def test_tabs_come_and_go_with_their_machines_and_keep_their_order() -> None:
