@@ -32,7 +32,7 @@ _PAGE_HEADERS = {
 
 def make_app(controls: Controls, *, streams: Streams | None = None) -> Starlette:
     """`app.state.streams` are the live streams, for whoever has to end them."""
-    streams = streams or Streams(controls.bus)
+    streams = Streams(controls.bus) if streams is None else streams
     records = Records(controls.bus, controls.fleet, controls.clock.now)
     app = Starlette(
         routes=[

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from simulator.dashboard.stream import Streams
 from simulator.errors import EnvironmentFault
@@ -24,10 +25,15 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_listening = asyncio.Event()
+        self.leaving = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.is_listening.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.leaving.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -41,21 +47,36 @@ class ControlServer:
         self._app = app
         self._host = host
         self._port = port
+        self._is_stopping = False
         self._uvicorn: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Returns the port once connections are accepted. Raises EnvironmentFault if there is no having it."""
         listener = _listen(self._host, self._port)
-        config = uvicorn.Config(
-            self._app, http="h11", ws="none", lifespan="off", log_config=None, log_level="error", access_log=False,
-            server_header=False, date_header=False,
-        )  # fmt: skip
-        self._uvicorn = _Uvicorn(config)
+        self._uvicorn = _Uvicorn(self._configure())
         self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[listener]), name="control API")
-        await self._uvicorn.is_listening.wait()
+        listening = asyncio.create_task(self._uvicorn.is_listening.wait())
+        await asyncio.wait([listening, self._serving], return_when=asyncio.FIRST_COMPLETED)
+        if self._serving.done():
+            listening.cancel()
+            await self._serving  # it has failed, and says why
         port: int = listener.getsockname()[1]
         return port
+
+    def _configure(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._answer,
+            interface="asgi3",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+        )
 
     async def stop(self) -> None:
         """Ends live streams at once, and whatever else is under way after a moment."""
@@ -63,11 +84,19 @@ class ControlServer:
             return
         streams: Streams = self._app.state.streams
         streams.close()
-        self._uvicorn.should_exit = True
+        self._is_stopping = True
+        self._uvicorn.leaving.set()
         await asyncio.wait([self._serving], timeout=GRACE_SECONDS)
         if not self._serving.done():
             await self._break_off(self._uvicorn, self._serving)
         self._uvicorn = self._serving = None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise  # else it was broken off below, and uvicorn would report it
 
     async def _break_off(self, server: _Uvicorn, serving: asyncio.Task[None]) -> None:
         for connection in tuple(server.server_state.connections):
@@ -84,7 +113,9 @@ class ControlServer:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio switches Nagle's delay off (40 ms for every answer) only where it sees that the protocol is TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
