@@ -32,8 +32,8 @@ def select(fleet: Fleet, target: Target, edge: str, tried: Collection[str], chan
     if target.instance is not None:
         return _admitted(fleet.find(target.instance), target, tried)
     if target.prefer_instance is not None:
-        preferred = fleet.find(target.prefer_instance)
-        if preferred is not None and preferred.app == target.app and _is_free(preferred, target, tried):
+        preferred = _admitted(fleet.find(target.prefer_instance), target, tried)
+        if preferred is not None:
             return preferred
     groups = fleet.candidates_by_distance(target.app, edge)
     for region in target.regions or (None,):
