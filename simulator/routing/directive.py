@@ -3,9 +3,10 @@
 The grammar is `key=value` pairs joined by `;`, with region lists in double quotes (F-1.9, F-1.10):
 
     directive = pair *( ";" pair )
-    pair      = key "=" ( value / DQUOTE list DQUOTE )
-    list      = item *( "," item )
+    pair      = OWS key OWS "=" OWS ( value / DQUOTE list DQUOTE ) OWS
+    list      = OWS item OWS *( "," OWS item OWS )
 
+`state` is opaque: but for the space around it, it stays as it was sent, quotes and all (F-1.5, F-1.14).
 Where Fly's documents are silent the strict reading is the default (K-7, K-8, K-9).
 """
 
@@ -18,7 +19,8 @@ from enum import StrEnum
 FIELDS = ("region", "instance", "prefer_instance", "app", "state", "elsewhere", "timeout", "fallback")
 """F-1.1 to F-1.8."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SPACE = " \t"  # not str.strip's own: the bytes of a UTF-8 state can look like a no-break space
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -88,14 +90,14 @@ def split_pairs(value: str) -> list[str]:
     if quoted:
         raise DirectiveError(f"a double quote is not closed in {value!r}")
     pieces.append(value[start:])
-    return [piece.strip() for piece in pieces if piece.strip()]
+    return [stripped for piece in pieces if (stripped := piece.strip(_SPACE))]
 
 
 def _parse_pair(piece: str) -> tuple[str, str]:
     key, separator, text = piece.partition("=")
     if not separator:
         raise DirectiveError(f"{piece!r} is not key=value")
-    key, text = key.strip(), text.strip()
+    key, text = key.strip(_SPACE), text.strip(_SPACE)
     if not key:
         raise DirectiveError(f"{piece!r} has no key before '='")
     return key, text
@@ -104,22 +106,25 @@ def _parse_pair(piece: str) -> tuple[str, str]:
 def _parse_word(key: str, fields: dict[str, str]) -> str | None:
     if key not in fields:
         return None
-    if not (word := _unquote(fields[key])):
+    if not (word := _unquote(key, fields[key])):
         raise DirectiveError(f"{key} is empty")
     return word
 
 
-def _unquote(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+def _unquote(key: str, text: str) -> str:
+    unquoted = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    if '"' in unquoted:
+        raise DirectiveError(f"{key} has a double quote inside {text!r}")
+    return unquoted
 
 
 def _parse_regions(text: str | None, *, lenient: bool) -> tuple[str, ...]:
     if text is None:
         return ()
-    unquoted = _unquote(text)
+    unquoted = _unquote("region", text)
     if "," in unquoted and unquoted == text and not lenient:
         raise DirectiveError(f"the region list {text!r} must be in double quotes")
-    regions = tuple(item.strip() for item in unquoted.split(","))
+    regions = tuple(item.strip(_SPACE) for item in unquoted.split(","))
     if not all(regions):
         raise DirectiveError(f"region is empty in region={text}")
     return regions

@@ -44,7 +44,7 @@ def find_field(fields: Fields, name: bytes) -> str | None:
     """The value of the last field of that name (given in lower case), if there is one."""
     for key, value in reversed(fields):
         if key.lower() == name:
-            return value.decode("latin-1").strip()
+            return value.strip(b" \t").decode("latin-1")
     return None
 
 
