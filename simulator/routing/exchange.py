@@ -150,8 +150,10 @@ class Exchange:
         if not body_kept:  # F-1.32
             return self._reject(errors.BODY_TOO_LARGE, options.replay_error_status, now, source)
         refusal = self._refuse_app(source.app, directive.app)
-        if refusal is not None:  # F-1.63, F-1.70: measured to take as long as a target that does not answer
-            pause = options.replay_error_seconds
+        if refusal is not None:
+            # Measured for an app that does not exist, as for a target that does not answer (F-1.51, F-1.63).
+            # For a refusal nothing was: it needs no search.
+            pause = self._budget_seconds(directive) if refusal.code == "PA04" else 0.0
             return self._reject(refusal, options.replay_error_status, now, source, wait_seconds=pause)
         self._aim_at(directive, source, now)
         return self._choose(now)
@@ -177,15 +179,19 @@ class Exchange:
             regions=directive.regions,
             excluded=source.id if directive.elsewhere else None,  # F-1.6, K-32: for this replay only
         )
-        budget = directive.timeout_seconds
-        if budget is None:
-            budget = self._router.options.replay_error_seconds
         extra = (
             (FLY_REPLAY_SRC, replay_src(source, int(now * 1_000_000), directive.state)),
             (FLY_REPLAY_CACHE_STATUS, b"miss"),  # F-1.47, F-1.48
         )
         self._tried.clear()
+        budget = self._budget_seconds(directive)
         self._aim = _Aim(target, Cause.REPLAY, now, budget, extra, directive, source)
+
+    def _budget_seconds(self, directive: ReplayDirective) -> float:
+        """How long the proxy looks for the target (F-1.49, F-1.51)."""
+        if directive.timeout_seconds is not None:
+            return directive.timeout_seconds
+        return self._router.options.replay_error_seconds
 
     def _fall_back(self, fallback: Fallback, reason: str, now: float) -> Decision:
         """The original request again, to the machine that replayed it, with the reason (F-1.52, F-1.54)."""
