@@ -67,6 +67,9 @@ class _Aim:
     attempts: int = 0
     last_error: ProxyError | None = None
 
+    def seconds_left(self, now: float) -> float:
+        return max(0.0, self.since + self.budget_seconds - now)
+
 
 class Exchange:
     """The progress of one request. All times are seconds since the Unix epoch, on the simulated clock."""
@@ -193,10 +196,9 @@ class Exchange:
             return directive.timeout_seconds
         return self._router.options.replay_error_seconds
 
-    def _fall_back(self, fallback: Fallback, reason: str, now: float) -> Decision:
+    def _fall_back(self, fallback: Fallback, reason: str, now: float, wait_seconds: float) -> Decision:
         """The original request again, to the machine that replayed it, with the reason (F-1.52, F-1.54)."""
         aim, source = self._aim, self._source_of_replay()
-        wait_seconds = max(0.0, aim.budget_seconds - (now - aim.since))
         failed = FailedReplay(
             instance=aim.target.instance or aim.target.prefer_instance,
             app=aim.target.app,
@@ -212,7 +214,7 @@ class Exchange:
         extra = ((FLY_REPLAY_FAILED, failed.header_value()),)  # and no fly-replay-src: K-17
         self._tried.clear()
         budget = self._router.options.replay_error_seconds
-        self._aim = _Aim(target, Cause.FALLBACK, now + wait_seconds, budget, extra)
+        self._aim = _Aim(target, Cause.FALLBACK, now + wait_seconds, budget, extra, source=source)
         return self._choose(now, wait_seconds)
 
     # Choosing and delivering.
@@ -225,7 +227,7 @@ class Exchange:
             wait_seconds += min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**aim.attempts)
             machine = select(router.fleet, aim.target, self._edge, self._tried, router.chance)
         if machine is None:
-            return self._give_up("no_candidate", now)
+            return self._give_up("no_candidate", now, wait_seconds)
         return self._deliver(machine, now, wait_seconds)
 
     def _deliver(self, machine: Machine, now: float, wait_seconds: float) -> Deliver:
@@ -237,18 +239,16 @@ class Exchange:
         self._machine = machine
         cause = Cause.RETRY if aim.attempts else aim.cause
         self._record.open_hop(machine, cause, extra, now + wait_seconds)
-        connect_seconds = max(0.0, aim.budget_seconds - (now - aim.since))
+        connect_seconds = aim.seconds_left(now + wait_seconds)
         return Deliver(machine, (*self._base_fields, *extra), connect_seconds, wait_seconds)
 
-    def _give_up(self, reason: str, now: float) -> Decision:
+    def _give_up(self, reason: str, now: float, wait_seconds: float = 0.0) -> Decision:
         """No machine took the request: fall back if the replay said so, else PR03 or PR04 (F-1.53)."""
-        aim = self._aim
-        if aim.directive is not None and aim.directive.fallback is not None:
-            return self._fall_back(aim.directive.fallback, reason, now)
-        options = self._router.options
-        wait_seconds = 0.0
+        aim, options = self._aim, self._router.options
         if aim.cause is Cause.REPLAY:  # F-1.51
-            wait_seconds = max(0.0, aim.budget_seconds - (now - aim.since))
+            wait_seconds = aim.seconds_left(now)
+        if aim.directive is not None and aim.directive.fallback is not None:
+            return self._fall_back(aim.directive.fallback, reason, now, wait_seconds)
         error = errors.no_candidate(options.attempts, aim.last_error)
         return self._reject(error, options.no_candidate_status, now, aim.source, wait_seconds=wait_seconds)
 
