@@ -1,12 +1,22 @@
-"""flysim.toml and the user's own fly.toml, read and checked."""
+"""flysim.toml and the user's own fly.toml, read and checked.
 
-from simulator.config.document import config_schema
+What reads them needs pydantic, a fifth of a second; it is loaded once it is asked for, because most commands are not
+about files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from simulator.config.duration import format_duration, parse_duration
 from simulator.config.fly_model import Check, Concurrency, FlyToml, Service, ServicePort
-from simulator.config.loader import load_config, parse_config
 from simulator.config.model import AppConfig, Config, MachineSpec
 from simulator.config.positions import KeyPath
 from simulator.config.source import PathSource, Source, TomlSource, read_toml
+
+if TYPE_CHECKING:
+    from simulator.config.document import config_schema
+    from simulator.config.loader import load_config, parse_config
 
 __all__ = [
     "AppConfig",
@@ -28,3 +38,15 @@ __all__ = [
     "parse_duration",
     "read_toml",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "config_schema":
+        from simulator.config.document import config_schema
+
+        return config_schema
+    if name in ("load_config", "parse_config"):
+        from simulator.config import loader
+
+        return getattr(loader, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ is in the wrong state for it, MachineFault when the machine did not do its part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from simulator.clock import Clock
@@ -39,8 +39,8 @@ class Controls(Protocol):
     def ready(self) -> dict[str, Any]:
         """What the ready file holds."""
 
-    def findings(self) -> tuple[dict[str, Any], ...]:
-        """What diagnosis has to say of the exchanges that are remembered."""
+    def findings(self) -> Iterable[Any]:
+        """What diagnosis has to say of the exchanges that are remembered: dataclass values, or dicts."""
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:
         """How the machine is run; None if it is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -74,7 +75,8 @@ class OwnApi:
         return JSONResponse(trace.as_dict())
 
     async def _findings(self, request: Request) -> Response:
-        return JSONResponse(list(self._controls.findings()))
+        findings = self._controls.findings()
+        return JSONResponse([asdict(finding) if is_dataclass(finding) else finding for finding in findings])
 
     async def _events(self, request: Request) -> Response:
         subscription = self._streams.subscribe()
@@ -149,7 +151,5 @@ async def _follow(
     for line in lines:
         yield encode_line(line)
     async for event in subscription:
-        if event is None:
-            yield b"\n"
-        elif isinstance(event, MachineLogged | ProxyLogged) and machine_id in (None, event.machine_id):
+        if isinstance(event, MachineLogged | ProxyLogged) and machine_id in (None, event.machine_id):
             yield encode_line(event)

@@ -40,6 +40,12 @@ def _machine(spec: MachineSpec) -> Machine:
     return Machine(spec.id, spec.name, spec.app, spec.region, port=41001, private_ip="fdaa::1")
 
 
+@dataclass(frozen=True)
+class Finding:
+    id: str
+    cause: str
+
+
 class SmallSimulator:
     """Implements `Controls`; a verb takes as long as `delay` says."""
 
@@ -61,8 +67,8 @@ class SmallSimulator:
     def ready(self) -> dict[str, Any]:
         return {"edges": dict(self.edges), "control": "http://127.0.0.1:4280", "machines": []}
 
-    def findings(self) -> tuple[dict[str, Any], ...]:
-        return ({"kind": "stale-cookie", "machine": "dfw-1"},)
+    def findings(self) -> tuple[Finding, ...]:
+        return (Finding("stale-cookie", "dfw-1 is gone"),)
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:
         return self.specs.get(machine_id)
