@@ -116,7 +116,7 @@ class Exchange:
         aim.attempts += 1
         aim.last_error = error
         self._tried.add(machine.id)
-        if now - aim.since >= aim.budget_seconds:
+        if not aim.seconds_left(now):
             return self._give_up("timeout", now)
         if aim.attempts >= self._router.options.attempts:
             return self._give_up("retries_exhausted", now)
@@ -220,15 +220,28 @@ class Exchange:
     # Choosing and delivering.
 
     def _choose(self, now: float, wait_seconds: float = 0.0) -> Decision:
-        router, aim = self._router, self._aim
-        machine = select(router.fleet, aim.target, self._edge, self._tried, router.chance)
-        if machine is None and self._tried:  # every one was tried: start over after a pause (F-5.41)
-            self._tried.clear()
-            wait_seconds += min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**aim.attempts)
-            machine = select(router.fleet, aim.target, self._edge, self._tried, router.chance)
+        machine = self._select()
+        if machine is None and self._tried:
+            return self._start_over(now)
         if machine is None:
             return self._give_up("no_candidate", now, wait_seconds)
         return self._deliver(machine, now, wait_seconds)
+
+    def _start_over(self, now: float) -> Decision:
+        """Every machine was tried: all of them again after a pause, if there is time for one (F-5.41)."""
+        self._tried.clear()
+        machine = self._select()
+        if machine is None:
+            return self._give_up("no_candidate", now)
+        doublings = min(self._aim.attempts - 1, 10)
+        pause = min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS)
+        if pause >= self._aim.seconds_left(now):
+            return self._give_up("timeout", now)
+        return self._deliver(machine, now, pause)
+
+    def _select(self) -> Machine | None:
+        router = self._router
+        return select(router.fleet, self._aim.target, self._edge, self._tried, router.chance)
 
     def _deliver(self, machine: Machine, now: float, wait_seconds: float) -> Deliver:
         aim = self._aim
@@ -245,7 +258,7 @@ class Exchange:
     def _give_up(self, reason: str, now: float, wait_seconds: float = 0.0) -> Decision:
         """No machine took the request: fall back if the replay said so, else PR03 or PR04 (F-1.53)."""
         aim, options = self._aim, self._router.options
-        if aim.cause is Cause.REPLAY:  # F-1.51
+        if aim.cause is Cause.REPLAY and reason != "retries_exhausted":  # F-1.51
             wait_seconds = aim.seconds_left(now)
         if aim.directive is not None and aim.directive.fallback is not None:
             return self._fall_back(aim.directive.fallback, reason, now, wait_seconds)
