@@ -30,7 +30,7 @@ from simulator.routing.headers import (
     response_fields,
 )
 from simulator.routing.model import App, Fields, Fleet, Machine, Request, Response
-from simulator.routing.options import MAX_REPLAYS, RoutingOptions
+from simulator.routing.options import MAX_REPLAYS, ROUTING_SECONDS, RoutingOptions
 from simulator.routing.recorder import Recorder
 from simulator.routing.selection import Chance, Target, select
 from simulator.routing.trace import Cause, Outcome, Trace
@@ -85,7 +85,7 @@ class Exchange:
         self._base_fields = request_fields(
             request, edge, request_id, strip_forged=router.options.strip_forged_headers
         )
-        self._aim = _Aim(Target(app.name), Cause.ROUTED, now, router.options.replay_error_seconds)
+        self._aim = _Aim(Target(app.name), Cause.ROUTED, now, ROUTING_SECONDS)
         self._tried: set[str] = set()
         self._replays = 0
         self._machine: Machine | None = None
@@ -213,8 +213,7 @@ class Exchange:
             target = Target(source.app, prefer_instance=source.id)
         extra = ((FLY_REPLAY_FAILED, failed.header_value()),)  # and no fly-replay-src: K-17
         self._tried.clear()
-        budget = self._router.options.replay_error_seconds
-        self._aim = _Aim(target, Cause.FALLBACK, now + wait_seconds, budget, extra, source=source)
+        self._aim = _Aim(target, Cause.FALLBACK, now + wait_seconds, ROUTING_SECONDS, extra, source=source)
         return self._choose(now, wait_seconds)
 
     # Choosing and delivering.
@@ -252,7 +251,8 @@ class Exchange:
         self._machine = machine
         cause = Cause.RETRY if aim.attempts else aim.cause
         self._record.open_hop(machine, cause, extra, now + wait_seconds)
-        connect_seconds = aim.seconds_left(now + wait_seconds)
+        # No time at all (K-6 set to 0) is time for one try.
+        connect_seconds = aim.seconds_left(now + wait_seconds) or ROUTING_SECONDS
         return Deliver(machine, (*self._base_fields, *extra), connect_seconds, wait_seconds)
 
     def _give_up(self, reason: str, now: float, wait_seconds: float = 0.0) -> Decision:

@@ -19,7 +19,7 @@ class RoutingOptions:
     no_candidate_status: int = 502
     """K-3: what the client sees for PR01 to PR04."""
     replay_error_seconds: float = 7.5
-    """K-6: how long the proxy looks for a replay's target before it gives up, on the simulated clock."""
+    """K-6: how long the proxy looks for a replay's target before it gives up, on the simulated clock; 0: one try."""
     lenient_region_list: bool = False
     """K-8: accept a region list without quotes."""
     strip_forged_headers: bool = True
@@ -27,6 +27,9 @@ class RoutingOptions:
     attempts: int = 40
     """K-33: how many times the proxy tries to reach a machine before PR03."""
 
+
+ROUTING_SECONDS = 8.0
+"""How long the proxy looks for a machine where no replay sets the time: measured in logs (F-5.30, F-10.5)."""
 
 MAX_REPLAYS = 10
 """F-1.38, F-10.2: the eleventh `fly-replay` of one request ends in PA02."""
