@@ -34,8 +34,8 @@ _OVERWRITTEN = frozenset(
         b"fly-request-id",
     }
 )
-# F-4.20: headers that belong to one connection. TE and Transfer-Encoding frame the body and stay with it.
-_PER_CONNECTION = frozenset({b"keep-alive", b"proxy-connection"})
+# F-4.20: headers that belong to one connection (RFC 9110, 7.6.1). Transfer-Encoding frames the body and stays with it.
+_PER_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
 # What of a response a person wants to see at a hop.
 _TELLING = frozenset({b"location", b"set-cookie", b"content-type", b"connection", b"upgrade", b"retry-after"})
 
@@ -48,29 +48,22 @@ def find_field(fields: Fields, name: bytes) -> str | None:
     return None
 
 
-def is_upgrade(fields: Fields) -> bool:
-    """Whether a message asks for, or agrees to, another protocol on its connection."""
-    return any(key.lower() == b"upgrade" for key, _ in fields) and "upgrade" in _connection_tokens(fields)
-
-
-def _connection_tokens(fields: Fields) -> frozenset[str]:
+def _connection_tokens(fields: Fields) -> frozenset[bytes]:
     return frozenset(
         token.strip().lower()
         for key, value in fields
         if key.lower() == b"connection"
-        for token in value.decode("latin-1").split(",")
+        for token in value.split(b",")
     )
 
 
 def end_to_end(fields: Fields) -> Fields:
-    """Without the headers that belong to one connection (F-4.20); an upgrade keeps its own two."""
+    """Without the headers that belong to one connection (F-4.20); a whole upgrade keeps its own two."""
     tokens = _connection_tokens(fields)
-    if not tokens and not any(key.lower() in _PER_CONNECTION for key, _ in fields):
-        return fields
-    upgrade = "upgrade" in tokens
-    dropped = _PER_CONNECTION | {token.encode("latin-1") for token in tokens} - {b"upgrade"} | {b"connection"}
-    kept = tuple((key, value) for key, value in fields if key.lower() not in dropped)
-    return (*kept, (b"Connection", b"Upgrade")) if upgrade else kept
+    dropped = _PER_CONNECTION | tokens
+    kept = tuple([field for field in fields if field[0].lower() not in dropped])
+    upgrades = [field for field in fields if field[0].lower() == b"upgrade"] if b"upgrade" in tokens else []
+    return (*kept, *upgrades, (b"Connection", b"Upgrade")) if upgrades else kept
 
 
 def request_fields(request: Request, edge: str, request_id: str, *, strip_forged: bool = True) -> Fields:
