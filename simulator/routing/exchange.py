@@ -25,6 +25,7 @@ from simulator.routing.headers import (
     FLY_REPLAY_SRC,
     FailedReplay,
     find_field,
+    overwrite,
     replay_src,
     request_fields,
     response_fields,
@@ -253,7 +254,8 @@ class Exchange:
         self._record.open_hop(machine, cause, extra, now + wait_seconds)
         # No time at all (K-6 set to 0) is time for one try.
         connect_seconds = aim.seconds_left(now + wait_seconds) or ROUTING_SECONDS
-        return Deliver(machine, (*self._base_fields, *extra), connect_seconds, wait_seconds)
+        fields = overwrite(self._base_fields, extra) if extra else self._base_fields
+        return Deliver(machine, fields, connect_seconds, wait_seconds)
 
     def _give_up(self, reason: str, now: float, wait_seconds: float = 0.0) -> Decision:
         """No machine took the request: fall back if the replay said so, else PR03 or PR04 (F-1.53)."""

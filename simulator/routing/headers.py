@@ -66,6 +66,12 @@ def end_to_end(fields: Fields) -> Fields:
     return (*kept, *upgrades, (b"Connection", b"Upgrade")) if upgrades else kept
 
 
+def overwrite(fields: Fields, extra: Fields) -> Fields:
+    """`fields` with `extra` in place of those of the same names; `extra` is named in lower case."""
+    names = {name for name, _ in extra}
+    return (*(field for field in fields if field[0].lower() not in names), *extra)
+
+
 def request_fields(request: Request, edge: str, request_id: str, *, strip_forged: bool = True) -> Fields:
     """What every delivery of a request carries: the client's fields with Fly's on top (F-4.1 to F-4.8, F-4.11)."""
     unwanted = _OVERWRITTEN | _FORGEABLE if strip_forged else _OVERWRITTEN
