@@ -87,7 +87,8 @@ class Trace:
     @property
     def served_by(self) -> str | None:
         """The name of the machine whose answer the client got, if any did."""
-        return self.hops[-1].machine if self.hops and self.outcome is not Outcome.REJECTED else None
+        answered = self.status is not None and self.outcome is not Outcome.REJECTED
+        return self.hops[-1].machine if self.hops and answered else None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the control API, reports."""
