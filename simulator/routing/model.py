@@ -17,7 +17,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 
 class MachineState(StrEnum):
-    """The states of a Machine (F-5.47)."""
+    """Of the states of a Machine (F-5.47), those that one has here."""
 
     CREATED = "created"
     STARTED = "started"
@@ -105,11 +105,11 @@ class Fleet:
         return groups
 
     def _group_by_distance(self, app: str, edge: str) -> tuple[tuple[Machine, ...], ...]:
-        groups: dict[tuple[float, str], list[Machine]] = {}
+        groups: dict[float, list[Machine]] = {}
         for machine in self.of_app(app):
             if machine.is_candidate:
-                groups.setdefault((distance_km(edge, machine.region), machine.region), []).append(machine)
-        return tuple(tuple(groups[key]) for key in sorted(groups))
+                groups.setdefault(distance_km(edge, machine.region), []).append(machine)
+        return tuple(tuple(groups[distance]) for distance in sorted(groups))
 
     def app_for_host(self, host: str) -> App | None:
         """The app that a `Host` names (`<app>.fly.dev` or one of its hostnames), else the first app."""
