@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -31,7 +31,8 @@ class Simulator:
     """A fleet behind Fly's proxy, from `async with` to its end.
 
     `realtime`: simulated waits are really waited for. `free_ports`: every port is a free one, whatever the
-    config says. Entering raises SimulatorError, with nothing left running, when a part cannot start.
+    config says. `make_proxy`: another class in the place of `ProxyServer`. Entering raises SimulatorError, with
+    nothing left running, when a part cannot start.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Simulator:
         seed: int = 0,
         host: str = LOOPBACK,
         free_ports: bool = False,
+        make_proxy: Callable[..., Any] | None = None,
     ) -> None:
         self.config = config
         self.bus = Bus()
@@ -50,7 +52,8 @@ class Simulator:
         self._seed = seed
         self._host = host
         self._free_ports = free_ports
-        self._dns_port = _free_port()
+        self._make_proxy = make_proxy
+        self.dns_port = _free_port()
         self.room = MachineRoom(
             [app.app for app in config.apps],
             config.machines,
@@ -111,7 +114,7 @@ class Simulator:
     @property
     def dns_address(self) -> str:
         """Of the name server that knows the `.internal` names."""
-        return f"{LOOPBACK}:{self._dns_port}"
+        return f"{LOOPBACK}:{self.dns_port}"
 
     def ready(self) -> dict[str, Any]:
         """What the ready file says."""
@@ -196,12 +199,13 @@ class Simulator:
         )  # mitmproxy takes its time: the machines boot meanwhile
 
         edges = {region: 0 if self._free_ports else port for region, port in self.config.edges.items()}
-        for region, port in edges.items():
+        for region, port in edges.items() if self._make_proxy is None else ():
             self._check_port(
                 port, f"edge {region}", f"give another port under [edges], as in {region} = {port + 1}"
             )
         core = ProxyCore(self.router, self.clock, self.bus, self._random)
-        self._proxy = ProxyServer(core, edges, host=self._host, dns_port=self._dns_port)
+        make_proxy = self._make_proxy or ProxyServer
+        self._proxy = make_proxy(core, edges, host=self._host, dns_port=self.dns_port)
         parts.push_async_callback(self._proxy.stop)
         await self._proxy.start()
 

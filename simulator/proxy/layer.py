@@ -21,6 +21,7 @@ from mitmproxy.proxy.layers.http import (
 
 from simulator.proxy.connection import ClientConnection, DetachedConnection, MachineConnection
 from simulator.proxy.core import ProxyCore
+from simulator.proxy.inspected import InspectedStream
 from simulator.proxy.stream import Carry, ExchangeStream, GetMachineConnection
 from simulator.proxy.tunnel import Tunnel
 
@@ -80,7 +81,8 @@ class EdgeLayer(HttpLayer):
     # What streams ask for.
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
-        self.streams[stream_id] = ExchangeStream(self.context.fork(), stream_id, self)
+        kind = InspectedStream if self.inspected else ExchangeStream
+        self.streams[stream_id] = kind(self.context.fork(), stream_id, self)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def carry_later(self, stream: ExchangeStream) -> None:

@@ -1,0 +1,51 @@
+"""A script for stock mitmproxy: `mitmweb -s simulator/stock.py` runs the fleet and shows every flow in the inspector.
+
+It reads flysim.toml in this folder, or the one given by `--set flysim_config=FILE`. All of mitmproxy's hooks fire,
+so this is slower than `flysim up`, and is for looking.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simulator.config import load_config
+from simulator.errors import SimulatorError
+from simulator.proxy import stock
+from simulator.runtime import LOOPBACK, Simulator
+
+
+class FlysimScript:
+    """Starts the fleet with mitmproxy, and stops it with it."""
+
+    _simulator: Simulator | None = None
+    _is_running = False
+
+    def load(self, loader: Any) -> None:
+        stock.add_options(loader)
+
+    def configure(self, updated: set[str]) -> None:
+        if self._simulator is not None or stock.CONFIG_OPTION not in updated:
+            return
+        path = stock.config_option()
+        try:
+            config = load_config(Path(path) if path else None)
+        except SimulatorError as error:
+            raise stock.refuse(error) from error
+        self._simulator = Simulator(config, make_proxy=stock.StockProxy)
+        stock.listen(config.edges, LOOPBACK, self._simulator.dns_port)
+
+    async def running(self) -> None:
+        assert self._simulator is not None
+        try:
+            await self._simulator.__aenter__()
+            self._is_running = True
+        except SimulatorError as error:
+            stock.give_up(error)
+
+    async def done(self) -> None:
+        if self._simulator is not None and self._is_running:
+            await self._simulator.__aexit__(None, None, None)
+
+
+addons = [FlysimScript()]
