@@ -24,6 +24,7 @@ from simulator.machines.log import LogPipe
 
 _SETTLE_SECONDS = 2.0
 _SETTLE_PAUSE_SECONDS = 0.005
+_ZOMBIE_SECONDS = 0.1
 
 
 class ProcessBackend:
@@ -154,10 +155,11 @@ class _MachineProcess(asyncio.SubprocessProtocol):
 
     async def _settle(self, group: int) -> None:
         """Wait until nothing of the machine is left, so that its port is free again."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < deadline:
+        begun = time.monotonic()
+        while (waited_seconds := time.monotonic() - begun) < _SETTLE_SECONDS:
             marked = await asyncio.to_thread(watchdog.find_marked, self._marker)
-            if not marked and not watchdog.kill_group(group):
+            # A group of zombies lives on until init has time for them, and does no harm.
+            if not marked and (not watchdog.kill_group(group) or waited_seconds > _ZOMBIE_SECONDS):
                 break
             watchdog.kill_processes(marked)
             await asyncio.sleep(_SETTLE_PAUSE_SECONDS)

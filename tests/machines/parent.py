@@ -1,0 +1,67 @@
+"""A flysim of the smallest kind, to be killed: runs machines until it is interrupted, and writes what they write.
+
+    python parent.py PROGRAM [COUNT]
+
+Once a machine wrote two lines, it writes the pid of its watchdog; with a COUNT it writes an empty line first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from simulator.machines.backend import Exit
+from simulator.machines.process import ProcessBackend
+from tests.contract.stage import machine_spec
+
+
+class Relay:
+    """Writes what the machines write, and after two lines, its watchdog's pid."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+
+    def line_logged(self, machine_id: str, stream: str, line: str) -> None:
+        self.lines += 1
+        say(line)
+        if self.lines == 2:
+            say(watchdog_pid())
+
+    def machine_exited(self, machine_id: str, ending: Exit) -> None: ...
+
+
+def say(line: object) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def watchdog_pid() -> int:
+    import psutil
+
+    return next(
+        child.pid for child in psutil.Process().children() if "watchdog.py" in " ".join(child.cmdline())
+    )
+
+
+async def main() -> None:
+    program, count = sys.argv[1], int((sys.argv[2:] or ["1"])[0])
+    backend = ProcessBackend()
+    relay = Relay()
+    interrupted = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
+    if count > 1:
+        say("")
+    for number in range(1, count + 1):
+        spec = machine_spec(number, (sys.executable, "-I", "-u", "-c", program))
+        await backend.launch(spec, relay, dns_address="")
+    await interrupted.wait()
+    await asyncio.gather(*(backend.stop(f"{number:014x}") for number in range(1, count + 1)))
+    await backend.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

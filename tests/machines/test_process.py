@@ -1,0 +1,300 @@
+"""What is the process backend's own: groups, grandchildren, logs, and the end of flysim itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from simulator.config.model import MachineSpec
+from simulator.errors import InputError
+from simulator.machines.backend import Exit
+from simulator.machines.process import ProcessBackend
+from tests.contract.stage import Recorder, eventually, machine_id, machine_spec
+
+ONE, TWO = machine_id(1), machine_id(2)
+PARENT = Path(__file__).parent / "parent.py"
+
+SLEEPER = "import os, time; os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
+"""A grandchild: writes its pid, then lives on."""
+
+SPAWN = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], start_new_session="
+"""A machine's program, up to whether its child leaves the process group."""
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[ProcessBackend]:
+    backend = ProcessBackend()
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def python(program: str, number: int = 1) -> MachineSpec:
+    return machine_spec(number, (sys.executable, "-I", "-u", "-c", program))
+
+
+async def launch(backend: ProcessBackend, recorder: Recorder, spec: MachineSpec) -> None:
+    await backend.launch(spec, recorder, dns_address="127.0.0.1:5353")
+
+
+async def exit_of(recorder: Recorder, whose: str = ONE) -> Exit:
+    await eventually(lambda: bool(recorder.endings(whose)), f"exit of {whose}")
+    return recorder.endings(whose)[0]
+
+
+async def pid_told_by(recorder: Recorder) -> int:
+    await eventually(lambda: bool(recorder.of(ONE)), "a line with a pid")
+    return int(str(recorder.of(ONE)[0]))
+
+
+def is_running(pid: int) -> bool:
+    """A zombie does not run: it only waits for its parent, which after its own end is init."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("leaves_the_group", [False, True])
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+async def test_grandchildren_end_with_their_machine(
+    backend: ProcessBackend, recorder: Recorder, verb: str, leaves_the_group: bool
+) -> None:
+    if leaves_the_group and sys.platform != "linux":
+        pytest.skip("only /proc tells of processes that left their group")
+    await launch(backend, recorder, python(f"{SPAWN}{leaves_the_group}).wait()"))
+    grandchild = await pid_told_by(recorder)
+
+    await getattr(backend, verb)(ONE)
+
+    assert not is_running(grandchild)
+
+
+async def test_what_a_machine_leaves_behind_ends_when_its_main_process_does(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    program = f"{SPAWN}False, stdout=sys.stderr); print(subprocess.os.getpid()); sys.exit(4)"
+    await launch(backend, recorder, python(program))
+
+    assert await exit_of(recorder) == Exit(4)
+    await backend.stop(ONE)
+
+    assert not [
+        child for child in psutil.Process().children(recursive=True) if "time.sleep" in str(child.cmdline)
+    ]
+    left = [
+        process for process in psutil.process_iter(["cmdline"]) if SLEEPER in (process.info["cmdline"] or [])
+    ]
+    assert left == []
+
+
+async def test_nothing_is_left_of_a_closed_backend(recorder: Recorder) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    open_files = psutil.Process().num_fds()
+    backend = ProcessBackend()
+    for number in (1, 2, 3):
+        await launch(backend, recorder, python("import time; time.sleep(60)", number))
+
+    await backend.close()
+
+    assert set(psutil.Process().children(recursive=True)) <= before
+    await eventually(lambda: psutil.Process().num_fds() <= open_files, "pipes and leases are closed")
+
+
+@asynccontextmanager
+async def flysim_like_parent(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, str(PARENT), *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield parent
+    finally:
+        if parent.returncode is None:
+            parent.kill()
+        await parent.wait()
+
+
+async def next_line(parent: asyncio.subprocess.Process) -> str:
+    assert parent.stdout is not None
+    return (await asyncio.wait_for(parent.stdout.readline(), 5)).decode().strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("leaves_the_group", [False, True])
+async def test_no_process_outlives_a_flysim_that_was_killed(
+    number: signal.Signals, leaves_the_group: bool
+) -> None:
+    if leaves_the_group and sys.platform != "linux":
+        pytest.skip("only /proc tells of processes that left their group")
+    program = f"import os; print(os.getpid()); {SPAWN}{leaves_the_group}).wait()"
+    async with flysim_like_parent(program) as parent:
+        pids = [int(await next_line(parent)) for _ in range(3)]
+        assert all(is_running(pid) for pid in pids)  # machine, grandchild, watchdog
+
+        parent.send_signal(number)
+
+    await eventually(lambda: not any(is_running(pid) for pid in pids), f"the end of {pids}")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere, flysim must have had the time to tell of a machine"
+)
+@pytest.mark.parametrize("delay_ms", range(0, 40, 5))
+async def test_no_process_outlives_a_flysim_that_was_killed_while_it_started_machines(delay_ms: int) -> None:
+    """However early: the pipe to the watchdog ends only when the last process that is being started runs."""
+    program = f"import time; time.sleep(60.{delay_ms:03})"
+    async with flysim_like_parent(program, "20") as parent:
+        await next_line(parent)
+        await asyncio.sleep(delay_ms / 1000)  # It is the moment that is varied, nothing is waited for.
+
+    await eventually(lambda: not running_with(program), "the end of all machines")
+
+
+def running_with(word: str) -> list[psutil.Process]:
+    return [
+        process for process in psutil.process_iter(["cmdline"]) if word in (process.info["cmdline"] or [])
+    ]
+
+
+async def test_an_interrupted_flysim_stops_its_machines_in_order() -> None:
+    program = (
+        "import os, signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit('goodbye'));"
+        "print(os.getpid()); print(os.getpid()); time.sleep(60)"
+    )
+    async with flysim_like_parent(program) as parent:
+        pids = [int(await next_line(parent)) for _ in range(3)]
+
+        parent.send_signal(signal.SIGINT)
+
+        assert await next_line(parent) == "goodbye"
+        assert await asyncio.wait_for(parent.wait(), 5) == 0
+    assert not any(is_running(pid) for pid in pids)
+
+
+async def test_a_flood_of_lines_is_told_whole_and_in_order(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    await launch(backend, recorder, python("for number in range(20000): print(number)"))
+
+    await exit_of(recorder)
+
+    assert recorder.of(ONE)[:-1] == [str(number) for number in range(20000)]
+
+
+async def test_a_line_of_any_length_is_told_in_pieces(backend: ProcessBackend, recorder: Recorder) -> None:
+    await launch(backend, recorder, python("print('x' * 1_000_000)"))
+
+    await exit_of(recorder)
+
+    pieces = [str(what) for what in recorder.of(ONE)[:-1]]
+    assert "".join(pieces) == "x" * 1_000_000
+    assert max(map(len, pieces)) == 65_536
+
+
+async def test_the_last_words_without_a_line_end_come_before_the_exit(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    await launch(backend, recorder, python("import sys; sys.stdout.write('Segmentation fault'); sys.exit(1)"))
+
+    await exit_of(recorder)
+
+    assert recorder.of(ONE) == ["Segmentation fault", Exit(1)]
+
+
+async def test_the_lines_of_two_machines_are_told_in_the_order_in_which_they_were_written(
+    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+) -> None:
+    """The second waits for the word of the first, as the machines of one exchange do."""
+    os.mkfifo(tmp_path / "turn")
+    await launch(
+        backend, recorder, python(f"print('first'); open({str(tmp_path / 'turn')!r}, 'w').close()", 1)
+    )
+    await launch(backend, recorder, python(f"open({str(tmp_path / 'turn')!r}).close(); print('second')", 2))
+
+    await exit_of(recorder, ONE)
+    await exit_of(recorder, TWO)
+
+    assert [what for _, what in recorder.told if isinstance(what, str)] == ["first", "second"]
+
+
+async def test_a_machine_reads_nothing_from_the_terminal(backend: ProcessBackend, recorder: Recorder) -> None:
+    await launch(backend, recorder, python("import sys; print(repr(sys.stdin.read()))"))
+
+    await exit_of(recorder)
+
+    assert recorder.of(ONE)[0] == "''"
+
+
+async def test_a_machine_starts_in_its_folder_and_finds_its_program_there(
+    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+) -> None:
+    program = tmp_path / "serve"
+    program.write_text("#!/bin/sh\npwd\n")
+    program.chmod(0o755)
+
+    await launch(backend, recorder, replace(machine_spec(1, ("./serve",)), cwd=tmp_path))
+    await exit_of(recorder)
+
+    assert recorder.of(ONE)[0] == str(tmp_path)
+
+
+async def test_a_folder_that_does_not_exist_is_named(
+    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+) -> None:
+    spec = replace(python("pass"), cwd=tmp_path / "gone")
+
+    with pytest.raises(InputError, match=r"ams-1 of app chat cannot start in .*/gone"):
+        await launch(backend, recorder, spec)
+
+
+async def test_a_file_that_is_no_program_is_named(
+    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+) -> None:
+    (tmp_path / "serve").write_text("")
+    spec = replace(machine_spec(1, ("./serve",)), cwd=tmp_path)
+
+    with pytest.raises(InputError, match=r'"./serve" may not be executed'):
+        await launch(backend, recorder, spec)
+
+
+async def test_a_kill_signal_that_does_not_exist_is_named(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    with pytest.raises(InputError, match='kill_signal "SIGSTERN" is no signal'):
+        await launch(backend, recorder, replace(python("pass"), kill_signal="SIGSTERN"))
+
+
+async def test_a_machine_without_a_command_has_nothing_to_run(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    with pytest.raises(InputError, match="has nothing to run"):
+        await launch(backend, recorder, machine_spec(1, ()))
+
+
+async def test_the_machine_hears_the_kill_signal_of_its_app(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    """F-5.37: kill_signal is the app's choice."""
+    program = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+        "print('ready'); time.sleep(60)"
+    )
+    await launch(backend, recorder, replace(python(program), kill_signal="SIGTERM"))
+    await eventually(lambda: bool(recorder.of(ONE)), "its first line")
+
+    await backend.stop(ONE)
+
+    assert recorder.endings(ONE) == [Exit(0)]
