@@ -146,7 +146,7 @@ class Exchange:
             directive = parse_directive(value, lenient_region_list=options.lenient_region_list)
         except DirectiveError as problem:
             return self._reject(errors.unparsable(str(problem)), options.replay_error_status, now, source)
-        self._record.warn(*directive.warnings)
+        self._record.warn(*directive.warnings, *self._foreign_instance(directive, source))
         if status == 101:
             self._record.warn(
                 "the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)"
@@ -161,6 +161,13 @@ class Exchange:
             return self._reject(refusal, options.replay_error_status, now, source, wait_seconds=pause)
         self._aim_at(directive, source, now)
         return self._choose(now)
+
+    def _foreign_instance(self, directive: ReplayDirective, source: Machine) -> tuple[str, ...]:
+        """A combination that is not valid and that nothing can match (F-1.16, K-10)."""
+        machine, app = self._router.fleet.find(directive.instance or ""), directive.app or source.app
+        if machine is None or machine.app == app:
+            return ()
+        return (f"instance={machine.id} is a machine of app {machine.app}, not of {app}: nothing can match",)
 
     def _refuse_app(self, source: str, target: str | None) -> ProxyError | None:
         """Whether `app=` may be replayed to: it exists, same organization, same network (F-1.63, F-1.68)."""
