@@ -10,7 +10,7 @@ from collections.abc import Callable
 from simulator.diagnosis.finding import Finding
 from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
 from simulator.routing.model import Fleet
-from simulator.routing.trace import Hop, Outcome, Trace
+from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
 Rule = Callable[[Trace, Fleet], Finding | None]
 
@@ -18,10 +18,10 @@ Rule = Callable[[Trace, Fleet], Finding | None]
 def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
     """A machine that replays to itself (gallery 1)."""
     for hop, following in zip(trace.hops, trace.hops[1:], strict=False):
-        if hop.replay and hop.machine_id == following.machine_id:
+        if following.cause is Cause.REPLAY and hop.machine_id == following.machine_id:
             return Finding(
                 "self-replay",
-                f"{hop.machine} answered with fly-replay: {hop.replay}, which is {hop.machine} itself",
+                f"{hop.machine} answered with fly-replay: {hop.replay}, which led to {hop.machine} itself",
                 "compare the target with FLY_MACHINE_ID before replaying, and serve the request when they are equal",
                 trace.request_id,
             )
