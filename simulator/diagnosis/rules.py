@@ -32,7 +32,7 @@ def find_replay_loop(trace: Trace, fleet: Fleet) -> Finding | None:
     """Machines that send a request round in a circle (gallery 2 and 3); the proxy ended it by count (F-1.38)."""
     if trace.error != "PA02" or find_self_replay(trace, fleet):
         return None
-    cycle = _last_cycle(trace.hops)
+    cycle = _last_cycle(_labels(trace.hops))
     return Finding(
         "replay-loop",
         f"the request went round: {' → '.join([*cycle, cycle[0]])}, and was ended after {len(trace.hops)} deliveries",
@@ -41,8 +41,13 @@ def find_replay_loop(trace: Trace, fleet: Fleet) -> Finding | None:
     )
 
 
-def _last_cycle(hops: tuple[Hop, ...]) -> list[str]:
-    names = [hop.machine for hop in hops]
+def _labels(hops: tuple[Hop, ...]) -> list[str]:
+    """The machines by name, hop by hop; with their app where there are several: names repeat between apps."""
+    one_app = len({hop.app for hop in hops}) == 1
+    return [hop.machine if one_app else f"{hop.app}/{hop.machine}" for hop in hops]
+
+
+def _last_cycle(names: list[str]) -> list[str]:
     for length in range(2, len(names)):
         if names[-length:] == names[-2 * length : -length]:
             return names[-length:]
