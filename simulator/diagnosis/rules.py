@@ -85,8 +85,8 @@ def _condition(state: str, healthy: bool, cordoned: bool) -> str:
 def _failed_replay(trace: Trace) -> tuple[ReplayDirective | None, Hop | None]:
     if trace.error not in ("PR03", "PR04") or not trace.hops or trace.hops[-1].replay is None:
         return None, None
-    try:
-        return parse_directive(trace.hops[-1].replay), trace.hops[-1]
+    try:  # the proxy took it, whatever its options: so a list without quotes is fine (K-8)
+        return parse_directive(trace.hops[-1].replay, lenient_region_list=True), trace.hops[-1]
     except DirectiveError:
         return None, None
 
@@ -109,7 +109,7 @@ def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
 
 def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
     """A `fly-replay` value that cannot be parsed (F-1.17)."""
-    if trace.error != "PA03":
+    if trace.error != "PA03" or _fell_back(trace):
         return None
     hop = trace.hops[-1]
     return Finding(
@@ -118,6 +118,24 @@ def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
         "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout",
         trace.request_id,
     )
+
+
+def find_replayed_fallback(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A machine that replays a request which came back to it by a fallback (gallery 30, F-1.56)."""
+    if trace.error != "PA03" or not _fell_back(trace):
+        return None
+    hop = trace.hops[-1]
+    return Finding(
+        "replayed-fallback",
+        f"a replay failed and its fallback brought the request back, but {hop.machine} answered "
+        f"with fly-replay: {hop.replay} once more",
+        "serve a request that carries fly-replay-failed, or answer it with an error of your own",
+        trace.request_id,
+    )
+
+
+def _fell_back(trace: Trace) -> bool:
+    return any(hop.cause is Cause.FALLBACK for hop in trace.hops)
 
 
 def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
@@ -204,6 +222,7 @@ RULES: tuple[Rule, ...] = (
     find_lost_target,
     find_empty_region,
     find_broken_directive,
+    find_replayed_fallback,
     find_unknown_app,
     find_large_body,
     find_negotiated_upgrade,
