@@ -152,12 +152,14 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_large_body(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A replay of a request whose body is past the limit (gallery 15, F-1.32)."""
+    """A request whose body is past the limit, and that had to be sent again (gallery 15, F-1.32, F-5.46)."""
     if trace.error != "PA01":
         return None
+    hop = trace.hops[-1]
+    what = "replayed" if hop.replay is not None else "could not be reached for"
     return Finding(
         "large-body",
-        f"{trace.hops[-1].machine} replayed a {trace.method} whose body is larger than Fly keeps for a replay (1 MB)",
+        f"{hop.machine} {what} a {trace.method} whose body is larger than Fly keeps to send it again (1 MB)",
         "learn the machine first with a small request and then send the body with fly-force-instance-id, "
         "or upload straight to storage",
         trace.request_id,
@@ -204,13 +206,17 @@ def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine that hung up before or in the middle of its response (F-5.45, F-6.15)."""
+    """A machine that hung up or spoke no HTTP, before or in the middle of its response (F-5.45, F-6.12, F-6.15)."""
     if trace.outcome is not Outcome.BROKEN and trace.error != "PU02":
         return None
-    when = "in the middle of its response" if trace.outcome is Outcome.BROKEN else "before it had answered"
+    hop = trace.hops[-1]
+    if trace.outcome is Outcome.BROKEN:
+        cause = f"{hop.machine} closed the connection in the middle of its response"
+    else:
+        cause = f"{hop.machine} took the request and gave no answer: {hop.failure}"
     return Finding(
         "broken-answer",
-        f"{trace.hops[-1].machine} closed the connection {when}",
+        cause,
         "look at the machine's last log lines: it may have crashed or been stopped",
         trace.request_id,
     )
