@@ -60,6 +60,8 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
     if directive is None or hop is None or directive.instance is None:
         return None
     machine = fleet.find(directive.instance)
+    if machine is not None and machine.app != (directive.app or hop.app):
+        return None  # find_foreign_instance
     if machine is None:
         state = "there is no such machine"
     elif not machine.is_candidate:
@@ -72,6 +74,22 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
         f"{hop.machine} replayed to instance={directive.instance}, but {state}"
         + (f"; the client's cookies ({', '.join(trace.cookies_sent)}) outlived it" if by_cookie else ""),
         "use prefer_instance instead of instance, or add timeout and fallback=force_self and clear the cookie there",
+        trace.request_id,
+    )
+
+
+def find_foreign_instance(trace: Trace, fleet: Fleet) -> Finding | None:
+    """A replay to a machine of an app that the directive does not name (F-1.16, K-10)."""
+    directive, hop = _failed_replay(trace)
+    if directive is None or hop is None or directive.instance is None:
+        return None
+    machine, app = fleet.find(directive.instance), directive.app or hop.app
+    if machine is None or machine.app == app:
+        return None
+    return Finding(
+        "foreign-instance",
+        f"{hop.machine} replayed to instance={machine.id} in app {app}, but that is {machine.name} of {machine.app}",
+        f"name the machine's app in the directive too: app={machine.app};instance={machine.id}",
         trace.request_id,
     )
 
@@ -226,6 +244,7 @@ RULES: tuple[Rule, ...] = (
     find_self_replay,
     find_replay_loop,
     find_lost_target,
+    find_foreign_instance,
     find_empty_region,
     find_broken_directive,
     find_replayed_fallback,
