@@ -210,7 +210,9 @@ def mismatches(expect: Expectation, answer: Answer, names: Names) -> list[Mismat
             continue
         if key in NEEDS_TRACE and answer.trace is None:
             found.append(Mismatch(key, str(expected), f"no trace: {_untraced(answer)}"))
-        elif key not in NEEDS_ANSWER or answer.status is not None:
+        elif key in NEEDS_ANSWER and answer.status is None:
+            found.append(Mismatch(key.rstrip("_"), "an answer", answer.failure_text))
+        else:
             found += check(expected, answer, names)
     return found
 
@@ -218,6 +220,4 @@ def mismatches(expect: Expectation, answer: Answer, names: Names) -> list[Mismat
 def _untraced(answer: Answer) -> str:
     if answer.status is None:
         return answer.failure_text
-    return (
-        "the answer did not come through the proxy" if answer.request_id is None else "it was forgotten"
-    )
+    return "the answer did not come through the proxy" if answer.request_id is None else "it was forgotten"

@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from simulator.clock import Clock
+from simulator.errors import InputError
 from simulator.scenario.answer import Answer
 from simulator.scenario.jar import Jar
 
@@ -130,7 +131,9 @@ class Client:
                 await self._exchange(call, headers, edge_url, answer)
         except TimeoutError:
             answer.failure, answer.failure_text = "timeout", f"no answer within {call.timeout_seconds:g} s"
-        except httpx.TransportError as error:
+        except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeEncodeError) as error:
+            raise InputError(f"{call.title} cannot be sent: {error}") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
             answer.failure, answer.failure_text = "disconnect", _transport_words(error)
         answer.elapsed_seconds = self.clock.now() - started
         return answer
@@ -187,5 +190,5 @@ def _is_ours(url: str, before: str) -> bool:
     return urlsplit(url).hostname == urlsplit(before).hostname
 
 
-def _transport_words(error: httpx.TransportError) -> str:
+def _transport_words(error: httpx.RequestError) -> str:
     return f"the connection failed: {str(error) or type(error).__name__}"

@@ -28,9 +28,7 @@ def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH) -> str:
             lines.append(table.line(_number(block, offset), hop))
             lines += _fields(hop) if headers else ()
         if block.repeats > 1 and len(block.hops) > 1:
-            lines.append(
-                f"{_INDENT}{'⋮':>{table.number}}  these {len(block.hops)}, {block.repeats} times in all"
-            )
+            lines.append(f"{_INDENT}{'⋮':>{table.number}}  {_repetition(block)}")
     lines += _endings(trace)
     return "\n".join(line.rstrip() for line in lines)
 
@@ -111,6 +109,12 @@ def _count_repeats(hops: Sequence[Hop], at: int, length: int) -> int:
 
 def _kind(hop: Hop) -> tuple[object, ...]:
     return (hop.machine_id, hop.cause, hop.status, hop.failure, hop.replay)
+
+
+def _repetition(block: Block) -> str:
+    length = len(block.hops)
+    last = block.first + length * block.repeats - 1
+    return f"hops {block.first}–{block.first + length - 1} come {block.repeats} times, up to hop {last}"
 
 
 def _number(block: Block, offset: int) -> str:

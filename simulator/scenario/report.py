@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree
 
@@ -68,7 +69,14 @@ def _failure_lines(failure: ScenarioFailure) -> Iterator[str]:
     for tail in failure.logs:
         yield ""
         yield f"{tail.machine} last logged"
-        yield from (f"  | {line}" for line in tail.lines)
+        yield from (f"  | {line}" for line in _counted(tail.lines))
+
+
+def _counted(lines: Sequence[str]) -> Iterator[str]:
+    """A line that repeats itself stands once."""
+    for line, repeats in groupby(lines):
+        count = len(list(repeats))
+        yield f"{line}  (×{count})" if count > 1 else line
 
 
 def _mismatch_lines(mismatch: Mismatch) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from simulator.config.problem import Problems
 from simulator.errors import InputError, SimulatorError
 from simulator.routing.trace import Trace
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.fleet import FleetKey, check_texts, fleet_key, load_fleet
+from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
 from simulator.scenario.loader import load_scenarios
 from simulator.scenario.names import Names
+from simulator.scenario.precheck import check_names
 from simulator.scenario.result import LogTail, Report, ScenarioFailure, ScenarioResult, Verdict
 from simulator.scenario.scene import Props, Scene
 from simulator.scenario.schema import Scenario
@@ -104,7 +106,7 @@ def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
                 for each in getattr(error, "errors", (error,)):
                     problems.take(each)
         if key in groups:
-            check_texts(scenario, groups[key].config, problems)
+            check_names(scenario, groups[key].config, problems)
             groups[key].scenarios.append(scenario)
     problems.raise_if_any()
     return list(groups.values())
@@ -143,11 +145,13 @@ async def play_scenario(scenario: Scenario, stage: Stage) -> ScenarioResult:
     """Play one on a stage that is as at its start."""
     started = time.monotonic()
     props = Props(stage, scenario.path.parent.resolve(), Names(stage))
-    failure = None
+    scene, failure = Scene(props), None
     try:
-        await _play_steps(scenario, Scene(props))
+        await _play_steps(scenario, scene)
     except StepFailed as failed:
         failure = _explain(failed, props)
+    except Exception:
+        failure = ScenarioFailure(None, "a fault of flysim itself", traceback.format_exc(), exit_status=4)
     finally:
         await props.close()
     return ScenarioResult(
@@ -155,17 +159,19 @@ async def play_scenario(scenario: Scenario, stage: Stage) -> ScenarioResult:
         Verdict.FAILED if failure else Verdict.PASSED,
         time.monotonic() - started,
         failure,
-        steps=tuple(props.records),
+        steps=tuple(scene.records),
     )
 
 
 async def _play_steps(scenario: Scenario, scene: Scene) -> None:
     step: Step = scenario.all_steps[0]
     try:
-        async with asyncio.timeout(scenario.timeout):
+        async with asyncio.timeout(scenario.timeout) as limit:
             for step in scenario.all_steps:
                 await play(step, scene)
     except TimeoutError:
+        if not limit.expired():
+            raise
         failed = StepFailed(
             f"the scenario took longer than {format_duration(scenario.timeout)}", answer=scene.answer
         )

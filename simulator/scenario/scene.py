@@ -55,7 +55,6 @@ class Props:
     names: Names
     clients: dict[str, Client] = field(default_factory=dict)
     sockets: dict[str, OpenSocket] = field(default_factory=dict)
-    records: list[StepRecord] = field(default_factory=list)
     ready_file: Path | None = None
 
     async def close(self) -> None:
@@ -69,6 +68,7 @@ class Scene:
     def __init__(self, props: Props) -> None:
         self.props = props
         self.current_client = FIRST_CLIENT
+        self.records: list[StepRecord] = []
         self.answer: Answer | None = None
         """That of the latest step, for its record."""
         self.step_started_at = 0.0

@@ -26,6 +26,8 @@ class Scenario(Strict):
     """In the place of `config`: what a flysim.toml says, written here."""
     env: dict[str, Text] | None = None
     """Put on top of every app's own variables; a fleet with other variables is another fleet."""
+    fresh: bool = False
+    """On machines that have served nobody before: what they remember is not reset between scenarios."""
     seed: int | None = Field(default=None, ge=0)
     tags: Texts | None = None
     """Words that `-k` finds too."""

@@ -113,7 +113,7 @@ async def play(step: Step, scene: Scene) -> None:
     finally:
         if not step.is_composite:
             seconds = time.monotonic() - started
-            scene.props.records.append(StepRecord(step.title, step.place, seconds, scene.answer))
+            scene.records.append(StepRecord(step.title, step.place, seconds, scene.answer))
 
 
 def _mark(failure: StepFailed, step: Step) -> None:

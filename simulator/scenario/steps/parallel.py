@@ -38,9 +38,12 @@ class ParallelStep(Step):
 
     async def run(self, scene: Scene) -> None:
         """All branches come to their end; then the first failure, in the order of the file, is raised."""
-        ends = await asyncio.gather(
-            *(_play_branch(branch, scene.fork()) for branch in self.parallel), return_exceptions=True
-        )
+        scenes = [scene.fork() for _ in self.parallel]
+        branches = map(_play_branch, self.parallel, scenes)
+        try:
+            ends = await asyncio.gather(*branches, return_exceptions=True)
+        finally:
+            scene.records += [record for branch in scenes for record in branch.records]
         failures = [end for end in ends if isinstance(end, BaseException)]
         for failure in failures:
             if not isinstance(failure, StepFailed):

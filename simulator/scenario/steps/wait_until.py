@@ -101,8 +101,10 @@ class WaitUntilStep(Step):
     async def run(self, scene: Scene) -> None:
         deadline, pause = time.monotonic() + self.within, self.every
         patience, scene.patience_seconds = scene.patience_seconds, _TRY_PATIENCE_SECONDS
+        recorded = len(scene.records)
         try:
             while True:
+                del scene.records[recorded:]  # Only the last try is told of.
                 failure = await self._try(scene)
                 if failure is None:
                     return
@@ -119,16 +121,13 @@ class WaitUntilStep(Step):
         return failure
 
     async def _try(self, scene: Scene) -> StepFailed | None:
-        first_record = len(scene.props.records)
         try:
             if self.wait_until is not None:
                 await play(self.wait_until, scene)
             else:
                 await self._look(scene)
         except StepFailed as failure:
-            del scene.props.records[first_record:-1]
             return failure
-        del scene.props.records[first_record:-1]
         return None
 
     async def _look(self, scene: Scene) -> None:

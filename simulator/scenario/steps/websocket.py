@@ -123,9 +123,10 @@ class WebSocketStep(Step):
         return f"WebSocket {self.websocket}" if self.use is None else f"WebSocket {self.use}"
 
     async def run(self, scene: Scene) -> None:
-        socket = await self._open(scene) if self.use is None else self._find(scene, self.use)
-        if socket is None:
-            return  # The handshake was refused, and that was expected.
+        socket = await (self._open(scene) if self.use is None else self._take_up(scene, self.use))
+        if socket is None:  # The handshake was refused, and that was expected.
+            self._refuse_more_than_a_handshake(scene)
+            return
         try:
             await self._talk(socket, scene)
         finally:
@@ -159,20 +160,30 @@ class WebSocketStep(Step):
             changes["status"] = [101]
         return expect.model_copy(update=changes)
 
+    def _refuse_more_than_a_handshake(self, scene: Scene) -> None:
+        expect = self.expect
+        if self.send or self.close or (expect and (expect.messages or expect.close_code)):
+            refused = Mismatch(
+                "handshake",
+                "an open WebSocket",
+                f"it was refused with {scene.answer.status if scene.answer else None}",
+            )
+            raise StepFailed(mismatches=(refused,), answer=scene.answer)
+
     async def _keep(self, socket: OpenSocket, name: str, scene: Scene) -> None:
         before = scene.props.sockets.get(name)
         if before is not None:
             await before.close(1000, "")
         scene.props.sockets[name] = socket
 
-    def _find(self, scene: Scene, name: str) -> OpenSocket:
+    async def _take_up(self, scene: Scene, name: str) -> OpenSocket:
         sockets = scene.props.sockets
         if name not in sockets:
             raise InputError(
                 f'no WebSocket "{name}" is open',
                 expected=f"one of {', '.join(sockets) or 'none that are open'}",
             )
-        scene.answer = sockets[name].answer
+        await scene.conclude(sockets[name].answer, self._handshake_expectation())
         return sockets[name]
 
     async def _talk(self, socket: OpenSocket, scene: Scene) -> None:
