@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -14,7 +13,7 @@ from simulator.config.duration import parse_duration
 from simulator.dashboard.answer import ApiError, read_flag, read_json, read_number
 from simulator.dashboard.controls import Controls
 from simulator.dashboard.stream import LiveResponse, Streams, Subscription
-from simulator.dashboard.view import encode_line, encode_server_sent, event_view, machine_view
+from simulator.dashboard.view import encode_line, encode_server_sent, event_view, finding_view, machine_view
 from simulator.events import MachineLogged, ProxyLogged
 from simulator.routing.model import Machine
 from simulator.routing.regions import is_region
@@ -75,8 +74,7 @@ class OwnApi:
         return JSONResponse(trace.as_dict())
 
     async def _findings(self, request: Request) -> Response:
-        findings = self._controls.findings()
-        return JSONResponse([asdict(finding) if is_dataclass(finding) else finding for finding in findings])
+        return JSONResponse([finding_view(finding) for finding in self._controls.findings()])
 
     async def _events(self, request: Request) -> Response:
         subscription = self._streams.subscribe()

@@ -60,6 +60,7 @@ class Records:
         if record is None:
             now = self._now()
             record = self._records[machine_id] = Record(now, now)
+            _add_event(record, machine_id, MachineState.CREATED, now)
         return record
 
     def is_destroyed(self, app: str, machine_id: str) -> bool:
@@ -74,24 +75,27 @@ class Records:
             self._remember_state(event)
 
     def _remember_state(self, event: MachineStateChanged) -> None:
-        kind, source = _EVENTS[event.after]
         record = self.of(event.machine_id)
-        record.updated_at = event.at
-        identity = sha256(f"{event.machine_id}{event.at}{event.after}".encode()).hexdigest()[:26].upper()
-        record.events.appendleft(
-            {
-                "id": identity,
-                "type": kind,
-                "status": str(event.after),
-                "source": source,
-                "timestamp": int(event.at * 1000),
-            }
-        )
+        _add_event(record, event.machine_id, event.after, event.at)
         if event.after is MachineState.DESTROYED:
             self._destroyed[event.machine_id] = event.app
             if len(self._destroyed) > MAX_DESTROYED:
                 forgotten, _ = self._destroyed.popitem(last=False)
                 self._records.pop(forgotten, None)
+
+
+def _add_event(record: Record, machine_id: str, state: MachineState, at: float) -> None:
+    kind, source = _EVENTS[state]
+    record.updated_at = at
+    record.events.appendleft(
+        {
+            "id": sha256(f"{machine_id}{at}{state}".encode()).hexdigest()[:26].upper(),
+            "type": kind,
+            "status": str(state),
+            "source": source,
+            "timestamp": int(at * 1000),
+        }
+    )
 
 
 def api_machine(

@@ -32,7 +32,9 @@ async def test_a_machine_looks_as_in_flys_api(stage: Stage) -> None:
     assert [check["name"] for check in machine["checks"]] == ["servicecheck-00-http-8080"]
     assert machine["checks"][0]["status"] == "passing"
     assert machine["created_at"].endswith("Z")
-    assert machine["events"] == []
+    assert [(event["type"], event["status"], event["source"]) for event in machine["events"]] == [
+        ("launch", "created", "user")
+    ]
 
 
 async def test_the_list_is_of_one_app_and_can_be_of_one_region(stage: Stage) -> None:
@@ -76,7 +78,7 @@ async def test_starting_a_started_machine_is_no_error(stage: Stage) -> None:
     answer = await stage.client.post(f"{MACHINES}/{DFW}/start")
 
     assert answer.json()["previous_state"] == "started"
-    assert (await stage.client.get(f"{MACHINES}/{DFW}")).json()["events"] == []
+    assert len((await stage.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 1
 
 
 async def test_starting_a_stopping_machine_is_a_failed_precondition(stage: Stage) -> None:
@@ -94,7 +96,7 @@ async def test_a_suspended_machine_stays_so_when_suspended_again(stage: Stage) -
         assert (await stage.client.post(f"{MACHINES}/{DFW}/suspend")).json() == {"ok": True}
 
     assert (await stage.client.get(f"{MACHINES}/{DFW}")).json()["state"] == "suspended"
-    assert len((await stage.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 1
+    assert len((await stage.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 2
 
 
 async def test_cordon_and_uncordon_show(stage: Stage) -> None:
