@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv6Address
+
+import pytest
+
+from simulator.config.model import MachineSpec
+from simulator.errors import EnvironmentFault
+from simulator.machines.address import AddressBook, has_loopback_network, is_free
+from tests.contract.stage import machine_spec
+
+needs_loopback_network = pytest.mark.skipif(
+    not has_loopback_network(), reason="127/8 is not all of this computer"
+)
+
+SHARED = machine_spec(1, ("serve",))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def own(number: int = 1, port: int = 8080) -> MachineSpec:
+    return replace(machine_spec(number, ("serve", "{host}")), internal_port=port)
+
+
+@pytest.fixture
+def book() -> Iterator[AddressBook]:
+    book = AddressBook()
+    yield book
+    book.close()
+
+
+@pytest.fixture
+def other_run() -> Iterator[AddressBook]:
+    book = AddressBook()
+    yield book
+    book.close()
+
+
+@needs_loopback_network
+def test_a_machine_that_asks_for_a_host_gets_its_own_with_the_internal_port(book: AddressBook) -> None:
+    one, two = book.take(own(1)), book.take(own(2))
+
+    assert one.port == two.port == 8080
+    assert one.host.startswith("127.")
+    assert len({one.host, two.host, "127.0.0.1"}) == 3
+
+
+@needs_loopback_network
+def test_a_private_address_can_be_connected_to(book: AddressBook) -> None:
+    """A choice of ours where Fly has 6PN addresses (F-8.16): AAAA answers must lead to the machine."""
+    placement = book.take(own(port=free_port()))
+    with (
+        socket.create_server((placement.host, placement.port)) as listener,
+        socket.create_connection((placement.private_ip, placement.port), timeout=5),
+    ):
+        assert listener.accept()[1][0] == "127.0.0.1"
+
+
+def test_without_a_network_of_its_own_a_machine_gets_a_port_of_its_own(
+    book: AddressBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    monkeypatch.setattr("simulator.machines.address.has_loopback_network", lambda: False)
+
+    placements = {book.take(own(number)).address for number in range(1, 20)}
+
+    assert len(placements) == 19
+    assert {address.split(":")[0] for address in placements} == {"127.0.0.1"}
+
+
+def test_a_machine_that_asks_for_no_host_shares_one_and_has_a_private_address_all_the_same(
+    book: AddressBook,
+) -> None:
+    """F-8.16: fdaa, then the network, the host and the machine."""
+    placement = book.take(SHARED)
+
+    assert placement.host == "127.0.0.1"
+    assert is_free(placement.host, placement.port)
+    assert IPv6Address(placement.private_ip).exploded.startswith("fdaa:")
+
+
+@pytest.mark.parametrize("spec", [SHARED, own()], ids=["shared host", "own host"])
+def test_a_machine_has_the_same_address_run_after_run(spec: MachineSpec) -> None:
+    first, second = AddressBook(), AddressBook()
+    placement = first.take(spec)
+    first.close()
+
+    assert second.take(spec) == placement
+    second.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leases are abstract sockets")
+@pytest.mark.parametrize("spec", [SHARED, own()], ids=["shared host", "own host"])
+def test_two_runs_at_once_get_different_addresses_before_anything_listens(
+    spec: MachineSpec, book: AddressBook, other_run: AddressBook
+) -> None:
+    assert book.take(spec).address != other_run.take(spec).address
+
+
+@pytest.mark.parametrize("spec", [SHARED, own()], ids=["shared host", "own host"])
+def test_an_address_in_use_is_passed_over(
+    spec: MachineSpec, book: AddressBook, other_run: AddressBook
+) -> None:
+    placement = book.take(spec)
+    book.close()
+
+    with socket.create_server((placement.host, placement.port)):
+        assert other_run.take(spec).address != placement.address
+
+
+def test_an_address_is_kept_until_it_is_given_back(book: AddressBook) -> None:
+    placement = book.take(SHARED)
+
+    assert book.take(SHARED) is placement
+    book.give_back(SHARED.id)
+    assert book.take(SHARED) == placement
+
+
+@needs_loopback_network
+def test_who_holds_the_port_on_every_address_is_named(book: AddressBook) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        with pytest.raises(
+            EnvironmentFault, match=rf"port {port} .* taken by .*\(pid {os.getpid()}\).*ams-1"
+        ) as fault:
+            book.take(own(port=port))
+
+    assert "internal_port" in str(fault.value)

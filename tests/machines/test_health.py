@@ -1,0 +1,223 @@
+"""Health by the app's checks, F-5.17 to F-5.23, against listeners on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from simulator.clock import Clock
+from simulator.config.model import Check
+from simulator.machines.backend import Placement
+from simulator.machines.health import HealthMonitor, find_failure
+from tests.contract.stage import eventually
+
+HTTP = Check("http", path="/healthz")
+TCP = Check("tcp")
+
+
+@dataclass
+class Listener:
+    """Answers every request with `answer`, or not at all; remembers what it was asked."""
+
+    answer: bytes | None = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    requests: list[str] = field(default_factory=list)
+    connections: int = 0
+    server: asyncio.Server | None = None
+
+    async def listen(self, port: int = 0) -> Placement:
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", port)
+        return Placement(*self.server.sockets[0].getsockname(), private_ip="")
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            if self.answer is None:
+                await reader.read()
+            else:
+                writer.write(self.answer)
+                await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    listener = Listener()
+    yield listener
+    if listener.server is not None:
+        listener.server.close()
+
+
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+@pytest.mark.parametrize("status", [200, 204, 299])
+async def test_a_check_passes_on_2xx(listener: Listener, status: int) -> None:
+    """F-5.19"""
+    listener.answer = f"HTTP/1.1 {status} Fine\r\n\r\n".encode()
+
+    assert await find_failure(HTTP, await listener.listen()) is None
+
+
+@pytest.mark.parametrize("status", [199, 301, 307, 404, 500])
+async def test_a_check_fails_on_anything_else_and_follows_no_redirect(
+    listener: Listener, status: int
+) -> None:
+    """F-5.19; failure 20 of the gallery: an app that replays or redirects its check is unhealthy."""
+    listener.answer = f"HTTP/1.1 {status} Other\r\nlocation: /\r\nfly-replay: elsewhere=true\r\n\r\n".encode()
+
+    failure = await find_failure(HTTP, await listener.listen())
+
+    assert str(failure) == f"GET /healthz was answered with {status}, not 2xx"
+    assert len(listener.requests) == 1
+
+
+async def test_a_check_asks_as_it_was_told(listener: Listener) -> None:
+    """F-5.22: method, path, headers."""
+    placement = await listener.listen()
+    check = Check(
+        "http", path="/up?full=1", method="head", headers=(("Host", "chat.example"), ("X-Check", "1"))
+    )
+
+    await find_failure(check, placement)
+
+    request = listener.requests[0].split("\r\n")
+    assert request[0] == "HEAD /up?full=1 HTTP/1.1"
+    assert "Host: chat.example" in request
+    assert "X-Check: 1" in request
+    assert len([line for line in request if line.lower().startswith("host:")]) == 1
+
+
+async def test_a_check_names_the_machine_as_its_host(listener: Listener) -> None:
+    placement = await listener.listen()
+
+    await find_failure(HTTP, placement)
+
+    assert f"Host: {placement.address}" in listener.requests[0]
+
+
+async def test_a_tcp_check_passes_when_there_is_a_connection(listener: Listener) -> None:
+    """F-5.20"""
+    assert await find_failure(TCP, await listener.listen()) is None
+
+
+@pytest.mark.parametrize("check", [TCP, HTTP])
+async def test_a_check_fails_when_nothing_listens(check: Check) -> None:
+    port = await unused_port()
+
+    assert (
+        str(await find_failure(check, Placement("127.0.0.1", port, "")))
+        == f"nothing listens on 127.0.0.1:{port}"
+    )
+
+
+async def test_a_check_of_another_port_goes_there(listener: Listener) -> None:
+    port = (await listener.listen()).port
+    check = Check("http", port=port)
+
+    assert await find_failure(check, Placement("127.0.0.1", await unused_port(), "")) is None
+
+
+async def test_a_check_that_is_not_answered_fails_after_its_timeout(listener: Listener) -> None:
+    listener.answer = None
+
+    failure = await find_failure(Check("http", timeout_seconds=0.05), await listener.listen())
+
+    assert str(failure) == "GET / was not answered within 0.05 s"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\r\n", b"220 mail ready\r\n", b"HTTP/1.1 fine\r\n", b"x" * 100_000]
+)
+async def test_an_answer_that_is_not_http_fails(listener: Listener, answer: bytes) -> None:
+    listener.answer = answer
+
+    assert (
+        str(await find_failure(HTTP, await listener.listen()))
+        == "GET /healthz was answered with no HTTP response"
+    )
+
+
+async def test_an_answer_that_never_ends_passes_by_its_head(listener: Listener) -> None:
+    async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nevent: 1\n\n")
+        await reader.read()
+        writer.close()
+
+    listener.serve = stream  # type: ignore[method-assign]
+
+    assert await asyncio.wait_for(find_failure(HTTP, await listener.listen()), 2) is None
+
+
+@dataclass
+class Monitored:
+    """A monitor under way, and what it reported."""
+
+    clock: Clock = field(default_factory=Clock)
+    reports: list[tuple[bool, str]] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def watch(self, placement: Placement, *checks: Check) -> AsyncIterator[asyncio.Task[None]]:
+        monitor = HealthMonitor(placement, checks, self.clock, lambda *report: self.reports.append(report))
+        task = asyncio.create_task(monitor.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_machine_without_checks_is_healthy_once_it_listens_and_is_not_asked_again(
+    listener: Listener,
+) -> None:
+    """F-5.23"""
+    monitored = Monitored()
+    async with monitored.watch(await listener.listen()) as task:
+        await asyncio.wait_for(task, 5)
+
+    assert monitored.reports == [(True, "")]
+    assert listener.connections == 1
+
+
+async def test_a_start_is_noticed_soon_after_the_machine_listens(listener: Listener) -> None:
+    monitored, port = Monitored(), await unused_port()
+    async with monitored.watch(Placement("127.0.0.1", port, ""), Check("http", interval_seconds=60)):
+        await listener.listen(port)
+        await eventually(lambda: bool(monitored.reports), "the first pass", within_seconds=0.5)
+
+    assert monitored.reports == [(True, "")]
+    assert len(listener.requests) == 1
+
+
+async def test_a_check_is_repeated_at_its_interval_on_the_simulated_clock(listener: Listener) -> None:
+    """F-5.17, F-5.18: health goes down and up again with the checks, and nothing else happens."""
+    monitored = Monitored()
+    async with monitored.watch(await listener.listen(), Check("http", path="/up", interval_seconds=3600)):
+        await eventually(lambda: len(monitored.reports) == 1, "the first pass")
+        listener.answer = b"HTTP/1.1 503 Busy\r\n\r\n"
+        monitored.clock.advance(3600)
+        await eventually(lambda: len(monitored.reports) == 2, "the failure")
+        listener.answer = b"HTTP/1.1 200 OK\r\n\r\n"
+        monitored.clock.advance(3600)
+        await eventually(lambda: len(monitored.reports) == 3, "the recovery")
+
+    assert monitored.reports == [(True, ""), (False, "GET /up was answered with 503, not 2xx"), (True, "")]
+    assert len(listener.requests) == 3
+
+
+async def test_all_checks_must_pass(listener: Listener) -> None:
+    listener.answer = b"HTTP/1.1 404 Not Found\r\n\r\n"
+    monitored = Monitored()
+    async with monitored.watch(await listener.listen(), TCP, HTTP):
+        await eventually(lambda: len(listener.requests) >= 2, "two tries of the second check")
+
+    assert monitored.reports == []
