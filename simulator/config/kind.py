@@ -5,6 +5,7 @@ Each refuses a wrong value in words of its own: what it is, and what was expecte
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from simulator.config.duration import parse_duration
-from simulator.config.problem import describe, suggest
+from simulator.config.problem import describe
 from simulator.routing.regions import ALIASES, ANY, REGIONS, is_region
 
 REFUSED = "refused"
@@ -53,10 +54,10 @@ def _check_region(value: object) -> object:
 def _hint_region(word: str) -> str:
     if word in ALIASES or word == ANY:
         return ", which stands for several regions in fly-replay and is none itself"
-    if not word:
-        return ""
-    places = [code for code, region in REGIONS.items() if region.name.lower().startswith(word.lower())]
-    return f'; did you mean "{places[0]}"?' if places else suggest(word, REGIONS) or ", which is no region"
+    codes = {code: code for code, region in REGIONS.items() if region.current}
+    cities = {REGIONS[code].name.split(",")[0].lower(): code for code in codes}
+    near = difflib.get_close_matches(word.lower(), [*codes, *cities], n=1)
+    return f'; did you mean "{(codes | cities)[near[0]]}"?' if near else ", which is no region"
 
 
 def _current_regions() -> str:

@@ -34,7 +34,7 @@ class _LostError(Exception):
 def locate_keys(text: str) -> dict[KeyPath, tuple[int, int]]:
     """Line and column, both from 1, of every key, table header and array element."""
     scanner = _Scanner(text)
-    with suppress(_LostError, RecursionError):
+    with suppress(_LostError, tomllib.TOMLDecodeError, RecursionError):
         scanner.read_document()
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     places = {}

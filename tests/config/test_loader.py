@@ -1,0 +1,242 @@
+"""flysim.toml that is right: what comes of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from simulator.config import Config, PathSource, load_config, parse_config
+from simulator.errors import InputError
+from simulator.routing.options import RoutingOptions
+from tests.config.writing import APP, HEAD, load, write
+
+INTERFACE_EXAMPLE = """\
+version = 1
+
+[edges]                      # where clients connect; 0 takes a free port. Plain HTTP and TLS on the same port
+ams = 8080
+dfw = 8081
+
+[apps.chat]
+fly_toml = "fly.toml"        # the app's own file, read for everything the proxy needs of it
+command = ["python", "-m", "sample_app"]   # {host} {port} … are filled in
+# or: image = "chat:latest"  # docker backend: one container per machine
+# or, per machine: url = "http://127.0.0.1:4000"    # a server that is already running
+org = "personal"
+network = "default"
+
+[[apps.chat.machines]]
+region = "ams"
+id = "d8dd626f379508"        # 14 hex digits; made from the seed where left out
+
+[[apps.chat.machines]]
+region = "dfw"
+count = 2
+
+[proxy]                      # every choice that Fly does not document has its key here
+"""
+
+
+def test_the_documented_example_is_read(tmp_path: Path) -> None:
+    config = load(tmp_path, INTERFACE_EXAMPLE, 'app = "chat"\nprimary_region = "ams"\n[http_service]\n')
+
+    assert dict(config.edges) == {"ams": 8080, "dfw": 8081}
+    assert [machine.name for machine in config.machines] == ["ams-1", "dfw-1", "dfw-2"]
+    assert config.machines[0].id == "d8dd626f379508"
+    assert config.machines[0].command == ("python", "-m", "sample_app")
+    assert {machine.primary_region for machine in config.machines} == {"ams"}
+    assert (config.control_port, config.routing, config.folder) == (4280, RoutingOptions(), tmp_path)
+    assert config.warnings == ()
+
+
+def test_the_demo_of_this_repository_is_read_without_a_warning() -> None:
+    config = load_config(Path(__file__).parents[2] / "flysim.toml")
+
+    assert [(machine.name, machine.id) for machine in config.machines] == [
+        ("ams-1", "d8dd626f379508"),
+        ("dfw-1", "286533db064e58"),
+        ("dfw-2", "4d891ee9b43e08"),
+    ]
+    assert all(machine.has_own_address for machine in config.machines)
+    assert config.machines[0].checks[0].path == "/healthz"
+    assert config.warnings == ()
+
+
+def test_left_out_ids_are_made_up_alike_for_the_same_seed(tmp_path: Path) -> None:
+    """F-7.3: 14 lower-case hex digits."""
+    path = write(tmp_path, HEAD + APP + "count = 3\n")
+
+    ids, again, others = (
+        [machine.id for machine in load_config(path, seed=seed).machines] for seed in (0, 0, 1)
+    )
+
+    assert ids == again
+    assert len({*ids, *others}) == 6
+    assert all(re.fullmatch("[0-9a-f]{14}", machine_id) for machine_id in ids)
+
+
+def test_an_id_that_is_made_up_never_meets_one_that_is_written(tmp_path: Path) -> None:
+    made_up = load(tmp_path, HEAD + APP).machines[0].id
+    text = HEAD + APP + f'[[apps.chat.machines]]\nregion = "ams"\nid = "{made_up}"\n'
+
+    first, second = load(tmp_path, text).machines
+
+    assert second.id == made_up
+    assert first.id != made_up
+
+
+def test_machines_are_numbered_by_region_within_each_app(tmp_path: Path) -> None:
+    text = """\
+        version = 1
+        edges = { ams = 0 }
+        [apps.one]
+        command = "serve"
+        machines = [{ region = "dfw" }, { region = "ams" }, { region = "dfw", count = 2 }]
+        [apps.two]
+        command = "serve"
+        machines = [{ region = "dfw" }]
+        """
+
+    names = [(machine.app, machine.name) for machine in load(tmp_path, text).machines]
+
+    assert names == [("one", "dfw-1"), ("one", "ams-1"), ("one", "dfw-2"), ("one", "dfw-3"), ("two", "dfw-1")]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("\"python -m app --title 'a b'\"", ("python", "-m", "app", "--title", "a b")),
+        ('["python", "-m", "app"]', ("python", "-m", "app")),
+        ('"{python} -m app {port}"', ("{python}", "-m", "app", "{port}")),
+    ],
+)
+def test_a_command_is_a_list_or_a_text(tmp_path: Path, written: str, read: tuple[str, ...]) -> None:
+    text = HEAD + f'[apps.chat]\ncommand = {written}\nmachines = [{{ region = "ams" }}]\n'
+
+    assert load(tmp_path, text).machines[0].command == read
+
+
+def test_variables_of_flysim_toml_win_over_those_of_fly_toml(tmp_path: Path) -> None:
+    text = HEAD + APP.replace(
+        '["serve"]', '"serve"\nfly_toml = "fly.toml"\nenv = { B = 2, C = true, D = "{port}" }'
+    )
+
+    config = load(tmp_path, text, '[env]\nA = "1"\nB = "1"\n[http_service]\n')
+
+    assert dict(config.machines[0].env) == {"A": "1", "B": "2", "C": "true", "D": "{port}"}
+
+
+def test_every_option_of_the_proxy_can_be_set(tmp_path: Path) -> None:
+    text = "[proxy]\nno_candidate_status = 503\nreplay_error_seconds = 1\nlenient_region_list = true\n"
+
+    routing = load(tmp_path, HEAD + APP + text).routing
+
+    assert routing == RoutingOptions(
+        no_candidate_status=503, replay_error_seconds=1.0, lenient_region_list=True
+    )
+
+
+def test_a_program_that_runs_already_needs_no_command(tmp_path: Path) -> None:
+    text = HEAD + '[apps.chat]\n[[apps.chat.machines]]\nregion = "ams"\nurl = "http://127.0.0.1:4000"\n'
+
+    machine = load(tmp_path, text).machines[0]
+
+    assert (machine.url, machine.command) == ("http://127.0.0.1:4000", ())
+
+
+def test_the_rest_of_an_app_is_kept(tmp_path: Path) -> None:
+    text = HEAD + APP.replace('["serve"]', '"serve"\norg = "o"\nnetwork = "n"\nhostnames = ["Chat.Example"]')
+
+    app = load(tmp_path, text + "[control]\nport = 0\n").apps[0].app
+
+    assert (app.org, app.network, app.hostnames) == ("o", "n", ("chat.example",))
+
+
+def test_an_inline_configuration_needs_no_version(tmp_path: Path) -> None:
+    machines = [{"region": "ams"}, {"region": "dfw", "count": 2}]
+    data = {"edges": {"ams": 0}, "apps": {"chat": {"command": "serve", "machines": machines}}}
+
+    config = parse_config(data, tmp_path, PathSource(Path("chat.yaml")))
+
+    assert [machine.name for machine in config.machines] == ["ams-1", "dfw-1", "dfw-2"]
+    assert config.machines[0].cwd == tmp_path
+    assert config.path is None
+
+
+def test_an_app_that_goes_by_another_name_is_warned_of(tmp_path: Path) -> None:
+    text = HEAD + APP.replace('["serve"]', '"serve"\nfly_toml = "fly.toml"')
+
+    config = load(tmp_path, text, 'app = "chat-prod"\n[http_service]\n')
+
+    where = f"{tmp_path}/fly.toml"
+    assert config.warnings == (
+        f'{where}: the app is "chat-prod" here and "chat" in {tmp_path}/flysim.toml, which counts',
+    )
+
+
+# Which file is read.
+
+FLY_ALONE = 'app = "chat"\nprimary_region = "ams"\n[processes]\nweb = "serve --port 3000"\n'
+SERVICE = "[http_service]\ninternal_port = 3000\n"
+
+
+def _in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.chdir(folder)
+    return load_config()
+
+
+def test_flysim_toml_of_this_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, HEAD + APP)
+    write(tmp_path, "this is no TOML", "fly.toml")
+
+    config = _in(tmp_path, monkeypatch)
+
+    assert (config.path, config.folder) == (Path("flysim.toml"), tmp_path)
+
+
+def test_fly_toml_alone_is_one_machine_in_the_primary_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, FLY_ALONE + SERVICE, "fly.toml")
+
+    config = _in(tmp_path, monkeypatch)
+
+    assert dict(config.edges) == {"ams": 8080}
+    (machine,) = config.machines
+    assert (machine.app, machine.name, machine.command) == ("chat", "ams-1", ("serve", "--port", "3000"))
+    assert (machine.internal_port, machine.group) == (3000, "web")
+
+
+def test_a_folder_stands_for_the_file_in_it(tmp_path: Path) -> None:
+    write(tmp_path, FLY_ALONE + SERVICE, "fly.toml")
+
+    assert load_config(tmp_path).machines[0].app == "chat"
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"there is no flysim\.toml and no fly\.toml in") as caught:
+        _in(tmp_path, monkeypatch)
+
+    assert "`flysim init`" in str(caught.value)
+    assert "`flysim demo`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('app = "chat"\n[processes]\napp = "serve"\n', "fly.toml: there is no primary_region"),
+        ('app = "chat"\nprimary_region = "ams"\n', "fly.toml: it does not say how to start a machine"),
+    ],
+)
+def test_a_fly_toml_that_does_not_do_alone_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+) -> None:
+    write(tmp_path, text, "fly.toml")
+
+    with pytest.raises(InputError) as caught:
+        _in(tmp_path, monkeypatch)
+
+    assert str(caught.value).startswith(problem)
+    assert "`flysim init`" in str(caught.value)

@@ -1,0 +1,391 @@
+"""flysim.toml that is wrong: file, line, column, what was read, what was expected, all of it at once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from simulator.config import PathSource, load_config, parse_config
+from simulator.errors import InputError
+from tests.config.writing import APP, HEAD, load, problem_of, write
+
+REGIONS = (
+    "the code of one region of Fly: "
+    "ams, arn, bom, cdg, dfw, ewr, fra, gru, iad, jnb, lax, lhr, nrt, ord, sin, sjc, syd, yyz"
+)
+A_PORT = "a port: a whole number from 1 to 65535, or 0 for any free one"
+A_COMMAND = 'a command, such as ["python", "-m", "app"] or "python -m app"'
+APP_KEYS = "one of fly_toml, command, image, org, network, hostnames, env, machines"
+
+
+def _app(*lines: str) -> str:
+    """A file whose app has these lines from line 5 on, and one machine."""
+    return HEAD + "\n".join(("[apps.chat]", *lines, '[[apps.chat.machines]]\nregion = "ams"\n'))
+
+
+def _machine(*lines: str) -> str:
+    """A file whose machine has these lines from line 7 on."""
+    return HEAD + "\n".join(('[apps.chat]\ncommand = "serve"\n[[apps.chat.machines]]', *lines, ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "expected"),
+    [
+        (APP + "[edges]\nams = 1\n", 'flysim.toml: there is no "version"', "version = 1"),
+        (
+            (HEAD + APP).replace("version = 1", "version = 2"),
+            "flysim.toml:1:1: version is 2",
+            "version = 1, the only one that this flysim reads",
+        ),
+        (
+            "version = 1\n" + APP,
+            'flysim.toml: there is no "edges"',
+            "[edges] with a region and a port: ams = 8080",
+        ),
+        (HEAD, 'flysim.toml: there is no "apps"', "[apps.NAME] with a command and machines"),
+        (
+            HEAD + APP + "[prox]\n",
+            'flysim.toml:8:1: there is an unknown key "prox"; did you mean "proxy"?',
+            "one of version, edges, apps, proxy, control",
+        ),
+        (
+            _app('comand = "serve"', "image = 'x'"),
+            'apps.chat has an unknown key "comand"; did you mean "command"?',
+            APP_KEYS,
+        ),
+        (
+            _app('qqq = "serve"', "image = 'x'"),
+            'flysim.toml:5:1: apps.chat has an unknown key "qqq"',
+            APP_KEYS,
+        ),
+        (_app("command = 3"), "flysim.toml:5:1: apps.chat.command is 3", A_COMMAND),
+        (_app("command = []"), "flysim.toml:5:1: apps.chat.command is an empty list", A_COMMAND),
+        (_app("command = [1, 2]"), "flysim.toml:5:1: apps.chat.command is a list of 2", A_COMMAND),
+        (
+            _app('command = "python \'x"'),
+            'flysim.toml:5:1: apps.chat.command is "python \'x": no closing quotation',
+            A_COMMAND,
+        ),
+        (_app("command = 'x'", "image = 3"), "flysim.toml:6:1: apps.chat.image is 3", "a text in quotes"),
+        (
+            _app("command = 'x'", "image = ''"),
+            'flysim.toml:6:1: apps.chat.image is ""',
+            "a text that is not empty",
+        ),
+        (
+            _app("command = 'x'", "hostnames = 'x'"),
+            'flysim.toml:6:1: apps.chat.hostnames is "x"',
+            "a list: [ ]",
+        ),
+        (_app("command = 'x'", "env = 'x'"), 'flysim.toml:6:1: apps.chat.env is "x"', "a table"),
+        (
+            _app("command = 'x'", "env = { A = [1], B = 'b' }"),
+            "flysim.toml:6:9: apps.chat.env.A is a list of 1",
+            "a text in quotes",
+        ),
+        (
+            # F-7.14
+            _app("command = 'x'", "[apps.chat.env]", "FLY_REGION = 'ams'"),
+            "flysim.toml:7:1: apps.chat.env.FLY_REGION is a name that Fly keeps for itself",
+            "a variable whose name does not start with FLY_",
+        ),
+        (
+            HEAD + "[apps.chat]\ncommand = 'x'\n",
+            'flysim.toml:4:1: apps.chat has no "machines"',
+            "[[apps.NAME.machines]] with a region",
+        ),
+        (
+            HEAD + "[apps.Chat]\ncommand = 'x'\nmachines = []\n",
+            "flysim.toml:4:1: apps.Chat is no name for an app",
+            "lower-case letters, digits and dashes, as in <app>.fly.dev",
+        ),
+        (
+            HEAD + "[apps.chat]\n[[apps.chat.machines]]\nregion = 'ams'\n",
+            "flysim.toml:4:1: nothing says how to start a machine of apps.chat",
+            'command = ["python", "-m", "app"], or image = "…", or a url for every machine',
+        ),
+        (
+            _machine("id = 'd8dd626f379508'"),
+            'flysim.toml:6:1: apps.chat.machines[0] has no "region"',
+            'a region: region = "ams"',
+        ),
+        (
+            _machine("region = 'AMS'"),
+            'flysim.toml:7:1: apps.chat.machines[0].region is "AMS"; did you mean "ams"?',
+            REGIONS,
+        ),
+        (
+            _machine("region = 'dalls'"),
+            'apps.chat.machines[0].region is "dalls"; did you mean "dfw"?',
+            REGIONS,
+        ),
+        (
+            _machine("region = 'dallas'"),
+            'apps.chat.machines[0].region is "dallas"; did you mean "dfw"?',
+            REGIONS,
+        ),
+        (_machine("region = 'q'"), 'apps.chat.machines[0].region is "q", which is no region', REGIONS),
+        (
+            # F-1.18, F-7.24: aliases are not regions.
+            _machine("region = 'eu'"),
+            'apps.chat.machines[0].region is "eu", which stands for several regions in fly-replay and is none itself',
+            REGIONS,
+        ),
+        (_machine("region = ['ams']"), "apps.chat.machines[0].region is a list of 1", REGIONS),
+        (
+            _machine("region = 'ams'", "id = 'D8DD626F379508'"),
+            'flysim.toml:8:1: apps.chat.machines[0].id is "D8DD626F379508"',
+            "14 lower-case hex digits in a text",
+        ),
+        (
+            _machine("region = 'ams'", "id = 28653304064058"),
+            "flysim.toml:8:1: apps.chat.machines[0].id is 28653304064058",
+            '14 lower-case hex digits in a text, so put it in quotes: "…"',
+        ),
+        (
+            _machine("region = 'ams'", "count = 0"),
+            "flysim.toml:8:1: apps.chat.machines[0].count is 0",
+            "1 or more",
+        ),
+        (_machine("region = 'ams'", "count = 1e3"), "machines[0].count is 1000.0", "a whole number"),
+        (_machine("region = 'ams'", "count = 101"), "machines[0].count is 101", "100 or less"),
+        (
+            _machine("region = 'ams'", "count = 2", "id = 'd8dd626f379508'"),
+            "flysim.toml:9:1: apps.chat.machines[0] has both count = 2 and id, which can be of one machine only",
+            "no id, or a [[…machines]] for each machine",
+        ),
+        (
+            _machine("region = 'ams'", "url = 'https://127.0.0.1:4000'"),
+            'flysim.toml:8:1: apps.chat.machines[0].url is "https://127.0.0.1:4000"',
+            'where a program listens already, such as "http://127.0.0.1:4000"',
+        ),
+        (
+            HEAD
+            + APP
+            + "id = 'd8dd626f379508'\n[[apps.chat.machines]]\nregion = 'dfw'\nid = 'd8dd626f379508'\n",
+            "apps.chat.machines[1].id: id d8dd626f379508 is that of apps.chat.machines[0].id (line 8)",
+            "an id of its own for every machine",
+        ),
+        ((HEAD + APP).replace("8080", "65536"), "flysim.toml:3:1: edges.ams is 65536", A_PORT),
+        ((HEAD + APP).replace("8080", "-1"), "flysim.toml:3:1: edges.ams is -1", A_PORT),
+        ((HEAD + APP).replace("8080", '"8080"'), 'flysim.toml:3:1: edges.ams is "8080"', A_PORT),
+        ((HEAD + APP).replace("8080", "true"), "flysim.toml:3:1: edges.ams is true", A_PORT),
+        (
+            HEAD + "dfw = 8080\n" + APP,
+            "flysim.toml:4:1: edges.dfw: port 8080 is that of edges.ams (line 3)",
+            "another port, or 0 for any free one",
+        ),
+        (
+            HEAD + APP + "[control]\nport = 8080\n",
+            "flysim.toml:9:1: control.port: port 8080 is that of edges.ams (line 3)",
+            "another port, or 0 for any free one",
+        ),
+        (
+            HEAD + APP + "[proxy]\nattempts = '4'\n",
+            'flysim.toml:9:1: proxy.attempts is "4"',
+            "a whole number",
+        ),
+        (HEAD + APP + "[proxy]\nattempts = -4\n", "flysim.toml:9:1: proxy.attempts is -4", "0 or more"),
+        (
+            HEAD + APP + "[proxy]\nno_candidate_status = 200\n",
+            "proxy.no_candidate_status is 200",
+            "400 or more",
+        ),
+        (
+            HEAD + APP + "[proxy]\nreplay_error_seconds = inf\n",
+            "proxy.replay_error_seconds is inf",
+            "a finite number",
+        ),
+        (
+            HEAD + APP + "[proxy]\nlenient_region_list = 1\n",
+            "proxy.lenient_region_list is 1",
+            "true or false",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_place_reading_and_expectation(
+    tmp_path: Path, text: str, problem: str, expected: str
+) -> None:
+    said = problem_of(tmp_path, text)
+
+    assert f"{problem}\n  expected: {expected}" in said
+    assert said.count("expected:") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("version = 1\nedges = {\n", "flysim.toml:2:10: not TOML: "),
+        ("version = \n", "flysim.toml:1:11: not TOML: invalid value, in `version =`"),
+        (
+            "version = 1\nversion = 1\n",
+            "flysim.toml:2:12: not TOML: cannot overwrite a value, in `version = 1`",
+        ),
+        ("version = 1\n[edges", "flysim.toml:2"),
+        ("x = " + "[" * 5_000 + "]" * 5_000, "flysim.toml"),
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+    assert problem_of(tmp_path, text).startswith(problem)
+
+
+def test_bytes_that_are_no_utf8_are_told_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "flysim.toml"
+    path.write_bytes(b"version = 1\n# caf\xe9\n")
+
+    with pytest.raises(InputError) as caught:
+        load_config(path)
+
+    assert (caught.value.line, caught.value.problem) == (2, "byte 0xe9 is not UTF-8")
+
+
+def test_windows_line_ends_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "flysim.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (HEAD + APP).replace("\n", "\r\n").encode())
+
+    assert load_config(path).machines[0].region == "ams"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.toml: cannot be read: No such file or directory"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_a_fly_toml_that_is_not_there_is_named_where_it_is_asked_for(tmp_path: Path) -> None:
+    said = problem_of(tmp_path, _app('fly_toml = "app/fly.toml"'))
+
+    assert said == (
+        'flysim.toml:5:1: apps.chat.fly_toml is "app/fly.toml", and there is no file app/fly.toml\n'
+        f"  expected: the path of the app's own fly.toml, from {tmp_path}"
+    )
+
+
+def test_everything_wrong_is_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    text = """\
+        version = 1
+        [edges]
+        eu = 8080
+        ams = 8080
+        [apps.chat]
+        comand = "x"
+        fly_toml = "fly.toml"
+        [[apps.chat.machines]]
+        region = "ams"
+        id = "d8dd626f379508"
+        [[apps.chat.machines]]
+        region = "xxx"
+        id = "d8dd626f379508"
+        """
+
+    said = problem_of(tmp_path, text, 'kill_signal = "INT"\n')
+
+    assert [line.split(": ")[0] for line in said.splitlines() if not line.startswith(" ")] == [
+        "fly.toml:1:1",
+        "flysim.toml:3:1",
+        "flysim.toml:4:1",
+        "flysim.toml:6:1",
+        "flysim.toml:12:1",
+        "flysim.toml:13:1",
+    ]
+
+
+def test_no_more_is_said_of_an_app_whose_fly_toml_is_wrong(tmp_path: Path) -> None:
+    said = problem_of(tmp_path, _app('fly_toml = "fly.toml"'), "app = 3\n")
+
+    assert said == "fly.toml:1:1: app is 3\n  expected: a text in quotes"
+
+
+class Lines:
+    """A `Source` such as a scenario's: it knows one line."""
+
+    path = Path("scenario.yaml")
+
+    def line(self, key_path: tuple[str | int, ...]) -> int | None:
+        return 12 if key_path == ("edges", "ams") else None
+
+    def column(self, key_path: tuple[str | int, ...]) -> int | None:
+        return None
+
+
+def test_an_inline_configuration_is_told_of_with_the_lines_of_its_own_file(tmp_path: Path) -> None:
+    machines = [{"region": "ams"}]
+    data = {"edges": {"ams": "x"}, "apps": {"chat": {"command": "serve", "machines": machines}}}
+
+    with pytest.raises(InputError, match=r'^scenario\.yaml:12: edges\.ams is "x"'):
+        parse_config(data, tmp_path, Lines())
+
+
+# Whatever is read, only InputError comes of it.
+
+_PIECES = st.sampled_from([
+    "version = 1\n", "[edges]\n", "ams = 8080\n", "[apps.chat]\n", "[[apps.chat.machines]]\n", 'region = "ams"\n',
+    "count = 2\n", "x.y.z = 1\n", 'command = "', "'''", '"""', "[", "]", "{", "}", "=", ",", "\n", "# x\n", "inf",
+    "1979-05-27", "[proxy]\n", "attempts = ", "env = {A = 1}\n", "\\u0000", "\0", "\r", "é",
+    "fly_toml = '\t'\n", 'fly_toml = "\\u0000"\n', "9" * 5000,
+])  # fmt: skip
+_TEXTS = st.one_of(st.text(max_size=80), st.lists(_PIECES, max_size=25).map("".join))
+_VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(
+                st.sampled_from(
+                    ["apps", "edges", "machines", "region", "id", "count", "ams", "chat", "fly_toml"]
+                ),
+                st.text(max_size=4),
+                st.integers(),
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+
+_any_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+)
+
+
+@_any_folder
+@given(text=_TEXTS, name=st.sampled_from(["flysim.toml", "fly.toml"]))
+def test_any_text_is_read_or_told_to_be_wrong(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8", errors="replace", newline="")
+    with suppress(InputError):
+        assert load_config(path).apps
+
+
+@_any_folder
+@given(data=_VALUES)
+def test_any_data_is_read_or_told_to_be_wrong(tmp_path: Path, data: Any) -> None:
+    with suppress(InputError):
+        assert parse_config(data, tmp_path, PathSource(Path("x.yaml"))).apps
+
+
+@_any_folder
+@given(
+    value=_VALUES,
+    key=st.sampled_from(["edges", "apps", "chat", "machines", "machine", "env", "command", "proxy"]),
+)
+def test_any_value_in_any_place_is_read_or_told_to_be_wrong(tmp_path: Path, value: Any, key: str) -> None:
+    machine: Any = {"region": "ams"}
+    app: Any = {"command": "serve", "env": {}, "machines": [value if key == "machine" else machine]}
+    app |= {key: value} if key in app else {}
+    data: Any = {"edges": {"ams": 0}, "apps": {"chat": value if key == "chat" else app}, "proxy": {}}
+    data |= {key: value} if key in data else {}
+    with suppress(InputError):
+        assert parse_config(data, tmp_path, PathSource(Path("x.yaml"))).apps
+
+
+def test_the_files_that_the_tables_build_on_are_right(tmp_path: Path) -> None:
+    assert load(tmp_path, HEAD + APP).machines
+    assert load(tmp_path, _app("command = 'x'")).machines
+    assert load(tmp_path, _machine("region = 'ams'")).machines
+    assert write(tmp_path, "x").read_text() == "x"
