@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mitmproxy import ctx, dns
-from mitmproxy.proxy import layer
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HttpLayer
 
 from simulator.proxy.core import ProxyCore
@@ -19,6 +20,32 @@ from simulator.proxy.layer import EdgeLayer
 _HTTP2_PREFACE = b"PRI * HTTP/2.0"
 _ENOUGH_BYTES = 3
 """The fewest by which TLS can be told from HTTP."""
+
+
+def _is_telling(data: bytes) -> bool:
+    """Whether TLS, HTTP/1 and HTTP/2 can be told apart by the first bytes of a connection."""
+    return len(data) >= _ENOUGH_BYTES and (data == _HTTP2_PREFACE or not _HTTP2_PREFACE.startswith(data))
+
+
+class FirstBytes(layer.Layer):
+    """Waits until the first bytes tell the protocol; mitmproxy would take a lone first byte for HTTP/1."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.context.layers.remove(self)
+        self._data = b""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.DataReceived):
+            self._data += event.data
+            if _is_telling(self._data):
+                told = layer.NextLayer(self.context)
+                self._handle_event = told.handle_event  # type: ignore[method-assign]
+                yield from told.handle_event(events.Start())
+                yield from told.handle_event(events.DataReceived(event.connection, self._data))
+        elif isinstance(event, events.ConnectionClosed):
+            yield commands.CloseConnection(event.connection)
+
 
 Resolver = Callable[[Any], Any]
 """From a DNS message to its answer; mitmproxy 11 calls the type `dns.Message`, 12 `dns.DNSMessage`."""
@@ -34,8 +61,9 @@ class FlyReplay:
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         data = nextlayer.data_client()
-        if len(data) < _ENOUGH_BYTES and nextlayer.context.client.alpn is None:
-            return  # we are asked again when there is more
+        if data and not _is_telling(data):
+            nextlayer.layer = FirstBytes(nextlayer.context)
+            return
         if data.startswith(_HTTP2_PREFACE):
             nextlayer.context.client.alpn = b"h2"  # HTTP/2 without TLS, by prior knowledge
         ctx.master.addons.get("nextlayer").next_layer(nextlayer)
