@@ -1,27 +1,44 @@
-"""A real proxy in front of machines that are small servers in this process, and raw clients to talk to it."""
+"""A real proxy in front of scripted machines, raw clients to talk to it, and the proof that nothing leaks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from random import Random
+from typing import Any
 
 from simulator.clock import Clock
-from simulator.events import Bus, Event, ExchangeFinished
+from simulator.events import Bus, Event, ExchangeAnswered, ExchangeFinished, ProxyLogged
 from simulator.journal import Journal
 from simulator.proxy import ProxyCore, ProxyServer
+from simulator.proxy.layer import EdgeLayer
 from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-DEADLINE_SECONDS = 10.0
+from tests.proxy.client import Client, tls_context
+from tests.proxy.h2_client import H2Client
+from tests.proxy.machine import Handler, ScriptedMachine
+from tests.proxy.wire import DEADLINE_SECONDS
 
 AMS = "d8dd626f379508"
 DFW = "286533db064e58"
+DFW_2 = "4d891ee9b43e08"
+
+
+class _ErrorLog(logging.Handler):
+    """Keeps what mitmproxy reports as an error: its own crashes are logged, not raised."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter().format(record))
 
 
 class Stage:
-    """The proxy under test, its machines, and what they saw."""
+    """The proxy under test, its machines, its clients, and what they saw."""
 
     def __init__(self, options: RoutingOptions | None = None, *, realtime: bool = False) -> None:
         self.bus = Bus()
@@ -29,36 +46,30 @@ class Stage:
         self.journal = Journal(self.bus)
         self.events: list[Event] = []
         self.bus.subscribe(self.events.append)
-        self._changed = asyncio.Condition()
-        app = App("streams")
-        self.router = Router(Fleet.of([app]), options or RoutingOptions(), Random(7).randrange)
+        self.router = Router(Fleet.of([App("streams")]), options or RoutingOptions(), Random(7).randrange)
         core = ProxyCore(self.router, self.clock, self.bus, Random(7))
         self.server = ProxyServer(core, {"ams": 0, "dfw": 0}, dns_port=0)
-        self._servers: list[asyncio.Server] = []
-        self._connections: set[asyncio.Future[None]] = set()
+        self.machines: list[ScriptedMachine] = []
+        self.clients: list[Client | H2Client] = []
+        self.errors = _ErrorLog()
 
-    async def add_machine(self, machine_id: str, region: str, handler: Handler) -> Machine:
+    # Machines.
+
+    async def add_machine(
+        self, machine_id: str, region: str, handler: Handler, *, app: str = "streams"
+    ) -> ScriptedMachine:
         """Start a machine whose every connection is served by `handler`."""
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await handler(reader, writer)
-            writer.close()
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(serve(reader, writer))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=1024)
-        self._servers.append(server)
-        port = server.sockets[0].getsockname()[1]
+        scripted = ScriptedMachine(handler)
+        port = await scripted.listen()
+        self.machines.append(scripted)
         number = sum(m.region == region for m in self.router.fleet.machines) + 1
-        machine = Machine(
-            machine_id, f"{region}-{number}", "streams", region, port=port, private_ip="::ffff:127.0.0.1"
+        scripted.fleet_entry = Machine(
+            machine_id, f"{region}-{number}", app, region, port=port, private_ip="::ffff:127.0.0.1"
         )
-        self.router.fleet = self.router.fleet.with_machine(machine)
-        return machine
+        self.router.fleet = self.router.fleet.with_machine(scripted.fleet_entry)
+        return scripted
+
+    # Clients.
 
     def port(self, edge: str = "ams") -> int:
         return self.server.addresses[edge][1]
@@ -66,100 +77,125 @@ class Stage:
     def url(self, path: str = "/", edge: str = "ams", scheme: str = "http") -> str:
         return f"{scheme}://127.0.0.1:{self.port(edge)}{path}"
 
+    async def connect(self, edge: str = "ams", *, tls: bool = False) -> Client:
+        """A client that speaks HTTP/1."""
+        context = tls_context("http/1.1") if tls else None
+        client = Client(*await self._open(edge, context))
+        self.clients.append(client)
+        return client
+
+    async def connect_h2(self, edge: str = "ams", *, tls: bool = False, window: int = 2**24) -> H2Client:
+        """A client that speaks HTTP/2: by prior knowledge, or as TLS agreed on. `window`: its flow control."""
+        context = tls_context("h2") if tls else None
+        client = H2Client(*await self._open(edge, context), window=window)
+        await client.start()
+        self.clients.append(client)
+        return client
+
+    async def _open(
+        self, edge: str, context: ssl.SSLContext | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        name = "streams.fly.dev" if context else None
+        return await asyncio.open_connection(
+            "127.0.0.1", self.port(edge), ssl=context, server_hostname=name, limit=2**20
+        )
+
+    # What happened.
+
     @property
     def traces(self) -> tuple[Trace, ...]:
         return self.journal.traces()
 
+    def proxy_log(self) -> list[ProxyLogged]:
+        return [event for event in self.events if isinstance(event, ProxyLogged)]
+
     async def finished(self, count: int = 1) -> tuple[Trace, ...]:
         """Wait until so many exchanges have ended."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while sum(isinstance(event, ExchangeFinished) for event in self.events) < count:
-                await asyncio.sleep(0)
+        await until(lambda: self._count(ExchangeFinished) >= count)
         return self.traces
+
+    async def answered(self, count: int = 1) -> tuple[Trace, ...]:
+        """Wait until so many exchanges have been answered."""
+        await until(lambda: self._count(ExchangeAnswered) >= count)
+        return self.traces
+
+    def _count(self, kind: type[Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    def layers(self) -> list[EdgeLayer]:
+        """The HTTP layers of all client connections that are open."""
+        return [edge for handler in self.server._clients.values() for edge in _edge_layers(handler.layer)]
+
+    def remembered(self) -> dict[str, int]:
+        """How much the proxy holds for its open client connections."""
+        layers, handlers = self.layers(), self.server._clients.values()
+        return {
+            "streams": sum(len(edge.streams) for edge in layers),
+            "commands": sum(len(edge.command_sources) for edge in layers),
+            "waiting": sum(len(edge.waiting_for_establishment) for edge in layers),
+            "machine connections": sum(len(edge.connections) - 1 for edge in layers),
+            "transports": sum(len(handler.transports) - 1 for handler in handlers),
+            "wake-ups": sum(len(handler.wakeup_timer) for handler in handlers),
+        }
+
+    # The end.
 
     async def close(self) -> None:
         await self.server.stop()
-        for server in self._servers:
-            server.close()
-        for task in tuple(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        for machine in self.machines:
+            await machine.stop()
+        for client in self.clients:
+            await client.aclose()
+
+    async def check_nothing_is_left(self) -> None:
+        """Once the clients are gone, so are all connections, tasks and handlers of the proxy."""
+        for client in self.clients:
+            await client.aclose()
+        await until(lambda: not self.server._clients)
+        await until(lambda: all(not machine.open_connections for machine in self.machines), self._open_ones)
+        assert not self.errors.lines, "\n".join(self.errors.lines)
+        for machine in self.machines:
+            for failure in machine.failures:
+                raise failure
+
+    def _open_ones(self) -> str:
+        return ", ".join(
+            f"{machine.open_connections} to {machine.fleet_entry.name}" for machine in self.machines
+        )
+
+
+def _edge_layers(layer: Any) -> Iterator[EdgeLayer]:
+    while layer is not None:
+        if isinstance(layer, EdgeLayer):
+            yield layer
+        layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
 
 
 @asynccontextmanager
-async def open_stage(options: RoutingOptions | None = None, *, realtime: bool = False) -> AsyncIterator[Stage]:
+async def open_stage(
+    options: RoutingOptions | None = None, *, realtime: bool = False
+) -> AsyncIterator[Stage]:
     stage = Stage(options, realtime=realtime)
+    logger = logging.getLogger("mitmproxy")
+    logger.addHandler(stage.errors)
+    before = asyncio.all_tasks()
     await stage.server.start()
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             yield stage
+            await stage.check_nothing_is_left()
     finally:
+        logger.removeHandler(stage.errors)
         await stage.close()
+    mine = {*before, asyncio.current_task()}
+    await until(lambda: asyncio.all_tasks() <= mine, lambda: f"left: {asyncio.all_tasks() - mine}")
 
 
-async def read_head(reader: asyncio.StreamReader) -> bytes:
-    return await reader.readuntil(b"\r\n\r\n")
-
-
-def answering(answer: bytes, *, close: bool = False) -> Handler:
-    """A machine that answers every request (without a body) with the same bytes."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await read_head(reader)
-            writer.write(answer)
-            if close:
-                return
-            await writer.drain()
-
-    return handler
-
-
-def replaying(value: str, status: str = "307 Temporary Redirect", *, close: bool = False) -> Handler:
-    body = b"redirecting..."
-    head = f"HTTP/1.1 {status}\r\nfly-replay: {value}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    return answering(head + body, close=close)
-
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
-
-
-class Client:
-    """A raw HTTP/1.1 client on one connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def get(self, path: str = "/", headers: str = "") -> tuple[bytes, bytes]:
-        await self.send(f"GET {path} HTTP/1.1\r\nhost: streams.fly.dev\r\n{headers}\r\n".encode())
-        return await self.read_response()
-
-    async def read_response(self) -> tuple[bytes, bytes]:
-        """Head and body of a response with a Content-Length."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            head = await read_head(self.reader)
-            length = 0
-            for line in head.split(b"\r\n"):
-                if line.lower().startswith(b"content-length:"):
-                    length = int(line.split(b":")[1])
-            return head, await self.reader.readexactly(length)
-
-    async def closed(self) -> bytes:
-        """What comes until the proxy closes the connection."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            try:
-                return await self.reader.read()
-            except ConnectionError:
-                return b""
-
-    def close(self) -> None:
-        self.writer.close()
-
-
-async def connect(stage: Stage, edge: str = "ams") -> Client:
-    return Client(*await asyncio.open_connection("127.0.0.1", stage.port(edge)))
+async def until(condition: Callable[[], object], describe: Callable[[], str] | None = None) -> None:
+    """Wait for a condition, with a deadline."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DEADLINE_SECONDS
+    while not condition():
+        if loop.time() > deadline:
+            raise AssertionError(f"not within {DEADLINE_SECONDS} s: {describe() if describe else condition}")
+        await asyncio.sleep(0.001)

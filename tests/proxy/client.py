@@ -1,0 +1,53 @@
+"""A raw HTTP/1 client on one connection."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+
+from tests.proxy.wire import Message, Wire
+
+
+def tls_context(protocol: str) -> ssl.SSLContext:
+    """Trusts anybody: the certificate is not what is tested. `protocol` is what is offered by ALPN."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def request(method: str = "GET", path: str = "/", headers: str = "", body: bytes | None = None) -> bytes:
+    """The bytes of a request. `headers`: lines, each ended with CRLF."""
+    if body is not None:
+        headers += f"content-length: {len(body)}\r\n"
+    return f"{method} {path} HTTP/1.1\r\nhost: streams.fly.dev\r\n{headers}\r\n".encode() + (body or b"")
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+
+
+class Client(Wire):
+    """The client's end of a connection to an edge."""
+
+    async def ask(
+        self, method: str = "GET", path: str = "/", headers: str = "", body: bytes | None = None
+    ) -> Message:
+        await self.send(request(method, path, headers, body))
+        return await self.read_response(method)
+
+    async def read_response(self, method: str = "GET", *, until_close: bool = False) -> Message:
+        answer = await self.read_head()
+        if method == "HEAD" or answer.status in (101, 204, 304):
+            return answer
+        return await self.read_body(answer, until_close=until_close)
+
+    async def is_closed(self) -> bool:
+        """The proxy closes the connection, and nothing comes before."""
+        return await self.rest() == b""
+
+    async def aclose(self) -> None:
+        self.writer.close()
+        with suppress(OSError):
+            await self.writer.wait_closed()

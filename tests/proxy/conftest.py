@@ -1,0 +1,25 @@
+"""The stage for every test of this ring; it proves at its end that the proxy left nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.proxy.stage import Stage, open_stage
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The certificate authority of these tests, not the user's; made once, by the first test with TLS."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with open_stage() as stage:
+        yield stage

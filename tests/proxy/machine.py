@@ -1,0 +1,120 @@
+"""Machines as small servers in the test's process: each connection is served by a script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from simulator.routing import Machine
+from tests.proxy.wire import Message, Wire
+
+Handler = Callable[["MachineWire"], Awaitable[None]]
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
+
+
+class MachineWire(Wire):
+    """The machine's end of a connection from the proxy."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: list[Message], number: int
+    ) -> None:
+        super().__init__(reader, writer)
+        self._requests = requests
+        self.number = number
+        """This connection is the machine's first (1), second, …"""
+
+    async def read_request_head(self) -> Message:
+        message = Message(await self.reader.readuntil(b"\r\n\r\n"))
+        self._requests.append(message)
+        return message
+
+    async def read_request(self) -> Message:
+        return await self.read_body(await self.read_request_head())
+
+
+class ScriptedMachine:
+    """What the fleet knows of the machine, and what the machine saw."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.requests: list[Message] = []
+        self.connections = 0
+        """How many it accepted so far."""
+        self.open_connections = 0
+        self.failures: list[BaseException] = []
+        """What the script itself raised: the test is wrong."""
+        self.fleet_entry: Machine
+        self.server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    @property
+    def id(self) -> str:
+        return self.fleet_entry.id
+
+    async def listen(self, port: int = 0) -> int:
+        self.server = await asyncio.start_server(
+            self._accept, "127.0.0.1", port, backlog=1024, limit=2**20, reuse_address=True
+        )
+        return int(self.server.sockets[0].getsockname()[1])
+
+    async def come_back(self) -> None:
+        """Listen again, where it listened before."""
+        await self.listen(self.fleet_entry.port)
+
+    async def stop(self) -> None:
+        """Stop listening and drop every connection, as a process that ends."""
+        if self.server is not None:
+            self.server.close()
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.ensure_future(self._serve(reader, writer, self.connections))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        self.open_connections += 1
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self.handler(MachineWire(reader, writer, self.requests, number))
+        except Exception as failure:
+            self.failures.append(failure)
+        finally:
+            self.open_connections -= 1
+            writer.close()
+
+
+def answering(answer: bytes, *, close: bool = False) -> Handler:
+    """A machine that answers every request with the same bytes; with `close`, hangs up in the same breath."""
+
+    async def handler(wire: MachineWire) -> None:
+        while True:
+            await wire.read_request()
+            wire.writer.write(answer)
+            if close:
+                return
+            await wire.writer.drain()
+
+    return handler
+
+
+def replaying(value: str, status: str = "307 Temporary Redirect", *, close: bool = False) -> Handler:
+    body = b"redirecting..."
+    head = f"HTTP/1.1 {status}\r\nfly-replay: {value}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    return answering(head + body, close=close)
+
+
+def silent() -> Handler:
+    """A machine that reads and never answers."""
+
+    async def handler(wire: MachineWire) -> None:
+        while await wire.reader.read(65536):
+            pass
+
+    return handler

@@ -1,0 +1,127 @@
+"""HTTP/1.1 by hand, for both sides of the proxy: what tests send and read has to be exact to the byte."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass, field
+
+DEADLINE_SECONDS = 10.0
+
+
+@dataclass
+class Message:
+    """A request or a response as it came: its head, and its body with the framing taken off."""
+
+    head: bytes
+    body: bytes = b""
+    chunks: list[bytes] = field(default_factory=list)
+
+    @property
+    def start_line(self) -> str:
+        return self.head.split(b"\r\n", 1)[0].decode("latin-1")
+
+    @property
+    def status(self) -> int:
+        return int(self.start_line.split(" ")[1])
+
+    @property
+    def method(self) -> str:
+        return self.start_line.split(" ")[0]
+
+    @property
+    def target(self) -> str:
+        return self.start_line.split(" ")[1]
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """Names in lower case, in order."""
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        pairs = [line.split(":", 1) for line in lines if line]
+        return [(name.lower(), value.strip()) for name, value in pairs]
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.fields if key == name]
+
+    def get(self, name: str) -> str | None:
+        values = self.all(name)
+        assert len(values) < 2, f"{name} came {len(values)} times: {values}"
+        return values[0] if values else None
+
+    def __repr__(self) -> str:
+        return f"<{self.start_line!r}, {len(self.body)} bytes>"
+
+
+class Wire:
+    """One end of a TCP connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def send_apart(self, data: bytes) -> None:
+        """Every byte as a packet of its own."""
+        for position in range(len(data)):
+            self.writer.write(data[position : position + 1])
+            await asyncio.sleep(0)
+
+    async def read_head(self) -> Message:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return Message(await self.reader.readuntil(b"\r\n\r\n"))
+
+    async def read_exactly(self, size: int) -> bytes:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await self.reader.readexactly(size)
+
+    async def read_some(self) -> bytes:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await self.reader.read(65536)
+
+    async def read_chunk(self) -> bytes:
+        """One chunk of a chunked body; empty for the last."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            size = int(await self.reader.readline(), 16)
+            data = await self.reader.readexactly(size)
+            assert await self.reader.readexactly(2) == b"\r\n"
+            return data
+
+    async def read_body(self, message: Message, *, until_close: bool = False) -> Message:
+        length = message.get("content-length")
+        if "chunked" in (message.get("transfer-encoding") or ""):
+            while chunk := await self.read_chunk():
+                message.chunks.append(chunk)
+            message.body = b"".join(message.chunks)
+        elif length is not None:
+            message.body = await self.read_exactly(int(length))
+        elif until_close:
+            message.body = await self.rest()
+        return message
+
+    async def rest(self) -> bytes:
+        """What still comes until the other side closes; a reset counts as a close."""
+        parts = []
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            try:
+                while part := await self.reader.read(65536):
+                    parts.append(part)
+            except ConnectionError:
+                pass
+        return b"".join(parts)
+
+    def half_close(self) -> None:
+        """FIN, but go on reading."""
+        self.writer.write_eof()
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def reset(self) -> None:
+        """RST instead of FIN."""
+        connection: socket.socket = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
