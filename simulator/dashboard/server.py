@@ -35,6 +35,15 @@ class _Uvicorn(uvicorn.Server):
         await self.on_tick(0)
         await self.leaving.wait()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own, but for its pauses of a tenth of a second each."""
+        for listening in self.servers:
+            listening.close()
+        for connection in tuple(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.005)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
