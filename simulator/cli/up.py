@@ -54,11 +54,11 @@ async def _up(config: Config, ready_file: Path | None, *, quiet: bool) -> None:
     console.note(f"starting {count} machine{'s' if count != 1 else ''} …", quiet=quiet)
     try:
         async with running(config) as simulator:
-            if ready_file is not None:
-                write_ready_file(ready_file, simulator)
             if not quiet:
                 _show_places(simulator)
             simulator.bus.subscribe(_show)
+            if ready_file is not None:
+                write_ready_file(ready_file, simulator)
             await until_stopped()
             console.note("stopping …", quiet=quiet)
     except asyncio.CancelledError:

@@ -47,7 +47,9 @@ class InspectedStream(ExchangeStream):
 
     def _begin(self, event: RequestHeaders) -> Commands:
         self.flow = http.HTTPFlow(self.context.client, self.context.server)
-        self.flow.request = event.request
+        self.flow.request = request = event.request
+        request.scheme = "https" if self.context.client.tls else "http"
+        request.data.host, request.data.port = self.context.client.sockname[:2]
         self.flow.live = True
         yield HttpRequestHeadersHook(self.flow)
         yield from super()._begin(event)

@@ -1,0 +1,94 @@
+"""Runs `flysim` as a person does: a process, its output, its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 30.0
+FLYSIM = (sys.executable, "-m", "simulator")
+
+
+def flysim(
+    *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*FLYSIM, *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+
+@dataclass
+class Up:
+    """A running `flysim up`."""
+
+    process: subprocess.Popen[str]
+    ready: dict[str, Any]
+    log: Path
+
+    def edge(self, region: str) -> str:
+        url: str = self.ready["edges"][region]
+        return url
+
+    def flysim(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return flysim(*arguments, env={"FLYSIM_CONTROL": self.ready["control"]})
+
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+    def wait_for_line(self, text: str) -> None:
+        wait_for(lambda: any(text in line for line in self.lines()), f"a line with {text!r}", self.log)
+
+
+@contextmanager
+def flysim_up(folder: Path) -> Iterator[Up]:
+    """`flysim up` with the demo on free ports, until the block ends; then Ctrl-C."""
+    up = start_up(folder)
+    try:
+        yield up
+    finally:
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(DEADLINE_SECONDS) == 0, up.log.read_text()
+
+
+def start_up(folder: Path) -> Up:
+    """`flysim up` with the demo on free ports, ready; the caller ends it."""
+    ready, log = folder / "ready.json", folder / "up.log"
+    command = [*FLYSIM, "up", "-c", str(free_demo(folder)), "--ready-file", str(ready)]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: ready.exists() or process.poll() is not None, "flysim up", log)
+    assert process.poll() is None, log.read_text()
+    return Up(process, json.loads(ready.read_text()), log)
+
+
+def free_demo(folder: Path) -> Path:
+    """The demo's config on free ports, so that any number of tests can run it at once; failures take no time."""
+    text = (ROOT / "flysim.toml").read_text().replace("8080", "0").replace("8081", "0")
+    text = text.replace("sample_app/fly.toml", str(ROOT / "sample_app" / "fly.toml"))
+    path = folder / "flysim.toml"
+    path.write_text(text + "\n[control]\nport = 0\n\n[proxy]\nreplay_error_seconds = 0.1\n")
+    return path
+
+
+def wait_for(condition: Any, what: str, log: Path | None = None) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited in vain for {what}\n{log.read_text() if log else ''}")
+        time.sleep(0.01)
