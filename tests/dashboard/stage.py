@@ -143,22 +143,22 @@ class SmallSimulator:
 
 
 def make_trace(request_id: str) -> Trace:
-    hops = (
-        Hop(AMS, "ams-1", "chat", "ams", Cause.ROUTED, 1.0, 1.1, 307, replay=f"instance={DFW}"),
-        Hop(DFW, "dfw-1", "chat", "dfw", Cause.REPLAY, 1.1, 1.2, 200, sent=(("fly-replay-src", "…"),)),
+    ams = Hop(AMS, "ams-1", "chat", "ams", Cause.ROUTED, 1.0, 1.1, status=307, replay=f"instance={DFW}")
+    dfw = Hop(
+        DFW, "dfw-1", "chat", "dfw", Cause.REPLAY, 1.1, 1.2, status=200, sent=(("fly-replay-src", "…"),)
     )
     return Trace(
-        request_id,
-        "ams",
-        "chat",
-        "GET",
-        "/",
-        "localhost",
-        "http",
-        1.0,
-        hops,
-        Outcome.RELAYED,
-        200,
+        request_id=request_id,
+        edge="ams",
+        app="chat",
+        method="GET",
+        target="/",
+        host="localhost",
+        scheme="http",
+        started_at=1.0,
+        hops=(ams, dfw),
+        outcome=Outcome.RELAYED,
+        status=200,
         answered_at=1.2,
     )
 

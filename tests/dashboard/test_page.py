@@ -1,0 +1,52 @@
+"""The page, in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from tests.dashboard.stage import DFW, Stage
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+async def page(stage: Stage) -> AsyncIterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = await browser.new_page()
+        opened.set_default_timeout(10_000)
+        yield opened
+        await browser.close()
+
+
+async def test_the_page_shows_what_is_there_and_follows_what_happens(stage: Stage, page: Page) -> None:
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text))
+    stage.simulator.exchange("before")
+
+    await page.goto(f"http://127.0.0.1:{stage.port}/")
+    await page.wait_for_selector("#live.on")
+    await page.wait_for_selector("details[data-id=before]")
+    stage.simulator.exchange("<i>after</i>")
+    await stage.simulator.stop_machine(DFW)
+
+    newest = page.locator("details").first
+    await page.wait_for_selector('details[data-id="<i>after</i>"]')
+    await newest.locator("summary").click()
+    assert await newest.locator("li").all_inner_texts() == [
+        f"routed → ams-1 (ams): 307 100.0 ms fly-replay: instance={DFW}",
+        "replay → dfw-1 (dfw): 200 100.0 ms",
+        "<i>after</i>, relayed",
+    ]
+    await page.locator("#machines tr", has_text=DFW).get_by_text("stopped").wait_for()
+    assert await page.locator("#edges a").inner_text() == "http://127.0.0.1:8080"
+    assert faults == []
