@@ -26,8 +26,11 @@ PARENT = Path(__file__).parent / "parent.py"
 SLEEPER = "import os, time; os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
 """A grandchild: writes its pid, then lives on."""
 
-SPAWN = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], start_new_session="
-"""A machine's program, up to whether its child leaves the process group."""
+
+def with_grandchild(program: str, *, leaves_the_group: bool = False) -> str:
+    """A machine's program that starts a `child` first."""
+    popen = f"subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], start_new_session={leaves_the_group})"
+    return f"import os, subprocess, sys; child = {popen}; {program}"
 
 
 @pytest.fixture
@@ -75,7 +78,9 @@ async def test_grandchildren_end_with_their_machine(
 ) -> None:
     if leaves_the_group and sys.platform != "linux":
         pytest.skip("only /proc tells of processes that left their group")
-    await launch(backend, recorder, python(f"{SPAWN}{leaves_the_group}).wait()"))
+    await launch(
+        backend, recorder, python(with_grandchild("child.wait()", leaves_the_group=leaves_the_group))
+    )
     grandchild = await pid_told_by(recorder)
 
     await getattr(backend, verb)(ONE)
@@ -86,19 +91,12 @@ async def test_grandchildren_end_with_their_machine(
 async def test_what_a_machine_leaves_behind_ends_when_its_main_process_does(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
-    program = f"{SPAWN}False, stdout=sys.stderr); print(subprocess.os.getpid()); sys.exit(4)"
-    await launch(backend, recorder, python(program))
+    await launch(backend, recorder, python(with_grandchild("print(child.pid); sys.exit(4)")))
 
     assert await exit_of(recorder) == Exit(4)
     await backend.stop(ONE)
 
-    assert not [
-        child for child in psutil.Process().children(recursive=True) if "time.sleep" in str(child.cmdline)
-    ]
-    left = [
-        process for process in psutil.process_iter(["cmdline"]) if SLEEPER in (process.info["cmdline"] or [])
-    ]
-    assert left == []
+    assert not is_running(await pid_told_by(recorder))
 
 
 async def test_nothing_is_left_of_a_closed_backend(recorder: Recorder) -> None:
@@ -139,7 +137,7 @@ async def test_no_process_outlives_a_flysim_that_was_killed(
 ) -> None:
     if leaves_the_group and sys.platform != "linux":
         pytest.skip("only /proc tells of processes that left their group")
-    program = f"import os; print(os.getpid()); {SPAWN}{leaves_the_group}).wait()"
+    program = with_grandchild("print(os.getpid()); child.wait()", leaves_the_group=leaves_the_group)
     async with flysim_like_parent(program) as parent:
         pids = [int(await next_line(parent)) for _ in range(3)]
         assert all(is_running(pid) for pid in pids)  # machine, grandchild, watchdog
@@ -212,6 +210,21 @@ async def test_the_last_words_without_a_line_end_come_before_the_exit(
     await exit_of(recorder)
 
     assert recorder.of(ONE) == ["Segmentation fault", Exit(1)]
+
+
+async def test_the_last_words_come_before_the_exit_although_a_grandchild_holds_the_pipe(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    program = with_grandchild("child.stdout.readline(); sys.stdout.write('Aborted'); sys.exit(1)")
+    # The grandchild writes elsewhere, and has the machine's own output as its error output.
+    spec = python(
+        program.replace("start_new_session", "stdout=subprocess.PIPE, stderr=sys.stdout, start_new_session")
+    )
+    await launch(backend, recorder, spec)
+
+    await exit_of(recorder)
+
+    assert recorder.of(ONE) == ["Aborted", Exit(1)]
 
 
 async def test_the_lines_of_two_machines_are_told_in_the_order_in_which_they_were_written(
