@@ -125,7 +125,8 @@ def _model_in(annotation: Any) -> Any:
 
 def _name(path: KeyPath) -> str:
     """The last keys of a path, enough for a person to know which thing is meant."""
-    words = [str(key) for key in path if isinstance(key, str) and key != "steps"]
+    words = [key for key in path if isinstance(key, str) and key != "steps"]
+    words += ["steps"] if path and path[-1] == "steps" else []
     return ".".join(words[-3:])
 
 

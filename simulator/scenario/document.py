@@ -23,8 +23,10 @@ MAX_VALUES = 100_000
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 _CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}
-_TEXT_TAG = "tag:yaml.org,2002:str"
-_MERGE_TAG = "tag:yaml.org,2002:merge"
+_YAML_TAG = "tag:yaml.org,2002:"
+_MERGE_TAG = f"{_YAML_TAG}merge"
+_PLAIN_TAGS = frozenset(f"{_YAML_TAG}{kind}" for kind in ("int", "float", "bool", "null", "timestamp", "value"))
+"""What YAML 1.1 takes plain values for; what they are here is for `read_scalar` to say."""
 
 
 class WrittenFloat(float):
@@ -160,7 +162,9 @@ class _Builder:
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         if node.style is not None or node.tag == "!":  # quoted, a block, or told to be text
             return node.value
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag == f"{_YAML_TAG}str":
+            return node.value
+        if node.tag not in _PLAIN_TAGS:
             self._report(f"the tag {node.tag}", node, expected="a plain value")
             return node.value
         return read_scalar(node.value)

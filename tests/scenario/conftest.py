@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from simulator.scenario import scene
+from simulator.scenario import Scenario, ScenarioResult, load_scenario, play_scenario
+from tests.scenario.stage import PaperStage
+
+HEAD = "version: 1\nname: A scenario of a test\nconfig: flysim.toml\n"
+
+Write = Callable[..., Path]
+Play = Callable[[str], Awaitable[ScenarioResult]]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Puts a scenario with these steps into a file; `head` stands before them."""
+
+    def write(steps: str, *, name: str = "scenario.yaml", head: str = HEAD) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{head}steps:\n{dedent(steps).strip()}\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def load(write: Write) -> Callable[[str], Scenario]:
+    return lambda steps: load_scenario(write(steps))
+
+
+@pytest.fixture(autouse=True)
+def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines and traces of the paper stage are there at once, or never."""
+    monkeypatch.setattr(scene, "PATIENCE_SECONDS", 0.3)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[PaperStage]:
+    async with PaperStage() as stage:
+        yield stage
+
+
+@pytest.fixture
+def play(stage: PaperStage, load: Callable[[str], Scenario]) -> Play:
+    """Plays a scenario with these steps on the paper stage."""
+    return lambda steps: play_scenario(load(steps), stage)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simulator.errors import InputError
+from simulator.scenario import load_scenario, load_scenarios
+from tests.scenario.conftest import HEAD, Write
+
+STEP = "- request: GET /"
+
+
+def words_of(path: Path) -> list[str]:
+    """Each error without the file's name."""
+    with pytest.raises(InputError) as raised:
+        load_scenario(path)
+    assert raised.value.exit_status == 2
+    return [line.removeprefix(f"{path}:") for line in str(raised.value).splitlines()]
+
+
+def test_a_scenario_is_read(write: Write) -> None:
+    scenario = load_scenario(
+        write(STEP, head="version: 1\nname: no\nconfig: x.toml\nseed: 7\ntags: [a, b]\n")
+    )
+    assert (scenario.name, scenario.config, scenario.seed, scenario.tags) == ("no", "x.toml", 7, ["a", "b"])
+    assert [step.title for step in scenario.steps] == ["GET /"]
+
+
+def test_steps_know_their_lines_also_within_others(write: Write) -> None:
+    scenario = load_scenario(
+        write("""
+            - repeat: 2
+              steps:
+                - request: GET /a
+            - parallel:
+                - [{request: GET /b}]
+                - wait_until:
+                    request: GET /c
+        """)
+    )
+    repeat, parallel = scenario.steps
+    lines = [step.place.line for step in scenario.steps if step.place]
+    assert lines == [5, 8]
+    assert [child.place.line for _, child in repeat.children() if child.place] == [7]
+    inner = [child for _, child in parallel.children()]
+    assert [child.place.line for child in inner if child.place] == [9, 10]
+    assert [child.place.line for _, child in inner[1].children() if child.place] == [11]
+
+
+@pytest.mark.parametrize(
+    ("step", "place", "problem", "expected"),
+    [
+        ("{reqest: GET /}", "5:3", 'the step "reqest"; did you mean "request"?', "one of request, websocket"),
+        ("hello", "5:3", '"hello"', "a step: a mapping with one of"),
+        ("{}", "5:3", 'the step ""', "one of request"),
+        ("{fault: {latency: 1s}}", "5:3", 'the step "fault", which this version of flysim cannot play', "request"),
+        ("{partition: [ams, dfw]}", "5:3", 'the step "partition", which this', "request"),
+        ("{request: GET /, websocket: /}", "5:3", '"request:" and "websocket:" in one step', "two steps"),
+        ("{request: GET /, expct: {status: 200}}", "5:20", 'unknown key "expct"; did you mean "expect"?', "one of"),
+        ("{request: {path: /, bdy: x}}", "5:23", 'unknown key "bdy" in request; did you mean "body"?', "one of"),
+        ("{request: GET /, expect: {statsu: 200}}", "5:29", 'unknown key "statsu" in expect; did you mean "status"?',
+         "one of body, cookies_sent"),
+        ("{request: GET /, expect: {status: ok}}", "5:37", 'expect.status: "ok"', "a whole number"),
+        ("{request: GET /, expect: {status: '200'}}", "5:37", 'expect.status: "200"', "a whole number"),
+        ("{request: GET /, expect: {status: 99}}", "5:37", "expect.status: 99", "greater than or equal to 100"),
+        ("{request: GET /, expect: {status: [200, x]}}", "5:43", 'expect.status: "x"', "a whole number"),
+        ("{request: GET /, expect: {error: 404}}", "5:36", 'expect.error: "404"', "a code such as PR04"),
+        ("{request: GET /, expect: {body: {matches: '['}}}", "5:45", "expect.body.matches: no regular expression",
+         "one as Python's re knows it"),
+        ("{request: GET /, expect: {body: {}}}", "5:35", "expect.body: an empty mapping", "a text"),
+        ("{request: GET /, expect: {}}", "5:28", "expect: an empty mapping", "at least one expectation"),
+        ("{request: GET /, expect: 200}", "5:28", "expect: 200", "keys such as status:"),
+        ("{request: GET /, expect: {logs: [{machine: a}]}}", "5:36", "expect.logs: a log line of which nothing is said",
+         "contains:, equals: or matches:"),
+        ("{request: GET /, headers: {a: true}}", "5:33", "headers.a: true", 'a text; in quotes ("true")'),
+        ("{request: GET /, timeout: 5}", "5:29", "timeout: 5, a length of time without a unit", "a length of time"),
+        ("{request: GET /, body: a, json: b}", "5:3", '"body:" and "json:" in one request', "one of them"),
+        ("{request: not a request}", "5:3", '"not a request"', 'a request such as "GET /x?y=z"'),
+        ("{request: GET /, method: PUT}", "5:3", '"method:" beside "GET /"', "the method in one of the two"),
+        ("{request: {path: /, edge: a}, edge: b}", "5:3", '"edge:" both within "request:" and beside it',
+         "it in one of the two"),
+        ("{request: {path: /, url: /}}", "5:3", 'two names for one thing in "request:"', '"path:" there, once'),
+        ("{request: /, edge: a, direct: b}", "5:3", '"edge:" beside "direct:"', "one of the two"),
+        ("{websocket: {}}", "5:3", "neither a path nor use:", "one of the two"),
+        ("{websocket: {use: a, edge: ams}}", "5:3", '"edge:" beside use:', "it where the WebSocket is opened"),
+        ("{websocket: /, send: {json: 1, text: b}}", "5:24", "send: a message of several kinds at once", "one of text:"),
+        ("{websocket: /, expect: {close_code: x}}", "5:39", 'expect.close_code: "x"', "a whole number"),
+        ("{machine: {stp: dfw-1}}", "5:14", 'unknown key "stp" in machine; did you mean "stop"?', "one of as, clone"),
+        ("{machine: {}}", "5:13", "machine: no verb in one step", "one of start, stop"),
+        ("{machine: {stop: a, start: b}}", "5:13", 'machine: "start:" and "stop:" in one step', "one of start"),
+        ("{machine: {stop: a, region: ams}}", "5:13", 'machine: "region:" or "as:" beside "stop:"', "them with clone:"),
+        ("{wait_until: {machine: {a: strted}}}", "5:16", "wait_until: the state strted for a", "one of healthy"),
+        ("{wait_until: {reqest: GET /}}", "5:16", 'wait_until: the step "reqest"; did you mean "request"?', "one of"),
+        ("{wait_until: GET /}", "5:16", 'wait_until: "GET /"', "a step: a mapping"),
+        ("{repeat: 0, steps: [{request: /}]}", "5:12", "repeat: 0", "greater than or equal to 1"),
+        ("{repeat: 2}", "5:3", 'no "steps:"', "steps: with a list of steps"),
+        ("{repeat: 2, steps: []}", "5:22", "steps: an empty list", "at least one"),
+        ("{parallel: []}", "5:14", "parallel: an empty list", "at least one"),
+        ("{advance: -1s}", "5:13", 'advance: "-1s"', "a length of time"),
+        ("{shell: ls, expect: {exit: one}}", "5:30", 'expect.exit: "one"', "a whole number"),
+        ("{shell: [ls, true]}", "5:11", "shell: true", "a text"),
+        ("{client: {name: a, edg: b}}", "5:22", 'unknown key "edg" in client; did you mean "edge"?', "one of client"),
+        ("{request: GET /, capture: {a: {header: x, cookie: y}}}", "5:33", "capture.a: 2 places to take a value from",
+         "one"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_step_is_told_with_its_place(
+    write: Write, step: str, place: str, problem: str, expected: str
+) -> None:
+    first, second, *more = words_of(write(f"- {step}"))
+    assert more == []
+    assert first.startswith(f"{place}: {problem}"), first
+    assert second.startswith(f"  expected: {expected}"), second
+
+
+@pytest.mark.parametrize(
+    ("head", "place", "problem"),
+    [
+        ("version: 2\nname: a\nconfig: b\n", "1:10", "version: 2"),
+        ("version: '1'\nname: a\nconfig: b\n", "1:10", 'version: "1"'),
+        ("name: a\nconfig: b\n", "1:1", 'no "version:"'),
+        ("version: 1\nconfig: b\n", "1:1", 'no "name:"'),
+        ("version: 1\nname: a\n", "1:1", "neither config: nor fleet:"),
+        ("version: 1\nname: a\nconfig: b\nfleet: {}\n", "1:1", "config: and fleet: in one scenario"),
+        ("version: 1\nname:\nconfig: b\n", "2:1", 'nothing after "name:"'),
+        ("version: 1\nname: a\nconfig: b\nseed: -1\n", "4:7", "seed: -1"),
+        ("version: 1\nname: a\nconfig: b\nbackends: [process]\n", "1:1", "backends: without reason:"),
+        ("version: 1\nname: a\nconfig: b\nbackends: [vm]\n", "4:12", 'backends: "vm"'),
+        (
+            "version: 1\nname: a\nconfig: b\ntimout: 3s\n",
+            "4:1",
+            'unknown key "timout"; did you mean "timeout"?',
+        ),
+    ],
+)
+def test_what_is_wrong_beside_the_steps_is_told_with_its_place(
+    write: Write, head: str, place: str, problem: str
+) -> None:
+    assert words_of(write(STEP, head=head))[0].startswith(f"{place}: {problem}")
+
+
+def test_an_expectation_that_was_left_empty_is_refused(write: Write) -> None:
+    (first, _) = words_of(write("- request: GET /\n  expect:\n    served_by:\n    status: 200"))
+    assert first == '7:5: nothing after "served_by:"'
+
+
+def test_everything_wrong_in_all_files_is_told_at_once(write: Write, tmp_path: Path) -> None:
+    write("- reqest: GET /\n- request: GET /\n  expt: {}", name="a.yaml")
+    write("- advance: soon", name="sub/b.yml")
+    with pytest.raises(InputError) as raised:
+        load_scenarios([tmp_path, tmp_path / "none.yaml"])
+    text = str(raised.value)
+    for place in ("a.yaml:5:3", "a.yaml:7:3", "sub/b.yml:5:12", "none.yaml: no such file or folder"):
+        assert place in text
+
+
+def test_a_folder_is_searched_to_its_depths_in_order(write: Write, tmp_path: Path) -> None:
+    for name in ("b.yaml", "a/z.yml", "a/c.yaml", ".hidden/d.yaml", "node_modules/e.yaml", "notes.txt"):
+        write(STEP, name=name)
+    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    (tmp_path / "old-compose.yaml").write_text("version: '3'\nservices: {}\n")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    found = [str(scenario.path.relative_to(tmp_path)) for scenario in load_scenarios([tmp_path])]
+    assert found == ["a/c.yaml", "a/z.yml", "b.yaml"]
+
+
+def test_a_scenario_with_a_typo_in_steps_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"{HEAD}stpes: []\n")
+    with pytest.raises(InputError, match='unknown key "stpes"; did you mean "steps"'):
+        load_scenarios([tmp_path])
+
+
+def test_a_file_that_is_named_has_to_be_a_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("services: {}\n")
+    with pytest.raises(InputError, match='unknown key "services"'):
+        load_scenarios([path])
+
+
+def test_a_file_is_played_once_however_often_it_is_named(write: Write, tmp_path: Path) -> None:
+    path = write(STEP)
+    assert len(load_scenarios([path, tmp_path, path])) == 1
+
+
+def test_where_there_is_no_scenario_that_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no scenario in"):
+        load_scenarios([tmp_path])
+
+
+def test_the_repositorys_own_scenarios_can_be_read() -> None:
+    scenarios = load_scenarios([Path(__file__).parents[2] / "scenarios"])
+    names = [scenario.name for scenario in scenarios]
+    assert len(names) >= 12
+    assert len(set(names)) == len(names)

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.scenario.conftest import Play
+from tests.scenario.stage import DFW, PaperStage
+from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
+
+
+async def test_a_request_is_held_against_all_that_came_back(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /echo?instance={dfw-1.id}&x=1
+              edge: ams
+              expect:
+                status: 200
+                served_by: dfw-1
+                path: [ams-1, dfw-1]
+                hops: 2
+                error: none
+                headers: {content-type: application/json}
+                json: {method: GET, query: {x: "1"}}
+                body: {contains: [method, query], not_contains: POST, matches: '"x": ?"1"'}
+                within: 5s
+        """)
+    )
+
+
+@pytest.mark.parametrize(
+    ("expect", "what", "expected", "actual"),
+    [
+        ("status: 404", "status", "404", "200"),
+        ("status: [404, 500]", "status", "404 or 500", "200"),
+        ("served_by: dfw-1", "served_by", "dfw-1", "ams-1"),
+        ("served_by: 286533db064e58", "served_by", "286533db064e58 (dfw-1)", "ams-1"),
+        ("served_by: none", "served_by", "none", "ams-1"),
+        ("path: [dfw-1, ams-1]", "path", "dfw-1 → ams-1", "ams-1"),
+        ("hops: 2", "hops", "2", "1"),
+        ("error: PR04", "error", "PR04", "none"),
+        ("headers: {x-none: a}", "header x-none", '"a"', "absent"),
+        ("headers: {content-type: {absent: true}}", "header content-type", "absent", '"application/json"'),
+        ("headers: {content-type: {contains: html}}", "header content-type",
+         'a text that contains "html"', '"application/json"'),
+        ("json: {method: POST}", "json.method", '"POST"', '"GET"'),
+        ("json: {query: {x: 1}}", "json.query.x", "1", "no such key; there are none"),
+        ("json: [1]", "json", "[1]", "{"),
+        ("body: {matches: ^nothing$}", "body", "a text that matches /^nothing$/", '"{'),
+        ("set_cookie: {a: b}", "set_cookie a", '"b"', "not set; set are none"),
+        ("cookies_sent: [a]", "cookies_sent", "a", "none"),
+        ("cookies_withheld: {a: {contains: Path}}", "cookies_withheld a", 'contains "Path"',
+         "the client has no such cookie"),
+        ("findings: [stale-cookie]", "findings", "stale-cookie", "none"),
+        ("logs: [{machine: ams-1, contains: hello}]", "logs", 'ams-1: a line that contains "hello"',
+         "nothing was logged"),
+    ],
+)  # fmt: skip
+async def test_what_does_not_hold_is_said_in_words(
+    play: Play, expect: str, what: str, expected: str, actual: str
+) -> None:
+    found = mismatches_of(await play(f"- request: GET /echo\n  expect: {{{expect}}}"))
+    assert found.keys() == {what}
+    assert found[what][0] == expected
+    assert found[what][1].startswith(actual)
+
+
+async def test_every_expectation_that_fails_is_told(play: Play) -> None:
+    found = mismatches_of(
+        await play("- request: GET /echo\n  expect: {status: 500, served_by: dfw-1, hops: 7}")
+    )
+    assert list(found) == ["status", "served_by", "hops"]
+
+
+async def test_a_rejection_has_an_error_and_nobody_served_it(play: Play, stage: PaperStage) -> None:
+    stage.findings_by_error = {"PR04": ("stale-cookie", "another")}
+    assert_passed(
+        await play("""
+            - request: GET /reject
+              expect: {status: 502, error: PR04, served_by: none, body: "", findings: [stale-cookie]}
+        """)
+    )
+
+
+async def test_an_empty_list_of_findings_means_none(play: Play, stage: PaperStage) -> None:
+    stage.findings_by_error = {"PR04": ("stale-cookie",)}
+    found = mismatches_of(await play("- request: GET /reject\n  expect: {findings: []}"))
+    assert found == {"findings": ("none", "stale-cookie")}
+
+
+@pytest.mark.parametrize(
+    ("step", "echoed"),
+    [
+        ("{method: POST, path: /echo, body: hello}", {"method": "POST", "body": "hello"}),
+        ("{method: put, url: /echo, json: {a: [1, null]}}", {"method": "PUT", "body": '{"a": [1, null]}'}),
+        ("{method: POST, path: /echo, form: {a: b c}}", {"body": "a=b+c"}),
+        ("{method: POST, path: /echo, body: {bytes: 70000}}", {"size": 70000}),
+        ("{path: /echo, headers: {x-a: 0123, Host: chat.fly.dev}}", {"url": "http://chat.fly.dev/echo"}),
+        ("http://chat.fly.dev/echo?y=1", {"url": "http://chat.fly.dev/echo?y=1"}),
+    ],
+)
+async def test_a_request_is_sent_as_it_is_written(play: Play, step: str, echoed: dict[str, object]) -> None:
+    assert_passed(await play(f"- request: {step}\n  expect: {{json: {echoed!r}}}".replace("None", "null")))
+
+
+async def test_digits_in_headers_stay_as_they_are_written(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /echo
+              headers: {x-a: 00712, x-b: 1.50, x-c: 12345678901234}
+              expect: {json: {headers: {x-a: "00712", x-b: "1.50", x-c: "12345678901234"}}}
+        """)
+    )
+
+
+async def test_redirects_are_not_followed_unless_asked(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /redirect
+              expect: {status: 302, headers: {location: /echo}}
+            - request: {method: POST, path: /redirect, body: x, follow: true}
+              expect: {status: 200, json: {method: GET, body: "", headers: {cookie: seen=redirect}}}
+        """)
+    )
+
+
+async def test_a_redirect_out_of_the_simulator_is_not_followed(play: Play) -> None:
+    assert_passed(
+        await play(
+            "- request: {path: /away, follow: true}\n  expect: {status: 302, headers: {location: https://example.com/}}"
+        )
+    )
+
+
+async def test_an_answer_that_does_not_come_fails_the_step(play: Play) -> None:
+    found = mismatches_of(await play("- request: GET /slow\n  timeout: 50ms\n  expect: {status: 200}"))
+    assert found["answer"] == ("one", "no answer within 0.05 s")
+
+
+async def test_an_answer_that_does_not_come_may_be_expected(play: Play) -> None:
+    assert_passed(await play("- request: GET /slow\n  timeout: 50ms\n  expect: {error: timeout}"))
+
+
+async def test_nothing_of_an_answer_can_hold_if_there_is_none(play: Play) -> None:
+    found = mismatches_of(
+        await play(
+            "- request: GET /slow\n  timeout: 50ms\n  expect: {error: timeout, body: {not_contains: x}}"
+        )
+    )
+    assert found == {"body": ("an answer", "no answer within 0.05 s")}
+
+
+async def test_a_connection_that_fails_is_a_disconnect(play: Play, stage: PaperStage) -> None:
+    stage.edges["ams"] = "http://127.0.0.1:1"
+    assert_passed(await play("- request: GET /echo\n  edge: ams\n  expect: {error: disconnect}"))
+
+
+async def test_log_lines_are_waited_for_and_come_in_order(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /later?machine=dfw-1&line=second
+              expect: {logs: [{machine: dfw-1, equals: second}]}
+            - parallel:
+                - request: GET /log?machine=ams-1&line=one
+                - request: GET /later?machine=dfw-1&line=two
+            - request: GET /later?machine=dfw-1&line=three
+              expect: {logs: [{matches: ^th}]}
+        """)
+    )
+
+
+async def test_lines_of_earlier_steps_do_not_count(play: Play) -> None:
+    found = mismatches_of(
+        await play("""
+            - request: GET /log?machine=ams-1&line=early
+            - request: GET /echo
+              expect: {logs: [{machine: ams-1, contains: early}]}
+        """)
+    )
+    assert "logs" in found
+
+
+async def test_cookies_are_kept_and_what_is_withheld_is_told(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /set?cookie=a=1;%20Path=/&cookie=b=2;%20Path=/elsewhere&cookie=c=3;%20Secure;%20Path=/
+              expect: {set_cookie: {a: {equals: 1, path: /}, c: {secure: true}}}
+            - request: GET /echo
+              expect:
+                json: {headers: {cookie: a=1}}
+                cookies_sent: [a]
+                cookies_withheld:
+                  b: "Path=/elsewhere: the path is /echo"
+                  c: {contains: plain http}
+        """)
+    )
+
+
+async def test_cookies_expire_on_the_simulated_clock(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /set?cookie=a=1;%20Path=/;%20Max-Age=60
+            - advance: 59s
+            - request: GET /echo
+              expect: {cookies_sent: [a]}
+            - advance: 2s
+            - request: GET /echo
+              expect: {cookies_sent: [], cookies_withheld: {a: {contains: expired}}}
+        """)
+    )
+
+
+async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - client: {name: visitor, cookies: {a: 1}, headers: {x-who: visitor}}
+            - request: GET /echo
+              expect: {json: {headers: {cookie: a=1, x-who: visitor}}}
+            - request: GET /echo
+              headers: {Cookie: b=2, X-Who: me}
+              expect: {json: {headers: {cookie: b=2, x-who: me}}}
+        """)
+    )
+
+
+async def test_each_client_has_a_jar_and_an_edge(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - client: anna
+            - request: GET /set?cookie=fly-machine-id={dfw-1.id};%20Path=/
+            - request: GET /echo
+              expect: {path: [ams-1, dfw-1]}
+            - client: bert
+              edge: dfw
+            - request: GET /echo
+              expect: {path: [dfw-1], cookies_sent: []}
+            - request: GET /echo
+              client: anna
+              edge: dfw
+              expect: {path: [dfw-1], cookies_sent: [fly-machine-id]}
+            - client: {name: anna, fresh: true}
+            - request: GET /echo
+              expect: {path: [ams-1], cookies_sent: []}
+        """)
+    )
+
+
+async def test_what_is_captured_can_be_named_later(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /echo?token=t-1&instance={dfw-1.id}
+              capture:
+                token: {json_path: query.token}
+                kind: {header: content-type}
+                word: {body: '"method": ?"(\\w+)"'}
+                machine: {served_by: true}
+            - request: GET /echo?a={token}&b={word}&c={machine}&d={{token}}
+              expect: {json: {query: {a: t-1, b: GET, c: "{dfw-1.id}", d: "{{token}}"}}, headers: {content-type: "{kind}"}}
+        """)
+    )
+
+
+async def test_what_cannot_be_captured_fails_the_step(play: Play) -> None:
+    result = await play("- request: GET /echo\n  capture: {a: {cookie: session}}")
+    assert problem_of(result) == "nothing to capture as a: cookie session"
+
+
+async def test_a_request_straight_to_a_machine_goes_past_the_proxy(play: Play, stage: PaperStage) -> None:
+    port = int(stage.edges["dfw"].rpartition(":")[2])
+    stage._change(DFW.id, port=port)
+    assert_passed(
+        await play(
+            "- request: GET /echo\n  direct: dfw-1\n  expect: {json: {url: 'http://{dfw-1.address}/echo'}}"
+        )
+    )
+
+
+async def test_a_header_that_cannot_be_sent_is_the_files_fault(play: Play) -> None:
+    result = await play('- request: GET /echo\n  headers: {x: "a\\nb"}')
+    assert problem_of(result).startswith("GET /echo cannot be sent: ")
+    assert result.failure is not None
+    assert result.failure.exit_status == 2

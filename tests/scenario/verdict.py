@@ -1,0 +1,21 @@
+"""Says of a result what a test wants to know of it."""
+
+from __future__ import annotations
+
+from simulator.scenario import ScenarioResult, Verdict
+from simulator.scenario.report import failure_text
+
+
+def assert_passed(result: ScenarioResult) -> None:
+    assert result.verdict is Verdict.PASSED, failure_text(result.failure) if result.failure else result
+
+
+def mismatches_of(result: ScenarioResult) -> dict[str, tuple[str, str]]:
+    """What did not hold -> (expected, actual)."""
+    assert result.failure is not None, "it passed"
+    return {one.what: (one.expected, one.actual) for one in result.failure.mismatches}
+
+
+def problem_of(result: ScenarioResult) -> str:
+    assert result.failure is not None, "it passed"
+    return result.failure.problem
