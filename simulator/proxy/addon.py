@@ -27,6 +27,15 @@ def _is_telling(data: bytes) -> bool:
     return len(data) >= _ENOUGH_BYTES and (data == _HTTP2_PREFACE or not _HTTP2_PREFACE.startswith(data))
 
 
+def _withdraw(nextlayer: layer.NextLayer) -> None:
+    """Undo what mitmproxy's own addon chose, if it was asked before us."""
+    chosen: Any = nextlayer.layer
+    while chosen is not None:
+        if chosen in nextlayer.context.layers:
+            nextlayer.context.layers.remove(chosen)
+        chosen = getattr(chosen, "child_layer", None)
+
+
 class FirstBytes(layer.Layer):
     """Waits until the first bytes tell the protocol; mitmproxy would take a lone first byte for HTTP/1."""
 
@@ -62,6 +71,7 @@ class FlyReplay:
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         data = nextlayer.data_client()
         if data and not _is_telling(data):
+            _withdraw(nextlayer)
             nextlayer.layer = FirstBytes(nextlayer.context)
             return
         if data.startswith(_HTTP2_PREFACE):

@@ -148,9 +148,7 @@ class ProxyServer:
         logging.getLogger().removeHandler(master._legacy_log_events)
         logging.getLogger("mitmproxy").setLevel(logging.ERROR)
         names = NameServer(lambda: self._core.router.fleet, next(iter(self._edges), ""))
-        # Ours before NextLayer, as a script's addons are in stock mitmproxy.
-        ours = FlyReplay(self._core, names.resolve)
-        master.addons.add(Core(), Proxyserver(), ours, NextLayer(), LazyTls())
+        master.addons.add(Core(), Proxyserver(), NextLayer(), LazyTls(), FlyReplay(self._core, names.resolve))
         master.options.update(
             confdir=str(authority_folder()),
             connection_strategy="lazy",
