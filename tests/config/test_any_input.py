@@ -1,0 +1,74 @@
+"""Whatever is read, only InputError comes of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from simulator.config import PathSource, load_config, parse_config
+from simulator.errors import InputError
+
+_PIECES = st.sampled_from([
+    "version = 1\n", "[edges]\n", "ams = 8080\n", "[apps.chat]\n", "[[apps.chat.machines]]\n", 'region = "ams"\n',
+    "count = 2\n", "x.y.z = 1\n", 'command = "', "'''", '"""', "[", "]", "{", "}", "=", ",", "\n", "# x\n", "inf",
+    "1979-05-27", "[proxy]\n", "attempts = ", "env = {A = 1}\n", "\\u0000", "\0", "\r", "é",
+    "fly_toml = '\t'\n", 'fly_toml = "\\u0000"\n', "9" * 5000,
+])  # fmt: skip
+_TEXTS = st.one_of(st.text(max_size=80), st.lists(_PIECES, max_size=25).map("".join))
+_VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(
+                st.sampled_from(
+                    ["apps", "edges", "machines", "region", "id", "count", "ams", "chat", "fly_toml"]
+                ),
+                st.text(max_size=4),
+                st.integers(),
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+
+_any_folder = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+)
+
+
+@_any_folder
+@given(text=_TEXTS, name=st.sampled_from(["flysim.toml", "fly.toml"]))
+def test_any_text_is_read_or_told_to_be_wrong(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8", errors="replace", newline="")
+    with suppress(InputError):
+        assert load_config(path).apps
+
+
+@_any_folder
+@given(data=_VALUES)
+def test_any_data_is_read_or_told_to_be_wrong(tmp_path: Path, data: Any) -> None:
+    with suppress(InputError):
+        assert parse_config(data, tmp_path, PathSource(Path("x.yaml"))).apps
+
+
+@_any_folder
+@given(
+    value=_VALUES,
+    key=st.sampled_from(["edges", "apps", "chat", "machines", "machine", "env", "command", "proxy"]),
+)
+def test_any_value_in_any_place_is_read_or_told_to_be_wrong(tmp_path: Path, value: Any, key: str) -> None:
+    machine: Any = {"region": "ams"}
+    app: Any = {"command": "serve", "env": {}, "machines": [value if key == "machine" else machine]}
+    app |= {key: value} if key in app else {}
+    data: Any = {"edges": {"ams": 0}, "apps": {"chat": value if key == "chat" else app}, "proxy": {}}
+    data |= {key: value} if key in data else {}
+    with suppress(InputError):
+        assert parse_config(data, tmp_path, PathSource(Path("x.yaml"))).apps
