@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import importlib
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -71,13 +73,12 @@ class Simulator:
         self._control_port = 0
 
     async def __aenter__(self) -> Self:
+        self._check_ports()
         async with AsyncExitStack() as parts:
             parts.callback(self.bus.subscribe(self._follow_fleet))
             parts.push_async_callback(self.room.close)
             opening = asyncio.create_task(self.room.open())
             parts.push_async_callback(_settle, opening)
-            # The machines' processes boot while we import and start the rest.
-            await asyncio.sleep(0)
             await self._start_proxy(parts)
             await self._start_control(parts)
             await opening
@@ -193,16 +194,11 @@ class Simulator:
             self.router.fleet = event.fleet
 
     async def _start_proxy(self, parts: AsyncExitStack) -> None:
-        from simulator.proxy import (
-            ProxyCore,
-            ProxyServer,
-        )  # mitmproxy takes its time: the machines boot meanwhile
+        # mitmproxy takes its time to import: the machines boot meanwhile.
+        await asyncio.to_thread(importlib.import_module, "simulator.proxy")
+        from simulator.proxy import ProxyCore, ProxyServer
 
         edges = {region: 0 if self._free_ports else port for region, port in self.config.edges.items()}
-        for region, port in edges.items() if self._make_proxy is None else ():
-            self._check_port(
-                port, f"edge {region}", f"give another port under [edges], as in {region} = {port + 1}"
-            )
         core = ProxyCore(self.router, self.clock, self.bus, self._random)
         make_proxy = self._make_proxy or ProxyServer
         self._proxy = make_proxy(core, edges, host=self._host, dns_port=self.dns_port)
@@ -210,24 +206,35 @@ class Simulator:
         await self._proxy.start()
 
     async def _start_control(self, parts: AsyncExitStack) -> None:
+        await asyncio.to_thread(importlib.import_module, "simulator.dashboard")
         from simulator.dashboard import ControlServer, make_app
 
         port = 0 if self._free_ports else self.config.control_port
-        self._check_port(port, "the control API", f"set port = {port + 1} under [control] in flysim.toml")
         self._control = ControlServer(make_app(self), LOOPBACK, port)
         parts.push_async_callback(self._control.stop)
         self._control_port = await self._control.start()
 
-    def _check_port(self, port: int, wanted_by: str, mend: str) -> None:
-        """Raises EnvironmentFault that names the process which holds the port."""
-        if not port:
+    def _check_ports(self) -> None:
+        """Raises EnvironmentFault that names the process which holds a port of ours."""
+        if self._free_ports:
             return
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self._host, port))
-            except OSError as error:
-                raise port_taken(self._host, port, wanted_by=wanted_by, mend=mend) from error
+        _check_port(LOOPBACK, self.config.control_port, "the control API", "set another port under [control]")
+        for region, port in self.config.edges.items() if self._make_proxy is None else ():
+            _check_port(
+                self._host, port, f"edge {region}", f"give {region} another port under [edges]; 0: any"
+            )
+
+
+def _check_port(host: str, port: int, wanted_by: str, mend: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise port_taken(host, port, wanted_by=wanted_by, mend=mend) from error
+            problem = f"{wanted_by} cannot listen on {host}:{port}: {error.strerror}"
+            raise EnvironmentFault(problem, mend=mend) from error
 
 
 async def _settle(task: asyncio.Task[None]) -> None:
