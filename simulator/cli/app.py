@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
-from typing import NoReturn
+from importlib import metadata
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,14 +25,31 @@ from simulator.errors import SimulatorError
 INTERRUPTED = 130
 FAULT = 4
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.say(f"flysim {metadata.version('flysim')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="flysim",
-    help="A local, multi-machine simulator of Fly.io's proxy and its fly-replay header.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="And leave.")
+    ] = False,
+) -> None:
+    """A local, multi-machine simulator of Fly.io's proxy and its fly-replay header."""
+
+
 app.command()(up)
 app.command()(demo)
 app.command()(run)
