@@ -1,4 +1,4 @@
-"""HTTP/1 connections to clients and machines, with what mitmproxy's own leave out.
+"""HTTP connections to clients and machines, with what mitmproxy's own leave out.
 
 mitmproxy fails on trailers and takes an interim response (103 Early Hints) for the final one; both are dropped
 here. Its `Http1Client` tells by `stream_id` whether it is between two exchanges.
@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import h2.events  # type: ignore[import-untyped] # h2 4.1, which mitmproxy 11 wants, has no types
 import h11
+from h2.connection import ConnectionState as H2State  # type: ignore[import-untyped]
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import RequestData
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 MAX_HEAD_BYTES = 256 * 1024
 """A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
+
+UPLOAD_WINDOW_BYTES = 1024 * 1024
+"""How much a stream of HTTP/2 may upload before its machine has taken any of it."""
+MAX_STREAMS = 1000
+"""How many streams of HTTP/2 one client connection may have open."""
 
 
 class _BodyReader:
@@ -60,6 +71,51 @@ class ClientConnection(_Lenient, Http1Server):  # type: ignore[misc]
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             )
             yield commands.CloseConnection(self.conn)
+
+
+class GrantUploads(events.Event):
+    """The machines took what a client of HTTP/2 sent: it may send more."""
+
+
+class Http2ClientConnection(Http2Server):  # type: ignore[misc]
+    """The client's side of HTTP/2. A stream that uploads faster than its machine takes it finds its window closed."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = self.h2_conn.local_settings
+        settings.initial_window_size = UPLOAD_WINDOW_BYTES
+        settings.max_concurrent_streams = MAX_STREAMS
+        settings.max_header_list_size = MAX_HEAD_BYTES
+        settings.acknowledge()
+        self.h2_conn.decoder.max_header_list_size = MAX_HEAD_BYTES
+        self._owed: dict[int, int] = {}
+
+    @property
+    def owes_windows(self) -> bool:
+        return bool(self._owed)
+
+    def held_bytes(self, stream_id: int) -> int:
+        """How much of a response waits for the client to open its windows."""
+        return sum(len(piece.data) for piece in self.h2_conn.stream_buffers.get(stream_id, ()))
+
+    def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
+        if not isinstance(event, h2.events.DataReceived):
+            return (yield from super().handle_h2_event(event))
+        if event.data and event.stream_id in self.streams:
+            yield ReceiveHttp(RequestData(event.stream_id, event.data))
+        owed = self._owed.get(event.stream_id, 0)
+        self._owed[event.stream_id] = owed + event.flow_controlled_length
+        return False
+
+    def grant(self) -> layer.CommandGenerator[None]:
+        """Open the windows by as much as came since the last time."""
+        owed, self._owed = self._owed, {}
+        if self.h2_conn.state_machine.state is H2State.CLOSED:
+            return
+        for stream_id, size in owed.items():
+            self.h2_conn.acknowledge_received_data(size, stream_id)
+        if data := self.h2_conn.data_to_send():
+            yield commands.SendData(self.conn, data)
 
 
 class MachineConnection(_Lenient, Http1Client):  # type: ignore[misc]

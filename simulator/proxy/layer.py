@@ -19,7 +19,13 @@ from mitmproxy.proxy.layers.http import (
     RegisterHttpConnection,
 )
 
-from simulator.proxy.connection import ClientConnection, DetachedConnection, MachineConnection
+from simulator.proxy.connection import (
+    ClientConnection,
+    DetachedConnection,
+    GrantUploads,
+    Http2ClientConnection,
+    MachineConnection,
+)
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.inspected import InspectedStream
 from simulator.proxy.stream import Carry, ExchangeStream, GetMachineConnection
@@ -71,12 +77,49 @@ class EdgeLayer(HttpLayer):
                 yield from super()._handle_event(event)
             if isinstance(event, events.ConnectionClosed) and event.connection is not self.context.client:
                 self.connections.pop(event.connection, None)
+        elif isinstance(event, GrantUploads):
+            yield from self.connections[self.context.client].grant()  # type: ignore[attr-defined]
         else:
-            if isinstance(event, events.Start) and self.context.client.alpn != b"h2":
-                self.connections[self.context.client] = ClientConnection(self.context.fork())
+            if isinstance(event, events.Start):
+                self._meet_client()
             yield from super()._handle_event(event)
         while self._to_carry:
             yield from self.event_to_child(self._to_carry.pop(0), Carry())
+
+    def _meet_client(self) -> None:
+        if not self.is_http2:
+            self.connections[self.context.client] = ClientConnection(self.context.fork())
+        elif not self.inspected:  # a stock mitmproxy grants no uploads: its own connection does it at once
+            self.connections[self.context.client] = Http2ClientConnection(self.context.fork())
+
+    # What the pace depends on.
+
+    @property
+    def is_http2(self) -> bool:
+        return self.context.client.alpn == b"h2"
+
+    @property
+    def is_tunnel(self) -> bool:
+        return self._tunnel is not None
+
+    @property
+    def owes_windows(self) -> bool:
+        """Whether the client of HTTP/2 sent what it has not been given room for again."""
+        client = self.connections.get(self.context.client)
+        return isinstance(client, Http2ClientConnection) and client.owes_windows
+
+    @property
+    def holds_uploads(self) -> bool:
+        """Whether more of a request's body is kept than its machine may ever ask for again."""
+        return any(stream.holds_too_much for stream in self.streams.values())  # type: ignore[attr-defined]
+
+    def held_bytes(self, connection: Connection | None) -> int:
+        """How much of what came from this machine's connection waits for the client's windows."""
+        client = self.connections.get(self.context.client)
+        if not isinstance(client, Http2ClientConnection):
+            return 0
+        machine = self._machine_connection(connection)
+        return client.held_bytes(machine.stream_id) if machine and machine.stream_id else 0
 
     # What streams ask for.
 
@@ -90,16 +133,16 @@ class EdgeLayer(HttpLayer):
         self._to_carry.append(stream)
 
     def is_idle(self, connection: Connection) -> bool:
-        client = self.connections.get(connection)
-        return (
-            isinstance(client, MachineClient) and client.connection is not None and client.connection.is_idle
-        )
+        machine = self._machine_connection(connection)
+        return machine is not None and machine.is_idle
 
     def was_reused(self, connection: Connection) -> bool:
-        client = self.connections.get(connection)
-        return (
-            isinstance(client, MachineClient) and client.connection is not None and client.connection.reused
-        )
+        machine = self._machine_connection(connection)
+        return machine is not None and machine.reused
+
+    def _machine_connection(self, connection: Connection | None) -> MachineConnection | None:
+        client = self.connections.get(connection) if connection else None
+        return client.connection if isinstance(client, MachineClient) else None
 
     def detach(self, connection: Connection) -> layer.CommandGenerator[None]:
         """No exchange cares for this connection any more: close it and drop whatever still comes."""

@@ -18,7 +18,7 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Connection
 from mitmproxy.master import Master
 from mitmproxy.proxy import commands, layers, mode_specs
-from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
+from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.server_hooks import ServerConnectedHook
 
 from simulator.errors import EnvironmentFault
@@ -26,6 +26,7 @@ from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.layer import OpenMachineConnection
 from simulator.proxy.names import NameServer
+from simulator.proxy.pace import PacedHandler
 from simulator.proxy.trust import LazyTls, authority_folder
 
 _NEVER_SECONDS = 10 * 365 * 24 * 3600
@@ -34,7 +35,7 @@ _BACKLOG = 1024
 _HANG_UP_SECONDS = 2.0
 
 
-class EdgeHandler(ProxyConnectionHandler):
+class EdgeHandler(PacedHandler):
     """One client connection at an edge."""
 
     def __init__(

@@ -73,6 +73,14 @@ class ExchangeStream(HttpStream):
         self._next: Decision | None = None  # what Carry or a wake-up will carry out
         self._tunnel: Tunnel | None = None
 
+    @property
+    def holds_too_much(self) -> bool:
+        """Whether more of the body is kept than may ever be sent again, for want of a machine that takes it."""
+        if self._is_sending or self._finished:
+            return False
+        paused = sum(len(event.data) for event in self._paused_event_queue if isinstance(event, RequestData))
+        return self._body_size + paused > self._limit
+
     # Events in.
 
     def _handle_event(self, event: events.Event) -> Commands:
