@@ -65,7 +65,8 @@ class ExchangeStream(HttpStream):
         self._limit = edge.core.router.options.replay_body_limit_bytes
         self._body: list[bytes] = []
         self._body_size = 0
-        self._body_kept = True
+        self._body_kept = True  # within the replay limit: a replay may send it again
+        self._body_lost = False  # some of it was sent and not kept: nothing may send it again
         self._body_complete = False
         self._is_sending = False  # the machine at hand has the head and gets the body as it comes
         self._client_head_sent = False
@@ -139,7 +140,11 @@ class ExchangeStream(HttpStream):
         if self._body_size > self._limit:  # F-1.36: what counts is what was read
             self._body_kept = False
             if self._is_sending:
-                self._body.clear()
+                self._lose_body()
+
+    def _lose_body(self) -> None:
+        self._body.clear()
+        self._body_lost = True
 
     def _end_request(self) -> Commands:
         self._body_complete = True
@@ -169,7 +174,7 @@ class ExchangeStream(HttpStream):
             if failure is None:
                 yield from self._send_request(decision)
                 return
-            decision = self.exchange.fail(failure, self._core.clock.now(), body_kept=self._body_kept)
+            decision = self.exchange.fail(failure, self._core.clock.now(), body_kept=not self._body_lost)
         assert isinstance(decision, Reject)
         if not (yield from self._postpone(decision)):
             yield from self._reject(decision)
@@ -210,7 +215,7 @@ class ExchangeStream(HttpStream):
         for data in self._body:
             yield SendHttp(RequestData(self.stream_id, data), server)
         if not self._body_kept:
-            self._body.clear()
+            self._lose_body()
         if self._body_complete:
             yield SendHttp(RequestEndOfMessage(self.stream_id), server)
 
@@ -311,12 +316,12 @@ class ExchangeStream(HttpStream):
         self._is_sending = False
         stale = failure is Failure.CLOSED and self._edge.was_reused(self.context.server)
         yield from self._edge.detach(self.context.server)
-        if stale and self._body_kept and self.request.method.upper() in convert.IDEMPOTENT_METHODS:
+        if stale and not self._body_lost and self.request.method.upper() in convert.IDEMPOTENT_METHODS:
             # The machine closed a kept-alive connection just as it was used: no failure, a new connection will do.
             yield from self._carry_out(self._delivery)
             return
         now = self._core.clock.now()
-        yield from self._carry_out(self.exchange.fail(failure, now, body_kept=self._body_kept))
+        yield from self._carry_out(self.exchange.fail(failure, now, body_kept=not self._body_lost))
 
     # The record.
 
