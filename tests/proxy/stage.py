@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -68,6 +69,11 @@ class Stage:
         )
         self.router.fleet = self.router.fleet.with_machine(scripted.fleet_entry)
         return scripted
+
+    def change(self, machine: ScriptedMachine, **changes: Any) -> None:
+        """Change what the fleet knows of a machine."""
+        machine.fleet_entry = replace(machine.fleet_entry, **changes)
+        self.router.fleet = self.router.fleet.with_machine(machine.fleet_entry)
 
     # Clients.
 
@@ -138,6 +144,40 @@ class Stage:
             "wake-ups": sum(len(handler.wakeup_timer) for handler in handlers),
         }
 
+    def unsent(self) -> int:
+        """How many bytes the proxy has ready for clients that do not take them."""
+        return sum(
+            _unsent(io)
+            for handler in self.server._clients.values()
+            for connection, io in handler.transports.items()
+            if connection is handler.client
+        )
+
+    def unsent_to_machines(self) -> int:
+        """How many bytes the proxy has ready for machines that do not take them."""
+        return sum(
+            _unsent(io)
+            for handler in self.server._clients.values()
+            for connection, io in handler.transports.items()
+            if connection is not handler.client
+        )
+
+    def held_uploads(self) -> int:
+        """How many bytes of requests the proxy keeps."""
+        return sum(
+            sum(map(len, stream._body)) for layer in self.layers() for stream in layer.streams.values()
+        )
+
+    def held_responses(self) -> int:
+        """How many bytes of responses the proxy keeps for windows of HTTP/2 that are closed."""
+        connections = [layer.connections[layer.context.client] for layer in self.layers()]
+        return sum(
+            len(piece.data)
+            for connection in connections
+            for pieces in connection.h2_conn.stream_buffers.values()
+            for piece in pieces
+        )
+
     # The end.
 
     async def close(self) -> None:
@@ -169,6 +209,10 @@ def _edge_layers(layer: Any) -> Iterator[EdgeLayer]:
         if isinstance(layer, EdgeLayer):
             yield layer
         layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
+
+
+def _unsent(io: Any) -> int:
+    return io.writer.transport.get_write_buffer_size() if io.writer is not None else 0
 
 
 @asynccontextmanager

@@ -113,6 +113,26 @@ class Wire:
                 pass
         return b"".join(parts)
 
+    async def discard_body(self, message: Message) -> int:
+        """Read a body of any size without keeping it; how many bytes it had."""
+        length = message.get("content-length")
+        if length is None:
+            size = 0
+            while chunk := await self.read_chunk():
+                size += len(chunk)
+            return size
+        left = int(length)
+        while left:
+            left -= len(await self.reader.read(min(left, 65536)))
+        return int(length)
+
+    def pause(self) -> None:
+        """Take nothing more from the socket for now."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume(self) -> None:
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     def half_close(self) -> None:
         """FIN, but go on reading."""
         self.writer.write_eof()
