@@ -1,0 +1,362 @@
+"""What diagnosis says of each row of the failure gallery that shows in one exchange: the finding and its words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.diagnosis import Finding, diagnose
+from simulator.routing import App, Failure, Fleet, Outcome, RoutingOptions, Trace
+from tests.routing.build import (
+    AMS_1,
+    CHAT_1,
+    DEMO,
+    DFW_1,
+    DFW_2,
+    Caller,
+    fleet,
+    machine,
+    request,
+    stopped,
+    two_apps,
+)
+
+GONE = "00000000000000"
+TO_AMS_1, TO_DFW_1 = f"instance={AMS_1.id}", f"instance={DFW_1.id}"
+
+
+def replayed(*directives: str, machines: Fleet = DEMO, **request_changes: str) -> Caller:
+    """An exchange whose machines answer with these directives, one after the other."""
+    headers = {"Cookie": cookie} if (cookie := request_changes.pop("cookie", "")) else {}
+    caller = Caller(machines, request=request(headers, **request_changes))
+    for directive in directives:
+        caller.replay(directive)
+    return caller
+
+
+def found(caller: Caller, machines: Fleet | None = None) -> list[str]:
+    return [finding.id for finding in diagnose(caller.trace, machines or caller.router.fleet)]
+
+
+def the_finding(caller: Caller) -> Finding:
+    (finding,) = diagnose(caller.trace, caller.router.fleet)
+    assert finding.request_id == caller.trace.request_id
+    return finding
+
+
+def test_an_exchange_where_all_went_well_has_no_finding() -> None:
+    plain, sticky = replayed(), replayed(TO_DFW_1, cookie=f"fly-machine-id={DFW_1.id}")
+    plain.answer()
+    sticky.answer()
+    assert found(plain) == found(sticky) == []
+
+
+# Replays that go round.
+
+
+def test_a_machine_that_replays_to_itself() -> None:
+    """Gallery 1, F-1.39"""
+    finding = the_finding(replayed(*[TO_AMS_1] * 11))
+    assert finding.id == "self-replay"
+    assert finding.cause == f"ams-1 answered with fly-replay: {TO_AMS_1}, which led to ams-1 itself"
+    assert "FLY_MACHINE_ID" in finding.mend
+
+
+def test_one_self_replay_is_a_finding_even_if_the_next_answer_is_right() -> None:
+    caller = replayed("region=ams")
+    caller.answer()
+    assert found(caller) == ["self-replay"]
+
+
+def test_a_fallback_to_the_machine_that_replayed_is_no_self_replay() -> None:
+    """F-1.52"""
+    caller = replayed(f"instance={GONE};timeout=0s;fallback=force_self")
+    assert caller.trace.path == ("ams-1", "ams-1")
+    caller.answer()
+    assert found(caller) == []
+
+
+@pytest.mark.parametrize(
+    ("loop", "words"),
+    [
+        ([TO_DFW_1, TO_AMS_1], "dfw-1 → ams-1 → dfw-1"),
+        ([TO_DFW_1, f"instance={DFW_2.id}", TO_AMS_1], "dfw-2 → ams-1 → dfw-1 → dfw-2"),
+    ],
+)
+def test_machines_that_send_a_request_round(loop: list[str], words: str) -> None:
+    """Gallery 2, F-1.38"""
+    finding = the_finding(replayed(*(loop * 11)[:11]))
+    assert finding.id == "replay-loop"
+    assert finding.cause == f"the request went round: {words}, and was ended after 11 deliveries"
+    assert "fly-replay-src" in finding.mend
+
+
+def test_two_apps_that_send_a_request_round_are_told_apart() -> None:
+    """Gallery 3: both have a machine ams-1"""
+    caller = replayed(*["app=chat", "app=streams"] * 5, "app=chat", machines=two_apps())
+    assert "round: chat/ams-1 → streams/ams-1 → chat/ams-1," in the_finding(caller).cause
+
+
+def test_a_round_that_is_too_long_to_come_twice_is_still_named() -> None:
+    """F-1.38: eleven deliveries hold no two rounds of six"""
+    six = [machine(number, "ams") for number in range(1, 7)]
+    caller = Caller(fleet(*six))
+    for number in range(2, 13):
+        caller.replay(f"instance={six[(number - 1) % 6].id}")
+    assert "round: ams-1 → ams-2 → ams-3 → ams-4 → ams-5 → ams-6 → ams-1," in the_finding(caller).cause
+
+
+# Replays that find nobody.
+
+
+@pytest.mark.parametrize(
+    ("machines", "state"),
+    [
+        (fleet(AMS_1), "there is no such machine"),
+        (fleet(AMS_1, stopped(DFW_1)), "dfw-1 is stopped"),
+        (fleet(AMS_1, replace(DFW_1, cordoned=True)), "dfw-1 is cordoned"),
+        (fleet(AMS_1, replace(DFW_1, healthy=False)), "dfw-1 is failing its health checks"),
+    ],
+)
+def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None:
+    """Gallery 4, F-1.64, F-1.65"""
+    finding = the_finding(replayed(TO_DFW_1, machines=machines, cookie=f"fly-machine-id={DFW_1.id}"))
+    assert finding.id == "stale-cookie"
+    assert finding.cause == (
+        f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) outlived it"
+    )
+    assert "prefer_instance" in finding.mend
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"target": f"/?{TO_DFW_1}", "cookie": "theme=dark"}], ids=["no cookie", "id in the URL"]
+)
+def test_a_lost_target_that_no_cookie_named(asked: dict[str, str]) -> None:
+    """Gallery 4 and 5"""
+    assert found(replayed(TO_DFW_1, machines=fleet(AMS_1), **asked)) == ["lost-target"]
+
+
+def test_a_target_that_is_back_is_no_longer_lost() -> None:
+    assert found(replayed(TO_DFW_1, machines=fleet(AMS_1)), DEMO) == []
+
+
+def test_a_machine_of_an_app_that_the_directive_does_not_name() -> None:
+    """F-1.16, K-10"""
+    finding = the_finding(replayed(f"app=chat;{TO_DFW_1}", machines=two_apps()))
+    assert finding.id == "foreign-instance"
+    assert finding.cause == f"ams-1 replayed to {TO_DFW_1} in app chat, but that is dfw-1 of streams"
+    assert f"app=streams;{TO_DFW_1}" in finding.mend
+
+
+def test_a_machine_of_another_app_where_the_directive_names_none() -> None:
+    """F-1.16"""
+    caller = replayed(f"instance={CHAT_1.id}", machines=two_apps())
+    assert "app=chat" in the_finding(caller).mend
+
+
+@pytest.mark.parametrize(
+    ("directive", "there"),
+    [("region=nrt", "ams, dfw"), ('region="lhr,apac"', "ams, dfw"), ("region=xyz", "ams, dfw")],
+)
+def test_regions_without_a_machine(directive: str, there: str) -> None:
+    """Gallery 8, F-1.20, F-1.21, K-30"""
+    finding = the_finding(replayed(directive))
+    assert finding.id == "empty-region"
+    assert finding.cause.endswith(f"but the machines of streams that could answer are in: {there}")
+    assert "any" in finding.mend
+
+
+def test_regions_of_an_app_without_any_machine() -> None:
+    """F-1.62"""
+    machines = fleet(AMS_1, apps=[App("streams"), App("empty")])
+    assert the_finding(replayed("app=empty;region=ams", machines=machines)).cause.endswith("in: no region")
+
+
+def test_a_list_without_quotes_that_the_proxy_took_is_read_the_same_way() -> None:
+    """K-8"""
+    caller = Caller(options=RoutingOptions(lenient_region_list=True))
+    caller.replay("region=nrt,sin")
+    assert found(caller) == ["empty-region"]
+
+
+def test_a_target_that_was_not_reached_is_not_lost() -> None:
+    """F-6.53: it is there, and refuses"""
+    caller = replayed(TO_DFW_1)
+    caller.fail_until_done()
+    assert found(caller) == ["refused-connection"]
+
+
+def test_a_request_that_was_never_replayed_has_no_lost_target() -> None:
+    assert found(Caller(fleet(stopped(AMS_1)))) == []
+
+
+def test_a_directive_that_another_version_took_and_this_one_cannot_read() -> None:
+    trace = replayed(TO_DFW_1, machines=fleet(AMS_1)).trace
+    unread = replace(trace, hops=(replace(trace.hops[0], replay="timeout=1500"),))
+    assert diagnose(unread, DEMO) == ()
+
+
+# Replays that are refused.
+
+
+@pytest.mark.parametrize("directive", ["leader", "region=iad,ord", "timeout=1500", ""])
+def test_a_directive_that_cannot_be_parsed(directive: str) -> None:
+    """F-1.17, K-7, K-8"""
+    finding = the_finding(replayed(directive))
+    assert finding.id == "broken-directive"
+    assert f"fly-replay: {directive!r}, which Fly cannot parse" in finding.cause
+
+
+def test_a_fallback_that_is_replayed_again() -> None:
+    """Gallery 30, F-1.56, K-18: its grammar is not what is wrong"""
+    finding = the_finding(replayed(f"instance={GONE};timeout=0s;fallback=force_self", TO_DFW_1))
+    assert finding.id == "replayed-fallback"
+    assert f"ams-1 answered with fly-replay: {TO_DFW_1} once more" in finding.cause
+    assert "fly-replay-failed" in finding.mend
+
+
+@pytest.mark.parametrize("directive", ["app=nobody", "app=X,state=K"])
+def test_an_app_that_does_not_exist(directive: str) -> None:
+    """F-1.12, F-1.63"""
+    finding = the_finding(replayed(directive, machines=two_apps()))
+    assert finding.id == "unknown-app"
+    assert finding.cause == f"ams-1 answered with fly-replay: {directive}; the apps here are streams, chat"
+
+
+def test_a_body_that_is_too_large_for_a_replay() -> None:
+    """Gallery 15, F-1.32"""
+    caller = Caller(request=request(method="POST"))
+    caller.replay(TO_DFW_1, body_kept=False)
+    finding = the_finding(caller)
+    assert finding.id == "large-body"
+    assert finding.cause.startswith("ams-1 replayed a POST whose body is larger")
+
+
+def test_a_body_that_is_too_large_for_a_retry() -> None:
+    """F-5.46"""
+    caller = Caller(request=request(method="PUT"))
+    caller.fail(Failure.TIMED_OUT, body_kept=False)
+    assert the_finding(caller).cause.startswith("ams-1 could not be reached for a PUT whose body is larger")
+
+
+# What an app should not do, though it may work.
+
+
+def test_an_upgrade_that_the_replaying_app_negotiated() -> None:
+    """Gallery 12, F-1.86"""
+    caller = Caller()
+    caller.replay(TO_DFW_1, 101)
+    caller.answer(101)
+    assert the_finding(caller).id == "negotiated-upgrade"
+
+
+@pytest.mark.parametrize(
+    ("directive", "doubt"),
+    [
+        ("instance_id=m", "unknown field 'instance_id' is ignored"),
+        ("region=ams;region=dfw", "field 'region' is given more than once: the last one counts"),
+    ],
+)
+def test_a_directive_that_is_probably_not_what_was_meant(directive: str, doubt: str) -> None:
+    """Gallery 9, K-9"""
+    caller = replayed("region=dfw", directive)
+    caller.answer()
+    findings = {finding.id: finding for finding in diagnose(caller.trace, DEMO)}
+    assert doubt in findings["doubtful-directive"].cause
+
+
+# Machines that do not answer.
+
+
+def test_a_machine_that_does_not_listen() -> None:
+    """F-6.16"""
+    once, often = Caller(), Caller(fleet(AMS_1))
+    once.fail()
+    once.answer()
+    often.fail()
+    often.fail()
+    often.answer()
+    assert "ams-1 refused 1 connection: [PC01] instance refused connection" in the_finding(once).cause
+    # The machine answered at last: the hop shows no failure any more.
+    assert found(often) == []
+
+
+def test_a_machine_that_never_listens() -> None:
+    """F-6.16, F-6.53"""
+    caller = Caller(fleet(AMS_1))
+    caller.fail_until_done()
+    finding = the_finding(caller)
+    assert finding.id == "refused-connection"
+    assert finding.cause.startswith(f"ams-1 refused {caller.trace.hops[0].attempts} connections: [PC01]")
+
+
+def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:
+    """F-6.20"""
+    caller = Caller()
+    caller.fail(Failure.TIMED_OUT)
+    caller.answer()
+    assert found(caller) == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [(Failure.CLOSED, "closed before message completed"), (Failure.UNREADABLE, "invalid HTTP")],
+)
+def test_a_machine_that_takes_a_request_and_gives_no_answer(failure: Failure, words: str) -> None:
+    """F-5.45, F-6.12"""
+    caller = Caller()
+    caller.fail(failure)
+    finding = the_finding(caller)
+    assert finding.id == "broken-answer"
+    assert finding.cause.startswith("ams-1 took the request and gave no answer: [PU02]")
+    assert words in finding.cause
+
+
+def test_a_machine_that_hangs_up_in_the_middle_of_its_answer() -> None:
+    """F-6.15"""
+    caller = Caller()
+    caller.answer()
+    caller.exchange.finish(caller.now, Outcome.BROKEN)
+    assert the_finding(caller).cause == "ams-1 closed the connection in the middle of its response"
+
+
+# All of them together.
+
+
+def test_the_gravest_finding_comes_first() -> None:
+    caller = replayed(*[f"{TO_AMS_1};x=y"] * 11)
+    assert found(caller) == ["self-replay", "doubtful-directive"]
+
+
+def test_a_finding_reads_as_a_cause_and_a_mend() -> None:
+    finding = Finding("self-replay", "ams-1 replays to itself", "compare first", "id")
+    assert str(finding) == "self-replay: ams-1 replays to itself\n  mend: compare first"
+
+
+DIRECTIVES = [
+    TO_AMS_1,
+    TO_DFW_1,
+    f"instance={GONE};timeout=0s;fallback=prefer_self",
+    "region=nrt",
+    "app=x",
+    "leader",
+]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from([*DIRECTIVES, *Failure]), min_size=1, max_size=11), st.integers(0, 2))
+def test_whatever_happened_there_is_something_to_say_of_every_replay_that_failed(
+    events: list[str | Failure], standing: int
+) -> None:
+    caller = Caller(fleet(AMS_1, DFW_1, DFW_2))
+    for event in events:
+        if caller.trace.outcome is Outcome.PENDING:
+            caller.fail(event) if isinstance(event, Failure) else caller.replay(event)
+    trace: Trace = caller.trace
+    findings = diagnose(trace, fleet(*DEMO.machines[:standing]))
+    assert all(finding.cause and finding.mend for finding in findings)
+    if trace.error in ("PA02", "PA03", "PA04", "PU02"):
+        assert findings

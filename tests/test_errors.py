@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simulator.errors import EnvironmentFault, InputError, MachineFault, SimulatorError
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SimulatorError("a fault of flysim"), 4),
+        (InputError("wrong"), 2),
+        (EnvironmentFault("wrong"), 3),
+        (MachineFault("ams-1", "ended"), 3),
+    ],
+)
+def test_each_kind_of_fault_has_its_exit_status(error: SimulatorError, status: int) -> None:
+    """interfaces.md: 2 the input is wrong, 3 the environment, 4 the simulator"""
+    assert error.exit_status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InputError("there is no region 'xyz'"), "there is no region 'xyz'"),
+        (InputError("cannot be read", path=Path("flysim.toml")), "flysim.toml: cannot be read"),
+        (
+            InputError(
+                "region is 'xyz'", path="flysim.toml", line=7, column=3, expected="a region such as ams"
+            ),
+            "flysim.toml:7:3: region is 'xyz'\n  expected: a region such as ams",
+        ),
+        (InputError("region is 'xyz'", path="flysim.toml", line=7), "flysim.toml:7: region is 'xyz'"),
+        (EnvironmentFault("port 8080 is taken"), "port 8080 is taken"),
+        (
+            EnvironmentFault("port 8080 is taken by nginx (812)", mend="choose another under [edges]"),
+            "port 8080 is taken by nginx (812)\n  mend: choose another under [edges]",
+        ),
+        (MachineFault("ams-1", "ended with status 1"), "machine ams-1 ended with status 1"),
+        (
+            MachineFault(
+                "ams-1", "ended with status 1", log_tail=("Traceback", "KeyError: 'PORT'"), mend="set PORT"
+            ),
+            "machine ams-1 ended with status 1\n  | Traceback\n  | KeyError: 'PORT'\n  mend: set PORT",
+        ),
+    ],
+)
+def test_a_fault_says_where_what_was_read_and_the_mend(error: SimulatorError, text: str) -> None:
+    assert str(error) == text
+
+
+def test_what_a_fault_is_made_of_can_be_asked_for() -> None:
+    wrong = InputError("wrong", path="flysim.toml", line=7, column=3, expected="right")
+    assert (wrong.problem, wrong.path, wrong.line, wrong.column, wrong.expected) == (
+        "wrong",
+        "flysim.toml",
+        7,
+        3,
+        "right",
+    )
+    fault = MachineFault("ams-1", "ended", log_tail=("bye",), mend="look")
+    assert (fault.machine, fault.log_tail, fault.mend) == ("ams-1", ("bye",), "look")
+    assert fault.problem.startswith("machine ams-1 ended")
