@@ -25,7 +25,9 @@ _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 _CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}
 _YAML_TAG = "tag:yaml.org,2002:"
 _MERGE_TAG = f"{_YAML_TAG}merge"
-_PLAIN_TAGS = frozenset(f"{_YAML_TAG}{kind}" for kind in ("int", "float", "bool", "null", "timestamp", "value"))
+_PLAIN_TAGS = frozenset(
+    f"{_YAML_TAG}{kind}" for kind in ("int", "float", "bool", "null", "timestamp", "value")
+)
 """What YAML 1.1 takes plain values for; what they are here is for `read_scalar` to say."""
 
 

@@ -14,11 +14,13 @@ from xml.etree import ElementTree
 
 from simulator.scenario.answer import Mismatch
 from simulator.scenario.ladder import ladder
+from simulator.scenario.match import escaped
 from simulator.scenario.result import Report, ScenarioFailure, ScenarioResult, Verdict
 from simulator.scenario.scene import StepRecord
 
 _MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.SKIPPED: "–"}
 _COLOURS = {Verdict.PASSED: "32", Verdict.FAILED: "31", Verdict.SKIPPED: "33"}
+_COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -73,8 +75,8 @@ def _failure_lines(failure: ScenarioFailure) -> Iterator[str]:
 
 
 def _counted(lines: Sequence[str]) -> Iterator[str]:
-    """A line that repeats itself stands once."""
-    for line, repeats in groupby(lines):
+    """A line that repeats itself stands once; colours and what else would steer the terminal is taken out."""
+    for line, repeats in groupby(escaped(_COLOUR_CODE.sub("", line)) for line in lines):
         count = len(list(repeats))
         yield f"{line}  (×{count})" if count > 1 else line
 

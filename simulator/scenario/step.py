@@ -101,8 +101,9 @@ async def play(step: Step, scene: Scene) -> None:
     started = time.monotonic()
     scene.step_started_at, scene.answer = scene.stage.clock.now(), None
     try:
-        ready = step if step.is_composite else fill_in(step, scene.names.look_up)
-        await ready.run(scene)
+        if not step.is_composite:
+            step = fill_in(step, scene.names.look_up)
+        await step.run(scene)
     except StepFailed as failure:
         _mark(failure, step)
         raise

@@ -6,8 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from simulator.scenario import scene
-from simulator.scenario import Scenario, ScenarioResult, load_scenario, play_scenario
+from simulator.scenario import Scenario, ScenarioResult, load_scenario, play_scenario, scene
 from tests.scenario.stage import PaperStage
 
 HEAD = "version: 1\nname: A scenario of a test\nconfig: flysim.toml\n"

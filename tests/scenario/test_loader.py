@@ -84,7 +84,7 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
         ("{request: /, edge: a, direct: b}", "5:3", '"edge:" beside "direct:"', "one of the two"),
         ("{websocket: {}}", "5:3", "neither a path nor use:", "one of the two"),
         ("{websocket: {use: a, edge: ams}}", "5:3", '"edge:" beside use:', "it where the WebSocket is opened"),
-        ("{websocket: /, send: {json: 1, text: b}}", "5:24", "send: a message of several kinds at once", "one of text:"),
+        ("{websocket: /, send: {json: 1, text: b}}", "5:24", "send: a message of several kinds at once", "one of"),
         ("{websocket: /, expect: {close_code: x}}", "5:39", 'expect.close_code: "x"', "a whole number"),
         ("{machine: {stp: dfw-1}}", "5:14", 'unknown key "stp" in machine; did you mean "stop"?', "one of as, clone"),
         ("{machine: {}}", "5:13", "machine: no verb in one step", "one of start, stop"),

@@ -253,7 +253,9 @@ async def test_what_is_captured_can_be_named_later(play: Play) -> None:
                 word: {body: '"method": ?"(\\w+)"'}
                 machine: {served_by: true}
             - request: GET /echo?a={token}&b={word}&c={machine}&d={{token}}
-              expect: {json: {query: {a: t-1, b: GET, c: "{dfw-1.id}", d: "{{token}}"}}, headers: {content-type: "{kind}"}}
+              expect:
+                json: {query: {a: t-1, b: GET, c: "{dfw-1.id}", d: "{{token}}"}}
+                headers: {content-type: "{kind}"}
         """)
     )
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from textwrap import dedent
+
+from simulator.routing.trace import Cause, Hop, Outcome, Trace
+from simulator.scenario import ladder
+from simulator.scenario.ladder import WIDTH, collapse
+
+AMS = Hop(
+    "d8dd626f379508",
+    "ams-1",
+    "chat",
+    "ams",
+    Cause.ROUTED,
+    started_at=100.0,
+    ended_at=100.003,
+    status=307,
+    replay="instance=286533db064e58",
+    received=(("fly-replay", "instance=286533db064e58"),),
+)
+DFW = Hop(
+    "286533db064e58",
+    "dfw-1",
+    "chat",
+    "dfw",
+    Cause.REPLAY,
+    started_at=100.003,
+    ended_at=100.011,
+    status=200,
+    sent=(("fly-replay-src", "instance=d8dd626f379508;region=ams;t=1730000000000000"),),
+    received=(("content-type", "text/html"),),
+)
+TRACE = Trace(
+    request_id="01-ams",
+    edge="ams",
+    app="chat",
+    method="GET",
+    target="/?instance=286533db064e58",
+    host="127.0.0.1",
+    scheme="http",
+    started_at=100.0,
+    hops=(AMS, DFW),
+    outcome=Outcome.RELAYED,
+    status=200,
+    answered_at=100.012,
+)
+
+
+def assert_ladder(trace: Trace, expected: str, *, headers: bool = False) -> None:
+    assert ladder(trace, headers=headers) == dedent(expected).strip("\n")
+
+
+def test_a_replay_is_two_rungs() -> None:
+    assert_ladder(
+        TRACE,
+        """
+GET /?instance=286533db064e58  at edge ams  → 200 from dfw-1 in 12 ms
+  1  ams-1  ams  d8dd626f379508  routed  307  fly-replay: instance=286533db064e58               3 ms
+  2  dfw-1  dfw  286533db064e58  replay  200  fly-replay-src: instance=d8dd626f379508;regi…     8 ms
+""",
+    )
+
+
+def test_headers_are_told_in_full_where_they_are_asked_for() -> None:
+    assert_ladder(
+        TRACE,
+        """
+GET /?instance=286533db064e58  at edge ams  → 200 from dfw-1 in 12 ms
+  1  ams-1  ams  d8dd626f379508  routed  307  fly-replay: instance=286533db064e58               3 ms
+      ← fly-replay: instance=286533db064e58
+  2  dfw-1  dfw  286533db064e58  replay  200  fly-replay-src: instance=d8dd626f379508;regi…     8 ms
+      → fly-replay-src: instance=d8dd626f379508;region=ams;t=1730000000000000
+      ← content-type: text/html
+""",
+        headers=True,
+    )
+
+
+def test_hops_that_repeat_themselves_are_counted() -> None:
+    """Gallery 1: eleven hops on one machine."""
+    rejected = replace(
+        TRACE,
+        hops=(AMS, *[replace(AMS, cause=Cause.REPLAY)] * 10),
+        outcome=Outcome.REJECTED,
+        status=502,
+        error="PA02",
+        message="too many",
+    )
+    assert_ladder(
+        rejected,
+        """
+GET /?instance=286533db064e58  at edge ams  → 502 from the proxy, PA02 in 12 ms
+     1  ams-1  ams  d8dd626f379508  routed  307  fly-replay: instance=286533db064e58            3 ms
+  2–11  ams-1  ams  d8dd626f379508  replay  307  fly-replay: instance=286533db064e58            3 ms
+  ✗ PA02 too many
+""",
+    )
+
+
+def test_a_cycle_stands_once_with_its_count() -> None:
+    """Gallery 2: two machines bounce."""
+    back = replace(DFW, status=307, replay="instance=d8dd626f379508")
+    again = replace(AMS, cause=Cause.REPLAY)
+    text = ladder(replace(TRACE, hops=(AMS, *(back, again) * 5)))
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["1", "2", "3", "⋮"]
+    assert "hops 2–3 come 5 times, up to hop 11" in text
+
+
+def test_hops_that_come_twice_are_listed() -> None:
+    assert [block.repeats for block in collapse((AMS, AMS))] == [1, 1]
+
+
+def test_tries_failures_and_warnings_are_told() -> None:
+    failed = replace(AMS, status=None, replay=None, failure="[PC01] refused", attempts=3)
+    text = ladder(
+        replace(TRACE, hops=(failed, DFW), warnings=("a list needs quotes",), close_code=1006, websocket=True)
+    )
+    assert text.startswith("WebSocket /?instance=")
+    assert "routed ×3  —    [PC01] refused" in text
+    assert text.endswith("  closed with 1006\n  ! a list needs quotes")
+
+
+def test_every_outcome_has_words() -> None:
+    pending = replace(TRACE, hops=(), outcome=Outcome.PENDING, status=None, answered_at=None)
+    assert ladder(pending) == "GET /?instance=286533db064e58  at edge ams  → no answer yet"
+    left = replace(pending, outcome=Outcome.CLIENT_LEFT)
+    assert "the client left before an answer came" in ladder(left)
+    rejected = replace(pending, outcome=Outcome.REJECTED, status=502, error="PR01", message="nobody")
+    assert ladder(rejected).splitlines()[1:] == ["  no machine was asked", "  ✗ PR01 nobody"]
+    assert "in the middle of its answer" in ladder(replace(TRACE, outcome=Outcome.BROKEN))
+
+
+def test_what_a_machine_writes_can_break_neither_lines_nor_terminal() -> None:
+    wild = replace(AMS, replay="\x1b[31m" + "x" * 500)
+    text = ladder(replace(TRACE, target="/" + "y" * 500, hops=(wild,)))
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines()[1:])) <= WIDTH

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+from simulator.scenario import Report, Scenario, ScenarioResult, TextReport, Verdict, json_report, junit_xml
+from simulator.scenario.answer import Mismatch
+from simulator.scenario.failure import Place
+from simulator.scenario.result import LogTail, ScenarioFailure
+from tests.scenario.conftest import Play
+from tests.scenario.test_ladder import TRACE
+
+SCENARIO = Scenario.model_validate(
+    {"version": 1, "name": "A <name> & more", "config": "x", "steps": [{"request": "/"}]}
+)
+SCENARIO._path = Path("scenarios/a.yaml")
+FAILURE = ScenarioFailure(
+    Place(Path("scenarios/a.yaml"), 14),
+    "WebSocket /ws",
+    mismatches=(
+        Mismatch("served_by", "dfw-1", "ams-1"),
+        Mismatch("logs", "a line", "\nams-1: one\nams-1: two"),
+    ),
+    trace=TRACE,
+    withheld=("fly-machine-id (Secure: the URL is plain http)",),
+    findings=("stale-cookie: it is old\n  mend: bake another",),
+    logs=(LogTail("ams-1", ("GET /", "GET /", "Sent 200 \x00")),),
+)
+PASSED = ScenarioResult(SCENARIO, Verdict.PASSED, 0.5)
+FAILED = ScenarioResult(SCENARIO, Verdict.FAILED, 1.25, FAILURE)
+SKIPPED = ScenarioResult(SCENARIO, Verdict.SKIPPED, skipped_because="no Docker")
+REPORT = Report((PASSED, FAILED, SKIPPED), 2.0)
+
+
+def told(report: Report, *, colour: bool = False) -> str:
+    parts: list[str] = []
+    text = TextReport(parts.append, colour=colour)
+    for result in report.results:
+        text.take(result)
+    text.finish(report)
+    return "".join(parts)
+
+
+def test_a_person_is_told_the_whole_story() -> None:
+    assert (
+        told(REPORT)
+        == """\
+✓ A <name> & more  0.50 s
+✗ A <name> & more  1.25 s
+    scenarios/a.yaml:14  WebSocket /ws
+      served_by
+        expected  dfw-1
+        actual    ams-1
+      logs
+        expected  a line
+        actual    ams-1: one
+                  ams-1: two
+
+    GET /?instance=286533db064e58  at edge ams  → 200 from dfw-1 in 12 ms
+      1  ams-1  ams  d8dd626f379508  routed  307  fly-replay: instance=286533db064e58               3 ms
+      2  dfw-1  dfw  286533db064e58  replay  200  fly-replay-src: instance=d8dd626f379508;regi…     8 ms
+    cookies not sent: fly-machine-id (Secure: the URL is plain http)
+
+    finding stale-cookie: it is old
+      mend: bake another
+
+    ams-1 last logged
+      | GET /  (×2)
+      | Sent 200 \\x00
+
+– A <name> & more  skipped: no Docker
+
+1 passed, 1 failed, 1 skipped
+"""
+    )
+
+
+def test_the_summary_is_the_very_last_line() -> None:
+    assert told(Report((PASSED,), 0.5)).splitlines()[-1] == "1 passed, 0 failed"
+
+
+def test_colour_comes_only_where_it_is_asked_for() -> None:
+    assert "\x1b" not in told(REPORT)
+    assert "\x1b[32m✓\x1b[0m" in told(REPORT, colour=True)
+    assert told(REPORT, colour=True).splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
+
+
+def test_the_gravest_failure_decides_the_exit_status() -> None:
+    worse = ScenarioResult(SCENARIO, Verdict.FAILED, failure=ScenarioFailure(None, "start", exit_status=3))
+    assert Report((PASSED,), 0).exit_status == 0
+    assert REPORT.exit_status == 1
+    assert Report((FAILED, worse), 0).exit_status == 3
+
+
+def test_junit_is_xml_with_one_case_per_scenario() -> None:
+    root = ElementTree.fromstring(junit_xml(REPORT))
+    (suite,) = root
+    assert {key: suite.attrib[key] for key in ("tests", "failures", "skipped", "errors")} == {
+        "tests": "3",
+        "failures": "1",
+        "skipped": "1",
+        "errors": "0",
+    }
+    cases = list(suite)
+    assert [case.attrib["name"] for case in cases] == ["A <name> & more"] * 3
+    assert [[child.tag for child in case] for case in cases] == [[], ["failure"], ["skipped"]]
+    (failure,) = cases[1]
+    assert failure.attrib["message"] == "WebSocket /ws: served_by: expected dfw-1, was ams-1"
+    assert "fly-replay: instance=286533db064e58" in (failure.text or "")
+    assert cases[2][0].attrib["message"] == "no Docker"
+
+
+def test_characters_that_xml_cannot_hold_are_replaced() -> None:
+    wild = ScenarioFailure(None, "step", "\x00\x1b[31m\ud800 ok\t\n")
+    xml = junit_xml(Report((ScenarioResult(SCENARIO, Verdict.FAILED, failure=wild),), 0))
+    (failure,) = ElementTree.fromstring(xml.encode()).iter("failure")
+    assert "ok" in (failure.text or "")
+
+
+def test_json_tells_what_text_tells() -> None:
+    data = json.loads(json_report(REPORT))
+    assert (data["passed"], data["failed"], data["skipped"]) == (1, 1, 1)
+    failure = data["scenarios"][1]["failure"]
+    assert (failure["step"], failure["line"]) == ("WebSocket /ws", 14)
+    assert failure["mismatches"][0] == {"what": "served_by", "expected": "dfw-1", "actual": "ams-1"}
+    assert failure["trace"]["path"] == ["ams-1", "dfw-1"]
+    assert data["scenarios"][2]["reason"] == "no Docker"
+
+
+async def test_json_tells_every_step_and_which_cookies_stayed_at_home(play: Play) -> None:
+    result = await play("""
+        - request: GET /set?cookie=a=1;%20Path=/x
+        - request: GET /echo?instance={dfw-1.id}
+    """)
+    (scenario,) = json.loads(json_report(Report((result,), 1.0)))["scenarios"]
+    second = scenario["steps"][1]
+    assert (second["step"], second["line"], second["status"]) == ("GET /echo?instance=286533db064e58", 6, 200)
+    assert (second["served_by"], second["path"], second["error"]) == ("dfw-1", ["ams-1", "dfw-1"], None)
+    assert second["cookies_not_sent"] == {"a": "Path=/x: the path is /echo"}
+
+
+async def test_a_failure_names_file_line_hops_and_the_machines_last_words(play: Play) -> None:
+    result = await play("""
+        - request: GET /log?machine=dfw-1&line=hello
+        - request: GET /echo?instance={dfw-1.id}
+          expect: {served_by: ams-1}
+    """)
+    text = told(Report((result,), 1.0))
+    assert "scenario.yaml:6  GET /echo" in text
+    assert "2  dfw-1  dfw  286533db064e58  replay  200" in text
+    assert "dfw-1 last logged\n      | hello" in text

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from simulator.config import Config
+from simulator.errors import EnvironmentFault, InputError, MachineFault
+from simulator.scenario import Report, RunOptions, ScenarioResult, Verdict, run_scenarios
+from tests.scenario.conftest import Write
+from tests.scenario.stage import PaperStage
+
+CONFIG = """
+version = 1
+[edges]
+ams = 0
+dfw = 0
+[apps.chat]
+command = ["true"]
+[[apps.chat.machines]]
+region = "ams"
+id = "d8dd626f379508"
+[[apps.chat.machines]]
+region = "dfw"
+id = "286533db064e58"
+"""
+PASSES = "- request: GET /echo"
+FAILS = "- request: GET /echo\n  expect: {status: 500}"
+
+
+class Stages:
+    """Opens paper stages and remembers them."""
+
+    def __init__(self) -> None:
+        self.opened: list[PaperStage] = []
+        self.asked: list[tuple[Config, bool, int]] = []
+        self.fault: Exception | None = None
+
+    @asynccontextmanager
+    async def open(self, config: Config, *, realtime: bool, seed: int) -> AsyncIterator[PaperStage]:
+        self.asked.append((config, realtime, seed))
+        if self.fault:
+            raise self.fault
+        async with PaperStage(config) as stage:
+            self.opened.append(stage)
+            yield stage
+
+
+@pytest.fixture
+def stages() -> Stages:
+    return Stages()
+
+
+@pytest.fixture(autouse=True)
+def _config(tmp_path: Path) -> None:
+    (tmp_path / "flysim.toml").write_text(CONFIG)
+
+
+async def run(stages: Stages, path: Path, options: RunOptions | None = None) -> Report:
+    return await run_scenarios([path], options, open_stage=stages.open)
+
+
+def head(name: str, more: str = "", config: str = "config: flysim.toml") -> str:
+    return f"version: 1\nname: {name}\n{config}\n{more}"
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    return {result.name: result.verdict.value for result in report.results}
+
+
+async def test_a_failure_ends_its_scenario_and_no_other(stages: Stages, write: Write, tmp_path: Path) -> None:
+    write(f"{FAILS}\n- machine: {{stop: dfw-1}}", name="a.yaml", head=head("a"))
+    write(PASSES, name="b.yaml", head=head("b"))
+    heard: list[ScenarioResult] = []
+    report = await run_scenarios([tmp_path], on_result=heard.append, open_stage=stages.open)
+    assert verdicts(report) == {"a": "failed", "b": "passed"}
+    assert [result.name for result in heard] == ["a", "b"]
+    assert len(report.results[0].steps) == 1
+    assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 1)
+
+
+async def test_scenarios_on_one_fleet_share_a_stage_that_is_reset_between_them(
+    stages: Stages, write: Write, tmp_path: Path
+) -> None:
+    for name in "abc":
+        write(PASSES, name=f"{name}.yaml", head=head(name))
+    report = await run(stages, tmp_path)
+    assert report.summary == "3 passed, 0 failed"
+    assert [stage.resets for stage in stages.opened] == [2]
+
+
+async def test_another_environment_seed_or_wish_for_freshness_is_another_fleet(
+    stages: Stages, write: Write, tmp_path: Path
+) -> None:
+    write(PASSES, name="a.yaml", head=head("a"))
+    write(PASSES, name="b.yaml", head=head("b", "env: {GUARD: '1'}\n"))
+    write(PASSES, name="c.yaml", head=head("c", "seed: 7\n"))
+    write(PASSES, name="d.yaml", head=head("d", "fresh: true\n"))
+    write(PASSES, name="e.yaml", head=head("e"))
+    report = await run(stages, tmp_path)
+    assert list(verdicts(report)) == ["a", "e", "b", "c", "d"]
+    assert [seed for _, _, seed in stages.asked] == [0, 0, 7, 0]
+    assert [dict(config.machines[0].env).get("GUARD") for config, _, _ in stages.asked] == [
+        None,
+        "1",
+        None,
+        None,
+    ]
+
+
+async def test_options_are_handed_on(stages: Stages, write: Write, tmp_path: Path) -> None:
+    write(PASSES, name="a.yaml", head=head("a", "seed: 7\n"))
+    await run(stages, tmp_path, RunOptions(seed=3, realtime=True))
+    assert [(realtime, seed) for _, realtime, seed in stages.asked] == [(True, 3)]
+
+
+async def test_an_inline_fleet_is_read_from_the_scenario(
+    stages: Stages, write: Write, tmp_path: Path
+) -> None:
+    fleet = 'fleet:\n  edges: {ams: 0}\n  apps: {a: {command: ["true"], machines: [{region: ams, count: 2}]}}'
+    write(PASSES, name="a.yaml", head=head("a", config=fleet))
+    await run(stages, tmp_path)
+    ((config, _, _),) = stages.asked
+    assert [machine.name for machine in config.machines] == ["ams-1", "ams-2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        (
+            head("a", config="config: none.toml") + f"steps:\n  {PASSES}\n",
+            "3:9",
+            "config: none.toml is not there",
+        ),
+        (
+            head("a", config="fleet:\n  edgs: {ams: 0}\n  apps: {}") + f"steps:\n  {PASSES}\n",
+            "4:3",
+            'there is an unknown key "edgs"',
+        ),
+        (
+            head("a") + "steps:\n  - request: GET /{dfw-1.idd}\n",
+            "5:14",
+            "the placeholder {dfw-1.idd} names nothing",
+        ),
+        (head("a") + "steps:\n  - request: /\n    edge: fra\n", "6:11", 'no edge "fra"'),
+        (
+            head("a") + "steps:\n  - machine: {stop: [ams-1, dfw-2]}\n",
+            "5:29",
+            'no machine "dfw-2"; did you mean "dfw-1"?',
+        ),
+        (
+            head("a") + "steps:\n  - request: /\n    expect: {served_by: lhr-1}\n",
+            "6:25",
+            'no machine "lhr-1"',
+        ),
+        (head("a") + "steps:\n  - request: /\n    expect: {path: [ams-1, x]}\n", "6:28", 'no machine "x"'),
+    ],
+)
+async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(
+    stages: Stages, tmp_path: Path, text: str, place: str, problem: str
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as raised:
+        await run(stages, path)
+    assert f"{path}:{place}: {problem}" in str(raised.value)
+    assert stages.asked == []
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "- machine: {clone: dfw-1, as: new}\n- request: /{new.id}\n  expect: {served_by: new}",
+        "- machine: {clone: dfw-1}\n- machine: {stop: dfw-2}\n- request: /{dfw-2.id}",
+        "- request: /echo\n  capture: {t: {header: fly-request-id}}\n- request: /echo?{t}",
+        "- repeat: 2\n  steps: [{request: '/echo?{round}'}]",
+        "- request: /echo\n  expect: {served_by: d8dd626f379508, path: [chat/ams-1]}",
+        "- request: /reject\n  expect: {served_by: none}",
+        "- request: /echo?{control}{edge.dfw}{chat/dfw-1.id}",
+        "- request: /set?cookie=a=1;%20Path=/x\n  expect: {set_cookie: {a: {path: /x}}}",
+    ],
+)
+async def test_what_a_scenario_makes_itself_may_be_named(
+    stages: Stages, write: Write, tmp_path: Path, steps: str
+) -> None:
+    write(steps, name="a.yaml", head=head("a"))
+    report = await run(stages, tmp_path)
+    assert report.exit_status in (0, 1)
+    assert stages.opened
+
+
+async def test_a_scenario_for_another_backend_is_skipped_with_its_reason(
+    stages: Stages, write: Write, tmp_path: Path
+) -> None:
+    write(
+        PASSES, name="a.yaml", head=head("a", "backends: [docker]\nreason: it needs a network of its own\n")
+    )
+    report = await run(stages, tmp_path)
+    assert report.summary == "0 passed, 0 failed, 1 skipped"
+    assert report.results[0].skipped_because == "it needs a network of its own"
+    assert stages.asked == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "exit_status"),
+    [
+        (MachineFault("ams-1", "ended with 1", log_tail=("oh no",)), 3),
+        (EnvironmentFault("no port is free"), 3),
+    ],
+)
+async def test_a_fleet_that_does_not_start_fails_its_scenarios(
+    stages: Stages, write: Write, tmp_path: Path, fault: EnvironmentFault, exit_status: int
+) -> None:
+    write(PASSES, name="a.yaml", head=head("a"))
+    write(PASSES, name="b.yaml", head=head("b"))
+    stages.fault = fault
+    report = await run(stages, tmp_path)
+    assert (report.summary, report.exit_status) == ("0 passed, 2 failed", exit_status)
+    failure = report.results[0].failure
+    assert failure is not None
+    assert failure.problem == str(fault)
+
+
+async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
+    stages: Stages, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: PaperStage, machine_id: str) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(PaperStage, "stop_machine", broken)
+    write("- machine: {stop: ams-1}", name="a.yaml", head=head("a"))
+    write(PASSES, name="b.yaml", head=head("b"))
+    report = await run(stages, tmp_path)
+    assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
+    assert report.results[0].failure is not None
+    assert "RuntimeError: a bug" in report.results[0].failure.problem
+
+
+async def test_a_scenario_that_takes_too_long_is_ended(stages: Stages, write: Write, tmp_path: Path) -> None:
+    write("- request: GET /echo\n- request: GET /slow", name="a.yaml", head=head("a", "timeout: 200ms\n"))
+    report = await run(stages, tmp_path)
+    failure = report.results[0].failure
+    assert failure is not None
+    assert (failure.problem, failure.step) == ("the scenario took longer than 200ms", "GET /slow")
+
+
+async def test_only_what_is_selected_is_played(stages: Stages, write: Write, tmp_path: Path) -> None:
+    write(PASSES, name="a.yaml", head=head("first"))
+    write(FAILS, name="b.yaml", head=head("second"))
+    report = await run(stages, tmp_path, RunOptions(keyword="not second"))
+    assert verdicts(report) == {"first": Verdict.PASSED.value}
+
+
+async def test_a_run_that_is_interrupted_closes_its_stage(
+    stages: Stages, write: Write, tmp_path: Path
+) -> None:
+    write("- websocket: {path: /ws, as: open}\n- request: GET /slow", name="a.yaml", head=head("a"))
+    running = asyncio.create_task(run(stages, tmp_path))
+    async with asyncio.timeout(5):
+        while not (stages.opened and stages.opened[0].journal.traces()):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.1", int(stages.opened[0].edges["ams"].rpartition(":")[2]))

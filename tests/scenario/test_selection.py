@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from simulator.errors import InputError
+from simulator.scenario import load_scenarios, select
+from simulator.scenario.selection import parse_expression
+from tests.scenario.conftest import Write
+
+WORDS = "the stale cookie of a stopped machine scenarios/stale-cookie.yaml"
+
+
+@pytest.mark.parametrize(
+    ("expression", "is_meant"),
+    [
+        ("cookie", True),
+        ("COOKIE", True),
+        ("stale-cookie.yaml", True),
+        ("cake", False),
+        ("cookie and cake", False),
+        ("cookie or cake", True),
+        ("not cookie", False),
+        ("not not cookie", True),
+        ("not cake and cookie", True),
+        ("cake or not (cookie and cake)", True),
+        ("cake and cake or cookie", True),
+        ("'stale cookie'", True),
+        ('"cookie stale"', False),
+    ],
+)
+def test_words_are_joined_as_in_pytest(expression: str, is_meant: bool) -> None:
+    assert parse_expression(expression)(WORDS) is is_meant
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("and", 'read "and"'),
+        ("a b", '"b"'),
+        ("a and", "the end"),
+        ("(a", "the end"),
+        ("a )", '")"'),
+        ("not", "the end"),
+        ("'a", "a quote that is not closed"),
+    ],
+)
+def test_what_is_no_expression_is_told(expression: str, words: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse_expression(expression)
+    assert words.removeprefix("read ") in str(raised.value)
+
+
+def test_scenarios_are_chosen_by_name_path_and_tag(write: Write) -> None:
+    paths = [
+        write("- request: /", name="one.yaml", head="version: 1\nname: First\nconfig: x\ntags: fast\n"),
+        write("- request: /", name="two.yaml", head="version: 1\nname: Second\nconfig: x\n"),
+    ]
+    scenarios = load_scenarios(paths)
+    assert select(scenarios, None) == scenarios
+    assert select(scenarios, " ") == scenarios
+    for expression in ("first", "one.yaml", "fast", "not second"):
+        assert [scenario.name for scenario in select(scenarios, expression)] == ["First"]
+    with pytest.raises(InputError, match="none of 2 scenarios"):
+        select(scenarios, "third")

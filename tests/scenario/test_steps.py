@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import pytest
+
+from simulator.routing.model import MachineState
+from tests.scenario.conftest import Play
+from tests.scenario.stage import AMS, CLONE_ID, DFW, PaperStage
+from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
+
+
+@pytest.mark.parametrize(
+    ("verb", "state"),
+    [
+        ("stop", MachineState.STOPPED),
+        ("start", MachineState.STARTED),
+        ("suspend", MachineState.SUSPENDED),
+        ("kill", MachineState.FAILED),
+    ],
+)
+async def test_a_machine_is_acted_upon(play: Play, stage: PaperStage, verb: str, state: MachineState) -> None:
+    assert_passed(await play(f"- machine: {{{verb}: dfw-1}}"))
+    assert stage.find_machine("dfw-1").state is state
+
+
+async def test_machines_go_by_name_id_or_app_and_name_one_or_several(play: Play, stage: PaperStage) -> None:
+    assert_passed(
+        await play("- machine: {cordon: [ams-1, 286533db064e58]}\n- machine: {uncordon: chat/ams-1}")
+    )
+    assert [machine.cordoned for machine in stage.fleet.machines] == [False, True]
+
+
+async def test_a_clone_is_called_as_the_scenario_calls_it(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - machine: {clone: dfw-1, region: ams, as: newcomer}
+            - request: GET /echo?instance={newcomer.id}&region={newcomer.region}
+              expect: {served_by: newcomer, path: [ams-1, newcomer], json: {query: {region: ams}}}
+        """)
+    )
+
+
+async def test_a_clone_without_a_name_is_called_as_the_fleet_calls_it(play: Play, stage: PaperStage) -> None:
+    assert_passed(await play("- machine: {clone: dfw-1}\n- machine: {stop: dfw-2}"))
+    assert stage.find_machine(CLONE_ID).state is MachineState.STOPPED
+
+
+async def test_a_machine_that_is_gone_keeps_its_name(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - machine: {destroy: dfw-1}
+            - request: GET /echo?instance={dfw-1.id}
+              edge: ams
+              expect: {error: PR04, path: [ams-1]}
+        """)
+    )
+
+
+async def test_a_machine_that_nobody_knows_is_an_error_with_those_there_are(play: Play) -> None:
+    result = await play("- machine: {stop: dfw-7}")
+    assert problem_of(result) == 'no machine "dfw-7"\n  expected: one of ams-1, dfw-1'
+    assert result.failure is not None
+    assert result.failure.exit_status == 2
+
+
+async def test_a_request_is_tried_until_its_expectations_hold(play: Play) -> None:
+    result = await play("""
+        - parallel:
+            - wait_until:
+                request: GET /echo?instance=4d891ee9b43e08
+                expect: {hops: 2}
+              within: 5s
+            - wait_until: {machine: {dfw-1: stopped}, within: 5s, every: 10ms}
+            - [{shell: sleep 0.1}, {machine: {clone: dfw-1}}, {machine: {stop: dfw-1}}]
+    """)
+    assert_passed(result)
+
+
+async def test_only_the_last_try_is_recorded(play: Play) -> None:
+    result = await play(
+        "- wait_until: {request: GET /echo, expect: {status: 500}}\n  within: 200ms\n  every: 10ms"
+    )
+    assert [step.title for step in result.steps] == ["GET /echo"]
+    assert mismatches_of(result) == {"status": ("500", "200")}
+    assert problem_of(result) == "it did not come true within 200ms"
+    assert result.failure is not None
+    assert str(result.failure.place).endswith(":5")
+
+
+@pytest.mark.parametrize(
+    ("deed", "state"),
+    [
+        ("stop", "stopped"),
+        ("start", "started"),
+        ("start", "healthy"),
+        ("cordon", "cordoned"),
+        ("destroy", "gone"),
+        ("destroy", "destroyed"),
+    ],
+)
+async def test_a_state_is_waited_for(play: Play, deed: str, state: str) -> None:
+    assert_passed(await play(f"- machine: {{{deed}: dfw-1}}\n- wait_until: {{machine: {{dfw-1: {state}}}}}"))
+
+
+async def test_a_state_that_does_not_come_is_told(play: Play) -> None:
+    found = mismatches_of(
+        await play("- wait_until: {machine: {dfw-1: stopped, ams-1: started}}\n  within: 50ms")
+    )
+    assert found == {"machine dfw-1": ("stopped", "started, healthy")}
+
+
+async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - request: GET /log?machine=ams-1&line=early
+            - wait_until: {logs: [{machine: ams-1, equals: early}]}
+        """)
+    )
+
+
+async def test_what_is_wrong_with_the_file_is_not_tried_again(play: Play) -> None:
+    result = await play("- wait_until: {request: GET /echo, edge: fra}\n  within: 60s")
+    assert problem_of(result) == 'no edge "fra"\n  expected: one of ams, dfw'
+
+
+async def test_steps_are_repeated_and_know_their_round(play: Play) -> None:
+    result = await play("""
+        - repeat: 3
+          steps:
+            - request: GET /echo?n={round}
+              expect: {json: {query: {n: "{round}"}}}
+    """)
+    assert_passed(result)
+    assert len(result.steps) == 3
+
+
+async def test_branches_run_at_the_same_time_with_their_own_client(play: Play) -> None:
+    result = await play("""
+        - parallel:
+            - - client: {name: anna, cookies: {who: anna}}
+              - shell: sleep 0.05
+              - request: GET /echo
+                expect: {json: {headers: {cookie: who=anna}}}
+            - - client: {name: bert, cookies: {who: bert}}
+              - request: GET /echo
+                expect: {json: {headers: {cookie: who=bert}}}
+    """)
+    assert_passed(result)
+    assert len(result.steps) == 5
+
+
+async def test_a_branch_that_fails_does_not_end_the_others(play: Play) -> None:
+    result = await play("""
+        - parallel:
+            - request: GET /echo
+              expect: {status: 500}
+            - - shell: sleep 0.05
+              - request: GET /echo?second
+    """)
+    assert mismatches_of(result) == {"status": ("500", "200")}
+    assert "GET /echo?second" in [step.title for step in result.steps]
+
+
+async def test_a_command_finds_the_simulator_and_its_ready_file(play: Play) -> None:
+    assert_passed(
+        await play("""
+            - shell: test "$FLYSIM_EDGE" = "$FLYSIM_EDGE_AMS" && cat "$FLYSIM_READY" && echo $FLYSIM_CONTROL ${EXTRA}
+              env: {EXTRA: "{dfw-1.id}"}
+              expect: {stdout: {contains: ["{edge.dfw}", "http://127.0.0.1:4280 286533db064e58"]}, stderr: ""}
+            - shell: [sh, -c, "exit 3"]
+              expect: {exit: 3}
+        """)
+    )
+
+
+async def test_a_command_that_fails_shows_what_it_wrote(play: Play) -> None:
+    found = mismatches_of(await play("- shell: echo broken >&2; exit 4"))
+    assert found == {"exit": ("0", '4; it wrote "broken\\n"')}
+
+
+async def test_a_command_that_is_not_there_is_told(play: Play) -> None:
+    result = await play("- shell: [no-such-command-here]")
+    assert problem_of(result) == "no-such-command-here cannot be run: No such file or directory"
+
+
+async def test_a_command_that_does_not_end_is_ended(play: Play) -> None:
+    result = await play("- shell: sleep 60 & sleep 60\n  timeout: 100ms")
+    assert problem_of(result) == "the command did not end within 100ms"
+
+
+async def test_the_clock_is_put_forward(play: Play, stage: PaperStage) -> None:
+    before = stage.clock.now()
+    assert_passed(await play("- advance: 1h"))
+    assert stage.clock.now() - before >= 3600
+
+
+async def test_a_placeholder_that_names_nothing_lists_what_there_is(play: Play) -> None:
+    result = await play("- request: GET /echo?x={dfw-1.idd}")
+    assert problem_of(result).startswith(
+        'the placeholder {dfw-1.idd} names nothing; did you mean "dfw-1.id"?'
+    )
+    assert "{ams-1.region}" in problem_of(result)
+    assert AMS.name in problem_of(result)
+    assert DFW.name in problem_of(result)
