@@ -1,4 +1,4 @@
-"""How flysim prints: results on stdout, everything about them on stderr; colour only on a terminal (NO_COLOR counts)."""
+"""How flysim prints: results on stdout, what is about them on stderr; colour on a terminal only, if NO_COLOR allows."""
 
 from __future__ import annotations
 
