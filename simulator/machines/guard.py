@@ -9,6 +9,8 @@ import sys
 
 from simulator.machines import watchdog
 
+_PATIENCE_SECONDS = 2.0
+
 
 class Guard:
     """Sees to it that no machine outlives this process, however it ends."""
@@ -50,7 +52,11 @@ class Guard:
         self._tell(".")
         if self._watchdog.stdin is not None:
             self._watchdog.stdin.close()
-        self._watchdog.wait()
+        try:
+            self._watchdog.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:  # Somebody stopped it, for example.
+            self._watchdog.kill()
+            self._watchdog.wait()
         self._watchdog = None
 
     def _tell(self, word: str) -> None:

@@ -33,7 +33,7 @@ def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
 
 def port_taken(host: str, port: int, *, wanted_by: str, mend: str) -> EnvironmentFault:
     """The fault of a port that `wanted_by` cannot have, with who holds it."""
-    holder = holder_of(host, port) or "a process that this user may not see"
+    holder = holder_of(host, port) or "another process"
     return EnvironmentFault(
         f"port {port} on {host} is taken by {holder}, so {wanted_by} cannot listen there",
         mend=f"stop that process, or {mend}",

@@ -90,6 +90,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         self._outputs: tuple[LogPipe, ...] = ()
         self._transport: asyncio.SubprocessTransport | None = None
         self._group: int | None = None  # Never 0: as a group, that is flysim's own.
+        self._is_stopping = False
         self._settling: asyncio.Task[None] | None = None
 
     async def launch(self, command: tuple[str, ...], environment: dict[str, str]) -> None:
@@ -126,8 +127,10 @@ class _MachineProcess(asyncio.SubprocessProtocol):
             watchdog.kill_group(self._group, number)
 
     async def stop(self) -> None:
-        self.signal(signal.Signals[self._spec.kill_signal])
-        self.signal(signal.SIGCONT)  # One that is suspended hears nothing before.
+        if not self._is_stopping:  # Many apps take a second signal for impatience.
+            self._is_stopping = True
+            self.signal(signal.Signals[self._spec.kill_signal])
+            self.signal(signal.SIGCONT)  # One that is suspended hears nothing before.
         try:
             async with asyncio.timeout(self._spec.kill_timeout_seconds):
                 await self.ended.wait()
@@ -142,6 +145,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         assert self._transport is not None
         group, status = self._transport.get_pid(), self._transport.get_returncode()
+        self._transport.close()
         watchdog.kill_group(group)
         for output in self._outputs:
             output.drain()

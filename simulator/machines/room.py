@@ -168,9 +168,10 @@ class MachineRoom:
 
     async def _bring_down(self, slot: Slot) -> None:
         async with slot.lock:  # It may be about to start.
-            is_alive = slot.machine.state in ALIVE and not slot.is_external
-        if is_alive:
-            await self.stop(slot.spec.id)
+            if slot.machine.state in ALIVE and not slot.is_external:
+                self._roster.change(slot, MachineState.STOPPING, reason="flysim ends")
+        if slot.machine.state is MachineState.STOPPING:
+            await self._backend.stop(slot.spec.id)
 
     async def _bring_back(self, slot: Slot) -> None:
         if slot.machine.cordoned:

@@ -102,9 +102,9 @@ def not_healthy_in_time(slot: Slot, listening: tuple[str, ...]) -> MachineFault:
 def _mend(slot: Slot, listening: tuple[str, ...]) -> str:
     if slot.is_external:
         return f"start the server of {slot.spec.url} first"
-    wanted = slot.placement.address
-    if listening and wanted not in listening:
-        return f"it listens on {', '.join(listening)}: let it listen on {wanted}, which are {{host}} and {{port}}"
-    if listening:
+    wanted = f"let it listen on {slot.placement.address} (PORT, or {{host}} and {{port}} in its command)"
+    if slot.placement.address in listening:
         return "look into why its check fails, or give it more time to start"
-    return f"it listens nowhere: let it listen on {wanted}, or give it more time to start"
+    if listening:
+        return f"it listens on {', '.join(listening)}: {wanted}"
+    return f"it listens nowhere: {wanted}, or give it more time to start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,15 @@ from simulator.machines.fake import FakeApp, FakeBackend
 from simulator.machines.process import ProcessBackend
 
 APP = Path(__file__).parent / "app.py"
+
+
+def _free_port() -> int:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+INTERNAL_PORT = _free_port()
+"""What listens on 8080 of every address of this computer would be in the way of all machines."""
 
 
 class Stage(Protocol):
@@ -76,6 +86,7 @@ def machine_spec(number: int, command: tuple[str, ...], *, kill_timeout_seconds:
         app="chat",
         region="ams",
         command=command,
+        internal_port=INTERNAL_PORT,
         kill_timeout_seconds=kill_timeout_seconds,
     )
 

@@ -12,7 +12,7 @@ import pytest
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.address import AddressBook, has_loopback_network, is_free
-from tests.contract.stage import machine_spec
+from tests.contract.stage import INTERNAL_PORT, machine_spec
 
 needs_loopback_network = pytest.mark.skipif(
     not has_loopback_network(), reason="127/8 is not all of this computer"
@@ -21,12 +21,7 @@ needs_loopback_network = pytest.mark.skipif(
 SHARED = machine_spec(1, ("serve",))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def own(number: int = 1, port: int = 8080) -> MachineSpec:
+def own(number: int = 1, port: int = INTERNAL_PORT) -> MachineSpec:
     return replace(machine_spec(number, ("serve", "{host}")), internal_port=port)
 
 
@@ -48,7 +43,7 @@ def other_run() -> Iterator[AddressBook]:
 def test_a_machine_that_asks_for_a_host_gets_its_own_with_the_internal_port(book: AddressBook) -> None:
     one, two = book.take(own(1)), book.take(own(2))
 
-    assert one.port == two.port == 8080
+    assert one.port == two.port == INTERNAL_PORT
     assert one.host.startswith("127.")
     assert len({one.host, two.host, "127.0.0.1"}) == 3
 
@@ -56,12 +51,14 @@ def test_a_machine_that_asks_for_a_host_gets_its_own_with_the_internal_port(book
 @needs_loopback_network
 def test_a_private_address_can_be_connected_to(book: AddressBook) -> None:
     """A choice of ours where Fly has 6PN addresses (F-8.16): AAAA answers must lead to the machine."""
-    placement = book.take(own(port=free_port()))
+    placement = book.take(own())
     with (
         socket.create_server((placement.host, placement.port)) as listener,
         socket.create_connection((placement.private_ip, placement.port), timeout=5),
     ):
-        assert listener.accept()[1][0] == "127.0.0.1"
+        connection, peer = listener.accept()
+        connection.close()
+    assert peer[0] == "127.0.0.1"
 
 
 def test_without_a_network_of_its_own_a_machine_gets_a_port_of_its_own(

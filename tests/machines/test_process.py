@@ -122,7 +122,7 @@ async def flysim_like_parent(*arguments: str) -> AsyncIterator[asyncio.subproces
     finally:
         if parent.returncode is None:
             parent.kill()
-        await parent.wait()
+        await asyncio.wait_for(parent.communicate(), 5)
 
 
 async def next_line(parent: asyncio.subprocess.Process) -> str:
@@ -311,3 +311,19 @@ async def test_the_machine_hears_the_kill_signal_of_its_app(
     await backend.stop(ONE)
 
     assert recorder.endings(ONE) == [Exit(0)]
+
+
+async def test_a_machine_that_is_asked_twice_to_stop_hears_it_once(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    """Many apps take a second signal for impatience, and drop what they do."""
+    program = (
+        "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: print('asked'));"
+        "print('ready'); time.sleep(60)"
+    )
+    await launch(backend, recorder, replace(python(program), kill_timeout_seconds=0.3))
+    await eventually(lambda: bool(recorder.of(ONE)), "its first line")
+
+    await asyncio.gather(backend.stop(ONE), backend.stop(ONE))
+
+    assert recorder.of(ONE) == ["ready", "asked", Exit(-9)]

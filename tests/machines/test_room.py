@@ -23,7 +23,7 @@ from simulator.events import (
 from simulator.machines.fake import FakeApp, FakeBackend
 from simulator.machines.room import MachineRoom
 from simulator.routing.model import App, MachineState
-from tests.contract.stage import eventually
+from tests.contract.stage import INTERNAL_PORT, eventually
 
 AMS, DFW = "d8dd626f379508", "286533db064e58"
 CREATED, STARTING, STARTED = MachineState.CREATED, MachineState.STARTING, MachineState.STARTED
@@ -33,8 +33,8 @@ DESTROYED, FAILED = MachineState.DESTROYED, MachineState.FAILED
 
 def spec(machine_id: str = AMS, name: str = "ams-1", command: str = "web", **changes: object) -> MachineSpec:
     words = (command, "{host}") if command else ()
-    made = MachineSpec(machine_id, name, "chat", name.partition("-")[0], words, start_timeout_seconds=5.0)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    made = MachineSpec(machine_id, name, "chat", name.partition("-")[0], words)
+    return replace(made, **{"internal_port": INTERNAL_PORT, "start_timeout_seconds": 5.0} | changes)  # type: ignore[arg-type]
 
 
 @dataclass

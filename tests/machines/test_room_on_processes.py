@@ -1,0 +1,99 @@
+"""The machine room as users meet it: real programs, and what it says of those that do not do as they should."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from simulator.clock import Clock
+from simulator.config.model import Check, MachineSpec
+from simulator.errors import MachineFault
+from simulator.events import Bus, Event, MachineLogged
+from simulator.machines.address import has_loopback_network
+from simulator.machines.process import ProcessBackend
+from simulator.machines.room import MachineRoom
+from simulator.routing.model import App
+from tests.contract.stage import INTERNAL_PORT, eventually, machine_id, machine_spec
+
+FILES = ("{python}", "-m", "http.server", "--bind", "{host}", "{port}")
+
+
+def room_of(*specs: MachineSpec, bus: Bus | None = None) -> MachineRoom:
+    return MachineRoom(
+        [App("chat")], specs, ProcessBackend(), bus or Bus(), Clock(), dns_address="127.0.0.1:5353"
+    )
+
+
+async def fault_of(spec: MachineSpec) -> MachineFault:
+    with pytest.raises(MachineFault) as fault:
+        await room_of(spec).open()
+    return fault.value
+
+
+@pytest.mark.skipif(not has_loopback_network(), reason="127/8 is not all of this computer")
+async def test_three_machines_listen_on_the_same_port(tmp_path: Path) -> None:
+    check = Check("http", path="/")
+    room = room_of(*(replace(machine_spec(n, FILES), cwd=tmp_path, checks=(check,)) for n in (1, 2, 3)))
+
+    await room.open()
+    try:
+        assert {machine.port for machine in room.fleet.machines} == {INTERNAL_PORT}
+        assert len({machine.host for machine in room.fleet.machines}) == 3
+        assert all(machine.is_candidate for machine in room.fleet.machines)
+    finally:
+        await room.close()
+
+
+async def test_a_machine_knows_itself_by_its_environment() -> None:
+    """F-7.2, F-7.5, and a placeholder in a value."""
+    told: list[Event] = []
+    bus = Bus()
+    bus.subscribe(told.append)
+    program = "import os; print(*(os.environ[name] for name in ('FLY_MACHINE_ID', 'FLY_REGION', 'DNS')))"
+    spec = replace(machine_spec(1, ("{python}", "-c", program)), env={"DNS": "{dns}"})
+
+    with pytest.raises(MachineFault, match="exited with status 0 before it was healthy"):
+        await room_of(spec, bus=bus).open()
+
+    assert [event.line for event in told if isinstance(event, MachineLogged)] == [
+        f"{machine_id(1)} ams 127.0.0.1:5353"
+    ]
+
+
+async def test_an_app_that_dies_at_start_has_its_traceback_in_the_fault() -> None:
+    fault = await fault_of(machine_spec(1, ("{python}", "-c", "import os; os.environ['DATABASE_URL']")))
+
+    assert "machine ams-1 of app chat exited with status 1" in str(fault)
+    assert str(fault).splitlines()[-2] == "  | KeyError: 'DATABASE_URL'"
+
+
+async def test_an_app_that_is_killed_at_start_names_the_signal() -> None:
+    fault = await fault_of(machine_spec(1, ("{python}", "-c", "import os; os.abort()")))
+
+    assert "was killed by SIGABRT before it was healthy, and wrote nothing" in str(fault)
+
+
+async def test_an_app_that_listens_elsewhere_is_told_where_it_does_and_where_it_should() -> None:
+    program = (
+        "import socket, time; listener = socket.create_server(('127.0.0.1', 0));"
+        "print('port', listener.getsockname()[1]); time.sleep(60)"
+    )
+    spec = machine_spec(1, (sys.executable, "-c", program))
+
+    fault = await fault_of(replace(spec, start_timeout_seconds=1.0))
+
+    port = fault.log_tail[0].removeprefix("port ")
+    assert f"it listens on 127.0.0.1:{port}: let it listen on 127.0.0.1:" in str(fault)
+
+
+async def test_an_exit_while_it_runs_takes_a_machine_out(tmp_path: Path) -> None:
+    room = room_of(replace(machine_spec(1, FILES), cwd=tmp_path))
+    await room.open()
+    try:
+        await room.kill(machine_id(1))
+        await eventually(lambda: not room.fleet.machines[0].is_candidate, "its end is known")
+    finally:
+        await room.close()
