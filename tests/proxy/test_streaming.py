@@ -1,0 +1,275 @@
+"""A response that is no replay streams to the client as it comes, in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import psutil
+import pytest
+
+from tests.proxy.client import chunked, request
+from tests.proxy.h2_client import H2Client, Stream
+from tests.proxy.machine import OK, Handler, MachineWire, answering
+from tests.proxy.stage import AMS, Stage, until
+
+EVENT_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
+DOWNLOAD_BYTES = int(os.environ.get("FLYSIM_DOWNLOAD_MIB", "256")) * 2**20
+ALLOWED_GROWTH_BYTES = 48 * 2**20
+
+
+def memory_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+FRAMINGS = {
+    "chunked": b"transfer-encoding: chunked\r\n\r\n",
+    "read until close": b"connection: close\r\n\r\n",
+    "length": b"content-length: 27\r\n\r\n",
+}
+
+
+def event(framing: str, number: int) -> bytes:
+    data = b"data: %d\n\n" % number
+    return b"%x\r\n%s\r\n" % (len(data), data) if framing == "chunked" else data
+
+
+async def talk_in_step(wire: MachineWire, framing: str, go_on: asyncio.Event) -> None:
+    """Three events, each only after the client had the one before."""
+    await wire.read_request()
+    await wire.send(EVENT_STREAM + FRAMINGS[framing])
+    for number in range(3):
+        await go_on.wait()
+        go_on.clear()
+        await wire.send(event(framing, number))
+    await go_on.wait()
+    if framing == "chunked":
+        await wire.send(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_server_sent_events_arrive_one_by_one(stage: Stage, framing: str, tls: bool) -> None:
+    go_on = asyncio.Event()
+    await stage.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
+    client = await stage.connect(tls=tls)
+    await client.send(request())
+    head = await client.read_head()
+    assert head.get("content-type") == "text/event-stream"
+    sized = framing == "length"
+    assert head.get("transfer-encoding") == (None if sized else "chunked")
+    for number in range(3):
+        go_on.set()
+        expected = b"data: %d\n\n" % number
+        if sized:
+            assert await client.read_exactly(len(expected)) == expected
+        else:
+            assert await client.read_chunk() == expected
+    go_on.set()
+    if not sized:
+        assert await client.read_chunk() == b""
+    await stage.finished()
+
+
+@pytest.mark.parametrize("framing", ["chunked", "read until close"])
+async def test_server_sent_events_over_http_2(stage: Stage, framing: str) -> None:
+    go_on = asyncio.Event()
+    await stage.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
+    client = await stage.connect_h2()
+    stream = await client.open()
+    expected = b""
+    for number in range(3):
+        go_on.set()
+        expected += b"data: %d\n\n" % number
+        await client.wait(lambda expected=expected: bytes(stream.body) == expected)
+    go_on.set()
+    await client.complete(stream)
+    assert stream.ended
+
+
+async def test_an_http_1_0_client_gets_a_stream_unframed(stage: Stage) -> None:
+    go_on = asyncio.Event()
+    await stage.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, "chunked", go_on))
+    client = await stage.connect()
+    await client.send(b"GET / HTTP/1.0\r\nhost: streams.fly.dev\r\n\r\n")
+    head = await client.read_head()
+    assert head.start_line.startswith("HTTP/1.0 200")
+    assert head.get("transfer-encoding") is None
+    for number in range(3):
+        go_on.set()
+        assert await client.read_exactly(9) == b"data: %d\n\n" % number
+    go_on.set()
+    assert await client.is_closed()
+
+
+async def test_a_long_poll_is_waited_for(stage: Stage) -> None:
+    answer_now = asyncio.Event()
+
+    async def handler(wire: MachineWire) -> None:
+        await wire.read_request()
+        await answer_now.wait()
+        await wire.send(OK)
+
+    ams = await stage.add_machine(AMS, "ams", handler)
+    client = await stage.connect()
+    await client.send(request("GET", "/poll"))
+    await until(lambda: ams.requests)
+    answer_now.set()
+    assert (await client.read_response()).body == b"hello"
+
+
+async def test_head_and_first_byte_pass_before_the_body_is_complete(stage: Stage) -> None:
+    hold = asyncio.Event()
+
+    async def handler(wire: MachineWire) -> None:
+        await wire.read_request()
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
+        await hold.wait()
+        await wire.send(b"1")
+        await wire.rest()
+
+    await stage.add_machine(AMS, "ams", handler)
+    client = await stage.connect()
+    await client.send(request())
+    assert (await client.read_head()).status == 200
+    hold.set()
+    assert await client.read_exactly(1) == b"1"
+
+
+def downloading(size: int) -> Handler:
+    async def handler(wire: MachineWire) -> None:
+        await wire.read_request()
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size)
+        piece = bytes(2**18)
+        for _ in range(size // len(piece)):
+            await wire.send(piece)
+
+    return handler
+
+
+async def test_a_large_download_takes_constant_memory(stage: Stage) -> None:
+    await stage.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
+    client = await stage.connect()
+    await client.send(request())
+    await client.read_head()
+    before, most, received = memory_bytes(), 0, 0
+    while received < DOWNLOAD_BYTES:
+        received += len(await client.reader.read(2**20))
+        most = max(most, memory_bytes())
+    assert received == DOWNLOAD_BYTES
+    assert most - before < ALLOWED_GROWTH_BYTES
+
+
+async def test_a_large_download_over_http_2_takes_constant_memory(stage: Stage) -> None:
+    await stage.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
+    client = await stage.connect_h2(window=2**20)
+    client.keep_bodies = False
+    before, most = memory_bytes(), 0
+    stream = await client.open()
+    while not stream.ended:
+        seen = stream.received
+        await client.wait(lambda seen=seen: stream.received > seen or stream.ended)
+        most = max(most, memory_bytes())
+    assert stream.received == DOWNLOAD_BYTES
+    assert most - before < ALLOWED_GROWTH_BYTES
+
+
+async def read_slowly(client: H2Client, stream: Stream, size: int) -> None:
+    while stream.received < size:
+        await client.acknowledge(stream)
+        await client.wait(lambda: stream.unacknowledged or stream.received == size)
+
+
+async def test_a_client_with_closed_windows_stops_the_machine(stage: Stage) -> None:
+    """Little is kept for it, other streams go on, and it gets everything when it reads at last."""
+    size = 32 * 2**20
+    await stage.add_machine(AMS, "ams", downloading(size))
+    client = await stage.connect_h2(window=2**18)
+    client.manual = True
+    first, second = await client.open(), await client.open()
+    await until(lambda: stage.held_responses() >= 2**20)
+    await client.wait(lambda: first.received + second.received == 2**18)
+    assert stage.held_responses() < 3 * 2**20
+    await asyncio.gather(read_slowly(client, first, size), read_slowly(client, second, size))
+    assert first.received == second.received == size
+    assert stage.held_responses() == 0
+
+
+async def test_a_stream_nobody_reads_does_not_hold_up_the_others(stage: Stage) -> None:
+    async def handler(wire: MachineWire) -> None:
+        head = await wire.read_request_head()
+        await (wire.send(OK) if head.target == "/small" else endless(wire))
+
+    async def endless(wire: MachineWire) -> None:
+        await wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            await wire.send(bytes(65536))
+
+    ams = await stage.add_machine(AMS, "ams", handler)
+    client = await stage.connect_h2(window=2**16)
+    client.h2.increment_flow_control_window(2**20)
+    await client.flush()
+    client.manual = True
+    stuck = await client.open()
+    await until(lambda: stage.held_responses() >= 2**20)
+    for _ in range(5):
+        assert (await client.ask(path="/small")).status == 200
+    await client.reset(stuck)
+    await until(lambda: stage.held_responses() == 0)
+    await until(lambda: ams.open_connections == 0)
+
+
+@pytest.mark.parametrize("count", [6, 150])
+async def test_many_event_streams_over_one_connection(stage: Stage, count: int) -> None:
+    """mitmproxy's five connections to one address, and HTTP/2's usual hundred streams, are no limits here."""
+    ams = await stage.add_machine(AMS, "ams", eventful())
+    client = await stage.connect_h2()
+    streams = [await client.open(path=f"/{number}") for number in range(count)]
+    await client.wait(lambda: all(stream.body for stream in streams))
+    assert sorted(bytes(stream.body) for stream in streams) == sorted(
+        b"data: /%d\n\n" % number for number in range(count)
+    )
+    assert ams.open_connections == count
+
+
+async def test_many_event_streams_over_connections_of_their_own(stage: Stage) -> None:
+    await stage.add_machine(AMS, "ams", eventful())
+
+    async def listen(number: int) -> None:
+        client = await stage.connect()
+        await client.send(request(path=f"/{number}"))
+        await client.read_head()
+        assert await client.read_chunk() == b"data: /%d\n\n" % number
+
+    await asyncio.gather(*[listen(number) for number in range(100)])
+
+
+def eventful() -> Handler:
+    async def handler(wire: MachineWire) -> None:
+        target = (await wire.read_request_head()).target.encode()
+        await wire.send(EVENT_STREAM + b"\r\ndata: %s\n\n" % target)
+        await wire.rest()
+
+    return handler
+
+
+async def test_chunks_with_trailers_pass_without_them(stage: Stage) -> None:
+    """Trailers are dropped, the body is whole and the connection lives on."""
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
+    answer = head + b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
+    ams = await stage.add_machine(AMS, "ams", answering(answer))
+    client, h2 = await stage.connect(), await stage.connect_h2()
+    for _ in range(2):
+        assert (await client.ask()).body == b"hello"
+        assert bytes((await h2.ask()).body) == b"hello"
+    assert ams.connections == 2
+
+
+async def test_request_trailers_are_dropped(stage: Stage) -> None:
+    ams = await stage.add_machine(AMS, "ams", answering(OK))
+    client = await stage.connect()
+    for _ in range(2):
+        body = chunked(b"body").removesuffix(b"\r\n") + b"x-sum: 1\r\n\r\n"
+        await client.send(request("POST", headers="transfer-encoding: chunked\r\n") + body)
+        assert (await client.read_response()).status == 200
+    assert [message.body for message in ams.requests] == [b"body", b"body"]
