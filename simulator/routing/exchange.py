@@ -10,35 +10,19 @@ count, as Fly does (F-1.38): naming the cycle is diagnosis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from simulator.routing import errors
+from simulator.routing.aim import aim_at_app, aim_at_fallback, aim_at_replay
 from simulator.routing.decision import Decision, Deliver, Reject, Relay
-from simulator.routing.directive import DirectiveError, Fallback, ReplayDirective, parse_directive
+from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
 from simulator.routing.errors import Failure, ProxyError
-from simulator.routing.headers import (
-    FLY_PREFERRED_INSTANCE_UNAVAILABLE,
-    FLY_REPLAY,
-    FLY_REPLAY_CACHE_STATUS,
-    FLY_REPLAY_FAILED,
-    FLY_REPLAY_SRC,
-    FailedReplay,
-    find_field,
-    overwrite,
-    replay_src,
-    request_fields,
-    response_fields,
-)
-from simulator.routing.model import App, Fields, Fleet, Machine, Request, Response
+from simulator.routing.headers import FLY_REPLAY, find_field, overwrite, request_fields, response_fields
+from simulator.routing.model import App, Fleet, Machine, Request, Response
 from simulator.routing.options import MAX_REPLAYS, ROUTING_SECONDS, RoutingOptions
 from simulator.routing.recorder import Recorder
-from simulator.routing.selection import Chance, Target, select
+from simulator.routing.selection import Chance, select
 from simulator.routing.trace import Cause, Outcome, Trace
-
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 1.0
-"""Back-off between rounds of attempts (F-5.41); Fly does not publish its steps."""
 
 
 class Surroundings(Protocol):
@@ -52,24 +36,6 @@ class Surroundings(Protocol):
 
     @property
     def chance(self) -> Chance: ...
-
-
-@dataclass(slots=True)
-class _Aim:
-    """What the deliveries that are under way are for; retries keep it, a replay or fallback makes a new one."""
-
-    target: Target
-    cause: Cause
-    since: float
-    budget_seconds: float
-    extra: Fields = ()
-    directive: ReplayDirective | None = None
-    source: Machine | None = None
-    attempts: int = 0
-    last_error: ProxyError | None = None
-
-    def seconds_left(self, now: float) -> float:
-        return max(0.0, self.since + self.budget_seconds - now)
 
 
 class Exchange:
@@ -86,8 +52,7 @@ class Exchange:
         self._base_fields = request_fields(
             request, edge, request_id, strip_forged=router.options.strip_forged_headers
         )
-        self._aim = _Aim(Target(app.name), Cause.ROUTED, now, ROUTING_SECONDS)
-        self._tried: set[str] = set()
+        self._aim = aim_at_app(app.name, now)
         self._replays = 0
         self._machine: Machine | None = None
         self._record = Recorder(request, edge, app.name, request_id, now)
@@ -116,7 +81,7 @@ class Exchange:
             return self._reject(errors.BODY_TOO_LARGE, self._router.options.replay_error_status, now, machine)
         aim.attempts += 1
         aim.last_error = error
-        self._tried.add(machine.id)
+        aim.tried.add(machine.id)
         if not aim.seconds_left(now):
             return self._give_up("timeout", now)
         if aim.attempts >= self._router.options.attempts:
@@ -136,31 +101,44 @@ class Exchange:
     # Replay.
 
     def _replay(self, value: str, status: int, now: float, *, body_kept: bool) -> Decision:
-        source, options = self._delivered_to(), self._router.options
-        if self._aim.cause is Cause.FALLBACK:  # F-1.56, K-18
-            return self._reject(errors.replay_from_fallback(), options.replay_error_status, now, source)
-        self._replays += 1
-        if self._replays > MAX_REPLAYS:  # F-1.38
-            return self._reject(errors.TOO_MANY_REPLAYS, options.replay_error_status, now, source)
-        try:
-            directive = parse_directive(value, lenient_region_list=options.lenient_region_list)
-        except DirectiveError as problem:
-            return self._reject(errors.unparsable(str(problem)), options.replay_error_status, now, source)
+        source, error_status = self._delivered_to(), self._router.options.replay_error_status
+        directive = self._admit(value, body_kept=body_kept)
+        if isinstance(directive, ProxyError):
+            return self._reject(directive, error_status, now, source)
         self._record.warn(*directive.warnings, *self._foreign_instance(directive, source))
         if status == 101:
             self._record.warn(
                 "the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)"
             )
-        if not body_kept:  # F-1.32
-            return self._reject(errors.BODY_TOO_LARGE, options.replay_error_status, now, source)
+        budget_seconds = self._budget_seconds(directive)
         refusal = self._refuse_app(source.app, directive.app)
         if refusal is not None:
             # Measured for an app that does not exist, as for a target that does not answer (F-1.51, F-1.63).
             # For a refusal nothing was: it needs no search.
-            pause = self._budget_seconds(directive) if refusal.code == "PA04" else 0.0
-            return self._reject(refusal, options.replay_error_status, now, source, wait_seconds=pause)
-        self._aim_at(directive, source, now)
+            pause = budget_seconds if refusal.code == "PA04" else 0.0
+            return self._reject(refusal, error_status, now, source, wait_seconds=pause)
+        self._aim = aim_at_replay(directive, source, now, budget_seconds)
         return self._choose(now)
+
+    def _admit(self, value: str, *, body_kept: bool) -> ReplayDirective | ProxyError:
+        """The directive, or why no replay can follow it."""
+        if self._aim.cause is Cause.FALLBACK:  # F-1.56, K-18
+            return errors.replay_from_fallback()
+        self._replays += 1
+        if self._replays > MAX_REPLAYS:  # F-1.38
+            return errors.TOO_MANY_REPLAYS
+        try:
+            lenient = self._router.options.lenient_region_list
+            directive = parse_directive(value, lenient_region_list=lenient)
+        except DirectiveError as problem:
+            return errors.unparsable(str(problem))
+        return directive if body_kept else errors.BODY_TOO_LARGE  # F-1.32
+
+    def _budget_seconds(self, directive: ReplayDirective) -> float:
+        """How long the proxy looks for the target (F-1.49, F-1.51)."""
+        if directive.timeout_seconds is not None:
+            return directive.timeout_seconds
+        return self._router.options.replay_error_seconds
 
     def _foreign_instance(self, directive: ReplayDirective, source: Machine) -> tuple[str, ...]:
         """A combination that is not valid and that nothing can match (F-1.16, K-10)."""
@@ -182,53 +160,11 @@ class Exchange:
             return errors.cross_network(source, target)
         return None
 
-    def _aim_at(self, directive: ReplayDirective, source: Machine, now: float) -> None:
-        target = Target(
-            app=directive.app or source.app,
-            instance=directive.instance,
-            prefer_instance=directive.prefer_instance,
-            regions=directive.regions,
-            excluded=source.id if directive.elsewhere else None,  # F-1.6, K-32: for this replay only
-        )
-        extra = (
-            (FLY_REPLAY_SRC, replay_src(source, int(now * 1_000_000), directive.state)),
-            (FLY_REPLAY_CACHE_STATUS, b"miss"),  # F-1.47, F-1.48
-        )
-        self._tried.clear()
-        budget = self._budget_seconds(directive)
-        self._aim = _Aim(target, Cause.REPLAY, now, budget, extra, directive, source)
-
-    def _budget_seconds(self, directive: ReplayDirective) -> float:
-        """How long the proxy looks for the target (F-1.49, F-1.51)."""
-        if directive.timeout_seconds is not None:
-            return directive.timeout_seconds
-        return self._router.options.replay_error_seconds
-
-    def _fall_back(self, fallback: Fallback, reason: str, now: float, wait_seconds: float) -> Decision:
-        """The original request again, to the machine that replayed it, with the reason (F-1.52, F-1.54)."""
-        aim, source = self._aim, self._source_of_replay()
-        failed = FailedReplay(
-            instance=aim.target.instance or aim.target.prefer_instance,
-            app=aim.target.app,
-            region=",".join(aim.target.regions) or None,
-            source=source.id,
-            reason=reason,
-            elapsed_ms=round((now - aim.since + wait_seconds) * 1000),
-        )
-        if fallback is Fallback.FORCE_SELF:
-            target = Target(source.app, instance=source.id)
-        else:
-            target = Target(source.app, prefer_instance=source.id)
-        extra = ((FLY_REPLAY_FAILED, failed.header_value()),)  # and no fly-replay-src: K-17
-        self._tried.clear()
-        self._aim = _Aim(target, Cause.FALLBACK, now + wait_seconds, ROUTING_SECONDS, extra, source=source)
-        return self._choose(now, wait_seconds)
-
     # Choosing and delivering.
 
     def _choose(self, now: float, wait_seconds: float = 0.0) -> Decision:
         machine = self._select()
-        if machine is None and self._tried:
+        if machine is None and self._aim.tried:
             return self._start_over(now)
         if machine is None:
             return self._give_up("no_candidate", now, wait_seconds)
@@ -236,26 +172,23 @@ class Exchange:
 
     def _start_over(self, now: float) -> Decision:
         """Every machine was tried: all of them again after a pause, if there is time for one (F-5.41)."""
-        self._tried.clear()
+        aim = self._aim
+        aim.tried.clear()
         machine = self._select()
         if machine is None:
             return self._give_up("no_candidate", now)
-        doublings = min(self._aim.attempts - 1, 10)
-        pause = min(FIRST_PAUSE_SECONDS * 2**doublings, LONGEST_PAUSE_SECONDS)
-        if pause >= self._aim.seconds_left(now):
+        pause = aim.pause_seconds()
+        if pause >= aim.seconds_left(now):
             return self._give_up("timeout", now)
         return self._deliver(machine, now, pause)
 
     def _select(self) -> Machine | None:
-        router = self._router
-        return select(router.fleet, self._aim.target, self._edge, self._tried, router.chance)
+        router, aim = self._router, self._aim
+        return select(router.fleet, aim.target, self._edge, aim.tried, router.chance)
 
     def _deliver(self, machine: Machine, now: float, wait_seconds: float) -> Deliver:
         aim = self._aim
-        extra = aim.extra
-        preferred = aim.target.prefer_instance
-        if aim.cause is Cause.REPLAY and preferred is not None and preferred != machine.id:  # F-1.46
-            extra = (*extra, (FLY_PREFERRED_INSTANCE_UNAVAILABLE, preferred.encode("latin-1", "replace")))
+        extra = aim.fields_for(machine)
         self._machine = machine
         cause = Cause.RETRY if aim.attempts else aim.cause
         self._record.open_hop(machine, cause, extra, now + wait_seconds)
@@ -269,8 +202,10 @@ class Exchange:
         aim, options = self._aim, self._router.options
         if aim.cause is Cause.REPLAY and reason != "retries_exhausted":  # F-1.51
             wait_seconds = aim.seconds_left(now)
-        if aim.directive is not None and aim.directive.fallback is not None:
-            return self._fall_back(aim.directive.fallback, reason, now, wait_seconds)
+        if aim.source and aim.directive and aim.directive.fallback:
+            start = now + wait_seconds
+            self._aim = aim_at_fallback(aim.directive.fallback, aim.source, aim, reason, start)
+            return self._choose(now, wait_seconds)
         error = errors.no_candidate(options.attempts, aim.last_error)
         return self._reject(error, options.no_candidate_status, now, aim.source, wait_seconds=wait_seconds)
 
@@ -299,7 +234,3 @@ class Exchange:
     def _delivered_to(self) -> Machine:
         assert self._machine is not None, "nothing has been delivered yet"
         return self._machine
-
-    def _source_of_replay(self) -> Machine:
-        assert self._aim.source is not None, "no replay is under way"
-        return self._aim.source
