@@ -464,3 +464,13 @@ def test_the_fleet_of_the_moment_counts() -> None:
     caller.replay(TO_DFW_1)
     assert caller.at == "dfw-1"
     assert caller.trace.outcome is Outcome.PENDING
+
+
+def test_a_machine_that_failed_before_the_replay_is_tried_anew_and_at_once() -> None:
+    """F-5.41: the back-off is that of one delivery and its retries"""
+    caller = Caller()
+    caller.fail()
+    caller.replay(TO_AMS_1)
+    assert caller.at == "ams-1"
+    assert isinstance(caller.decision, Deliver)
+    assert caller.decision.wait_seconds == 0.0
