@@ -16,10 +16,13 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import RequestData
+from mitmproxy.proxy.layers.http._events import RequestData, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 
+from simulator.proxy.convert import BROKEN_RESPONSE
+
+_HTTP = b"HTTP/"
 MAX_HEAD_BYTES = 256 * 1024
 """A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
 
@@ -130,9 +133,25 @@ class MachineConnection(_Lenient, Http1Client):  # type: ignore[misc]
         return self.stream_id is None and self.conn.state is ConnectionState.OPEN
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        if self.request is not None and isinstance(event, events.DataReceived):
+        answering = self.request is not None and isinstance(event, events.DataReceived)
+        if answering:
             self._drop_interim_responses()
+            if not self._may_be_http():
+                yield from self._fail("not an HTTP response")
+                return
         yield from super().read_headers(event)
+        if answering and self.state == self.read_headers and len(self.buf) > MAX_HEAD_BYTES:
+            yield from self._fail("the response head is too large")
+
+    def _may_be_http(self) -> bool:
+        """A machine that speaks another protocol may never send the empty line that mitmproxy waits for."""
+        start = bytes(self.buf).lstrip(b"\r\n")[: len(_HTTP)]
+        return _HTTP.startswith(start)
+
+    def _fail(self, problem: str) -> layer.CommandGenerator[None]:
+        assert self.stream_id is not None
+        yield commands.CloseConnection(self.conn)
+        yield ReceiveHttp(ResponseProtocolError(self.stream_id, problem, BROKEN_RESPONSE))
 
     def _drop_interim_responses(self) -> None:
         for size in self._interim_sizes(bytes(self.buf)):

@@ -6,6 +6,7 @@ Both mitmproxy 11 and 12 are served; what differs between them is settled here.
 from __future__ import annotations
 
 import errno
+import re
 import time
 from email.utils import formatdate
 from typing import Any
@@ -23,6 +24,8 @@ CLIENT_LEFT: Any = _ErrorCode.CLIENT_DISCONNECTED if _ErrorCode else status_code
 BROKEN_RESPONSE: Any = _ErrorCode.GENERIC_SERVER_ERROR if _ErrorCode else status_codes.BAD_GATEWAY
 INVALID_REQUEST: Any = _ErrorCode.REQUEST_VALIDATION_FAILED if _ErrorCode else status_codes.BAD_REQUEST
 
+_BROKEN_OFF = re.compile(r"unexpected server response: b['\"]HTTP")
+"""mitmproxy's words for a response head that ends in the middle."""
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
@@ -136,9 +139,14 @@ def connect_failure(error: str) -> Failure:
     return Failure.UNREACHABLE
 
 
+def is_silent(message: str) -> bool:
+    """Whether mitmproxy's words mean that the connection ended without a single byte of an answer."""
+    return message == "server closed connection"
+
+
 def answer_failure(message: str) -> Failure:
     """What kind of failure mitmproxy's words for a connection without a whole response head mean."""
-    return Failure.CLOSED if "closed" in message else Failure.UNREADABLE
+    return Failure.CLOSED if is_silent(message) or _BROKEN_OFF.match(message) else Failure.UNREADABLE
 
 
 def declared_length(request: http.Request) -> int:

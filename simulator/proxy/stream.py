@@ -309,12 +309,12 @@ class ExchangeStream(HttpStream):
             error = ResponseProtocolError(self.stream_id, event.message, convert.BROKEN_RESPONSE)
             yield SendHttp(error, self.context.client)
         elif self.server_state == self._await_head:
-            yield from self._lose_machine(convert.answer_failure(event.message))
+            stale = convert.is_silent(event.message) and self._edge.was_reused(self.context.server)
+            yield from self._lose_machine(convert.answer_failure(event.message), stale=stale)
 
-    def _lose_machine(self, failure: Failure) -> Commands:
-        """The delivery failed without a response head."""
+    def _lose_machine(self, failure: Failure, *, stale: bool = False) -> Commands:
+        """The delivery failed without a response head; `stale`: nothing at all came of a connection used before."""
         self._is_sending = False
-        stale = failure is Failure.CLOSED and self._edge.was_reused(self.context.server)
         yield from self._edge.detach(self.context.server)
         if stale and not self._body_lost and self.request.method.upper() in convert.IDEMPOTENT_METHODS:
             # The machine closed a kept-alive connection just as it was used: no failure, a new connection will do.
