@@ -78,7 +78,17 @@ class ShortForm:
         return {"anyOf": [*self._schemas, handler(core_schema)]}
 
 
+class OneOrMore:
+    """In JSON Schema: a list of one may be written without its brackets."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        return {"anyOf": [schema["items"], schema]}
+
+
 TEXT_SCHEMA = {"type": ["string", "number"]}
 
-Texts = Annotated[list[Text], BeforeValidator(as_list), ShortForm(TEXT_SCHEMA)]
+Texts = Annotated[list[Text], BeforeValidator(as_list), OneOrMore()]
 """Several texts, or one."""

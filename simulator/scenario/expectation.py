@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from simulator.config.problem import describe
-from simulator.scenario.base import TEXT_SCHEMA, Duration, ShortForm, Strict, Text, Texts, as_list, fault
+from simulator.scenario.base import (
+    TEXT_SCHEMA,
+    Duration,
+    OneOrMore,
+    ShortForm,
+    Strict,
+    Text,
+    Texts,
+    as_list,
+    fault,
+)
 
 
 def _plain_text_is_equals(data: Any) -> Any:
@@ -99,7 +109,7 @@ def _is_error(text: str) -> str:
 
 
 _Status = Annotated[int, Field(ge=100, le=599)]
-Statuses = Annotated[list[_Status], BeforeValidator(as_list), ShortForm({"type": "integer"})]
+Statuses = Annotated[list[_Status], BeforeValidator(as_list), OneOrMore()]
 
 
 class Expectation(Strict):

@@ -111,7 +111,7 @@ def junit_xml(report: Report) -> str:
     )
     root.append(suite)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}'
 
 
 def _junit_case(result: ScenarioResult) -> ElementTree.Element:
@@ -156,7 +156,7 @@ def json_report(report: Report) -> str:
         "seconds": round(report.seconds, 3),
         "scenarios": [_result_json(result) for result in report.results],
     }
-    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(data, ensure_ascii=False, indent=2)
 
 
 def _result_json(result: ScenarioResult) -> dict[str, Any]:

@@ -177,6 +177,11 @@ async def test_a_command_that_fails_shows_what_it_wrote(play: Play) -> None:
     assert found == {"exit": ("0", '4; it wrote "broken\\n"')}
 
 
+async def test_a_command_that_takes_too_long_fails(play: Play) -> None:
+    found = mismatches_of(await play("- shell: sleep 0.1\n  expect: {within: 50ms}"))
+    assert found["within"][0] == "50ms"
+
+
 async def test_a_command_that_is_not_there_is_told(play: Play) -> None:
     result = await play("- shell: [no-such-command-here]")
     assert problem_of(result) == "no-such-command-here cannot be run: No such file or directory"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
+from simulator.scenario.base import OneOrMore, as_list
 from simulator.scenario.document import KeyPath
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.scene import Scene
@@ -17,15 +18,11 @@ if TYPE_CHECKING:
     from simulator.scenario.step import Steps
 
 
-def _as_branch(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
 class ParallelStep(Step):
     key: ClassVar[str] = "parallel"
     is_composite: ClassVar[bool] = True
 
-    parallel: list[Annotated[Steps, BeforeValidator(_as_branch)]] = Field(min_length=1)
+    parallel: list[Annotated[Steps, BeforeValidator(as_list), OneOrMore()]] = Field(min_length=1)
 
     @property
     def title(self) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import tempfile
+import time
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -67,8 +68,10 @@ class ShellStep(Step):
             )
         except OSError as error:
             raise StepFailed(f"{command[0]} cannot be run: {error.strerror or error}") from None
+        started = time.monotonic()
         stdout, stderr = await self._finish(process)
-        await self._check(scene, process.returncode or 0, stdout, stderr)
+        elapsed = time.monotonic() - started
+        await self._check(scene, process.returncode or 0, stdout, stderr, elapsed)
 
     async def _finish(self, process: Process) -> tuple[str, str]:
         try:
@@ -80,7 +83,7 @@ class ShellStep(Step):
             await _end(process)
         return stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
 
-    async def _check(self, scene: Scene, status: int, stdout: str, stderr: str) -> None:
+    async def _check(self, scene: Scene, status: int, stdout: str, stderr: str, elapsed: float) -> None:
         expect = self.expect or ShellExpectation()
         found = []
         if status != expect.exit:
@@ -89,6 +92,8 @@ class ShellStep(Step):
         for what, match, text in (("stdout", expect.stdout, stdout), ("stderr", expect.stderr, stderr)):
             if match is not None:
                 found += text_mismatches(what, match, text)
+        if expect.within is not None and elapsed > expect.within:
+            found.append(Mismatch("within", format_duration(expect.within), f"{elapsed:.3g}s"))
         found += await scene.log_mismatches(expect.logs or ())
         if found:
             raise StepFailed(mismatches=tuple(found))

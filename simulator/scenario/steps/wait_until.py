@@ -82,7 +82,9 @@ class WaitUntilStep(Step):
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         schema = super().__get_pydantic_json_schema__(core_schema, handler)
-        condition = schema["properties"].pop("condition")
+        condition = handler.resolve_ref_schema(schema["properties"].pop("condition")["anyOf"][0])
+        own = {key: schema["properties"][key] for key in _OWN_KEYS}
+        condition = condition | {"properties": condition["properties"] | own}
         schema["properties"][cls.key] = {"anyOf": [schema["properties"][cls.key], condition]}
         schema["required"] = [cls.key]
         return schema

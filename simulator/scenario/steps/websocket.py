@@ -15,6 +15,7 @@ from simulator.scenario.answer import Mismatch
 from simulator.scenario.base import (
     TEXT_SCHEMA,
     Duration,
+    OneOrMore,
     ShortForm,
     Strict,
     Text,
@@ -91,7 +92,7 @@ class WebSocketStep(Step):
     client: Text | None = None
     headers: dict[str, Texts] | None = None
     subprotocols: Texts | None = None
-    send: Annotated[list[SentMessage], BeforeValidator(as_list), ShortForm(TEXT_SCHEMA)] | None = None
+    send: Annotated[list[SentMessage], BeforeValidator(as_list), OneOrMore()] | None = None
     close: (
         Annotated[CloseFrame, BeforeValidator(_code_or_mapping), ShortForm({"type": ["integer", "boolean"]})]
         | None
