@@ -62,6 +62,7 @@ class EdgeHandler(PacedHandler):
             await super().open_connection(command)
         finally:
             self._stop_timer(command.connection)
+            self._forget_unopened(command.connection)
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         if isinstance(hook, ServerConnectedHook):
@@ -74,6 +75,11 @@ class EdgeHandler(PacedHandler):
         handler = self.transports[self.client].handler if self.client in self.transports else None
         if handler is not None:
             handler.cancel()
+
+    def _forget_unopened(self, connection: Connection) -> None:
+        """mitmproxy remembers a connection that did not come about as long as the client stays."""
+        if connection in self.transports and self.transports[connection].writer is None:
+            del self.transports[connection]
 
     def _stop_timer(self, connection: Connection) -> None:
         timer = self._connecting.pop(connection, None)
