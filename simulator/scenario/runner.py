@@ -70,8 +70,7 @@ async def run_scenarios(
         results.append(result)
         on_result(result)
 
-    for group in groups:
-        await _run_group(group, options, take, open_stage)
+    await _run_groups(groups, options, take, open_stage)
     return Report(tuple(results), time.monotonic() - started)
 
 
@@ -112,21 +111,48 @@ def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
     return list(groups.values())
 
 
-async def _run_group(group: Group, options: RunOptions, take: Listener, open_stage: OpenStage) -> None:
+async def _run_groups(
+    groups: list[Group], options: RunOptions, take: Listener, open_stage: OpenStage
+) -> None:
+    """One after the other; a fleet is still stopping while the next one starts."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for group in groups:
+                is_played = asyncio.Event()
+                tasks.create_task(_run_group(group, options, take, open_stage, is_played))
+                await is_played.wait()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _run_group(
+    group: Group, options: RunOptions, take: Listener, open_stage: OpenStage, is_played: asyncio.Event
+) -> None:
+    """Tells by `is_played` that all is over but the stopping of machines."""
+    rest = _skip_others(group, options, take)
+    try:
+        if rest:
+            async with open_stage(group.config, realtime=options.realtime, seed=group.key.seed) as stage:
+                await _run_on(stage, rest, take)
+                is_played.set()
+    except SimulatorError as error:
+        if not rest:
+            raise
+        for scenario in rest:
+            failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
+            take(ScenarioResult(scenario, Verdict.FAILED, failure=failure))
+    finally:
+        is_played.set()
+
+
+def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scenario]:
+    """The scenarios that can be played on this backend; the others are reported as skipped."""
     rest = list(group.scenarios)
     for scenario in group.scenarios:
         if scenario.backends is not None and options.backend not in scenario.backends:
             take(ScenarioResult(scenario, Verdict.SKIPPED, skipped_because=scenario.reason or ""))
             rest.remove(scenario)
-    if not rest:
-        return
-    try:
-        async with open_stage(group.config, realtime=options.realtime, seed=group.key.seed) as stage:
-            await _run_on(stage, rest, take)
-    except SimulatorError as error:
-        for scenario in rest:
-            failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
-            take(ScenarioResult(scenario, Verdict.FAILED, failure=failure))
+    return rest
 
 
 async def _run_on(stage: Stage, rest: list[Scenario], take: Listener) -> None:
