@@ -194,7 +194,9 @@ class Exchange:
         self._record.open_hop(machine, cause, extra, now + wait_seconds)
         # No time at all (K-6 set to 0) is time for one try.
         connect_seconds = aim.seconds_left(now + wait_seconds) or ROUTING_SECONDS
-        fields = overwrite(self._base_fields, extra) if extra else self._base_fields
+        # Where forged ones are stripped, none can be there to overwrite.
+        stripped = self._router.options.strip_forged_headers
+        fields = (*self._base_fields, *extra) if stripped else overwrite(self._base_fields, extra)
         return Deliver(machine, fields, connect_seconds, wait_seconds)
 
     def _give_up(self, reason: str, now: float, wait_seconds: float = 0.0) -> Decision:
