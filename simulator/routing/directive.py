@@ -112,7 +112,7 @@ def _parse_word(key: str, fields: dict[str, str]) -> str | None:
 
 
 def _unquote(key: str, text: str) -> str:
-    unquoted = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    unquoted = text[1:-1] if text.startswith('"') and text.endswith('"') else text
     if '"' in unquoted:
         raise DirectiveError(f"{key} has a double quote inside {text!r}")
     return unquoted

@@ -250,7 +250,16 @@ def test_an_upgrade_that_the_replaying_app_negotiated() -> None:
     caller = Caller()
     caller.replay(TO_DFW_1, 101)
     caller.answer(101)
-    assert the_finding(caller).id == "negotiated-upgrade"
+    finding = the_finding(caller)
+    assert finding.id == "negotiated-upgrade"
+    assert finding.cause.startswith("ams-1 accepted the WebSocket (101)")
+
+
+def test_an_upgrade_that_only_the_target_negotiated() -> None:
+    """F-1.86"""
+    caller = replayed(TO_DFW_1)
+    caller.answer(101)
+    assert found(caller) == []
 
 
 @pytest.mark.parametrize(
@@ -286,11 +295,11 @@ def test_a_machine_that_does_not_listen() -> None:
 
 def test_a_machine_that_never_listens() -> None:
     """F-6.16, F-6.53"""
-    caller = Caller(fleet(AMS_1))
+    caller = Caller(fleet(AMS_1), options=RoutingOptions(attempts=2))
     caller.fail_until_done()
     finding = the_finding(caller)
     assert finding.id == "refused-connection"
-    assert finding.cause.startswith(f"ams-1 refused {caller.trace.hops[0].attempts} connections: [PC01]")
+    assert finding.cause.startswith("ams-1 refused 2 connections: [PC01]")
 
 
 def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:

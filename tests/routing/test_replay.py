@@ -12,10 +12,12 @@ from tests.routing.build import (
     DEMO,
     DFW_1,
     DFW_2,
+    NOW,
     Caller,
     as_texts,
     fleet,
     request,
+    response,
     stopped,
     two_apps,
 )
@@ -474,3 +476,9 @@ def test_a_machine_that_failed_before_the_replay_is_tried_anew_and_at_once() -> 
     assert caller.at == "ams-1"
     assert isinstance(caller.decision, Deliver)
     assert caller.decision.wait_seconds == 0.0
+
+
+def test_a_request_counts_as_kept_unless_the_caller_says_otherwise() -> None:
+    replays, retries = Caller().exchange, Caller().exchange
+    assert isinstance(replays.receive(response(307, {"fly-replay": TO_DFW_1}), NOW), Deliver)
+    assert isinstance(retries.fail(Failure.REFUSED, NOW), Deliver)
