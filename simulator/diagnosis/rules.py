@@ -6,6 +6,7 @@ Each row of the failure gallery that shows in a single exchange has its rule her
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from simulator.diagnosis.finding import Finding
 from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
@@ -13,6 +14,18 @@ from simulator.routing.model import Fleet
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
 Rule = Callable[[Trace, Fleet], Finding | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LostReplay:
+    """A replay for which no machine was found, and that ended its exchange."""
+
+    source: Hop
+    directive: ReplayDirective
+
+    @property
+    def app(self) -> str:
+        return self.directive.app or self.source.app
 
 
 def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
@@ -56,11 +69,12 @@ def _last_cycle(names: list[str]) -> list[str]:
 
 def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
     """A replay to a machine that cannot take it (gallery 4); `stale-cookie` where the id came with the request."""
-    directive, hop = _failed_replay(trace)
-    if directive is None or hop is None or directive.instance is None:
+    replay = _find_lost_replay(trace)
+    if replay is None or replay.directive.instance is None:
         return None
-    machine = fleet.find(directive.instance)
-    if machine is not None and machine.app != (directive.app or hop.app):
+    wanted = replay.directive.instance
+    machine = fleet.find(wanted)
+    if machine is not None and machine.app != replay.app:
         return None  # find_foreign_instance
     if machine is None:
         state = "there is no such machine"
@@ -68,10 +82,10 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
         state = f"{machine.name} is {_condition(machine.state.value, machine.healthy, machine.cordoned)}"
     else:
         return None
-    by_cookie = bool(trace.cookies_sent) and directive.instance not in trace.target
+    by_cookie = bool(trace.cookies_sent) and wanted not in trace.target
     return Finding(
         "stale-cookie" if by_cookie else "lost-target",
-        f"{hop.machine} replayed to instance={directive.instance}, but {state}"
+        f"{replay.source.machine} replayed to instance={wanted}, but {state}"
         + (f"; the client's cookies ({', '.join(trace.cookies_sent)}) outlived it" if by_cookie else ""),
         "use prefer_instance instead of instance, or add timeout and fallback=force_self and clear the cookie there",
         trace.request_id,
@@ -80,15 +94,14 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
 
 def find_foreign_instance(trace: Trace, fleet: Fleet) -> Finding | None:
     """A replay to a machine of an app that the directive does not name (F-1.16, K-10)."""
-    directive, hop = _failed_replay(trace)
-    if directive is None or hop is None or directive.instance is None:
-        return None
-    machine, app = fleet.find(directive.instance), directive.app or hop.app
-    if machine is None or machine.app == app:
+    replay = _find_lost_replay(trace)
+    machine = fleet.find(replay.directive.instance or "") if replay is not None else None
+    if replay is None or machine is None or machine.app == replay.app:
         return None
     return Finding(
         "foreign-instance",
-        f"{hop.machine} replayed to instance={machine.id} in app {app}, but that is {machine.name} of {machine.app}",
+        f"{replay.source.machine} replayed to instance={machine.id} in app {replay.app}, "
+        f"but that is {machine.name} of {machine.app}",
         f"name the machine's app in the directive too: app={machine.app};instance={machine.id}",
         trace.request_id,
     )
@@ -100,26 +113,26 @@ def _condition(state: str, healthy: bool, cordoned: bool) -> str:
     return "cordoned" if cordoned else "failing its health checks" if not healthy else state
 
 
-def _failed_replay(trace: Trace) -> tuple[ReplayDirective | None, Hop | None]:
+def _find_lost_replay(trace: Trace) -> LostReplay | None:
     if trace.error not in ("PR03", "PR04") or not trace.hops or trace.hops[-1].replay is None:
-        return None, None
+        return None
     try:  # the proxy took it, whatever its options: so a list without quotes is fine (K-8)
-        return parse_directive(trace.hops[-1].replay, lenient_region_list=True), trace.hops[-1]
+        directive = parse_directive(trace.hops[-1].replay, lenient_region_list=True)
     except DirectiveError:
-        return None, None
+        return None
+    return LostReplay(trace.hops[-1], directive)
 
 
 def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
     """A replay to regions without a machine of the app (gallery 8; F-1.20, F-1.21)."""
-    directive, hop = _failed_replay(trace)
-    if directive is None or hop is None or not directive.regions or directive.instance:
+    replay = _find_lost_replay(trace)
+    if replay is None or not replay.directive.regions or replay.directive.instance:
         return None
-    app = directive.app or hop.app
-    there = sorted({machine.region for machine in fleet.of_app(app) if machine.is_candidate})
+    there = sorted({machine.region for machine in fleet.of_app(replay.app) if machine.is_candidate})
     return Finding(
         "empty-region",
-        f"{hop.machine} replayed to region={','.join(directive.regions)}, "
-        f"but the machines of {app} that could answer are in: {', '.join(there) or 'no region'}",
+        f"{replay.source.machine} replayed to region={','.join(replay.directive.regions)}, "
+        f"but the machines of {replay.app} that could answer are in: {', '.join(there) or 'no region'}",
         'name a region that has machines, or append any, as in region="sjc,any"',
         trace.request_id,
     )
