@@ -128,7 +128,9 @@ def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
     replay = _find_lost_replay(trace)
     if replay is None or not replay.directive.regions or replay.directive.instance:
         return None
-    there = sorted({machine.region for machine in fleet.of_app(replay.app) if machine.is_candidate})
+    excluded = replay.source.machine_id if replay.directive.elsewhere else None
+    machines = [m for m in fleet.of_app(replay.app) if m.is_candidate and m.id != excluded]
+    there = sorted({machine.region for machine in machines})
     return Finding(
         "empty-region",
         f"{replay.source.machine} replayed to region={','.join(replay.directive.regions)}, "

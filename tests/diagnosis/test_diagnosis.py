@@ -175,6 +175,12 @@ def test_regions_of_an_app_without_any_machine() -> None:
     assert the_finding(replayed("app=empty;region=ams", machines=machines)).cause.endswith("in: no region")
 
 
+def test_the_machine_that_elsewhere_excludes_is_not_one_that_could_answer() -> None:
+    """F-1.6, F-1.66"""
+    caller = replayed("elsewhere=true;region=ams")
+    assert the_finding(caller).cause.endswith("the machines of streams that could answer are in: dfw")
+
+
 def test_a_list_without_quotes_that_the_proxy_took_is_read_the_same_way() -> None:
     """K-8"""
     caller = Caller(options=RoutingOptions(lenient_region_list=True))
