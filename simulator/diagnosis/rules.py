@@ -1,6 +1,7 @@
 """One function per finding: given a trace and the fleet, a finding or None.
 
-Each row of the failure gallery that shows in a single exchange has its rule here; the rules never steer.
+A rule reads one exchange and never steers. Rows of the failure gallery that take several exchanges to show, or
+that need what a trace does not hold, have none.
 """
 
 from __future__ import annotations

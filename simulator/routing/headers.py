@@ -152,7 +152,7 @@ def replay_src(machine: Machine, microseconds: int, state: str | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FailedReplay:
-    """Why a replay came to nothing, for `fly-replay-failed`."""
+    """Why a replay came to nothing, for `fly-replay-failed`; the app is always known, if only as the source's own."""
 
     instance: str | None
     app: str | None
@@ -162,7 +162,7 @@ class FailedReplay:
     elapsed_ms: int
 
     def header_value(self) -> bytes:
-        """F-1.54; what the replay did not name is left out (K-39)."""
+        """F-1.54; what is unknown, because the replay did not name it, is left out (K-39)."""
         pairs: Iterable[tuple[str, str | None]] = (
             ("instance", self.instance),
             ("app", self.app),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.routing.directive import (
@@ -231,6 +231,7 @@ def write(directive: ReplayDirective) -> str:
     return ";".join(f"{key}={value}" for key, value in values.items() if value is not None)
 
 
+@settings(max_examples=50)
 @given(DIRECTIVES.filter(lambda directive: directive != ReplayDirective()), st.randoms(use_true_random=False))
 def test_a_directive_that_is_written_reads_back_in_any_order(
     directive: ReplayDirective, order: object

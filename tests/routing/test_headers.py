@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.routing import Fields
@@ -159,6 +159,7 @@ FIELDS = st.lists(st.tuples(NAMES | st.binary(max_size=6), VALUES | st.binary(ma
 )
 
 
+@settings(max_examples=50)
 @given(FIELDS)
 def test_no_header_of_one_connection_is_left(given_fields: Fields) -> None:
     """F-4.20"""
@@ -178,6 +179,7 @@ def test_no_header_of_one_connection_is_left(given_fields: Fields) -> None:
     assert end_to_end(left) == left
 
 
+@settings(max_examples=50)
 @given(FIELDS)
 def test_no_bytes_confuse_the_header_functions(given_fields: Fields) -> None:
     client = request()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.routing import App
@@ -139,6 +139,7 @@ def test_the_private_network_ends_in_internal(name: str, internal: bool) -> None
     assert is_internal(name) is internal
 
 
+@settings(max_examples=50)
 @given(
     st.lists(
         st.sampled_from(["all", "vms", "vm", "streams", "top1", "nearest", "of", ""]) | st.text(max_size=8)
