@@ -12,6 +12,7 @@ from typing import Any
 import h2.events  # type: ignore[import-untyped] # h2 4.1, which mitmproxy 11 wants, has no types
 import h11
 from h2.connection import ConnectionState as H2State  # type: ignore[import-untyped]
+from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
@@ -30,6 +31,18 @@ UPLOAD_WINDOW_BYTES = 1024 * 1024
 """How much a stream of HTTP/2 may upload before its machine has taken any of it."""
 MAX_STREAMS = 1000
 """How many streams of HTTP/2 one client connection may have open."""
+
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
+def _is_too_large(buffer: ReceiveBuffer) -> bool:
+    """Whether `buffer` begins with a head beyond the limit, complete or not."""
+    if len(buffer) <= MAX_HEAD_BYTES:
+        return False
+    head = bytes(buffer)[:MAX_HEAD_BYTES]
+    return b"\n\r\n" not in head and b"\n\n" not in head
 
 
 class _BodyReader:
@@ -67,13 +80,14 @@ class ClientConnection(_Lenient, Http1Server):  # type: ignore[misc]
     """The client's side of HTTP/1."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        yield from super().read_headers(event)
-        if self.state == self.read_headers and len(self.buf) > MAX_HEAD_BYTES:
-            yield commands.SendData(
-                self.conn,
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-            )
+        while bytes(self.buf).startswith(b"\r\n"):  # RFC 9112, 2.2: blank lines before a request are nothing
+            self.buf.maybe_extract_at_most(2)
+        if _is_too_large(self.buf):
+            self.state = self.done
+            yield commands.SendData(self.conn, _HEAD_TOO_LARGE)
             yield commands.CloseConnection(self.conn)
+            return
+        yield from super().read_headers(event)
 
 
 class GrantUploads(events.Event):
@@ -133,25 +147,22 @@ class MachineConnection(_Lenient, Http1Client):  # type: ignore[misc]
         return self.stream_id is None and self.conn.state is ConnectionState.OPEN
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        answering = self.request is not None and isinstance(event, events.DataReceived)
-        if answering:
+        if self.request is not None and isinstance(event, events.DataReceived):
             self._drop_interim_responses()
-            if not self._may_be_http():
-                yield from self._fail("not an HTTP response")
+            if not self._may_be_http() or _is_too_large(self.buf):
+                yield from self._fail()
                 return
         yield from super().read_headers(event)
-        if answering and self.state == self.read_headers and len(self.buf) > MAX_HEAD_BYTES:
-            yield from self._fail("the response head is too large")
 
     def _may_be_http(self) -> bool:
         """A machine that speaks another protocol may never send the empty line that mitmproxy waits for."""
         start = bytes(self.buf).lstrip(b"\r\n")[: len(_HTTP)]
         return _HTTP.startswith(start)
 
-    def _fail(self, problem: str) -> layer.CommandGenerator[None]:
+    def _fail(self) -> layer.CommandGenerator[None]:
         assert self.stream_id is not None
         yield commands.CloseConnection(self.conn)
-        yield ReceiveHttp(ResponseProtocolError(self.stream_id, problem, BROKEN_RESPONSE))
+        yield ReceiveHttp(ResponseProtocolError(self.stream_id, "no HTTP response head", BROKEN_RESPONSE))
 
     def _drop_interim_responses(self) -> None:
         for size in self._interim_sizes(bytes(self.buf)):
