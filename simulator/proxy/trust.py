@@ -27,7 +27,7 @@ def authority_folder() -> Path:
 
 
 class LazyTls(TlsConfig):
-    """mitmproxy's TLS addon, told its options only when they are needed."""
+    """mitmproxy's TLS addon, told its options only when they are needed, with a mind of its own about HTTP/2."""
 
     _postponed: set[str] | None = None
 
@@ -39,3 +39,9 @@ class LazyTls(TlsConfig):
             super().configure(self._postponed)
             self._postponed = None
         super().tls_clienthello(tls_clienthello)
+
+    def tls_start_client(self, tls_start: tls.TlsData) -> None:
+        super().tls_start_client(tls_start)
+        if tls_start.ssl_conn is not None:
+            # As web servers do: HTTP/2 for everybody who speaks it. mitmproxy leaves the choice to the client's order.
+            tls_start.ssl_conn.get_app_data()["server_alpn"] = b"h2"
