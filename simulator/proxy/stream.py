@@ -124,6 +124,7 @@ class ExchangeStream(HttpStream):
 
     def _refuse_request(self, error: str) -> Commands:
         self._finished = True
+        yield Drop(self.stream_id)
         yield SendHttp(
             ResponseProtocolError(self.stream_id, error, convert.INVALID_REQUEST), self.context.client
         )
