@@ -63,6 +63,7 @@ class H2Client:
                 SettingCodes.MAX_FRAME_SIZE: 2**14,
             },
         )
+        self.h2.decoder.max_header_list_size = 2**20
         self._window = window
         self.manual = False
         self.keep_bodies = True
@@ -77,6 +78,9 @@ class H2Client:
         if self._window > 65535:
             self.h2.increment_flow_control_window(self._window - 65535)
         await self.flush()
+        self.listen()
+
+    def listen(self) -> None:
         self._task = asyncio.create_task(self._read())
 
     # Sending.

@@ -90,11 +90,14 @@ class Stage:
         self.clients.append(client)
         return client
 
-    async def connect_h2(self, edge: str = "ams", *, tls: bool = False, window: int = 2**24) -> H2Client:
+    async def connect_h2(
+        self, edge: str = "ams", *, tls: bool = False, window: int = 2**24, start: bool = True
+    ) -> H2Client:
         """A client that speaks HTTP/2: by prior knowledge, or as TLS agreed on. `window`: its flow control."""
         context = tls_context("h2") if tls else None
         client = H2Client(*await self._open(edge, context), window=window)
-        await client.start()
+        if start:
+            await client.start()
         self.clients.append(client)
         return client
 

@@ -95,7 +95,7 @@ BROKEN_ANSWERS = {
     "closes at once": (b"", "closed"),
     "closes in the middle of the head": (b"HTTP/1.1 200 OK\r\ncontent-", "closed"),
     "closes in the middle of the first line": (b"HTTP/1", "closed"),
-    "says it is closed": (b"-ERR connection closed\r\n\r\n", "invalid"),
+    "talks of a closed connection": (b"-ERR connection closed\r\n\r\n", "invalid"),
     "speaks no HTTP": (b"SSH-2.0-OpenSSH_9.7\r\n", "invalid"),
     "speaks no HTTP, with an empty line": (b"220 mail.example.com ESMTP\r\n\r\n", "invalid"),
     "sends zeros": (bytes(1000), "invalid"),
@@ -111,13 +111,18 @@ BROKEN_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("close", [True, False], ids=["and hangs up", "and stays"])
-@pytest.mark.parametrize("which", BROKEN_ANSWERS)
+@pytest.mark.parametrize(
+    ("which", "close"),
+    [
+        (which, close)
+        for which, (_, kind) in BROKEN_ANSWERS.items()
+        for close in (True, False)
+        if close or kind != "closed"  # who sends part of a head and stays is waited for
+    ],
+)
 async def test_a_machine_without_a_proper_answer_is_pu02(stage: Stage, which: str, close: bool) -> None:
     """F-6.12, F-1.99: the request reached the app, so nobody else gets it (F-5.45, K-34)."""
     answer, kind = BROKEN_ANSWERS[which]
-    if kind == "closed" and not close:
-        pytest.skip("a machine that says nothing is waited for")
     ams = await stage.add_machine(AMS, "ams", answering(answer, close=close))
     dfw = await stage.add_machine(DFW, "dfw", answering(OK))
     client = await stage.connect()
