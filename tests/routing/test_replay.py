@@ -47,6 +47,14 @@ def test_the_status_of_a_replay_does_not_matter(status: int) -> None:
     assert caller.trace.hops[0].status == status
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_request_of_any_method_is_replayed(method: str) -> None:
+    """F-1.27"""
+    caller = Caller(request=request(method=method))
+    caller.replay(TO_DFW_1)
+    assert caller.at == "dfw-1"
+
+
 def test_an_app_that_negotiated_the_upgrade_and_replays_is_warned_of() -> None:
     """F-1.86"""
     negotiated, refused = Caller(), Caller()
