@@ -1,6 +1,6 @@
 """The Fly Proxy's mind, pure: time, fleet and chance go in, decisions come out. Source: the facts cited by id."""
 
-from simulator.routing.decision import Decision, Deliver, Reject, Relay
+from simulator.routing.decision import Decision, Deliver, ReadBody, Redirect, Reject, Relay, Wait
 from simulator.routing.errors import Failure, ProxyError
 from simulator.routing.exchange import Exchange
 from simulator.routing.model import App, Fields, Fleet, Machine, MachineState, Request, Response
@@ -22,6 +22,8 @@ __all__ = [
     "MachineState",
     "Outcome",
     "ProxyError",
+    "ReadBody",
+    "Redirect",
     "Reject",
     "Relay",
     "Request",
@@ -29,4 +31,5 @@ __all__ = [
     "Router",
     "RoutingOptions",
     "Trace",
+    "Wait",
 ]

@@ -1,4 +1,4 @@
-"""What the proxy is to do next, as values: deliver, relay or reject."""
+"""What the proxy is to do next, as values."""
 
 from __future__ import annotations
 
@@ -10,14 +10,36 @@ from simulator.routing.model import Fields, Machine
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Send the request, with these header fields, to this machine."""
+    """Send the request to this machine; then report with `receive` or `fail`."""
 
     machine: Machine
+    port: int
+    """Where the machine's service listens."""
+    target: str
+    """Path and query."""
     fields: Fields
     connect_seconds: float
     """How long a connection may take before the delivery counts as failed."""
     wait_seconds: float = 0.0
     """How long to wait first, on the simulated clock."""
+    h2: bool = False
+    """Speak HTTP/2 to it, by prior knowledge (F-9.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBody:
+    """The response's body says what to do: read so much of it, then report with `receive_body`."""
+
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be done yet: ask again with `resume`, after so many seconds."""
+
+    seconds: float
+    really: bool
+    """Something real is waited for (a machine that starts, a free place), which no simulated clock can skip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,14 @@ class Relay:
     """Pass the machine's response on, with these header fields."""
 
     fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Answer in the proxy's own name: the same thing is to be had over TLS (F-4.26)."""
+
+    location: str
+    status: int = 301
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +69,4 @@ class Reject:
     wait_seconds: float = 0.0
 
 
-Decision = Deliver | Relay | Reject
+Decision = Deliver | ReadBody | Wait | Relay | Redirect | Reject

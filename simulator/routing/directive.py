@@ -51,7 +51,9 @@ class ReplayDirective:
     """What was accepted but does nothing, or is probably not what was meant."""
 
 
-def parse_directive(value: str, *, lenient_region_list: bool = False) -> ReplayDirective:
+def parse_directive(
+    value: str, *, lenient_region_list: bool = False, bare_milliseconds: bool = False
+) -> ReplayDirective:
     """Parse a `fly-replay` value. Raises DirectiveError, whose text says what was read and expected."""
     warnings: list[str] = []
     fields: dict[str, str] = {}
@@ -65,14 +67,14 @@ def parse_directive(value: str, *, lenient_region_list: bool = False) -> ReplayD
     if not fields:
         raise DirectiveError("it is empty")
     return ReplayDirective(
-        regions=_parse_regions(fields.get("region"), lenient=lenient_region_list),
+        regions=parse_regions(fields.get("region"), lenient=lenient_region_list),
         instance=_parse_word("instance", fields),
         prefer_instance=_parse_word("prefer_instance", fields),
         app=_parse_word("app", fields),
         state=fields.get("state"),
         elsewhere=_parse_flag("elsewhere", fields),
-        timeout_seconds=_parse_duration(fields.get("timeout")),
-        fallback=_parse_fallback(fields.get("fallback")),
+        timeout_seconds=parse_duration(fields.get("timeout"), bare_milliseconds=bare_milliseconds),
+        fallback=parse_fallback(fields.get("fallback")),
         warnings=tuple(warnings),
     )
 
@@ -118,7 +120,7 @@ def _unquote(key: str, text: str) -> str:
     return unquoted
 
 
-def _parse_regions(text: str | None, *, lenient: bool) -> tuple[str, ...]:
+def parse_regions(text: str | None, *, lenient: bool) -> tuple[str, ...]:
     if text is None:
         return ()
     unquoted = _unquote("region", text)
@@ -137,16 +139,19 @@ def _parse_flag(key: str, fields: dict[str, str]) -> bool:
     return text == "true"
 
 
-def _parse_duration(text: str | None) -> float | None:
+def parse_duration(text: str | None, *, bare_milliseconds: bool = False) -> float | None:
+    """Seconds. Without a unit it is refused, or in milliseconds (F-1.15, K-7)."""
     if text is None:
         return None
+    if bare_milliseconds and text.isascii() and text.isdigit():
+        text += "ms"
     match = _DURATION.fullmatch(text)
     if match is None:
         raise DirectiveError(f"timeout is {text!r}, expected a number with a unit, such as 10s or 500ms")
     return float(match[1]) * _UNIT_SECONDS[match[2]]
 
 
-def _parse_fallback(text: str | None) -> Fallback | None:
+def parse_fallback(text: str | None) -> Fallback | None:
     if text is None:
         return None
     try:

@@ -77,11 +77,35 @@ def cross_network(source: str, target: str) -> ProxyError:
     )
 
 
-def replay_from_fallback() -> ProxyError:
-    """F-1.56, K-18: Fly names no code for it."""
+# F-1.56, K-18: Fly names no code for it.
+REPLAY_FROM_FALLBACK = ProxyError(
+    "PA03", "'fly-replay' response header was returned for a fallback request, which cannot be replayed"
+)
+# F-6.37, F-5.30
+NOT_REACHABLE = ProxyError("PM05", "failed to connect to machine: gave up after 15 attempts (in 8.2s)")
+
+
+def not_served(source: str, target: str, port: int) -> ProxyError:
+    """F-1.62: no machine of the target app has that public port, or it has no machines."""
     return ProxyError(
-        "PA03", "'fly-replay' response header was returned for a fallback request, which cannot be replayed"
+        "PR04",
+        f"app {source} tried to fly-replay to app {target}, but nothing from that app serves port tcp/{port}",
     )
+
+
+def no_route(port: int) -> ProxyError:
+    """F-6.51, F-9.18: the app has no service on the port that the client came to."""
+    return ProxyError("PR01", f"no known healthy instances found for route tcp/{port}")
+
+
+def did_not_start(state: str) -> ProxyError:
+    """F-6.39: it ended before it was reachable."""
+    return ProxyError("PM07", f"failed to change machine state: machine is {state} again")
+
+
+def not_startable(state: str) -> ProxyError:
+    """F-6.40, F-5.31"""
+    return ProxyError("PM08", f"machine is in a non-startable state: {state}")
 
 
 def no_candidate(attempts: int, last: ProxyError | None = None) -> ProxyError:

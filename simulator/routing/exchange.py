@@ -1,8 +1,10 @@
 """One client request to its final answer.
 
-    decision = exchange.begin(now)                # Deliver or Reject
-    decision = exchange.receive(response, now)    # Relay, Deliver (a replay) or Reject
-    decision = exchange.fail(failure, now)        # Deliver (a retry or a fallback) or Reject
+    decision = exchange.begin(now)
+    decision = exchange.receive(response, now)      # a response head came
+    decision = exchange.receive_body(body, now)     # after ReadBody
+    decision = exchange.fail(failure, now)          # no response head came
+    decision = exchange.resume(now)                 # after Wait
 
 The caller carries decisions out and reports what came of them; all policy is here. The proxy ends replays by
 count, as Fly does (F-1.38): naming the cycle is diagnosis.
@@ -10,86 +12,111 @@ count, as Fly does (F-1.38): naming the cycle is diagnosis.
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import replace
 
-from simulator.routing import errors
-from simulator.routing.aim import aim_at_app, aim_at_fallback, aim_at_replay
-from simulator.routing.decision import Decision, Deliver, Reject, Relay
-from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
+from simulator.routing import errors, reading
+from simulator.routing.aim import (
+    Aim,
+    aim_at_cached,
+    aim_at_replay,
+    aim_at_request,
+    target_of,
+)
+from simulator.routing.balancing import Balancing
+from simulator.routing.cache import CacheStatus
+from simulator.routing.caching import Caching
+from simulator.routing.client_header import FORCE_INSTANCE, wants_bypass
+from simulator.routing.client_header import target_of as target_of_client
+from simulator.routing.decision import Decision, ReadBody, Redirect, Reject, Relay
+from simulator.routing.directive import DirectiveError
 from simulator.routing.errors import Failure, ProxyError
-from simulator.routing.headers import FLY_REPLAY, find_field, overwrite, request_fields, response_fields
-from simulator.routing.model import App, Fleet, Machine, Request, Response
-from simulator.routing.options import MAX_REPLAYS, ROUTING_SECONDS, RoutingOptions
-from simulator.routing.recorder import Recorder
-from simulator.routing.selection import Chance, select
+from simulator.routing.headers import FLY_REPLAY, find_field, replay_src, response_fields
+from simulator.routing.model import Machine, Response
+from simulator.routing.options import MAX_REPLAYS
+from simulator.routing.permission import refuse
+from simulator.routing.replay_body import MAX_BYTES, ReplayBody
+from simulator.routing.selection import Target
 from simulator.routing.trace import Cause, Outcome, Trace
 
-
-class Surroundings(Protocol):
-    """What an exchange asks about while it lasts: the fleet as it is at that moment, the options, chance."""
-
-    @property
-    def fleet(self) -> Fleet: ...
-
-    @property
-    def options(self) -> RoutingOptions: ...
-
-    @property
-    def chance(self) -> Chance: ...
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
-class Exchange:
+class Exchange(Balancing):
     """The progress of one request. All times are seconds since the Unix epoch, on the simulated clock."""
 
-    def __init__(
-        self, request: Request, edge: str, app: App, request_id: str, now: float, router: Surroundings
-    ) -> None:
-        self.request = request
-        self.request_id = request_id
-        self._router = router
-        self._edge = edge
-        self._app = app
-        self._base_fields = request_fields(
-            request, edge, request_id, strip_forged=router.options.strip_forged_headers
-        )
-        self._aim = aim_at_app(app.name, now)
-        self._replays = 0
-        self._machine: Machine | None = None
-        self._record = Recorder(request, edge, app.name, request_id, now)
+    _replays = 0
+    _first_src: bytes | None = None
+    _pending: Response | None = None
 
     # What the caller reports.
 
     def begin(self, now: float) -> Decision:
+        port = self._app.find_port(self.request.public_port)
+        if port is None:  # F-9.18
+            error = errors.no_route(self.request.public_port)
+            return self._reject(error, self._options.no_candidate_status, now, None)
+        if port.force_https and self.request.scheme == "http":
+            self._record.redirect(301, now)
+            return Redirect(f"https://{self.request.host}{self.request.target}")
+        self._aim = self._first_aim(now)
         return self._choose(now)
 
     def receive(self, response: Response, now: float, *, body_kept: bool = True) -> Decision:
         """A response head came from the machine. `body_kept`: the request's body can still be sent again."""
         value = find_field(response.fields, FLY_REPLAY)
+        in_body = reading.has_body_form(response, self._options)
         self._record.close_hop(now, status=response.status, replay=value, fields=response.fields)
-        if value is None:
+        ignored = self._aim.cause is Cause.FALLBACK and self._options.replay_from_fallback == "ignore"  # K-18
+        if not (value is not None or in_body) or ignored or not self._honours(response):
             return self._relay(response, now)
-        return self._replay(value, response.status, now, body_kept=body_kept)
+        self._release()
+        if in_body:
+            self._pending = response
+            return ReadBody(MAX_BYTES)
+        try:
+            replay = reading.read_header_form(response, self._options)
+        except DirectiveError as problem:
+            return self._count_replay(now) or self._refuse_directive(problem, now)
+        return self._replay(replay, response, now, body_kept=body_kept)
+
+    def receive_body(self, body: bytes | None, now: float, *, body_kept: bool = True) -> Decision:
+        """The body of the replaying response; None if it did not come whole. `body_kept` is about the request's."""
+        response, self._pending = self._pending, None
+        assert response is not None, "no body is waited for"
+        if body is not None:
+            self._record.tell_replay(body)
+        try:
+            replay = reading.read_body_form(response, body, self._options)
+        except DirectiveError as problem:
+            return self._count_replay(now) or self._refuse_directive(problem, now)
+        return self._replay(replay, response, now, body_kept=body_kept)
 
     def fail(self, failure: Failure, now: float, *, body_kept: bool = True) -> Decision:
         """No response head came. `body_kept` as for `receive`."""
         machine, aim = self._delivered_to(), self._aim
-        error = errors.delivery_error(failure, machine.port)
+        error = errors.delivery_error(failure, self._port)
         self._record.close_hop(now, failure=str(error))
-        if failure.reached_the_machine:
+        self._release()
+        if failure.reached_the_machine and not self._may_send_again():
             return self._reject(error, 502, now, machine)
         if not body_kept:
-            return self._reject(errors.BODY_TOO_LARGE, self._router.options.replay_error_status, now, machine)
+            return self._reject(errors.BODY_TOO_LARGE, self._options.replay_error_status, now, machine)
         aim.attempts += 1
         aim.last_error = error
         aim.tried.add(machine.id)
         if not aim.seconds_left(now):
             return self._give_up("timeout", now)
-        if aim.attempts >= self._router.options.attempts:
+        if aim.attempts >= self._options.attempts:
             return self._give_up("retries_exhausted", now)
+        return self._choose(now)
+
+    def resume(self, now: float) -> Decision:
+        """What was waited for may have come about."""
         return self._choose(now)
 
     def finish(self, now: float, outcome: Outcome | None = None, close_code: int | None = None) -> Trace:
         """Nothing more comes; `outcome` where it differs from what the response head promised."""
+        self._release()
         self._record.finish(now, outcome, close_code)
         return self.trace
 
@@ -98,141 +125,137 @@ class Exchange:
         """The record so far."""
         return self._record.trace()
 
-    # Replay.
+    # The first aim.
 
-    def _replay(self, value: str, status: int, now: float, *, body_kept: bool) -> Decision:
-        source, error_status = self._delivered_to(), self._router.options.replay_error_status
-        directive = self._admit(value, body_kept=body_kept)
-        if isinstance(directive, ProxyError):
-            return self._reject(directive, error_status, now, source)
-        self._record.warn(*directive.warnings, *self._foreign_instance(directive, source))
-        if status == 101:
-            self._record.warn(
-                "the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)"
-            )
-        budget_seconds = self._budget_seconds(directive)
-        refusal = self._refuse_app(source.app, directive.app)
-        if refusal is not None:
-            # Measured for an app that does not exist, as for a target that does not answer (F-1.51, F-1.63).
-            # For a refusal nothing was: it needs no search.
-            pause = budget_seconds if refusal.code == "PA04" else 0.0
-            return self._reject(refusal, error_status, now, source, wait_seconds=pause)
-        self._aim = aim_at_replay(directive, source, now, budget_seconds)
+    @property
+    def _caching(self) -> Caching:
+        return Caching(self._router.cache, self._asked, self._http.cache_rules, self._options)
+
+    def _first_aim(self, now: float) -> Aim:
+        fields, options = self.request.fields, self._options
+        target = target_of_client(fields, self._app.name)
+        cached = (
+            None if target.instance else self._caching.find(now)
+        )  # a forced machine goes before the cache
+        if cached is not None and options.cache_refusal * 1000 > self._router.chance(1000):  # F-2.2, K-27
+            cached = None
+        if cached is None:
+            return aim_at_request(target, now)
+        if cached.allow_bypass and wants_bypass(fields):  # F-2.29
+            return aim_at_request(target, now, CacheStatus.BYPASS)
+        return aim_at_cached(cached, now, options.replay_error_seconds)
+
+    def _lose_cached(self, now: float) -> Decision:
+        """The remembered machine is gone: forget it and ask the origin (F-2.8, K-25)."""
+        self._caching.forget()
+        self._aim = aim_at_request(target_of_client(self.request.fields, self._app.name), now)
         return self._choose(now)
 
-    def _admit(self, value: str, *, body_kept: bool) -> ReplayDirective | ProxyError:
-        """The directive, or why no replay can follow it."""
+    # Replay.
+
+    def _honours(self, response: Response) -> bool:
+        return reading.is_honoured(response, self.request, self._options)
+
+    def _may_send_again(self) -> bool:
+        return self._options.retry_reached and self.request.method.upper() in IDEMPOTENT_METHODS  # K-34
+
+    def _replay(self, replay: ReplayBody, response: Response, now: float, *, body_kept: bool) -> Decision:
+        source, options = self._delivered_to(), self._options
+        if refusal := self._count_replay(now):
+            return refusal
+        self._record.warn(*self._doubts(replay, response, source))
+        try:
+            reading.check(replay.directive, source, self._router.fleet, options)
+            if not body_kept:  # F-1.32
+                return self._reject(errors.BODY_TOO_LARGE, options.replay_error_status, now, source)
+            self._keep_caches(replay, source, now)
+        except DirectiveError as problem:
+            return self._refuse_directive(problem, now)
+        if options.relay_replay_cookies:  # K-20
+            self._cookies += tuple(field for field in response.fields if field[0].lower() == b"set-cookie")
+        previous, self._aim = self._aim, self._aim_of(replay, source, now)
+        if options.elsewhere_lasts:  # K-32
+            self._aim.target = replace(
+                self._aim.target, excluded=self._aim.target.excluded | previous.target.excluded
+            )
+        error = refuse(self._router.fleet.apps, source.app, replay.directive.app, options)
+        return self._refuse_target(error, now, source) if error else self._choose(now)
+
+    def _count_replay(self, now: float) -> Reject | None:
+        source, status = self._delivered_to(), self._options.replay_error_status
         if self._aim.cause is Cause.FALLBACK:  # F-1.56, K-18
-            return errors.replay_from_fallback()
+            return self._reject(errors.REPLAY_FROM_FALLBACK, status, now, source)
         self._replays += 1
         if self._replays > MAX_REPLAYS:  # F-1.38
-            return errors.TOO_MANY_REPLAYS
-        try:
-            lenient = self._router.options.lenient_region_list
-            directive = parse_directive(value, lenient_region_list=lenient)
-        except DirectiveError as problem:
-            return errors.unparsable(str(problem))
-        return directive if body_kept else errors.BODY_TOO_LARGE  # F-1.32
-
-    def _budget_seconds(self, directive: ReplayDirective) -> float:
-        """How long the proxy looks for the target (F-1.49, F-1.51)."""
-        if directive.timeout_seconds is not None:
-            return directive.timeout_seconds
-        return self._router.options.replay_error_seconds
-
-    def _foreign_instance(self, directive: ReplayDirective, source: Machine) -> tuple[str, ...]:
-        """A combination that is not valid and that nothing can match (F-1.16, K-10)."""
-        machine, app = self._router.fleet.find(directive.instance or ""), directive.app or source.app
-        if machine is None or machine.app == app:
-            return ()
-        return (f"instance={machine.id} is a machine of app {machine.app}, not of {app}: nothing can match",)
-
-    def _refuse_app(self, source: str, target: str | None) -> ProxyError | None:
-        """Whether `app=` may be replayed to: it exists, same organization, same network (F-1.63, F-1.68)."""
-        if target is None or target == source:
-            return None
-        apps = self._router.fleet.apps
-        if target not in apps:
-            return errors.app_not_found(source, target)
-        if apps[source].org != apps[target].org:
-            return errors.not_permitted(source, target)
-        if apps[source].network != apps[target].network:
-            return errors.cross_network(source, target)
+            return self._reject(errors.TOO_MANY_REPLAYS, status, now, source)
         return None
 
-    # Choosing and delivering.
+    def _refuse_directive(self, problem: DirectiveError, now: float) -> Reject:
+        error = errors.unparsable(str(problem))
+        return self._reject(error, self._options.replay_error_status, now, self._delivered_to())
 
-    def _choose(self, now: float, wait_seconds: float = 0.0) -> Decision:
-        machine = self._select()
-        if machine is None and self._aim.tried:
-            return self._start_over(now)
-        if machine is None:
-            return self._give_up("no_candidate", now, wait_seconds)
-        return self._deliver(machine, now, wait_seconds)
+    def _refuse_target(self, error: ProxyError, now: float, source: Machine) -> Decision:
+        """Measured for an app that does not exist to take as long as a target that does not answer (F-1.63)."""
+        pause = self._aim.budget_seconds if error.code == "PA04" else 0.0
+        if self._options.fallback_on_refusal and self._aim.fallback:  # K-19
+            return self._fall_back("no_candidate", now, pause)
+        return self._reject(error, self._options.replay_error_status, now, source, wait_seconds=pause)
 
-    def _start_over(self, now: float) -> Decision:
-        """Every machine was tried: all of them again after a pause, if there is time for one (F-5.41)."""
-        aim = self._aim
-        aim.tried.clear()
-        machine = self._select()
-        if machine is None:
-            return self._give_up("no_candidate", now)
-        pause = aim.pause_seconds()
-        if pause >= aim.seconds_left(now):
-            return self._give_up("timeout", now)
-        return self._deliver(machine, now, pause)
+    def _doubts(self, replay: ReplayBody, response: Response, source: Machine) -> list[str]:
+        """What is accepted, but is probably not what was meant."""
+        doubts = list(replay.directive.warnings)
+        if foreign := reading.foreign_instance(replay.directive, source, self._router.fleet):
+            doubts.append(foreign)
+        if response.status == 101:
+            doubts.append("the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)")
+        forced, named = find_field(self.request.fields, FORCE_INSTANCE), replay.directive.instance
+        if forced and named and forced != named:  # K-14
+            winner = "the client's" if self._options.client_headers_win else "the replay's"
+            doubts.append(
+                f"the client forces machine {forced}, the replay names {named}: {winner} counts (K-14)"
+            )
+        return doubts
 
-    def _select(self) -> Machine | None:
-        router, aim = self._router, self._aim
-        return select(router.fleet, aim.target, self._edge, aim.tried, router.chance)
+    def _keep_caches(self, replay: ReplayBody, source: Machine, now: float) -> None:
+        """Forget and remember as the replay says. Raises DirectiveError where that is refused."""
+        caching, instruction = self._caching, replay.cache
+        if instruction is not None and instruction.invalidate:
+            cached = caching.find(now)
+            target = target_of(replay.directive, source.app, source.id)
+            back = cached is not None and (target.instance or cached.source_id) == cached.source_id
+            if self._options.invalidate_with_any_replay or (
+                back and cached and target.app == cached.source_app
+            ):
+                caching.forget()  # F-2.27, K-28
+        if self._aim.cause is Cause.ROUTED and self._replays == 1:  # F-2.5: one look-up, at the origin
+            self._record.warn(*caching.remember(replay, source, now))
 
-    def _deliver(self, machine: Machine, now: float, wait_seconds: float) -> Deliver:
-        aim = self._aim
-        extra = aim.fields_for(machine)
-        self._machine = machine
-        cause = Cause.RETRY if aim.attempts else aim.cause
-        self._record.open_hop(machine, cause, extra, now + wait_seconds)
-        # No time at all (K-6 set to 0) is time for one try.
-        connect_seconds = aim.seconds_left(now + wait_seconds) or ROUTING_SECONDS
-        # Where forged ones are stripped, none can be there to overwrite.
-        stripped = self._router.options.strip_forged_headers
-        fields = (*self._base_fields, *extra) if stripped else overwrite(self._base_fields, extra)
-        return Deliver(machine, fields, connect_seconds, wait_seconds)
-
-    def _give_up(self, reason: str, now: float, wait_seconds: float = 0.0) -> Decision:
-        """No machine took the request: fall back if the replay said so, else PR03 or PR04 (F-1.53)."""
-        aim, options = self._aim, self._router.options
-        if aim.cause is Cause.REPLAY and reason != "retries_exhausted":  # F-1.51
-            wait_seconds = aim.seconds_left(now)
-        if aim.source and aim.directive and aim.directive.fallback:
-            start = now + wait_seconds
-            self._aim = aim_at_fallback(aim.directive.fallback, aim.source, aim, reason, start)
-            return self._choose(now, wait_seconds)
-        error = errors.no_candidate(options.attempts, aim.last_error)
-        return self._reject(error, options.no_candidate_status, now, aim.source, wait_seconds=wait_seconds)
+    def _aim_of(self, replay: ReplayBody, source: Machine, now: float) -> Aim:
+        directive, options = replay.directive, self._options
+        target = target_of(directive, source.app, source.id)
+        forced = find_field(self.request.fields, FORCE_INSTANCE)
+        if options.client_headers_win and forced:  # K-14
+            target = Target(target.app, instance=forced)
+        src = replay_src(source, int(now * 1_000_000), directive.state)
+        self._first_src = self._first_src or src
+        budget = directive.timeout_seconds
+        return aim_at_replay(
+            replay,
+            target,
+            source,
+            self._first_src if options.replay_src_of == "first" else src,  # K-16
+            now,
+            options.replay_error_seconds if budget is None else budget,  # F-1.49, F-1.51
+        )
 
     def _relay(self, response: Response, now: float) -> Relay:
         self._record.relay(response.status, now)
         fields = response_fields(
-            response.fields, self.request_id, self.request.http_version, replayed=self._replays > 0
+            response.fields,
+            self.request_id,
+            self.request.http_version,
+            self._http,
+            replayed=self._replays > 0,
+            cookies=self._cookies,
         )
         return Relay(fields)
-
-    def _reject(
-        self, error: ProxyError, status: int, now: float, source: Machine | None, *, wait_seconds: float = 0.0
-    ) -> Reject:
-        self._record.reject(error, status, now + wait_seconds)
-        return Reject(
-            error,
-            status,
-            log_app=source.app if source else self._app.name,  # F-6.2
-            log_machine_id=source.id if source else None,
-            log_region=source.region if source else self._edge,
-            wait_seconds=wait_seconds,
-        )
-
-    # What must be there by now.
-
-    def _delivered_to(self) -> Machine:
-        assert self._machine is not None, "nothing has been delivered yet"
-        return self._machine

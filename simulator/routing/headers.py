@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from simulator.routing.model import Fields, Machine, Request
+from simulator.routing.options import RoutingOptions
+from simulator.routing.service import HttpOptions
 
 FLY_REPLAY = b"fly-replay"
 FLY_REPLAY_SRC = b"fly-replay-src"
@@ -20,6 +22,9 @@ SERVER = b"Fly/f1751a0e (2026-08-13)"
 """`Fly/<short sha> (<date>)` (F-4.22)."""
 
 # K-15: headers that only the proxy may set; forged ones are removed.
+_CLIENT_ROUTING = frozenset(
+    {b"fly-force-instance-id", b"fly-prefer-instance-id", b"fly-force-region", b"fly-prefer-region"}
+)
 _FORGEABLE = frozenset(
     {FLY_REPLAY_SRC, FLY_REPLAY_FAILED, FLY_REPLAY_CACHE_STATUS, FLY_PREFERRED_INSTANCE_UNAVAILABLE}
 )
@@ -35,7 +40,9 @@ _OVERWRITTEN = frozenset(
     }
 )
 # F-4.20: headers that belong to one connection (RFC 9110, 7.6.1). Transfer-Encoding frames the body and stays with it.
-_PER_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
+PER_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
+# F-4.21: what the proxy adds or changes on every response.
+_MODIFIED = frozenset({b"server", b"via", b"fly-request-id"})
 # What of a response a person wants to see at a hop.
 _TELLING = frozenset({b"location", b"set-cookie", b"content-type", b"connection", b"upgrade", b"retry-after"})
 
@@ -45,6 +52,17 @@ def find_field(fields: Fields, name: bytes) -> str | None:
     for key, value in reversed(fields):
         if key.lower() == name:
             return value.strip(b" \t").decode("latin-1")
+    return None
+
+
+def find_cookie(fields: Fields, name: bytes) -> str | None:
+    """The value of the first cookie of that name, without quotes around it."""
+    for key, value in fields:
+        if key.lower() == b"cookie":
+            for pair in value.split(b";"):
+                its_name, _, its_value = pair.partition(b"=")
+                if its_name.strip() == name:
+                    return its_value.decode("latin-1").strip().strip('"')
     return None
 
 
@@ -60,7 +78,7 @@ def _connection_tokens(fields: Fields) -> frozenset[bytes]:
 def end_to_end(fields: Fields) -> Fields:
     """Without the headers that belong to one connection (F-4.20); a whole upgrade keeps its own two."""
     tokens = _connection_tokens(fields)
-    dropped = _PER_CONNECTION | tokens
+    dropped = PER_CONNECTION | tokens
     kept = tuple([field for field in fields if field[0].lower() not in dropped])
     upgrades = [field for field in fields if field[0].lower() == b"upgrade"] if b"upgrade" in tokens else []
     return (*kept, *upgrades, (b"Connection", b"Upgrade")) if upgrades else kept
@@ -72,9 +90,11 @@ def overwrite(fields: Fields, extra: Fields) -> Fields:
     return (*(field for field in fields if field[0].lower() not in names), *extra)
 
 
-def request_fields(request: Request, edge: str, request_id: str, *, strip_forged: bool = True) -> Fields:
+def request_fields(request: Request, edge: str, request_id: str, options: RoutingOptions) -> Fields:
     """What every delivery of a request carries: the client's fields with Fly's on top (F-4.1 to F-4.8, F-4.11)."""
-    unwanted = _OVERWRITTEN | _FORGEABLE if strip_forged else _OVERWRITTEN
+    unwanted = _OVERWRITTEN | _FORGEABLE if options.strip_forged_headers else _OVERWRITTEN
+    if not options.forward_client_headers:  # K-37
+        unwanted |= _CLIENT_ROUTING
     kept: list[tuple[bytes, bytes]] = []
     forwarded_for: list[bytes] = []
     via: list[bytes] = []
@@ -113,17 +133,30 @@ def request_fields(request: Request, edge: str, request_id: str, *, strip_forged
     return tuple(kept)
 
 
-def response_fields(fields: Fields, request_id: str, http_version: str, *, replayed: bool) -> Fields:
-    """The machine's fields as the client gets them (F-4.21, F-4.22; `Via` twice after a replay, F-1.100)."""
-    kept: list[tuple[bytes, bytes]] = []
-    via: list[bytes] = []
-    for key, value in end_to_end(fields):
-        name = key.lower()
-        if name == b"via":
-            via.append(value)
-        elif name not in (b"server", b"fly-request-id"):
-            kept.append((key, value))
-    return (*kept, *_proxy_fields(request_id, http_version, via, replayed=replayed))
+def response_fields(
+    fields: Fields,
+    request_id: str,
+    http_version: str,
+    http: HttpOptions,
+    *,
+    replayed: bool,
+    cookies: Fields = (),
+) -> Fields:
+    """The machine's fields as the client gets them (F-4.21 to F-4.25; `Via` twice after a replay, F-1.100)."""
+    kept = [*end_to_end(fields), *cookies]
+    if not http.pristine:
+        via = [value for key, value in kept if key.lower() == b"via"]
+        kept = [field for field in kept if field[0].lower() not in _MODIFIED]
+        kept += _proxy_fields(request_id, http_version, via, replayed=replayed)
+    if http.response_headers:
+        named = {name.lower().encode() for name, values in http.response_headers if values is None}
+        kept = [field for field in kept if field[0].lower() not in named]
+        kept += [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, values in http.response_headers
+            for value in values or ()
+        ]
+    return tuple(kept)
 
 
 def rejection_fields(request_id: str, http_version: str, date: bytes) -> Fields:
@@ -161,8 +194,8 @@ class FailedReplay:
     reason: str  # timeout, retries_exhausted or no_candidate (F-1.55)
     elapsed_ms: int
 
-    def header_value(self) -> bytes:
-        """F-1.54; what is unknown, because the replay did not name it, is left out (K-39)."""
+    def header_value(self, *, with_unknown: bool = False) -> bytes:
+        """F-1.54; what the replay did not name is left out (K-39), or stands there empty."""
         pairs: Iterable[tuple[str, str | None]] = (
             ("instance", self.instance),
             ("app", self.app),
@@ -171,9 +204,8 @@ class FailedReplay:
             ("reason", self.reason),
             ("elapsed_ms", str(self.elapsed_ms)),
         )
-        return ";".join(f"{key}={value}" for key, value in pairs if value is not None).encode(
-            "latin-1", "replace"
-        )
+        named = [f"{key}={value or ''}" for key, value in pairs if value is not None or with_unknown]
+        return ";".join(named).encode("latin-1", "replace")
 
 
 def telling_fields(fields: Fields) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from simulator.routing.regions import distance_km
+from simulator.routing.service import HTTP_PORT, HTTPS_PORT, Service, ServicePort
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields as sent: (name, value) pairs in order, names in the sender's case."""
@@ -31,6 +32,9 @@ class MachineState(StrEnum):
     DESTROYED = "destroyed"
 
 
+_STARTABLE = frozenset({MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED})
+
+
 @dataclass(frozen=True, slots=True)
 class App:
     """A named set of machines, with what the proxy needs of its configuration."""
@@ -38,8 +42,29 @@ class App:
     name: str
     org: str = "personal"
     network: str = "default"
+    replay_sources: tuple[str, ...] = ()
+    """Other organizations that may replay to it (F-1.71)."""
     hostnames: tuple[str, ...] = ()
     primary_region: str | None = None
+    services: tuple[Service, ...] = (Service(),)
+
+    def find_service(self, port: int, group: str) -> Service | None:
+        """The service that a machine of `group` offers on a public port (F-1.61, F-5.12)."""
+        for service in self.services:
+            if service.is_offered_by(group) and service.find_port(port):
+                return service
+        return None
+
+    def find_port(self, number: int) -> ServicePort | None:
+        """The public port, whichever service it belongs to."""
+        for service in self.services:
+            if port := service.find_port(number):
+                return port
+        return None
+
+    def serves(self, port: int) -> bool:
+        """Whether any service has that public port (F-1.62, F-9.18)."""
+        return self.find_port(port) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +82,23 @@ class Machine:
     cordoned: bool = False
     group: str = "app"
     private_ip: str = ""
+    stopped_at: float | None = None
+    """When it was last stopped (F-5.43)."""
 
     @property
     def is_candidate(self) -> bool:
         """Whether new requests may be delivered to it (F-5.13, F-5.17)."""
         return self.state is MachineState.STARTED and self.healthy and not self.cordoned
+
+    @property
+    def is_startable(self) -> bool:
+        """Whether the proxy may start it for a request (F-1.59, F-5.25); one that is stopping may not (F-5.31)."""
+        return self.state in _STARTABLE and not self.cordoned
+
+    @property
+    def is_coming(self) -> bool:
+        """Started but not there yet: it is waited for, not started again."""
+        return self.state is MachineState.STARTING and not self.cordoned
 
     @property
     def address(self) -> str:
@@ -75,7 +112,10 @@ class Fleet:
     apps: Mapping[str, App]
     machines: tuple[Machine, ...] = ()
     _by_id: dict[str, Machine] = field(init=False, repr=False, compare=False)
-    _nearest: dict[tuple[str, str], tuple[tuple[Machine, ...], ...]] = field(
+    _nearest: dict[tuple[str, str, int], tuple[tuple[Machine, ...], ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    _services: dict[tuple[str, str, int], Service | None] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -96,26 +136,42 @@ class Fleet:
     def of_app(self, app: str) -> tuple[Machine, ...]:
         return tuple(machine for machine in self.machines if machine.app == app)
 
-    def candidates_by_distance(self, app: str, edge: str) -> tuple[tuple[Machine, ...], ...]:
-        """The machines of `app` that may take requests, in groups of equal distance from `edge`, closest first."""
-        key = (app, edge)
-        groups = self._nearest.get(key)
-        if groups is None:
-            groups = self._nearest[key] = self._group_by_distance(app, edge)
-        return groups
-
-    def _group_by_distance(self, app: str, edge: str) -> tuple[tuple[Machine, ...], ...]:
+    def by_distance(self, app: str, edge: str) -> tuple[tuple[Machine, ...], ...]:
+        """All machines of `app`, in groups of equal distance from `edge`, closest first."""
         groups: dict[float, list[Machine]] = {}
         for machine in self.of_app(app):
-            if machine.is_candidate:
-                groups.setdefault(distance_km(edge, machine.region), []).append(machine)
+            groups.setdefault(distance_km(edge, machine.region), []).append(machine)
         return tuple(tuple(groups[distance]) for distance in sorted(groups))
 
+    def candidates_by_distance(self, app: str, edge: str, port: int) -> tuple[tuple[Machine, ...], ...]:
+        """Those of them that take requests on a public port; groups without one are left out."""
+        key = (app, edge, port)
+        groups = self._nearest.get(key)
+        if groups is None:
+            groups = self._nearest[key] = tuple(
+                chosen
+                for group in self.by_distance(app, edge)
+                if (chosen := tuple(m for m in group if m.is_candidate and self.find_service(m, port)))
+            )
+        return groups
+
+    def find_service(self, machine: Machine, port: int) -> Service | None:
+        """The service that a machine offers on a public port (F-1.61)."""
+        key = (machine.app, machine.group, port)
+        if key not in self._services:
+            self._services[key] = self.apps[machine.app].find_service(port, machine.group)
+        return self._services[key]
+
+    def port_of(self, machine: Machine, port: int) -> int:
+        """Where a machine listens for a public port. `Machine.port` is where it was placed for its first service."""
+        service, services = self.find_service(machine, port), self.apps[machine.app].services
+        return machine.port if service is None or service is services[0] else service.internal_port
+
     def app_for_host(self, host: str) -> App | None:
-        """The app that a `Host` names (`<app>.fly.dev` or one of its hostnames), else the first app."""
+        """The app that a `Host` names: `<app>.fly.dev`, `<app>.flycast` (F-8.20), a hostname; else the first."""
         name = host.rsplit(":", 1)[0].lower() if not host.endswith("]") else host
         for app in self.apps.values():
-            if name == f"{app.name}.fly.dev" or name in app.hostnames:
+            if name in (f"{app.name}.fly.dev", f"{app.name}.flycast") or name in app.hostnames:
                 return app
         return self.first_app
 
@@ -139,6 +195,24 @@ class Request:
     edge_ip: str
     edge_port: int
     http_version: str = "1.1"
+    service_port: int | None = None
+    """The public port that the edge's port stands for; None: 80, or 443 with TLS (F-9.1)."""
+
+    @property
+    def public_port(self) -> int:
+        if self.service_port is not None:
+            return self.service_port
+        return HTTPS_PORT if self.scheme == "https" else HTTP_PORT
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def hostname(self) -> str:
+        """`host` without its port, in lower case."""
+        host = self.host.lower()
+        return host if host.endswith("]") else host.rpartition(":")[0] or host
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from simulator.routing.headers import cookie_names, telling_fields
 from simulator.routing.model import Fields, Machine, Request
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
+_LONGEST_REPLAY = 2000
+
 
 class _Hop:
     """One hop under way; the names are those of `Hop`."""
@@ -84,11 +86,18 @@ class Recorder:
         hop = self._hops[-1]
         hop.ended_at, hop.status, hop.failure, hop.replay, hop.fields = now, status, failure, replay, fields
 
+    def tell_replay(self, body: bytes) -> None:
+        """The replay body that the last machine answered with, as text."""
+        self._hops[-1].replay = body[:_LONGEST_REPLAY].decode("utf-8", "replace")
+
     def warn(self, *warnings: str) -> None:
         self._warnings += [warning for warning in warnings if warning not in self._warnings]
 
     def relay(self, status: int, now: float) -> None:
         self._outcome, self._status, self._answered_at = Outcome.RELAYED, status, now
+
+    def redirect(self, status: int, now: float) -> None:
+        self._outcome, self._status, self._answered_at = Outcome.REDIRECTED, status, now
 
     def reject(self, error: ProxyError, status: int, now: float) -> None:
         self._outcome, self._status, self._answered_at, self._error = Outcome.REJECTED, status, now, error

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from simulator.routing.cache import ReplayCache
 from simulator.routing.exchange import Exchange
+from simulator.routing.load import Load
 from simulator.routing.model import Fleet, Request
 from simulator.routing.options import RoutingOptions
 from simulator.routing.selection import Chance
 
 
-class Router:
-    """Opens exchanges. Whoever watches the machines puts each new `fleet` in; open exchanges see it at once."""
+def _nobody_starts(machine_id: str) -> None:
+    """Where nobody runs the machines, none can be started."""
 
-    def __init__(self, fleet: Fleet, options: RoutingOptions, chance: Chance) -> None:
+
+class Router:
+    """Opens exchanges. Whoever watches the machines puts each new `fleet` in; open exchanges see it at once.
+
+    `want` is told of a machine that a request waits for; `new_id` makes request ids for K-38.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        options: RoutingOptions,
+        chance: Chance,
+        *,
+        want: Callable[[str], None] = _nobody_starts,
+        new_id: Callable[[str, float], str] | None = None,
+    ) -> None:
         self.fleet = fleet
         self.options = options
         self.chance = chance
+        self.load = Load()
+        self.cache = ReplayCache()
+        self.want = want
+        self._new_id = new_id
+
+    def new_request_id(self, edge: str, now: float) -> str:
+        return self._new_id(edge, now) if self._new_id else f"{int(now * 1_000_000):026}-{edge}"
+
+    def reset(self) -> None:
+        """As at the start: nothing under way, nothing remembered."""
+        self.load = Load()
+        self.cache = ReplayCache()
 
     def open(self, request: Request, edge: str, request_id: str, now: float) -> Exchange:
         """Begin an exchange for the app that the request's host names. Raises ValueError for a fleet without apps."""

@@ -16,6 +16,7 @@ class Cause(StrEnum):
     ROUTED = "routed"  # the proxy chose the machine for a new request
     REPLAY = "replay"  # a machine asked for it with fly-replay
     RETRY = "retry"  # the proxy tried again on its own
+    CACHED = "cached"  # a remembered replay, the machine that asked for it was not asked again
     FALLBACK = "fallback"  # a replay failed and its directive named a fallback
 
 
@@ -47,6 +48,7 @@ class Outcome(StrEnum):
     PENDING = "pending"
     RELAYED = "relayed"
     REJECTED = "rejected"
+    REDIRECTED = "redirected"  # the proxy sent the client to https
     CLIENT_LEFT = "client_left"
     BROKEN = "broken"  # the machine's connection ended in the middle of the response body
 

@@ -1,0 +1,24 @@
+"""A rule of `replay_cache` in fly.toml: which requests are one session, and for how long (F-2.18 to F-2.21)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class KeyKind(StrEnum):
+    """What a session rule takes the session from (F-2.19)."""
+
+    COOKIE = "cookie"
+    HEADER = "header"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRule:
+    """One `replay_cache` entry of a service (F-2.18, F-2.19)."""
+
+    path_prefix: str
+    ttl_seconds: int
+    kind: KeyKind
+    name: str
+    allow_bypass: bool = False
