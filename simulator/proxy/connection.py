@@ -19,7 +19,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import RequestData, ResponseProtocolError
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
-from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
 
 from simulator.proxy.convert import BROKEN_RESPONSE
 
@@ -179,6 +179,21 @@ class MachineConnection(_Lenient, Http1Client):  # type: ignore[misc]
                 return
             yield end + 4 - start
             start = end + 4
+
+
+class Http2MachineConnection(Http2Client):
+    """One HTTP/2 connection to a machine, by prior knowledge, for one exchange after the other (F-9.5)."""
+
+    reused = False
+
+    @property
+    def stream_id(self) -> int | None:
+        """That of the exchange under way, as the client's side numbers it."""
+        return next(iter(self.our_stream_id), None) if self.streams else None
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.streams and self.conn.state is ConnectionState.OPEN
 
 
 class DetachedConnection(layer.Layer):

@@ -16,8 +16,9 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 from mitmproxy.proxy.layers.http import _events as http_events
 
-from simulator.routing import Failure, Fields, Machine, Reject, Request, Response
+from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
 from simulator.routing.headers import rejection_fields
+from simulator.routing.service import HTTP_PORT
 
 _ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; before it, HTTP status codes
 CLIENT_LEFT: Any = _ErrorCode.CLIENT_DISCONNECTED if _ErrorCode else status_codes.CLIENT_CLOSED_REQUEST
@@ -33,6 +34,12 @@ def edge_of(client: Client) -> str:
     """The region of the edge that accepted this connection: our listeners carry it as their upstream's host name."""
     address: tuple[str, int] = client.proxy_mode.address  # type: ignore[attr-defined]
     return address[0]
+
+
+def public_port_of(client: Client) -> int | None:
+    """The public port that the listener stands for; None for that of plain HTTP and TLS alike."""
+    port: int = client.proxy_mode.address[1]  # type: ignore[attr-defined]
+    return None if port == HTTP_PORT else port
 
 
 def to_request(request: http.Request, client: Client) -> Request:
@@ -52,6 +59,7 @@ def to_request(request: http.Request, client: Client) -> Request:
         edge_ip=_plain_ip(local[0]),
         edge_port=local[1],
         http_version="2" if request.is_http2 else request.http_version.removeprefix("HTTP/"),
+        service_port=public_port_of(client),
     )
 
 
@@ -69,17 +77,18 @@ def _as_http1(fields: Fields, authority: str) -> Fields:
     return tuple(kept)
 
 
-def to_delivery(request: http.Request, machine: Machine, fields: Fields, *, has_body: bool) -> http.Request:
-    """The request as it goes to a machine: HTTP/1.1 in origin form, the body framed as it came, else chunked."""
+def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> http.Request:
+    """The request as it goes to a machine: in origin form, the body framed as it came, else chunked."""
+    fields = decision.fields
     if has_body and not any(key.lower() in (b"content-length", b"transfer-encoding") for key, _ in fields):
         fields = (*fields, (b"transfer-encoding", b"chunked"))
     return http.Request(
-        machine.host,
-        machine.port,
+        decision.machine.host,
+        decision.port,
         request.data.method,
         b"http",
         b"",
-        request.data.path,
+        decision.target.encode("utf-8", "surrogateescape"),
         b"HTTP/1.1",
         http.Headers(fields),
         None,
@@ -87,6 +96,11 @@ def to_delivery(request: http.Request, machine: Machine, fields: Fields, *, has_
         time.time(),
         None,
     )
+
+
+def _reason(response: http.Response) -> bytes:
+    """HTTP/2 has no reason phrases; an HTTP/1.1 client gets the usual one."""
+    return response.data.reason or status_codes.RESPONSES.get(response.status_code, "").encode()
 
 
 def to_response_head(response: http.Response) -> Response:
@@ -118,12 +132,21 @@ def to_client_response(
 
 def rejection(reject: Reject, request_id: str, request: http.Request) -> http.Response:
     """The proxy's own answer: a status and an empty body (F-1.99)."""
+    return _own_response(reject.status, request_id, request)
+
+
+def redirection(redirect: Redirect, request_id: str, request: http.Request) -> http.Response:
+    """The proxy's word that the same is to be had over TLS (F-4.26)."""
+    return _own_response(redirect.status, request_id, request, (b"location", redirect.location.encode()))
+
+
+def _own_response(
+    status: int, request_id: str, request: http.Request, *fields: tuple[bytes, bytes]
+) -> http.Response:
     version = "2" if request.is_http2 else request.http_version.removeprefix("HTTP/")
-    fields = rejection_fields(request_id, version, formatdate(usegmt=True).encode())
-    reason = status_codes.RESPONSES.get(reject.status, "").encode()
-    return http.Response(
-        b"HTTP/1.1", reject.status, reason, http.Headers(fields), b"", None, time.time(), time.time()
-    )
+    head = (*fields, *rejection_fields(request_id, version, formatdate(usegmt=True).encode()))
+    reason = status_codes.RESPONSES.get(status, "").encode()
+    return http.Response(b"HTTP/1.1", status, reason, http.Headers(head), b"", None, time.time(), time.time())
 
 
 def continue_response() -> http.Response:

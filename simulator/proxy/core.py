@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Protocol
 
 from simulator.clock import Clock
 from simulator.events import Bus, ProxyLogged
@@ -13,6 +14,28 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as ULIDs 
 _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 
 
+class OpenSockets:
+    """Which client connections are WebSockets with which machine."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, set[str]] = {}
+
+    def add(self, machine_id: str, client_id: str) -> None:
+        self._clients.setdefault(machine_id, set()).add(client_id)
+
+    def discard(self, machine_id: str, client_id: str) -> None:
+        self._clients.get(machine_id, set()).discard(client_id)
+
+    def of(self, machine_id: str) -> frozenset[str]:
+        return frozenset(self._clients.get(machine_id, ()))
+
+
+class ClientHandler(Protocol):
+    """What is asked of whoever holds a client's connection."""
+
+    def limit_idle(self, seconds: float) -> None: ...
+
+
 class ProxyCore:
     """One per running proxy, whatever the number of its edges."""
 
@@ -21,6 +44,15 @@ class ProxyCore:
         self.clock = clock
         self.bus = bus
         self._random = random
+        self.open_sockets = OpenSockets()
+        self.handlers: dict[str, ClientHandler] = {}
+        """Client connection's id -> its handler; empty inside stock mitmproxy."""
+
+    def limit_idle(self, client_id: str, seconds: float | None) -> None:
+        """End the client's connection after so long without traffic (F-9.7, K-35)."""
+        handler = self.handlers.get(client_id)
+        if seconds and handler is not None:
+            handler.limit_idle(seconds)
 
     def new_request_id(self, edge: str, now: float) -> str:
         """A `Fly-Request-Id`: a ULID and the region of the edge (F-4.11)."""

@@ -24,12 +24,13 @@ from simulator.proxy.connection import (
     DetachedConnection,
     GrantUploads,
     Http2ClientConnection,
+    Http2MachineConnection,
     MachineConnection,
 )
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.inspected import InspectedStream
 from simulator.proxy.stream import Carry, ExchangeStream, GetMachineConnection
-from simulator.proxy.tunnel import Tunnel
+from simulator.proxy.tunnel import GoAway, Tunnel
 
 
 class OpenMachineConnection(commands.OpenConnection):
@@ -41,18 +42,19 @@ class OpenMachineConnection(commands.OpenConnection):
 
 
 class MachineClient(HttpClient):
-    """Opens a connection to a machine, then speaks HTTP/1.1 on it."""
+    """Opens a connection to a machine, then speaks HTTP/1.1 on it, or HTTP/2 where the service wants that (F-9.5)."""
 
-    connection: MachineConnection | None = None
+    connection: MachineConnection | Http2MachineConnection | None = None
 
-    def __init__(self, context: Context, timeout_seconds: float) -> None:
+    def __init__(self, context: Context, timeout_seconds: float, *, h2: bool) -> None:
         super().__init__(context)
         self._timeout_seconds = timeout_seconds
+        self.h2 = h2
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         error = yield OpenMachineConnection(self.context.server, self._timeout_seconds)
         if not error:
-            self.connection = MachineConnection(self.context)
+            self.connection = (Http2MachineConnection if self.h2 else MachineConnection)(self.context)
             self._handle_event = self.connection.handle_event  # type: ignore[method-assign]
             yield from self.connection.handle_event(event)
         yield RegisterHttpConnection(self.context.server, error)
@@ -77,6 +79,9 @@ class EdgeLayer(HttpLayer):
                 yield from super()._handle_event(event)
             if isinstance(event, events.ConnectionClosed) and event.connection is not self.context.client:
                 self.connections.pop(event.connection, None)
+        elif isinstance(event, GoAway):
+            if self._tunnel is not None:
+                yield from self._tunnel.go_away()
         elif isinstance(event, GrantUploads):
             yield from self.connections[self.context.client].grant()  # type: ignore[attr-defined]
         else:
@@ -140,7 +145,9 @@ class EdgeLayer(HttpLayer):
         machine = self._machine_connection(connection)
         return machine is not None and machine.reused
 
-    def _machine_connection(self, connection: Connection | None) -> MachineConnection | None:
+    def _machine_connection(
+        self, connection: Connection | None
+    ) -> MachineConnection | Http2MachineConnection | None:
         client = self.connections.get(connection) if connection else None
         return client.connection if isinstance(client, MachineClient) else None
 
@@ -158,21 +165,22 @@ class EdgeLayer(HttpLayer):
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
         assert isinstance(event, GetMachineConnection)
-        idle = self._find_idle(event.address) if reuse else None
+        idle = self._find_idle(event.address, h2=event.h2) if reuse else None
         if idle is not None:
             stream = self.command_sources.pop(event)
             yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (idle, None)))
             return
         context = self.context.fork()
         context.server = Server(address=event.address)
-        client = self.connections[context.server] = MachineClient(context, event.timeout_seconds)
+        client = self.connections[context.server] = MachineClient(context, event.timeout_seconds, h2=event.h2)
         self.waiting_for_establishment[context.server].append(event)
         yield from self.event_to_child(client, events.Start())
 
-    def _find_idle(self, address: tuple[str, int]) -> Connection | None:
+    def _find_idle(self, address: tuple[str, int], *, h2: bool) -> Connection | None:
         for connection, client in self.connections.items():
             if (
                 isinstance(client, MachineClient)
+                and client.h2 is h2
                 and client.connection is not None
                 and client.connection.is_idle
                 and connection.address == address  # type: ignore[attr-defined]

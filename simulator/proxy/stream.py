@@ -30,7 +30,18 @@ from mitmproxy.proxy.layers.http._events import (
 from simulator.events import ExchangeAnswered, ExchangeFinished
 from simulator.proxy import convert
 from simulator.proxy.tunnel import Tunnel
-from simulator.routing import Decision, Deliver, Exchange, Failure, Outcome, Reject, Relay
+from simulator.routing import (
+    Decision,
+    Deliver,
+    Exchange,
+    Failure,
+    Outcome,
+    ReadBody,
+    Redirect,
+    Reject,
+    Relay,
+    Wait,
+)
 
 if TYPE_CHECKING:
     from simulator.proxy.layer import EdgeLayer
@@ -47,6 +58,7 @@ class GetMachineConnection(GetHttpConnection):
     """A connection to a machine: an idle one, or a new one within so many seconds."""
 
     timeout_seconds: float = 0.0
+    h2: bool = False
 
     def __hash__(self) -> int:
         return id(self)
@@ -120,6 +132,7 @@ class ExchangeStream(HttpStream):
         now, edge = core.clock.now(), convert.edge_of(self.context.client)
         head = convert.to_request(request, self.context.client)
         self.exchange = core.router.open(head, edge, core.new_request_id(edge, now), now)
+        core.limit_idle(self.context.client.id, self.exchange.idle_timeout_seconds)
         yield from self._carry_out(self.exchange.begin(now))
 
     def _refuse_request(self, error: str) -> Commands:
@@ -163,12 +176,17 @@ class ExchangeStream(HttpStream):
     def _carry_on(self) -> Commands:
         decision, self._next = self._next, None
         assert decision is not None
+        if isinstance(decision, Wait):
+            decision = self.exchange.resume(self._core.clock.now())
         yield from self._carry_out(decision)
 
     def _carry_out(self, decision: Decision) -> Commands:
-        while isinstance(decision, Deliver):
+        while isinstance(decision, Deliver | Wait):
             if (yield from self._postpone(decision)):
                 return
+            if isinstance(decision, Wait):
+                decision = self.exchange.resume(self._core.clock.now())
+                continue
             failure = yield from self._connect(decision)
             if self._finished:
                 return
@@ -176,15 +194,19 @@ class ExchangeStream(HttpStream):
                 yield from self._send_request(decision)
                 return
             decision = self.exchange.fail(failure, self._core.clock.now(), body_kept=not self._body_lost)
+        if isinstance(decision, Redirect):
+            yield from self._answer(convert.redirection(decision, self.exchange.request_id, self.request))
+            return
         assert isinstance(decision, Reject)
         if not (yield from self._postpone(decision)):
             yield from self._reject(decision)
 
-    def _postpone(self, decision: Deliver | Reject) -> layer.CommandGenerator[bool]:
+    def _postpone(self, decision: Deliver | Wait | Reject) -> layer.CommandGenerator[bool]:
         """Wait first, if the decision says so; true if it will be taken up again by a wake-up."""
-        if not decision.wait_seconds:
-            return False
-        pause = self._core.clock.pause_seconds(decision.wait_seconds)
+        if isinstance(decision, Wait) and decision.really:
+            pause = decision.wait_seconds
+        else:
+            pause = self._core.clock.pause_seconds(decision.wait_seconds)
         if not pause:
             return False
         self._next = replace(decision, wait_seconds=0.0)
@@ -192,9 +214,9 @@ class ExchangeStream(HttpStream):
         return True
 
     def _connect(self, decision: Deliver) -> layer.CommandGenerator[Failure | None]:
-        machine = decision.machine
+        address = (decision.machine.host, decision.port)
         connection, error = yield GetMachineConnection(
-            (machine.host, machine.port), False, None, timeout_seconds=decision.connect_seconds
+            address, False, None, timeout_seconds=decision.connect_seconds, h2=decision.h2
         )
         if any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue):
             yield from self._client_left()
@@ -205,9 +227,7 @@ class ExchangeStream(HttpStream):
         return None
 
     def _send_request(self, decision: Deliver) -> Commands:
-        delivery = convert.to_delivery(
-            self.request, decision.machine, decision.fields, has_body=self._has_body
-        )
+        delivery = convert.to_delivery(self.request, decision, has_body=self._has_body)
         self._is_sending = True
         self._delivery = decision
         self.server_state = self._await_head
@@ -222,7 +242,10 @@ class ExchangeStream(HttpStream):
 
     def _reject(self, decision: Reject) -> Commands:
         self._core.log_rejection(decision, self._core.clock.now())
-        response = convert.rejection(decision, self.exchange.request_id, self.request)
+        yield from self._answer(convert.rejection(decision, self.exchange.request_id, self.request))
+
+    def _answer(self, response: http.Response) -> Commands:
+        """Answer in the proxy's own name."""
         self._announce_answer()
         self._finish()
         yield Drop(self.stream_id)
@@ -246,11 +269,33 @@ class ExchangeStream(HttpStream):
         )
         if isinstance(decision, Relay):
             yield from self._relay_head(event, decision)
+        elif isinstance(decision, ReadBody):
+            self._replay_body = b""
+            self._replay_body_limit = decision.max_bytes
+            self.server_state = self._collect_replay_body
         else:
-            self._is_sending = False
-            self._next = decision
-            self.server_state = self._drop_answer
-            self._edge.carry_later(self)
+            self._leave_with(decision)
+
+    def _leave_with(self, decision: Decision) -> None:
+        """The answer carried a replay: go on with `decision` once all that came with it is through."""
+        self._is_sending = False
+        self._next = decision
+        self.server_state = self._drop_answer
+        self._edge.carry_later(self)
+
+    def _collect_replay_body(self, event: Any) -> Commands:
+        yield from ()
+        if isinstance(event, ResponseData):
+            self._replay_body += event.data
+            if len(self._replay_body) <= self._replay_body_limit:
+                return
+            self._end_replay_body(None)
+        else:
+            self._end_replay_body(self._replay_body)
+
+    def _end_replay_body(self, body: bytes | None) -> None:
+        now = self._core.clock.now()
+        self._leave_with(self.exchange.receive_body(body, now, body_kept=self._body_kept))
 
     def _drop_answer(self, event: Any) -> Commands:
         yield from ()
@@ -282,6 +327,7 @@ class ExchangeStream(HttpStream):
 
     def _upgrade(self) -> Commands:
         self._tunnel = Tunnel(self.context.client, self.context.server, self._close_tunnel)
+        self._core.open_sockets.add(self._delivery.machine.id, self.context.client.id)
         self.server_state = self._relay_early_frames
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
         self._edge.open_tunnel(self._tunnel)
@@ -292,6 +338,7 @@ class ExchangeStream(HttpStream):
             yield self._tunnel.send(event.data, from_client=False)
 
     def _close_tunnel(self, close_code: int | None) -> None:
+        self._core.open_sockets.discard(self._delivery.machine.id, self.context.client.id)
         self._finish(close_code=close_code)
         self._edge.streams.pop(self.stream_id, None)
 
@@ -309,6 +356,8 @@ class ExchangeStream(HttpStream):
             yield Drop(self.stream_id)
             error = ResponseProtocolError(self.stream_id, event.message, convert.BROKEN_RESPONSE)
             yield SendHttp(error, self.context.client)
+        elif self.server_state == self._collect_replay_body:
+            self._end_replay_body(None)
         elif self.server_state == self._await_head:
             stale = convert.is_silent(event.message) and self._edge.was_reused(self.context.server)
             yield from self._lose_machine(convert.answer_failure(event.message), stale=stale)

@@ -13,6 +13,13 @@ from mitmproxy.proxy import commands, events, layer
 
 from simulator.proxy.frame import FrameScanner
 
+GO_AWAY_FRAME = b"\x88\x02" + (1001).to_bytes(2, "big")
+"""A close frame with the code for "going away" (RFC 6455, 7.4.1)."""
+
+
+class GoAway(events.Event):
+    """The machine at the other end is about to be stopped."""
+
 
 class Tunnel:
     """Two connections, bound to one another until either ends. `on_end` is told the WebSocket's close code, if any."""
@@ -24,6 +31,7 @@ class Tunnel:
         self._from_client = FrameScanner()
         self._from_machine = FrameScanner()
         self._ended = False
+        self._is_going_away = False
 
     def owns(self, connection: Connection) -> bool:
         return connection is self._client or connection is self._machine
@@ -32,11 +40,20 @@ class Tunnel:
         from_client = event.connection is self._client
         if isinstance(event, events.DataReceived):
             yield self.send(event.data, from_client=from_client)
+            if self._is_going_away and not from_client:
+                yield from self.go_away()
         elif isinstance(event, events.ConnectionClosed) and not self._ended:
             self._ended = True
             yield commands.CloseConnection(self._machine)
             yield commands.CloseConnection(self._client)
             self._on_end(self._from_client.close_code or self._from_machine.close_code)
+
+    def go_away(self) -> layer.CommandGenerator[None]:
+        """Close the WebSocket towards the client, between two of the machine's frames (F-5.36)."""
+        self._is_going_away = not self._from_machine.at_boundary
+        if self._from_machine.at_boundary and self._from_machine.close_code is None:
+            self._from_machine.scan(GO_AWAY_FRAME)
+            yield commands.SendData(self._client, GO_AWAY_FRAME)
 
     def send(self, data: bytes, *, from_client: bool) -> commands.SendData:
         """The command that passes `data` on."""

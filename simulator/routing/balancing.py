@@ -140,8 +140,11 @@ class Balancing:
         return Deliver(machine, self._port, target, fields, connect_seconds, wait_seconds, self._h2(machine))
 
     def _h2(self, machine: Machine) -> bool:
+        """An upgrade travels as HTTP/1.1 on every hop (F-1.97)."""
         port = self._router.fleet.apps[machine.app].find_port(self.request.public_port)
-        return port is not None and port.http.h2_backend
+        return (
+            port is not None and port.http.h2_backend and find_field(self.request.fields, b"upgrade") is None
+        )
 
     def _release(self) -> None:
         """The machine has nothing more to do for this exchange."""

@@ -37,7 +37,7 @@ class ReadBody:
 class Wait:
     """Nothing can be done yet: ask again with `resume`, after so many seconds."""
 
-    seconds: float
+    wait_seconds: float
     really: bool
     """Something real is waited for (a machine that starts, a free place), which no simulated clock can skip."""
 

@@ -121,6 +121,11 @@ class Exchange(Balancing):
         return self.trace
 
     @property
+    def idle_timeout_seconds(self) -> float | None:
+        """How long the client's connection may be without traffic (F-9.7, K-35)."""
+        return self._http.idle_timeout_seconds or self._options.idle_timeout_seconds or None
+
+    @property
     def trace(self) -> Trace:
         """The record so far."""
         return self._record.trace()
