@@ -51,6 +51,8 @@ class EdgeHandler(PacedHandler):
         self.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(_BACKLOG))
         self.timeout_watchdog.timeout = _NEVER_SECONDS
         self._connecting: dict[Connection, asyncio.TimerHandle] = {}
+        self._core = core
+        self._idle_watch: asyncio.Task[None] | None = None
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         task = asyncio.current_task()
@@ -69,6 +71,28 @@ class EdgeHandler(PacedHandler):
             self._stop_timer(hook.data.server)
         elif _has_listener(self.master, hook.name):
             await super().handle_hook(hook)
+
+    def limit_idle(self, seconds: float) -> None:
+        """Close the connection after so long without traffic (F-9.7)."""
+        if self.timeout_watchdog.timeout == seconds:
+            return
+        self.timeout_watchdog = TimeoutWatchdog(seconds, self.on_timeout)  # type: ignore[arg-type] # whole seconds
+        if self._idle_watch is not None:
+            self._idle_watch.cancel()
+        self._idle_watch = asyncio.create_task(self.timeout_watchdog.watch(), name="idle timeout")
+
+    async def go_away(self) -> None:
+        """The machine of the client's WebSocket is about to be stopped."""
+        await self.server_event(GoAway())
+
+    async def handle_client(self) -> None:
+        self._core.handlers[self.client.id] = self
+        try:
+            await super().handle_client()
+        finally:
+            del self._core.handlers[self.client.id]
+            if self._idle_watch is not None:
+                self._idle_watch.cancel()
 
     def hang_up(self) -> None:
         """End the client's connection, and with it those to machines."""
