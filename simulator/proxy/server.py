@@ -18,14 +18,14 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Connection
 from mitmproxy.master import Master
 from mitmproxy.proxy import commands, layers, mode_specs
-from mitmproxy.proxy.mode_servers import ServerInstance
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 from mitmproxy.proxy.server_hooks import ServerConnectedHook
 
 from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.layer import OpenMachineConnection
-from simulator.proxy.names import NameServer
+from simulator.proxy.names import NameLayer, NameServer
 from simulator.proxy.pace import PacedHandler
 from simulator.proxy.trust import LazyTls, authority_folder
 
@@ -70,12 +70,6 @@ class EdgeHandler(PacedHandler):
         elif _has_listener(self.master, hook.name):
             await super().handle_hook(hook)
 
-    def hang_up(self) -> None:
-        """End the client's connection, and with it those to machines."""
-        handler = self.transports[self.client].handler if self.client in self.transports else None
-        if handler is not None:
-            handler.cancel()
-
     def _forget_unopened(self, connection: Connection) -> None:
         """mitmproxy remembers a connection that did not come about as long as the client stays."""
         if connection in self.transports and self.transports[connection].writer is None:
@@ -85,6 +79,15 @@ class EdgeHandler(PacedHandler):
         timer = self._connecting.pop(connection, None)
         if timer is not None:
             timer.cancel()
+
+
+def _hang_up(connection: ProxyConnectionHandler) -> asyncio.Task[None] | None:
+    """End a client's connection, and with it those to machines. Returns the task that ends."""
+    transport = connection.transports.get(connection.client)
+    if transport is None or transport.handler is None:
+        return None
+    transport.handler.cancel()
+    return transport.handler
 
 
 def _has_listener(master: Master, hook: str) -> bool:
@@ -113,6 +116,7 @@ class ProxyServer:
         self._listeners: dict[str, asyncio.Server] = {}
         self._names: ServerInstance[mode_specs.DnsMode] | None = None
         self._clients: dict[asyncio.Future[None], EdgeHandler] = {}
+        self._is_stopping = False
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
@@ -126,6 +130,7 @@ class ProxyServer:
     async def start(self) -> None:
         """Listen everywhere. Raises EnvironmentFault for a port that is taken, with nothing left listening."""
         self._master = self._make_master()
+        self._is_stopping = False
         try:
             if self._dns_port is not None:
                 await self._start_names(self._dns_port)
@@ -137,18 +142,26 @@ class ProxyServer:
 
     async def stop(self) -> None:
         """Close every listener and every client connection."""
+        self._is_stopping = True
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
         clients = dict(self._clients)
         for handler in clients.values():
-            handler.hang_up()
+            _hang_up(handler)
         if clients:
             _, stuck = await asyncio.wait(clients, timeout=_HANG_UP_SECONDS)
             for task in stuck:
                 task.cancel()
         if self._names is not None and self._names.is_running:
-            await self._names.stop()
+            await self._stop_names(self._names)
+
+    async def _stop_names(self, names: ServerInstance[mode_specs.DnsMode]) -> None:
+        await names.stop()
+        askers = self._master.addons.get("proxyserver").connections
+        ending = [task for asker in tuple(askers.values()) if (task := _hang_up(asker))]
+        if ending:
+            await asyncio.wait(ending, timeout=_HANG_UP_SECONDS)
 
     def _make_master(self) -> Master:
         master = Master(options.Options(), asyncio.get_running_loop())
@@ -168,6 +181,9 @@ class ProxyServer:
         mode = mode_specs.ProxyMode.parse(f"reverse:http://{region}:80")
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if self._is_stopping:  # accepted just before the listener closed
+                writer.close()
+                return
             handler = EdgeHandler(self._master, reader, writer, mode)
             task = asyncio.ensure_future(handler.handle_client())
             self._clients[task] = handler
@@ -183,6 +199,7 @@ class ProxyServer:
     async def _start_names(self, port: int) -> None:
         server = self._master.addons.get("proxyserver")
         self._names = ServerInstance.make(f"dns@{self._host}:{port}", server)
+        self._names.make_top_layer = NameLayer  # type: ignore[method-assign]
         try:
             await self._names.start()
         except OSError as error:
