@@ -7,7 +7,7 @@ import errno
 import importlib
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,10 +21,12 @@ from simulator.journal import Journal
 from simulator.machines import MachineRoom, ProcessBackend
 from simulator.machines.port import port_taken
 from simulator.routing import Fleet, Machine, Router, Trace
+from simulator.routing.service import HTTP_PORT
+from simulator.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from simulator.dashboard import ControlServer
-    from simulator.proxy import ProxyServer
+    from simulator.proxy import ProxyCore, ProxyServer
 
 LOOPBACK = "127.0.0.1"
 
@@ -55,7 +57,7 @@ class Simulator:
         self._host = host
         self._free_ports = free_ports
         self._make_proxy = make_proxy
-        self.dns_port = _free_port()
+        self.dns_port = free_port()  # The machines are told of it before the name server listens there.
         self.room = MachineRoom(
             [app.app for app in config.apps],
             config.machines,
@@ -66,8 +68,16 @@ class Simulator:
             seed=seed,
         )
         self._random = Random(seed)
-        self.router = Router(self.room.fleet, config.routing, self._random.randrange)
+        self._upkeep = Upkeep(self.room, lambda: self.router.load, self.bus, self.clock, self._go_away)
+        self.router = Router(
+            self.room.fleet,
+            config.routing,
+            self._random.randrange,
+            want=self._upkeep.want,
+            new_id=lambda edge, now: self._core.new_request_id(edge, now),
+        )
         self._parts = AsyncExitStack()
+        self._core: ProxyCore
         self._proxy: ProxyServer
         self._control: ControlServer
         self._control_port = 0
@@ -76,12 +86,16 @@ class Simulator:
         self._check_ports()
         async with AsyncExitStack() as parts:
             parts.callback(self.bus.subscribe(self._follow_fleet))
-            parts.push_async_callback(self.room.close)
-            opening = asyncio.create_task(self.room.open())
-            parts.push_async_callback(_settle, opening)
-            await self._start_proxy(parts)
+            if self._asks_for_names():
+                await self._start_proxy(parts)
+                opening = self._open_room(parts)
+            else:  # mitmproxy takes its time to import: the machines boot meanwhile.
+                opening = self._open_room(parts)
+                await self._start_proxy(parts)
             await self._start_control(parts)
             await opening
+            self._upkeep.open()
+            parts.push_async_callback(self._upkeep.close)
             self._parts = parts.pop_all()
         return self
 
@@ -107,6 +121,15 @@ class Simulator:
             region: f"http://{_reachable(host)}:{port}"
             for region, (host, port) in self._proxy.addresses.items()
         }
+
+    @property
+    def extra_ports(self) -> Mapping[str, Mapping[int, str]]:
+        """Region of the edge -> public port other than 80 and 443 -> where it is to be had."""
+        found: dict[str, dict[int, str]] = {}
+        for (region, public_port), (host, port) in self._proxy.all_addresses.items():
+            if public_port != HTTP_PORT:
+                found.setdefault(region, {})[public_port] = f"http://{_reachable(host)}:{port}"
+        return found
 
     @property
     def control_url(self) -> str:
@@ -138,12 +161,14 @@ class Simulator:
         }
 
     def find_machine(self, key: str) -> Machine:
-        """By id, by name, or as app/name. Raises InputError that lists the machines there are."""
-        for machine in self.fleet.machines:
-            if key in (machine.id, machine.name, f"{machine.app}/{machine.name}"):
-                return machine
-        known = ", ".join(f"{machine.name} ({machine.id})" for machine in self.fleet.machines)
-        raise InputError(f"there is no machine {key!r}", expected=f"one of {known}")
+        """By id, by name, or as app/name. Raises InputError that lists the machines there are, or several that fit."""
+        machines = self.fleet.machines
+        found = [each for each in machines if key in (each.id, each.name, f"{each.app}/{each.name}")]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(f"{each.app}/{each.name} ({each.id})" for each in found or machines)
+        problem = f"{key!r} names several machines" if found else f"there is no machine {key!r}"
+        raise InputError(problem, expected=f"one of {known}")
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:
         """How the machine is run; None if it is gone."""
@@ -160,12 +185,14 @@ class Simulator:
         await self.room.start(machine_id)
 
     async def stop_machine(self, machine_id: str) -> None:
+        await self._upkeep.say_goodbye(machine_id)
         await self.room.stop(machine_id)
 
     async def kill_machine(self, machine_id: str) -> None:
         await self.room.kill(machine_id)
 
     async def suspend_machine(self, machine_id: str) -> None:
+        await self._upkeep.say_goodbye(machine_id)
         await self.room.suspend(machine_id)
 
     async def destroy_machine(self, machine_id: str, *, force: bool = True) -> None:
@@ -185,23 +212,47 @@ class Simulator:
         await self.room.reset()
         self.journal.clear()
         self.clock.reset()
+        self.router.reset()
+        self._upkeep.reset()
         self._random.seed(self._seed)
 
     # The parts.
+
+    async def _go_away(self, machine_id: str) -> None:
+        await self._proxy.go_away(machine_id)
 
     def _follow_fleet(self, event: Event) -> None:
         if isinstance(event, FleetChanged):
             self.router.fleet = event.fleet
 
+    def _asks_for_names(self) -> bool:
+        """Whether a machine is told of the name server, which then must be there before the machine."""
+        return any(
+            "{dns}" in text
+            for machine in self.config.machines
+            for text in (*machine.command, *machine.env.values())
+        )
+
+    def _open_room(self, parts: AsyncExitStack) -> asyncio.Task[None]:
+        parts.push_async_callback(self.room.close)
+        opening = asyncio.create_task(self.room.open())
+        parts.push_async_callback(_settle, opening)
+        return opening
+
     async def _start_proxy(self, parts: AsyncExitStack) -> None:
-        # mitmproxy takes its time to import: the machines boot meanwhile.
-        await asyncio.to_thread(importlib.import_module, "simulator.proxy")
+        with ExitStack() as hold:
+            with suppress(OSError):  # The name server will say that its port is taken.
+                _hold_port(self.dns_port, hold)
+            await asyncio.to_thread(importlib.import_module, "simulator.proxy")
         from simulator.proxy import ProxyCore, ProxyServer
 
         edges = {region: 0 if self._free_ports else port for region, port in self.config.edges.items()}
-        core = ProxyCore(self.router, self.clock, self.bus, self._random)
+        extra = {key: 0 if self._free_ports else port for key, port in self.config.extra_ports.items()}
+        self._core = ProxyCore(self.router, self.clock, self.bus, self._random)
         make_proxy = self._make_proxy or ProxyServer
-        self._proxy = make_proxy(core, edges, host=self._host, dns_port=self.dns_port)
+        self._proxy = make_proxy(
+            self._core, edges, host=self._host, dns_port=self.dns_port, extra_ports=extra
+        )
         parts.push_async_callback(self._proxy.stop)
         await self._proxy.start()
 
@@ -247,15 +298,18 @@ def _reachable(host: str) -> str:
     return LOOPBACK if host in ("0.0.0.0", "::") else host
 
 
-def _free_port() -> int:
-    """A port that is free for UDP and TCP now; the machines are told of it before the name server listens there."""
+def free_port() -> int:
+    """A port of the loopback address that is free for UDP and TCP now."""
     for _ in range(20):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind((LOOPBACK, 0))
-            port: int = udp.getsockname()[1]
-            try:
-                tcp.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return port
-    raise EnvironmentFault("no port is free for the name server")
+        with ExitStack() as hold, suppress(OSError):
+            return _hold_port(0, hold)
+    raise EnvironmentFault(f"no port on {LOOPBACK} is free", mend="stop what uses thousands of them")
+
+
+def _hold_port(port: int, hold: ExitStack) -> int:
+    """Let nobody else have a port, for UDP and TCP, until `hold` is closed. Raises OSError if it is taken."""
+    udp = hold.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    udp.bind((LOOPBACK, port))
+    held: int = udp.getsockname()[1]
+    hold.enter_context(socket.socket()).bind((LOOPBACK, held))
+    return held

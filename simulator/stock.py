@@ -6,13 +6,14 @@ so this is slower than `flysim up`, and is for looking.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simulator.config import load_config
+from simulator.config import Config, load_config
 from simulator.errors import SimulatorError
 from simulator.proxy import stock
-from simulator.runtime import LOOPBACK, Simulator
+from simulator.runtime import LOOPBACK, Simulator, free_port
 
 
 class FlysimScript:
@@ -29,7 +30,7 @@ class FlysimScript:
             return
         path = stock.config_option()
         try:
-            config = load_config(Path(path) if path else None)
+            config = _with_ports(load_config(Path(path) if path else None))
         except SimulatorError as error:
             raise stock.refuse(error) from error
         self._simulator = Simulator(config, make_proxy=stock.StockProxy)
@@ -46,6 +47,11 @@ class FlysimScript:
     async def done(self) -> None:
         if self._simulator is not None and self._is_running:
             await self._simulator.__aexit__(None, None, None)
+
+
+def _with_ports(config: Config) -> Config:
+    """mitmproxy does not tell which free port it took, so we choose."""
+    return replace(config, edges={region: port or free_port() for region, port in config.edges.items()})
 
 
 addons = [FlysimScript()]

@@ -97,7 +97,9 @@ class Upkeep:
         await asyncio.gather(*(self._retire(machine, how) for machine, how in chosen))
 
     async def _retire(self, machine: Machine, how: Autostop) -> None:
-        self._log(machine, "info", f"App {machine.app} has excess capacity, autostopping machine {machine.id}")
+        self._log(
+            machine, "info", f"App {machine.app} has excess capacity, autostopping machine {machine.id}"
+        )
         with suppress(SimulatorError):  # it may have been stopped, or destroyed, by someone else meanwhile
             await self._room.cordon(machine.id)  # F-5.36
             await self.say_goodbye(machine.id)

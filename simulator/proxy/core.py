@@ -35,6 +35,8 @@ class ClientHandler(Protocol):
 
     def limit_idle(self, seconds: float) -> None: ...
 
+    async def go_away(self) -> None: ...
+
 
 class ProxyCore:
     """One per running proxy, whatever the number of its edges."""

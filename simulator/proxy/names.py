@@ -11,6 +11,8 @@ from typing import Any
 
 from mitmproxy import dns
 from mitmproxy.net.dns import response_codes, types
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers import DNSLayer
 
 from simulator.routing.model import Fleet
 from simulator.routing.names import find_addresses, find_texts, is_internal
@@ -46,6 +48,15 @@ class NameServer:
         elif question.type == types.TXT:
             records = [_text_record(question.name, text) for text in texts or ()]
         return message.succeed(records)
+
+
+class NameLayer(DNSLayer):
+    """mitmproxy's, but for this: an asker over TCP that hangs up is let go, not kept half open for ten minutes."""
+
+    def state_query(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super().state_query(event)
+        if isinstance(event, events.ConnectionClosed):
+            yield commands.CloseConnection(event.connection)
 
 
 def _text_record(name: str, text: str) -> dns.ResourceRecord:

@@ -7,7 +7,6 @@ the layers need, and our handler tells no hook to addons that have no ear for it
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
 from collections.abc import Mapping
 
@@ -15,107 +14,30 @@ from mitmproxy import options
 from mitmproxy.addons.core import Core
 from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.connection import Connection
 from mitmproxy.master import Master
-from mitmproxy.proxy import commands, layers, mode_specs
-from mitmproxy.proxy.mode_servers import ServerInstance
-from mitmproxy.proxy.server_hooks import ServerConnectedHook
+from mitmproxy.proxy import mode_specs
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 
 from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.layer import OpenMachineConnection
-from simulator.proxy.names import NameServer
-from simulator.proxy.pace import PacedHandler
+from simulator.proxy.handler import EdgeHandler
+from simulator.proxy.names import NameLayer, NameServer
+from simulator.proxy.passthrough import Passthrough
 from simulator.proxy.trust import LazyTls, authority_folder
+from simulator.routing.service import HTTP_PORT
 
-_NEVER_SECONDS = 10 * 365 * 24 * 3600
-"""K-35: no idle timeout of our own. mitmproxy would close a silent connection after ten minutes."""
 _BACKLOG = 1024
 _HANG_UP_SECONDS = 2.0
 
 
-class EdgeHandler(PacedHandler):
-    """One client connection at an edge."""
-
-    def __init__(
-        self,
-        master: Master,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        mode: mode_specs.ProxyMode,
-    ) -> None:
-        super().__init__(master, reader, writer, master.options, mode)
-        self.layer = layers.modes.ReverseProxy(self.layer.context)
-        # mitmproxy opens at most five connections to one address at a time; five event streams would fill them.
-        self.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(_BACKLOG))
-        self.timeout_watchdog.timeout = _NEVER_SECONDS
-        self._connecting: dict[Connection, asyncio.TimerHandle] = {}
-        self._core = core
-        self._idle_watch: asyncio.Task[None] | None = None
-
-    async def open_connection(self, command: commands.OpenConnection) -> None:
-        task = asyncio.current_task()
-        assert isinstance(command, OpenMachineConnection)
-        assert task is not None
-        loop = asyncio.get_running_loop()
-        self._connecting[command.connection] = loop.call_later(command.timeout_seconds, task.cancel)
-        try:
-            await super().open_connection(command)
-        finally:
-            self._stop_timer(command.connection)
-            self._forget_unopened(command.connection)
-
-    async def handle_hook(self, hook: commands.StartHook) -> None:
-        if isinstance(hook, ServerConnectedHook):
-            self._stop_timer(hook.data.server)
-        elif _has_listener(self.master, hook.name):
-            await super().handle_hook(hook)
-
-    def limit_idle(self, seconds: float) -> None:
-        """Close the connection after so long without traffic (F-9.7)."""
-        if self.timeout_watchdog.timeout == seconds:
-            return
-        self.timeout_watchdog = TimeoutWatchdog(seconds, self.on_timeout)  # type: ignore[arg-type] # whole seconds
-        if self._idle_watch is not None:
-            self._idle_watch.cancel()
-        self._idle_watch = asyncio.create_task(self.timeout_watchdog.watch(), name="idle timeout")
-
-    async def go_away(self) -> None:
-        """The machine of the client's WebSocket is about to be stopped."""
-        await self.server_event(GoAway())
-
-    async def handle_client(self) -> None:
-        self._core.handlers[self.client.id] = self
-        try:
-            await super().handle_client()
-        finally:
-            del self._core.handlers[self.client.id]
-            if self._idle_watch is not None:
-                self._idle_watch.cancel()
-
-    def hang_up(self) -> None:
-        """End the client's connection, and with it those to machines."""
-        handler = self.transports[self.client].handler if self.client in self.transports else None
-        if handler is not None:
-            handler.cancel()
-
-    def _forget_unopened(self, connection: Connection) -> None:
-        """mitmproxy remembers a connection that did not come about as long as the client stays."""
-        if connection in self.transports and self.transports[connection].writer is None:
-            del self.transports[connection]
-
-    def _stop_timer(self, connection: Connection) -> None:
-        timer = self._connecting.pop(connection, None)
-        if timer is not None:
-            timer.cancel()
-
-
-def _has_listener(master: Master, hook: str) -> bool:
-    """Whether an addon must hear of it; Proxyserver only guards against a proxy that connects to itself."""
-    return any(
-        hasattr(addon, hook) for addon in master.addons.chain if not isinstance(addon, Proxyserver | Core)
-    )
+def _hang_up(connection: ProxyConnectionHandler) -> asyncio.Task[None] | None:
+    """End a client's connection, and with it those to machines. Returns the task that ends."""
+    transport = connection.transports.get(connection.client)
+    if transport is None or transport.handler is None:
+        return None
+    transport.handler.cancel()
+    return transport.handler
 
 
 class ProxyServer:
@@ -128,20 +50,38 @@ class ProxyServer:
         *,
         host: str = "127.0.0.1",
         dns_port: int | None = None,
+        extra_ports: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
-        """`edges`: region -> port, 0 for a free one. `dns_port`: None for no name server, 0 for a free port."""
+        """`edges`: region -> port, 0 for a free one; it stands for the public ports 80 and 443.
+
+        `extra_ports`: (region, another public port) -> port. `dns_port`: None for no name server, 0 for a free port.
+        """
         self._core = core
         self._edges = edges
         self._host = host
         self._dns_port = dns_port
-        self._listeners: dict[str, asyncio.Server] = {}
+        self._extra_ports = extra_ports or {}
+        self._listeners: dict[tuple[str, int], asyncio.Server] = {}
         self._names: ServerInstance[mode_specs.DnsMode] | None = None
-        self._clients: dict[asyncio.Future[None], EdgeHandler] = {}
+        self._clients: dict[asyncio.Future[None], EdgeHandler | None] = {}
+        self._is_stopping = False
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
-        """Where each edge listens, by its region."""
-        return {region: listener.sockets[0].getsockname()[:2] for region, listener in self._listeners.items()}
+        """Where each edge listens for plain HTTP and TLS, by its region."""
+        return {region: where for (region, port), where in self.all_addresses.items() if port == HTTP_PORT}
+
+    @property
+    def all_addresses(self) -> dict[tuple[str, int], tuple[str, int]]:
+        """Where each edge listens, by its region and the public port that the listener stands for."""
+        return {key: listener.sockets[0].getsockname()[:2] for key, listener in self._listeners.items()}
+
+    async def go_away(self, machine_id: str) -> None:
+        """Close the WebSockets with this machine towards their clients, in good order (F-5.36)."""
+        for client_id in self._core.open_sockets.of(machine_id):
+            handler = self._core.handlers.get(client_id)
+            if handler is not None:
+                await handler.go_away()
 
     @property
     def dns_address(self) -> tuple[str, int] | None:
@@ -150,29 +90,43 @@ class ProxyServer:
     async def start(self) -> None:
         """Listen everywhere. Raises EnvironmentFault for a port that is taken, with nothing left listening."""
         self._master = self._make_master()
+        self._is_stopping = False
         try:
             if self._dns_port is not None:
                 await self._start_names(self._dns_port)
             for region, port in self._edges.items():
-                await self._start_edge(region, port)
+                await self._start_edge(region, HTTP_PORT, port)
+            for (region, public_port), port in self._extra_ports.items():
+                await self._start_edge(region, public_port, port)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Close every listener and every client connection."""
+        self._is_stopping = True
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
         clients = dict(self._clients)
-        for handler in clients.values():
-            handler.hang_up()
+        for task, handler in clients.items():
+            if handler is None:
+                task.cancel()
+            else:
+                _hang_up(handler)
         if clients:
             _, stuck = await asyncio.wait(clients, timeout=_HANG_UP_SECONDS)
             for task in stuck:
                 task.cancel()
         if self._names is not None and self._names.is_running:
-            await self._names.stop()
+            await self._stop_names(self._names)
+
+    async def _stop_names(self, names: ServerInstance[mode_specs.DnsMode]) -> None:
+        await names.stop()
+        askers = self._master.addons.get("proxyserver").connections
+        ending = [task for asker in tuple(askers.values()) if (task := _hang_up(asker))]
+        if ending:
+            await asyncio.wait(ending, timeout=_HANG_UP_SECONDS)
 
     def _make_master(self) -> Master:
         master = Master(options.Options(), asyncio.get_running_loop())
@@ -188,25 +142,35 @@ class ProxyServer:
         )
         return master
 
-    async def _start_edge(self, region: str, port: int) -> None:
-        mode = mode_specs.ProxyMode.parse(f"reverse:http://{region}:80")
+    async def _start_edge(self, region: str, public_port: int, port: int) -> None:
+        mode = mode_specs.ProxyMode.parse(f"reverse:http://{region}:{public_port}")
+        passthrough = Passthrough(self._core, region, public_port)
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            handler = EdgeHandler(self._master, reader, writer, mode)
-            task = asyncio.ensure_future(handler.handle_client())
+            if self._is_stopping:  # accepted just before the listener closed
+                writer.close()
+                return
+            handler: EdgeHandler | None = None
+            if passthrough.applies:
+                task = asyncio.ensure_future(passthrough.serve(reader, writer))
+            else:
+                handler = EdgeHandler(self._core, self._master, reader, writer, mode)
+                task = asyncio.ensure_future(handler.handle_client())
             self._clients[task] = handler
             task.add_done_callback(self._clients.pop)
 
         try:
-            self._listeners[region] = await asyncio.start_server(accept, self._host, port, backlog=_BACKLOG)
+            listener = await asyncio.start_server(accept, self._host, port, backlog=_BACKLOG)
         except OSError as error:
             raise EnvironmentFault(
                 f"edge {region} cannot listen on {self._host}:{port}: {error.strerror}"
             ) from error
+        self._listeners[region, public_port] = listener
 
     async def _start_names(self, port: int) -> None:
         server = self._master.addons.get("proxyserver")
         self._names = ServerInstance.make(f"dns@{self._host}:{port}", server)
+        self._names.make_top_layer = NameLayer  # type: ignore[method-assign]
         try:
             await self._names.start()
         except OSError as error:

@@ -50,7 +50,9 @@ def give_up(error: Exception) -> None:
 class StockProxy:
     """Has the interface of `ProxyServer`; the listening is mitmproxy's."""
 
-    def __init__(self, core: ProxyCore, edges: Mapping[str, int], *, host: str, dns_port: int | None) -> None:
+    def __init__(
+        self, core: ProxyCore, edges: Mapping[str, int], *, host: str, dns_port: int | None, **_: Any
+    ) -> None:
         names = NameServer(lambda: core.router.fleet, next(iter(edges), ""))
         self._addon = FlyReplay(core, names.resolve, inspected=True)
         self._edges = edges
@@ -59,6 +61,13 @@ class StockProxy:
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
         return {region: (self._host, port) for region, port in self._edges.items()}
+
+    @property
+    def all_addresses(self) -> dict[tuple[str, int], tuple[str, int]]:
+        return {(region, 80): where for region, where in self.addresses.items()}
+
+    async def go_away(self, machine_id: str) -> None:
+        """mitmproxy's own WebSocket layer takes no such word."""
 
     async def start(self) -> None:
         ctx.master.addons.add(self._addon)

@@ -33,6 +33,8 @@ class ServicePort:
     handlers: tuple[str, ...] = ("http",)
     force_https: bool = False
     http: HttpOptions = field(default_factory=HttpOptions)
+    proxy_proto: str = "v1"
+    """Which version of the PROXY protocol the `proxy_proto` handler speaks: v1 or v2 (F-9.13)."""
 
     @property
     def speaks_http(self) -> bool:

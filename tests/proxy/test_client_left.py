@@ -267,3 +267,11 @@ async def test_the_proxys_own_stop_hangs_up_on_everybody(stage: Stage) -> None:
     assert b"0\r\n\r\n" not in await client.rest()
     await until(lambda: h2.closed)
     await until(lambda: ams.open_connections == 0)
+
+
+async def test_clients_that_come_while_the_proxy_stops(stage: Stage) -> None:
+    coming = [asyncio.create_task(stage.connect()) for _ in range(50)]
+    await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+    await stage.server.stop()
+    for result in await asyncio.gather(*coming, return_exceptions=True):
+        assert isinstance(result, OSError) or await result.rest() == b""

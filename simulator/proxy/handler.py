@@ -1,0 +1,104 @@
+"""One client connection at an edge: mitmproxy's handler, told no hook that nobody has an ear for.
+
+Stock mitmproxy closes a silent connection after ten minutes and opens at most five to one address; neither is so here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+
+from mitmproxy.addons.core import Core
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.connection import Connection
+from mitmproxy.master import Master
+from mitmproxy.proxy import commands, layers, mode_specs
+from mitmproxy.proxy.server import TimeoutWatchdog
+from mitmproxy.proxy.server_hooks import ServerConnectedHook
+
+from simulator.proxy.core import ProxyCore
+from simulator.proxy.layer import OpenMachineConnection
+from simulator.proxy.pace import PacedHandler
+from simulator.proxy.tunnel import GoAway
+
+_NEVER_SECONDS = 10 * 365 * 24 * 3600
+"""K-35: no idle timeout of our own."""
+_MANY = 1024
+
+
+class EdgeHandler(PacedHandler):
+    """One client connection at an edge."""
+
+    def __init__(
+        self,
+        core: ProxyCore,
+        master: Master,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        mode: mode_specs.ProxyMode,
+    ) -> None:
+        super().__init__(master, reader, writer, master.options, mode)
+        self.layer = layers.modes.ReverseProxy(self.layer.context)
+        # mitmproxy opens at most five connections to one address at a time; five event streams would fill them.
+        self.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(_MANY))
+        self.timeout_watchdog.timeout = _NEVER_SECONDS
+        self._connecting: dict[Connection, asyncio.TimerHandle] = {}
+        self._core = core
+        self._idle_watch: asyncio.Task[None] | None = None
+
+    async def open_connection(self, command: commands.OpenConnection) -> None:
+        task = asyncio.current_task()
+        assert isinstance(command, OpenMachineConnection)
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        self._connecting[command.connection] = loop.call_later(command.timeout_seconds, task.cancel)
+        try:
+            await super().open_connection(command)
+        finally:
+            self._stop_timer(command.connection)
+            self._forget_unopened(command.connection)
+
+    async def handle_hook(self, hook: commands.StartHook) -> None:
+        if isinstance(hook, ServerConnectedHook):
+            self._stop_timer(hook.data.server)
+        elif _has_listener(self.master, hook.name):
+            await super().handle_hook(hook)
+
+    def limit_idle(self, seconds: float) -> None:
+        """Close the connection after so long without traffic (F-9.7)."""
+        if self.timeout_watchdog.timeout == seconds:
+            return
+        self.timeout_watchdog = TimeoutWatchdog(seconds, self.on_timeout)  # type: ignore[arg-type] # whole seconds
+        if self._idle_watch is not None:
+            self._idle_watch.cancel()
+        self._idle_watch = asyncio.create_task(self.timeout_watchdog.watch(), name="idle timeout")
+
+    async def go_away(self) -> None:
+        """The machine of the client's WebSocket is about to be stopped."""
+        await self.server_event(GoAway())
+
+    async def handle_client(self) -> None:
+        self._core.handlers[self.client.id] = self
+        try:
+            await super().handle_client()
+        finally:
+            del self._core.handlers[self.client.id]
+            if self._idle_watch is not None:
+                self._idle_watch.cancel()
+
+    def _forget_unopened(self, connection: Connection) -> None:
+        """mitmproxy remembers a connection that did not come about as long as the client stays."""
+        if connection in self.transports and self.transports[connection].writer is None:
+            del self.transports[connection]
+
+    def _stop_timer(self, connection: Connection) -> None:
+        timer = self._connecting.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+
+
+def _has_listener(master: Master, hook: str) -> bool:
+    """Whether an addon must hear of it; Proxyserver only guards against a proxy that connects to itself."""
+    return any(
+        hasattr(addon, hook) for addon in master.addons.chain if not isinstance(addon, Proxyserver | Core)
+    )

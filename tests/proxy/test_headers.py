@@ -1,0 +1,251 @@
+"""What Fly adds to requests and responses, what it overwrites, and what a client cannot forge (facts, section 4)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from simulator.routing import App, RoutingOptions
+from tests.proxy.machine import OK, MachineWire, answering, replaying
+from tests.proxy.stage import AMS, DFW, DFW_2, Stage, open_stage
+from tests.proxy.wire import Message
+
+REQUEST_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}-(ams|dfw)")
+
+
+async def seen_by_the_machine(
+    stage: Stage, headers: str = "", *, edge: str = "ams", tls: bool = False
+) -> Message:
+    """The request as it arrives."""
+    if not stage.machines:
+        await stage.add_machine(AMS, "ams", answering(OK))
+    client = await stage.connect(edge, tls=tls)
+    assert (await client.ask(headers=headers)).status == 200
+    return stage.machines[0].requests[-1]
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_the_headers_of_a_request(stage: Stage, tls: bool) -> None:
+    """F-4.1 to F-4.8, F-4.11"""
+    message = await seen_by_the_machine(stage, tls=tls)
+    port = str(stage.port())
+    assert message.get("fly-client-ip") == "127.0.0.1"  # F-4.1
+    assert message.get("fly-forwarded-port") == port  # F-4.2
+    assert message.get("fly-region") == "ams"  # F-4.3
+    assert message.get("x-forwarded-for") == "127.0.0.1, 127.0.0.1"  # F-4.4
+    assert message.get("x-forwarded-proto") == ("https" if tls else "http")  # F-4.5
+    assert message.get("x-forwarded-port") == port  # F-4.6
+    assert message.get("x-forwarded-ssl") == ("on" if tls else "off")  # F-4.7
+    assert message.get("via") == "1.1 fly.io"  # F-4.8
+    assert REQUEST_ID.fullmatch(message.get("fly-request-id") or "")  # F-4.11
+    assert message.get("host") == "streams.fly.dev"
+    absent = (
+        "fly-replay-src",
+        "fly-replay-cache-status",
+        "fly-replay-failed",
+    )  # F-1.47: absent if not replayed
+    assert [message.get(name) for name in absent] == [None] * 3
+
+
+async def test_the_headers_of_an_http_2_request(stage: Stage) -> None:
+    """F-4.8: the protocol version is the client's."""
+    ams = await stage.add_machine(AMS, "ams", answering(OK))
+    client = await stage.connect_h2(tls=True)
+    answer = await client.ask()
+    (message,) = ams.requests
+    assert (message.get("via"), answer.get("via")) == ("2 fly.io", "2 fly.io")
+    assert message.get("x-forwarded-proto") == "https"
+
+
+async def test_each_edge_names_its_own_region(stage: Stage) -> None:
+    """F-4.3: the edge's region, not the machine's; F-4.2: the port of that edge; F-4.11"""
+    ams = await stage.add_machine(AMS, "ams", answering(OK))
+    for edge in ("ams", "dfw"):
+        client = await stage.connect(edge)
+        answer = await client.ask()
+        message = ams.requests[-1]
+        assert (message.get("fly-region"), message.get("fly-forwarded-port")) == (edge, str(stage.port(edge)))
+        assert (answer.get("fly-request-id") or "").endswith(f"-{edge}")
+
+
+async def test_the_headers_of_a_response(stage: Stage) -> None:
+    """F-4.8, F-4.11, F-4.21, F-4.22: the machine's own Server is replaced, its Via extended."""
+    head = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nVia: 1.1 varnish\r\nFly-Request-Id: mine\r\ncontent-length: 0\r\n\r\n"
+    ams = await stage.add_machine(AMS, "ams", answering(head))
+    answer = await (await stage.connect()).ask()
+    assert re.fullmatch(r"Fly/[0-9a-f]{8} \(\d{4}-\d\d-\d\d\)", answer.get("server") or "")
+    assert answer.get("via") == "1.1 varnish, 1.1 fly.io"
+    assert answer.get("fly-request-id") == ams.requests[0].get("fly-request-id")
+
+
+async def test_a_replayed_response_went_through_two_proxies(stage: Stage) -> None:
+    """F-1.100"""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    assert (await (await stage.connect()).ask()).get("via") == "1.1 fly.io, 1.1 fly.io"
+
+
+async def test_request_ids_differ_and_stay_the_same_over_hops(stage: Stage) -> None:
+    """F-4.11, F-4.16, K-38"""
+    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    client = await stage.connect()
+    ids = [(await client.ask()).get("fly-request-id") for _ in range(5)]
+    assert len(set(ids)) == 5
+    assert [message.get("fly-request-id") for message in ams.requests] == ids
+    assert [message.get("fly-request-id") for message in dfw.requests] == ids
+
+
+CLIENT_SENT = (
+    "Fly-Client-IP: 6.6.6.6\r\nfly-region: lhr\r\nFly-Forwarded-Port: 1\r\nfly-request-id: forged\r\n"
+    "Fly-Forwarded-Proto: gopher\r\nFly-Forwarded-Ssl: maybe\r\n"
+)
+
+
+async def test_the_fly_headers_are_always_overwritten(stage: Stage) -> None:
+    """F-4.17"""
+    message = await seen_by_the_machine(stage, CLIENT_SENT)
+    assert (message.get("fly-client-ip"), message.get("fly-region")) == ("127.0.0.1", "ams")
+    assert message.get("fly-forwarded-port") == str(stage.port())
+    assert REQUEST_ID.fullmatch(message.get("fly-request-id") or "")
+    for forged in ("6.6.6.6", "lhr", "gopher", "maybe", "forged"):
+        assert forged not in message.head.decode()
+
+
+async def test_the_x_forwarded_headers_of_a_client(stage: Stage) -> None:
+    """F-4.4, F-4.6, F-4.17: appended to, or passed through."""
+    message = await seen_by_the_machine(
+        stage,
+        "X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nX-Forwarded-Proto: https\r\n"
+        "X-Forwarded-Port: 444\r\nX-Forwarded-Ssl: on\r\nVia: 1.0 old\r\n",
+    )
+    assert message.get("x-forwarded-for") == "1.1.1.1, 2.2.2.2, 127.0.0.1, 127.0.0.1"
+    assert message.get("x-forwarded-proto") == "https"
+    assert message.get("x-forwarded-port") == "444"
+    assert message.get("x-forwarded-ssl") == "on"
+    assert message.get("via") == "1.0 old, 1.1 fly.io"
+
+
+FORGED = (
+    "fly-replay-src: instance=evil;region=ams;t=1\r\nFly-Replay-Failed: reason=timeout\r\n"
+    "FLY-REPLAY-CACHE-STATUS: hit\r\nfly-preferred-instance-unavailable: evil\r\n"
+)
+
+
+async def test_a_client_cannot_forge_a_replay(stage: Stage) -> None:
+    """F-4.18, K-15"""
+    message = await seen_by_the_machine(stage, FORGED)
+    assert not [name for name, _ in message.fields if name.startswith(("fly-replay", "fly-preferred"))]
+
+
+async def test_forged_headers_pass_if_that_is_chosen() -> None:
+    """K-15"""
+    async with open_stage(RoutingOptions(strip_forged_headers=False)) as stage:
+        message = await seen_by_the_machine(stage, FORGED)
+        assert message.get("fly-replay-src") == "instance=evil;region=ams;t=1"
+        assert message.get("fly-replay-cache-status") == "hit"
+
+
+async def test_a_forged_source_is_replaced_by_the_real_one(stage: Stage) -> None:
+    """F-1.41, K-15: it appears once."""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    await (await stage.connect()).ask(headers=FORGED)
+    assert (dfw.requests[0].get("fly-replay-src") or "").startswith(f"instance={AMS};")
+
+
+async def test_the_source_of_a_replay(stage: Stage) -> None:
+    """F-1.41, F-1.42: instance, region, t in microseconds, and state only if the replay had one."""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    now = stage.clock.now()
+    await (await stage.connect()).ask()
+    (message,) = dfw.requests
+    match = re.fullmatch(rf"instance={AMS};region=ams;t=(\d+)", message.get("fly-replay-src") or "")
+    assert match
+    assert 0 <= int(match[1]) / 1e6 - now < 5
+    assert message.get("fly-replay-cache-status") == "miss"  # F-1.47, F-1.48
+
+
+async def test_the_state_of_a_replay_is_handed_on(stage: Stage) -> None:
+    """F-1.5, F-1.41, F-1.42"""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};state=captured_write"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    await (await stage.connect()).ask()
+    assert (dfw.requests[0].get("fly-replay-src") or "").endswith(";state=captured_write")
+
+
+async def test_each_hop_names_the_last_machine_that_replayed(stage: Stage) -> None:
+    """F-1.44, K-16"""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};state=first"))
+    dfw = await stage.add_machine(DFW, "dfw", replaying(f"instance={DFW_2}"))
+    last = await stage.add_machine(DFW_2, "dfw", answering(OK))
+    await (await stage.connect()).ask()
+    assert (dfw.requests[0].get("fly-replay-src") or "").startswith(f"instance={AMS};region=ams;")
+    source = last.requests[0].get("fly-replay-src") or ""
+    assert source.startswith(f"instance={DFW};region=dfw;")
+    assert "state" not in source
+
+
+async def test_host_and_the_clients_own_headers_stay_over_replays(stage: Stage) -> None:
+    """F-1.31, F-4.19: but for what the replay adds, the target sees what the first machine saw."""
+    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    client = await stage.connect()
+    await client.ask(headers="X-Forwarded-For: 1.1.1.1\r\nCookie: a=b\r\nX-Own: yes\r\n")
+    (first,), (second,) = ams.requests, dfw.requests
+    added = [field for field in second.fields if field not in first.fields]
+    assert [name for name, _ in added] == ["fly-replay-src", "fly-replay-cache-status"]
+    assert [field for field in second.fields if field not in added] == first.fields
+    assert second.get("host") == "streams.fly.dev"
+
+
+async def test_a_replay_to_another_app_keeps_the_host(stage: Stage) -> None:
+    """F-1.4, F-1.31"""
+    fleet = stage.router.fleet
+    stage.router.fleet = type(fleet).of([*fleet.apps.values(), App("other")])
+    await stage.add_machine(AMS, "ams", replaying("app=other"))
+    other = await stage.add_machine(DFW, "dfw", answering(OK), app="other")
+    assert (await (await stage.connect()).ask()).body == b"hello"
+    assert other.requests[0].get("host") == "streams.fly.dev"
+
+
+async def test_a_preferred_machine_that_is_gone_is_named_to_the_one_that_steps_in(stage: Stage) -> None:
+    """F-1.46, F-4.9"""
+
+    async def handler(wire: MachineWire) -> None:
+        while True:
+            replayed = (await wire.read_request()).get("fly-replay-src")
+            to_nobody = (
+                b"HTTP/1.1 307 x\r\nfly-replay: prefer_instance=00000000000000\r\ncontent-length: 0\r\n\r\n"
+            )
+            await wire.send(OK if replayed else to_nobody)
+
+    ams = await stage.add_machine(AMS, "ams", handler)
+    assert (await (await stage.connect()).ask()).body == b"hello"
+    assert ams.requests[1].get("fly-preferred-instance-unavailable") == "00000000000000"
+
+
+async def test_headers_that_belong_to_one_connection_stop_at_the_proxy(stage: Stage) -> None:
+    """F-4.20"""
+    message = await seen_by_the_machine(
+        stage,
+        "Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nProxy-Connection: close\r\n",
+    )
+    for name in ("connection", "keep-alive", "x-hop", "proxy-connection"):
+        assert message.get(name) is None
+
+
+async def test_an_upgrade_gets_the_same_headers(stage: Stage) -> None:
+    """F-4.1 to F-4.11 hold for handshakes too."""
+    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(b"HTTP/1.1 400 x\r\ncontent-length: 0\r\n\r\n"))
+    client = await stage.connect()
+    upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
+    await client.ask(path="/ws", headers=upgrade + FORGED)
+    for message in (*ams.requests, *dfw.requests):
+        assert (message.get("fly-region"), message.get("upgrade")) == ("ams", "websocket")
+        assert (message.get("connection") or "").lower() == "upgrade"
+    assert ams.requests[0].get("fly-replay-src") is None
+    assert (dfw.requests[0].get("fly-replay-src") or "").startswith(f"instance={AMS};")
