@@ -76,6 +76,8 @@ class Config:
     """Region of the edge -> port; 0 takes a free one. In the order of the file."""
     apps: tuple[AppConfig, ...]
     path: Path | None = None
+    extra_ports: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """(region of the edge, public port other than 80 and 443) -> port here; 0 takes a free one."""
     control_port: int = DEFAULT_CONTROL_PORT
     routing: RoutingOptions = field(default_factory=RoutingOptions)
     warnings: tuple[str, ...] = ()
