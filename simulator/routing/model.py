@@ -175,6 +175,10 @@ class Fleet:
                 return app
         return self.first_app
 
+    def with_app(self, app: App) -> Fleet:
+        """This fleet with `app` put in place of the one with its name, or added."""
+        return replace(self, apps={**self.apps, app.name: app})
+
     def with_machine(self, machine: Machine) -> Fleet:
         """This fleet with `machine` put in place of the one with its id, or added."""
         if machine.id in self._by_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
@@ -41,15 +41,28 @@ class _ErrorLog(logging.Handler):
 class Stage:
     """The proxy under test, its machines, its clients, and what they saw."""
 
-    def __init__(self, options: RoutingOptions | None = None, *, realtime: bool = False) -> None:
+    def __init__(
+        self,
+        options: RoutingOptions | None = None,
+        *,
+        realtime: bool = False,
+        app: App | None = None,
+        extra_ports: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
         self.bus = Bus()
         self.clock = Clock(realtime=realtime)
         self.journal = Journal(self.bus)
         self.events: list[Event] = []
         self.bus.subscribe(self.events.append)
-        self.router = Router(Fleet.of([App("streams")]), options or RoutingOptions(), Random(7).randrange)
+        self.wanted: list[str] = []
+        self.router = Router(
+            Fleet.of([app or App("streams")]),
+            options or RoutingOptions(),
+            Random(7).randrange,
+            want=self.wanted.append,
+        )
         core = ProxyCore(self.router, self.clock, self.bus, Random(7))
-        self.server = ProxyServer(core, {"ams": 0, "dfw": 0}, dns_port=0)
+        self.server = ProxyServer(core, {"ams": 0, "dfw": 0}, dns_port=0, extra_ports=extra_ports)
         self.machines: list[ScriptedMachine] = []
         self.clients: list[Client | H2Client] = []
         self.errors = _ErrorLog()
@@ -83,10 +96,10 @@ class Stage:
     def url(self, path: str = "/", edge: str = "ams", scheme: str = "http") -> str:
         return f"{scheme}://127.0.0.1:{self.port(edge)}{path}"
 
-    async def connect(self, edge: str = "ams", *, tls: bool = False) -> Client:
+    async def connect(self, edge: str = "ams", *, tls: bool = False, public_port: int = 80) -> Client:
         """A client that speaks HTTP/1."""
         context = tls_context("http/1.1") if tls else None
-        client = Client(*await self._open(edge, context))
+        client = Client(*await self._open(edge, context, public_port))
         self.clients.append(client)
         return client
 
@@ -102,11 +115,11 @@ class Stage:
         return client
 
     async def _open(
-        self, edge: str, context: ssl.SSLContext | None
+        self, edge: str, context: ssl.SSLContext | None, public_port: int = 80
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         name = "streams.fly.dev" if context else None
         return await asyncio.open_connection(
-            "127.0.0.1", self.port(edge), ssl=context, server_hostname=name, limit=2**20
+            *self.server.all_addresses[edge, public_port], ssl=context, server_hostname=name, limit=2**20
         )
 
     # What happened.
@@ -133,7 +146,12 @@ class Stage:
 
     def layers(self) -> list[EdgeLayer]:
         """The HTTP layers of all client connections that are open."""
-        return [edge for handler in self.server._clients.values() for edge in _edge_layers(handler.layer)]
+        return [
+            edge
+            for handler in self.server._clients.values()
+            if handler
+            for edge in _edge_layers(handler.layer)
+        ]
 
     def remembered(self) -> dict[str, int]:
         """How much the proxy holds for its open client connections."""
@@ -220,9 +238,13 @@ def _unsent(io: Any) -> int:
 
 @asynccontextmanager
 async def open_stage(
-    options: RoutingOptions | None = None, *, realtime: bool = False
+    options: RoutingOptions | None = None,
+    *,
+    realtime: bool = False,
+    app: App | None = None,
+    extra_ports: Mapping[tuple[str, int], int] | None = None,
 ) -> AsyncIterator[Stage]:
-    stage = Stage(options, realtime=realtime)
+    stage = Stage(options, realtime=realtime, app=app, extra_ports=extra_ports)
     logger = logging.getLogger("mitmproxy")
     logger.addHandler(stage.errors)
     before = asyncio.all_tasks()

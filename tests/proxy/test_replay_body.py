@@ -1,0 +1,111 @@
+"""The JSON form of a replay, through the proxy: its body is read, the request changed, the answer never seen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.proxy.machine import OK, Handler, MachineWire, answering
+from tests.proxy.stage import AMS, DFW, Stage
+from tests.proxy.websocket import accept, upgrade
+
+CONTENT_TYPE = "application/vnd.fly.replay+json"
+
+
+def replay_head(body: bytes, content_type: str = CONTENT_TYPE, status: str = "200 OK") -> bytes:
+    return (
+        f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+
+
+def replaying_body(**instruction: Any) -> Handler:
+    return answering(replay_head(json.dumps(instruction).encode()))
+
+
+@pytest.mark.parametrize("status", ["200 OK", "307 Temporary Redirect"])
+@pytest.mark.parametrize("content_type", [CONTENT_TYPE, f"{CONTENT_TYPE}; charset=utf-8"])
+async def test_a_replay_body_is_followed_and_never_seen(stage: Stage, status: str, content_type: str) -> None:
+    """F-1.75, F-1.83, K-41"""
+    body = json.dumps({"instance": DFW}).encode()
+    await stage.add_machine(AMS, "ams", answering(replay_head(body, content_type, status)))
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    answer = await (await stage.connect()).ask()
+    assert (answer.status, answer.body) == (200, b"hello")
+    (trace,) = await stage.finished()
+    assert trace.path == ("ams-1", "dfw-1")
+    assert trace.hops[0].replay == body.decode()
+
+
+async def test_a_transform_changes_path_and_headers_for_the_target(stage: Stage) -> None:
+    """F-1.77, F-1.78, F-1.79"""
+    transform = {
+        "path": "/inner?x=1",
+        "delete_headers": ["cookie"],
+        "set_headers": [{"name": "Authorization", "value": "Bearer 7"}],
+    }
+    await stage.add_machine(AMS, "ams", replaying_body(instance=DFW, transform=transform))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    await (await stage.connect()).ask(path="/api/inner", headers="cookie: a=b\r\nauthorization: none\r\n")
+    (request,) = dfw.requests
+    assert request.target == "/inner?x=1"
+    assert request.get("authorization") == "Bearer 7"
+    assert request.get("cookie") is None
+    assert request.get("host") == "streams.fly.dev"
+
+
+async def test_a_replay_body_that_comes_in_pieces_is_waited_for(stage: Stage) -> None:
+    """F-1.75: the instructions are in the body, so the head alone is not enough."""
+    body = replay_head(json.dumps({"instance": DFW}).encode())
+
+    async def in_pieces(wire: MachineWire) -> None:
+        await wire.read_request()
+        await wire.send_apart(body)
+
+    await stage.add_machine(AMS, "ams", in_pieces)
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    assert (await (await stage.connect()).ask()).body == b"hello"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"timeout": "soon"}', b'{"instance": 5}'])
+async def test_a_malformed_replay_body_is_pa03(stage: Stage, body: bytes) -> None:
+    """F-1.84, K-2"""
+    await stage.add_machine(AMS, "ams", answering(replay_head(body)))
+    answer = await (await stage.connect()).ask()
+    assert (answer.status, answer.body) == (502, b"")
+    assert stage.traces[0].error == "PA03"
+
+
+async def test_a_machine_that_breaks_off_its_replay_body_is_pa03(stage: Stage) -> None:
+    async def breaks_off(wire: MachineWire) -> None:
+        await wire.read_request()
+        wire.writer.write(replay_head(b'{"instance": "abc"}')[:-4])
+
+    await stage.add_machine(AMS, "ams", breaks_off)
+    assert (await (await stage.connect()).ask()).status == 502
+    assert stage.traces[0].error == "PA03"
+
+
+async def test_a_replay_body_that_is_too_large_is_pa03(stage: Stage) -> None:
+    body = json.dumps({"instance": DFW, "state": "x" * 1_100_000}).encode()
+    await stage.add_machine(AMS, "ams", answering(replay_head(body)))
+    assert (await (await stage.connect()).ask()).status == 502
+    assert stage.traces[0].error == "PA03"
+
+
+async def test_a_websocket_upgrade_follows_a_replay_body(stage: Stage) -> None:
+    """F-1.88: 200 with a JSON replay body, in answer to an upgrade."""
+
+    async def echoing(wire: MachineWire) -> None:
+        await wire.read_request_head()
+        await wire.send(accept() + b"\x82\x02hi")
+        await wire.rest()
+
+    await stage.add_machine(AMS, "ams", replaying_body(instance=DFW))
+    await stage.add_machine(DFW, "dfw", echoing)
+    client = await stage.connect()
+    await client.send(upgrade())
+    assert (await client.read_head()).status == 101
+    assert await client.read_exactly(4) == b"\x82\x02hi"
