@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.bench import deciding
 from tests.bench.websocket import echoes_per_second
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,7 @@ def main() -> None:
         bench = Bench(stack, folder)
         _print_table(bench.measure())
         _print_start(folder)
+    deciding.main()
 
 
 class Bench:

@@ -1,0 +1,60 @@
+"""What a decision costs: the median time per hop, for fleets of a hundred and of a thousand machines in 18 regions."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from random import Random
+
+from simulator.routing import App, Deliver, Fleet, Machine, Request, Response, Router, RoutingOptions
+from simulator.routing.regions import REGIONS
+
+EXCHANGES = 2_000
+_FIELDS = (
+    (b"host", b"bench.fly.dev"),
+    (b"user-agent", b"bench/1.0"),
+    (b"accept", b"*/*"),
+    (b"cookie", b"session=0123456789abcdef"),
+)
+
+
+def microseconds_per_hop(machines: int) -> float:
+    """Median over exchanges of two hops each: the first delivery, a replay by region, the final answer."""
+    regions = [code for code, region in REGIONS.items() if region.current]
+    fleet = Fleet.of(
+        [App("bench")],
+        [
+            Machine(f"{number:014x}", f"m-{number}", "bench", regions[number % 18])
+            for number in range(machines)
+        ],
+    )
+    router = Router(fleet, RoutingOptions(), Random(1).randrange)
+    replay = Response(307, ((b"fly-replay", b"region=dfw;state=bench"), (b"content-length", b"0")))
+    answer = Response(200, ((b"content-type", b"text/plain"), (b"content-length", b"5")))
+    times = []
+    for number in range(EXCHANGES):
+        edge = regions[number % 18]
+        request = Request("GET", "/", "bench.fly.dev", "http", _FIELDS, "127.0.0.1", "127.0.0.1", 8080)
+        start = time.perf_counter()
+        exchange = router.open(request, edge, "01ARZ3NDEKTSV4RRFFQ69G5FAV-dfw", 0.0)
+        first = exchange.begin(0.0)
+        second = exchange.receive(replay, 0.0)
+        exchange.receive(answer, 0.0)
+        times.append(time.perf_counter() - start)
+        exchange.finish(0.0)
+        assert isinstance(first, Deliver)
+        assert isinstance(second, Deliver)
+        assert second.machine.region == "dfw"
+    return statistics.median(times) / 2 * 1e6
+
+
+def main() -> None:
+    hundred, thousand = microseconds_per_hop(100), microseconds_per_hop(1000)
+    print(
+        f"deciding costs {hundred:.0f} µs per hop at the median for 100 machines (at most 50), "
+        f"{thousand:.0f} µs for 1,000 (at most twice that: {thousand / hundred:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
