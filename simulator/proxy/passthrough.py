@@ -78,7 +78,7 @@ class Passthrough:
             self._public_port,
             now,
             router.chance,
-            router.options.aliases,
+            router.aliases,
         )
         return selector.select(Target(app.name)).machine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from simulator.routing import errors
@@ -40,6 +41,9 @@ class Surroundings(Protocol):
 
     @property
     def chance(self) -> Chance: ...
+
+    @property
+    def aliases(self) -> Mapping[str, frozenset[str]]: ...
 
     def want(self, machine_id: str) -> None:
         """A request waits for this machine to be started."""
@@ -82,7 +86,7 @@ class Balancing:
             self.request.public_port,
             now,
             router.chance,
-            self._options.aliases,
+            router.aliases,
         )
         choice = selector.select(aim.target, aim.tried)
         if choice.machine is not None:

@@ -112,7 +112,7 @@ class Fleet:
     apps: Mapping[str, App]
     machines: tuple[Machine, ...] = ()
     _by_id: dict[str, Machine] = field(init=False, repr=False, compare=False)
-    _nearest: dict[tuple[str, str, int], tuple[tuple[Machine, ...], ...]] = field(
+    _nearest: dict[tuple[str, str, int, frozenset[str] | None], tuple[tuple[Machine, ...], ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
     _services: dict[tuple[str, str, int], Service | None] = field(
@@ -143,17 +143,23 @@ class Fleet:
             groups.setdefault(distance_km(edge, machine.region), []).append(machine)
         return tuple(tuple(groups[distance]) for distance in sorted(groups))
 
-    def candidates_by_distance(self, app: str, edge: str, port: int) -> tuple[tuple[Machine, ...], ...]:
-        """Those of them that take requests on a public port; groups without one are left out."""
-        key = (app, edge, port)
+    def candidates_by_distance(
+        self, app: str, edge: str, port: int, inside: frozenset[str] | None = None
+    ) -> tuple[tuple[Machine, ...], ...]:
+        """Those of them that take requests on a public port, `inside` these regions; empty groups are left out."""
+        key = (app, edge, port, inside)
         groups = self._nearest.get(key)
         if groups is None:
             groups = self._nearest[key] = tuple(
                 chosen
                 for group in self.by_distance(app, edge)
-                if (chosen := tuple(m for m in group if m.is_candidate and self.find_service(m, port)))
+                if (chosen := tuple(m for m in group if self._may_take(m, port, inside)))
             )
         return groups
+
+    def _may_take(self, machine: Machine, port: int, inside: frozenset[str] | None) -> bool:
+        is_inside = inside is None or machine.region in inside
+        return is_inside and machine.is_candidate and self.find_service(machine, port) is not None
 
     def find_service(self, machine: Machine, port: int) -> Service | None:
         """The service that a machine offers on a public port (F-1.61)."""

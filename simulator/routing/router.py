@@ -34,6 +34,7 @@ class Router:
         self.fleet = fleet
         self.options = options
         self.chance = chance
+        self.aliases = {alias: frozenset(members) for alias, members in options.aliases.items()}
         self.load = Load()
         self.cache = ReplayCache()
         self.want = want

@@ -58,7 +58,7 @@ class Selector:
     port: int
     now: float
     chance: Chance
-    aliases: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, frozenset[str]]
     """Members of geographic aliases, in place of the usual ones (K-29)."""
 
     def select(self, target: Target, tried: Collection[str] = ()) -> Choice:
@@ -109,13 +109,9 @@ class Selector:
 
     def _groups(self, target: Target) -> Iterator[Sequence[Machine]]:
         """The candidates, closest first; with a region list, for each of its entries after the other."""
-        groups = self.fleet.candidates_by_distance(target.app, self.edge, self.port)
-        if not target.regions:
-            yield from groups
-        for region in target.regions:
-            for group in groups:
-                if inside := [machine for machine in group if self._is_in(machine, region)]:
-                    yield inside
+        for region in target.regions or (ANY,):
+            inside = self._members(region)
+            yield from self.fleet.candidates_by_distance(target.app, self.edge, self.port, inside)
 
     def _least_loaded(
         self, group: Sequence[Machine], passed_over: Collection[str]
@@ -162,6 +158,8 @@ class Selector:
         return self.load.classify(machine.id, service)
 
     def _is_in(self, machine: Machine, region: str) -> bool:
-        if region in self.aliases:
-            return machine.region in self.aliases[region]
-        return (admitted := members(region)) is None or machine.region in admitted
+        return (inside := self._members(region)) is None or machine.region in inside
+
+    def _members(self, region: str) -> frozenset[str] | None:
+        """The regions behind a code or alias; None for all of them (F-1.18, K-29)."""
+        return self.aliases[region] if region in self.aliases else members(region)
