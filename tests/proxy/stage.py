@@ -220,7 +220,7 @@ def _unsent(io: Any) -> int:
 
 @asynccontextmanager
 async def open_stage(
-    options: RoutingOptions | None = None, *, realtime: bool = False
+    options: RoutingOptions | None = None, *, realtime: bool = False, deadline_seconds: float = 90
 ) -> AsyncIterator[Stage]:
     stage = Stage(options, realtime=realtime)
     logger = logging.getLogger("mitmproxy")
@@ -228,7 +228,7 @@ async def open_stage(
     before = asyncio.all_tasks()
     await stage.server.start()
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(deadline_seconds):
             yield stage
             await stage.check_nothing_is_left()
     finally:
