@@ -19,6 +19,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectedHook
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.layer import OpenMachineConnection
 from simulator.proxy.pace import PacedHandler
+from simulator.proxy.salvage import salvage_at_reset
 from simulator.proxy.tunnel import GoAway
 
 _NEVER_SECONDS = 10 * 365 * 24 * 3600
@@ -61,6 +62,7 @@ class EdgeHandler(PacedHandler):
     async def handle_hook(self, hook: commands.StartHook) -> None:
         if isinstance(hook, ServerConnectedHook):
             self._stop_timer(hook.data.server)
+            salvage_at_reset(self.transports[hook.data.server])
         elif _has_listener(self.master, hook.name):
             await super().handle_hook(hook)
 

@@ -15,7 +15,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import DNSLayer
 
 from simulator.routing.model import Fleet
-from simulator.routing.names import find_addresses, find_texts, is_internal
+from simulator.routing.names import find_addresses, find_texts, flycast_app, is_flycast, is_private
 
 _TTL_SECONDS = 5
 _LONGEST_STRING = 255  # RFC 1035, 3.3: one character-string
@@ -24,19 +24,20 @@ _LONGEST_STRING = 255  # RFC 1035, 3.3: one character-string
 class NameServer:
     """Answers questions about the fleet as it is at that moment."""
 
-    def __init__(self, fleet: Callable[[], Fleet], near: str) -> None:
+    def __init__(self, fleet: Callable[[], Fleet], near: str, edge_ip: str = "127.0.0.1") -> None:
+        """`near`: the region of whoever asks. `edge_ip`: where `.flycast` names lead, which is an edge (F-8.20)."""
         self._fleet = fleet
         self._near = near
+        self._edge_ip = edge_ip
 
     def resolve(self, message: Any) -> Any:
         """From mitmproxy's DNS message (11 and 12 name the type differently) to its answer."""
         if len(message.questions) != 1:
             return message.fail(response_codes.FORMERR)
         question = message.questions[0]
-        if not is_internal(question.name):
+        addresses, texts = self._find(question.name)
+        if not is_private(question.name):
             return message.fail(response_codes.REFUSED)
-        addresses = find_addresses(self._fleet(), question.name, self._near)
-        texts = find_texts(self._fleet(), question.name)
         if addresses is None and texts is None:
             return message.fail(response_codes.NXDOMAIN)
         records = []
@@ -48,6 +49,13 @@ class NameServer:
         elif question.type == types.TXT:
             records = [_text_record(question.name, text) for text in texts or ()]
         return message.succeed(records)
+
+
+    def _find(self, name: str) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+        fleet = self._fleet()
+        if is_flycast(name):
+            return ((f"::ffff:{self._edge_ip}",) if flycast_app(fleet, name) else None), None
+        return find_addresses(fleet, name, self._near), find_texts(fleet, name)
 
 
 class NameLayer(DNSLayer):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+from mitmproxy.proxy.server import ConnectionIO
 
 from simulator.proxy.connection import GrantUploads
 from simulator.proxy.layer import EdgeLayer
@@ -82,7 +83,7 @@ class PacedHandler(ProxyConnectionHandler):
             try:
                 await transport.writer.drain()
             except OSError as error:
-                if transport.handler is not None:
+                if transport.handler is not None and (connection is self.client or _is_read(transport)):
                     transport.handler.cancel(f"Error sending data: {error}")
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -102,3 +103,8 @@ class PacedHandler(ProxyConnectionHandler):
                 self._edge = layer
             layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
         return self._edge
+
+
+def _is_read(transport: ConnectionIO) -> bool:
+    """Whether all that a machine sent before its connection broke has been read."""
+    return not isinstance(transport.reader, asyncio.StreamReader) or transport.reader.at_eof()

@@ -9,16 +9,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from simulator.routing.model import Fleet, Machine, MachineState
+from simulator.routing.model import App, Fleet, Machine, MachineState
 from simulator.routing.regions import distance_km
 
 SUFFIX = ".internal"
+FLYCAST = ".flycast"
 _NEAREST = re.compile(r"top(\d+)\.nearest\.of")
 
 
 def is_internal(name: str) -> bool:
     """Whether a DNS name belongs to the private network."""
     return f".{name.lower().rstrip('.')}".endswith(SUFFIX)
+
+
+def is_flycast(name: str) -> bool:
+    """Whether a DNS name means an app's way in through the proxy (F-8.20)."""
+    return name.lower().rstrip(".").endswith(FLYCAST)
+
+
+def is_private(name: str) -> bool:
+    """Whether the private network's name server answers for a name."""
+    return is_internal(name) or is_flycast(name)
+
+
+def flycast_app(fleet: Fleet, name: str) -> App | None:
+    """The app that a `.flycast` name means."""
+    return fleet.apps.get(name.lower().rstrip(".").removesuffix(FLYCAST))
 
 
 def find_addresses(fleet: Fleet, name: str, near: str) -> tuple[str, ...] | None:

@@ -243,6 +243,7 @@ async def open_stage(
     realtime: bool = False,
     app: App | None = None,
     extra_ports: Mapping[tuple[str, int], int] | None = None,
+    deadline_seconds: float = 90,
 ) -> AsyncIterator[Stage]:
     stage = Stage(options, realtime=realtime, app=app, extra_ports=extra_ports)
     logger = logging.getLogger("mitmproxy")
@@ -250,7 +251,7 @@ async def open_stage(
     before = asyncio.all_tasks()
     await stage.server.start()
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(deadline_seconds):
             yield stage
             await stage.check_nothing_is_left()
     finally:

@@ -11,6 +11,7 @@ import dns.rdatatype
 import pytest
 
 from simulator.routing import App, Fleet, Machine, MachineState
+from tests.proxy.machine import OK, answering, replaying
 from tests.proxy.stage import AMS, DFW, DFW_2, Stage
 
 STOPPED = "00bb33ff00bb33"
@@ -171,3 +172,15 @@ async def test_the_stop_of_the_proxy_hangs_up_on_askers(named: Stage) -> None:
     await reader.read()
     assert reader.at_eof()
     writer.close()
+
+
+async def test_flycast_names_lead_to_an_edge_and_from_there_to_the_app(stage: Stage) -> None:
+    """F-8.20: through the proxy, over the private network, with load balancing and replays."""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    assert values(await ask(stage, "streams.flycast")) == ["::ffff:127.0.0.1"]
+    assert (await ask(stage, "nobody.flycast")).rcode() == dns.rcode.NXDOMAIN
+    client = await stage.connect()
+    await client.send(b"GET / HTTP/1.1\r\nhost: streams.flycast\r\n\r\n")
+    assert (await client.read_response()).body == b"hello"
+    assert stage.traces[0].path == ("ams-1", "dfw-1")

@@ -206,3 +206,21 @@ async def test_replays_of_many_clients_at_once_keep_apart(stage: Stage) -> None:
     await asyncio.gather(*[visit(number) for number in range(50)])
     await stage.finished(250)
     await until(lambda: stage.remembered()["streams"] == 0)
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+async def test_a_machine_that_replays_and_closes_without_reading_the_body(stage: Stage, size: int) -> None:
+    """It resets the connection so; what it said before is a replay all the same."""
+
+    async def handler(wire: MachineWire) -> None:
+        await wire.read_request_head()
+        wire.pause()
+        await wire.send(f"HTTP/1.1 307 x\r\n{REPLAY}content-length: 0\r\n\r\n".encode())
+
+    ams = await stage.add_machine(AMS, "ams", handler)
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    client = await stage.connect()
+    for count in (1, 2, 3):
+        assert (await client.ask("POST", body=bytes(size))).body == b"hello"
+        assert len(dfw.requests[-1].body) == size
+        assert ams.connections == count

@@ -115,16 +115,18 @@ class Wire:
 
     async def discard_body(self, message: Message) -> int:
         """Read a body of any size without keeping it; how many bytes it had."""
-        length = message.get("content-length")
-        if length is None:
-            size = 0
+        size = 0
+        if "chunked" in (message.get("transfer-encoding") or ""):
             while chunk := await self.read_chunk():
                 size += len(chunk)
             return size
-        left = int(length)
-        while left:
-            left -= len(await self.reader.read(min(left, 65536)))
-        return int(length)
+        length = int(message.get("content-length") or 0)
+        while size < length:
+            data = await self.reader.read(min(length - size, 65536))
+            if not data:
+                raise asyncio.IncompleteReadError(b"", length - size)
+            size += len(data)
+        return size
 
     def pause(self) -> None:
         """Take nothing more from the socket for now."""

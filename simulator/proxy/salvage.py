@@ -1,0 +1,34 @@
+"""What a machine sent before it reset its connection still counts.
+
+A machine that answers without reading the request's body and closes resets the connection. asyncio then drops
+what has arrived: with the error the reader gives nothing more, and what the kernel holds is never read. But a
+replay is a replay, however its connection ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+
+from mitmproxy.proxy.server import ConnectionIO
+
+_MOST_BYTES = 16 * 1024 * 1024
+"""More than a kernel keeps for one connection."""
+
+
+def salvage_at_reset(connection: ConnectionIO) -> None:
+    """Let this connection end, where it would with an error, with all that had arrived and then its end."""
+    reader, writer = connection.reader, connection.writer
+    if isinstance(reader, asyncio.StreamReader) and isinstance(writer, asyncio.StreamWriter):
+        reader.set_exception = lambda exc: _end(reader, writer)  # type: ignore[method-assign]
+
+
+def _end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """asyncio calls this while the socket is still open."""
+    left = _MOST_BYTES
+    with suppress(OSError):
+        while left > 0 and (data := os.read(writer.get_extra_info("socket").fileno(), 65536)):
+            reader.feed_data(data)
+            left -= len(data)
+    reader.feed_eof()

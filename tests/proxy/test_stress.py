@@ -1,0 +1,101 @@
+"""An answer whose connection closes in the same packet is a replay every time, under load.
+
+`FLYSIM_STRESS=30000` makes more tries than the normal run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.proxy import websocket as ws
+from tests.proxy.machine import OK, MachineWire, answering
+from tests.proxy.stage import AMS, DFW, Stage, open_stage
+
+TRIES = int(os.environ.get("FLYSIM_STRESS", "2000"))
+CLIENTS = 30
+HELLO = ws.frame(ws.TEXT, b"hello from dallas")
+
+
+@asynccontextmanager
+async def hasty_machine(stage: Stage) -> AsyncIterator[None]:
+    """A process of its own, so that its packets come whenever they come."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("hasty_machine.py")),
+        f"instance={DFW}",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    port = int(await process.stdout.readline())
+    ams = await stage.add_machine(AMS, "ams", answering(OK))
+    ams.fleet_entry = replace(ams.fleet_entry, port=port)
+    stage.router.fleet = stage.router.fleet.with_machine(ams.fleet_entry)
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def greet(wire: MachineWire) -> None:
+    """The machine in Dallas: a handshake and a frame for an upgrade, a page for anything else."""
+    while True:
+        request = await wire.read_request_head()
+        if request.get("upgrade") is None:
+            await wire.discard_body(request)
+            await wire.send(OK)
+        else:
+            await wire.send(ws.accept() + HELLO)
+            await wire.rest()
+            return
+
+
+async def open_sockets(stage: Stage, shapes: list[str], tries: int) -> None:
+    """One handshake after the other, each on a connection of its own."""
+    for number in range(tries):
+        client = await stage.connect()
+        await client.send(ws.upgrade(f"/{shapes[number % len(shapes)]}"))
+        assert (await client.read_head()).status == 101
+        assert await client.read_exactly(len(HELLO)) == HELLO
+        client.close()
+        stage.clients.remove(client)
+
+
+async def get_pages(stage: Stage, shapes: list[str], tries: int) -> None:
+    """One request after the other, on one connection."""
+    client = await stage.connect()
+    for number in range(tries):
+        answer = await client.ask(path=f"/{shapes[number % len(shapes)]}")
+        assert (answer.status, answer.body) == (200, b"hello")
+
+
+async def send_forms(stage: Stage, shapes: list[str], tries: int) -> None:
+    """As `get_pages`, with a body that the machine does not read: it ends its connection with a reset."""
+    client = await stage.connect()
+    for number in range(tries):
+        shape, size = shapes[number % len(shapes)], (10, 10_000, 300_000)[number % 5 % 3]
+        answer = await client.ask("POST", f"/{shape}", body=bytes(size))
+        assert (answer.status, answer.body) == (200, b"hello"), f"{shape}, {size} bytes"
+
+
+@pytest.mark.timeout(60 + TRIES // 50)
+async def test_no_replay_is_lost_when_the_machine_hangs_up_at_once() -> None:
+    async with open_stage(deadline_seconds=60 + TRIES // 50) as stage, hasty_machine(stage):
+        await stage.add_machine(DFW, "dfw", greet)
+        each = TRIES // CLIENTS
+        pages = ["empty", "until-close", "cut-off"]
+        await asyncio.gather(
+            *[open_sockets(stage, ["bare", "full", "frames"], each) for _ in range(CLIENTS // 3)],
+            *[get_pages(stage, pages, each) for _ in range(CLIENTS // 3)],
+            *[send_forms(stage, pages, each) for _ in range(CLIENTS // 3)],
+        )
+        await stage.finished(each * CLIENTS)
+        assert stage.proxy_log() == []
