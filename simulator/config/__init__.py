@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.config.duration import format_duration, parse_duration
-from simulator.config.fly_model import Check, Concurrency, FlyToml, Service, ServicePort
+from simulator.config.fly_model import Check, FlyService, FlyToml
 from simulator.config.model import AppConfig, Config, MachineSpec
 from simulator.config.positions import KeyPath
 from simulator.config.source import PathSource, Source, TomlSource, read_toml
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AppConfig",
     "Check",
-    "Concurrency",
     "Config",
+    "FlyService",
     "FlyToml",
     "KeyPath",
     "MachineSpec",
     "PathSource",
-    "Service",
-    "ServicePort",
     "Source",
     "TomlSource",
     "config_schema",

@@ -10,7 +10,7 @@ from typing import Any
 
 from simulator.config.fly_model import FlyToml
 from simulator.config.positions import KeyPath
-from simulator.config.problem import Problems, name_key
+from simulator.config.problem import Problems, name_key, suggest
 from simulator.config.source import Source
 
 Found = Iterator[tuple[KeyPath, Any]]
@@ -39,6 +39,7 @@ def cross_check(
     _check_twice(_ids(data), "id", "an id of its own for every machine", source, problems)
     _check_twice(_hostnames(data), "hostname", "every hostname once", source, problems)
     _check_counts(data, source, problems)
+    _check_groups(data, source, problems, fly_tomls)
     _check_commands(data, source, problems, fly_tomls)
 
 
@@ -54,11 +55,20 @@ def _check_twice(found: Found, what: str, expected: str, source: Source, problem
 
 def _ports(data: Mapping[str, Any]) -> Found:
     edges, control = data.get("edges"), data.get("control")
-    for region, port in edges.items() if isinstance(edges, dict) else ():
-        if type(port) is int and port:
-            yield ("edges", region), port
+    for region, edge in edges.items() if isinstance(edges, dict) else ():
+        ports: dict[KeyPath, Any] = {(): edge}
+        if isinstance(edge, dict):
+            ports = {(public,): port for public, port in edge.items() if not _is_main_again(edge, public)}
+        for key, port in ports.items():
+            if type(port) is int and port:
+                yield ("edges", region, *key), port
     if isinstance(control, dict) and type(control.get("port")) is int and control["port"]:
         yield ("control", "port"), control["port"]
+
+
+def _is_main_again(edge: Mapping[Any, Any], public: object) -> bool:
+    """80 and 443 may be one port here."""
+    return str(public) == "443" and edge[public] in (edge.get("80"), edge.get(80))
 
 
 def _ids(data: Mapping[str, Any]) -> Found:
@@ -88,16 +98,26 @@ def _check_counts(data: Mapping[str, Any], source: Source, problems: Problems) -
                 )
 
 
+def _check_groups(
+    data: Mapping[str, Any], source: Source, problems: Problems, fly_tomls: Mapping[str, FlyToml]
+) -> None:
+    for at, machine in _machines_in(data):
+        group, fly = machine.get("group"), fly_tomls.get(str(at[1]))
+        if isinstance(group, str) and fly is not None and group not in fly.groups:
+            problem = f'{name_key((*at, "group"))} is "{group}"{suggest(group, fly.groups)}'
+            expected = f"a process group of {fly.path.name}: {', '.join(fly.groups)}"
+            problems.add(problem, source, (*at, "group"), expected=expected)
+
+
 def _check_commands(
     data: Mapping[str, Any], source: Source, problems: Problems, fly_tomls: Mapping[str, FlyToml]
 ) -> None:
     for name, app in apps_in(data):
         fly = fly_tomls.get(name)
-        machines = app.get("machines")
-        starts = [isinstance(machine, dict) and "url" not in machine for machine in _list(machines)]
-        if not any(starts) or "command" in app or "image" in app:
+        starts = [row for row in _list(app.get("machines")) if isinstance(row, dict) and "url" not in row]
+        if not starts or "command" in app or "image" in app:
             continue
-        if fly and (fly.processes or fly.image):
+        if fly and (fly.image or all((row.get("group") or fly.group) in fly.processes for row in starts)):
             continue
         if fly is None and "fly_toml" in app:
             continue  # it is wrong or missing, which is told already

@@ -9,13 +9,16 @@ import ast
 import inspect
 import textwrap
 from dataclasses import MISSING, fields
+from dataclasses import Field as OptionField
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, create_model
 
 from simulator.config.kind import (
+    AliasName,
     AppName,
     Command,
+    EdgePorts,
     EnvName,
     EnvValue,
     MachineId,
@@ -39,6 +42,9 @@ def _check_version(value: object) -> object:
     return value
 
 
+OrgName = Annotated[str, Field(min_length=1)]
+
+
 class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -49,6 +55,9 @@ class MachineTable(Table):
     region: RegionCode = Field(description="Where the machine runs.")
     id: MachineId | None = Field(None, description="14 lower-case hex digits; made up where left out.")
     count: int = Field(1, ge=1, le=MAX_COUNT, description="How many machines of this kind.")
+    group: str | None = Field(
+        None, min_length=1, description="Its process group in fly.toml; left out: that of the first service."
+    )
     url: MachineUrl | None = Field(None, description="A program that is already running, and only routed to.")
 
 
@@ -63,6 +72,9 @@ class AppTable(Table):
     image: str | None = Field(None, min_length=1, description="A container image, for the docker backend.")
     org: str = Field("personal", min_length=1, description="The organization that the app belongs to.")
     network: str = Field("default", min_length=1, description="The private network that its machines are on.")
+    replay_sources: list[OrgName] = Field(
+        [], description="Other organizations whose apps may replay to this one."
+    )
     hostnames: list[str] = Field([], description="Names, besides <app>.fly.dev, that the app answers to.")
     env: dict[EnvName, EnvValue] = Field({}, description="Variables; placeholders in values are filled in.")
     machines: list[MachineTable] = Field(description="In this order they are named: ams-1, dfw-1, dfw-2.")
@@ -76,22 +88,36 @@ class ControlTable(Table):
     )
 
 
-def _option_field(name: str, kind: Any, default: Any) -> tuple[Any, Any]:
-    """A key of `[proxy]`: strict about plain kinds, and no number below 0."""
+# What the type of an option does not tell of its values.
+_OPTION_KINDS: dict[str, Any] = {
+    "aliases": dict[AliasName, tuple[RegionCode, ...]],
+    "attempts": Annotated[int, Strict(), Field(ge=1)],
+    "cache_refusal": Annotated[float, Strict(), Field(ge=0, le=1)],
+    "cross_network_replays": tuple[OrgName, ...],
+}
+
+
+def _option_kind(name: str, kind: Any) -> Any:
+    """Of a key of `[proxy]`: strict about plain kinds, and no number below 0."""
+    if name in _OPTION_KINDS:
+        return _OPTION_KINDS[name]
     if kind in (int, float):
         bounds = Field(ge=400, le=599) if name.endswith("_status") else Field(ge=0)
-        return Annotated[kind, Strict(), bounds], default
-    if kind in (bool, str):
-        return Annotated[kind, Strict()], default
-    return kind, default
+        return Annotated[kind, Strict(), bounds]
+    return Annotated[kind, Strict()] if kind in (bool, str) else kind
+
+
+def _option_default(option: OptionField[Any]) -> Any:
+    if option.default_factory is not MISSING:
+        return Field(default_factory=option.default_factory)
+    return option.default
 
 
 def _proxy_table() -> type[BaseModel]:
     hints = get_type_hints(RoutingOptions)
     keys: dict[str, Any] = {
-        field.name: _option_field(field.name, hints[field.name], field.default)
-        for field in fields(RoutingOptions)
-        if field.default is not MISSING
+        option.name: (_option_kind(option.name, hints[option.name]), _option_default(option))
+        for option in fields(RoutingOptions)
     }
     config = ConfigDict(extra="forbid", allow_inf_nan=False)
     return create_model("ProxyTable", __config__=config, __doc__="`[proxy]`", **keys)
@@ -106,8 +132,10 @@ class Document(Table):
     version: Annotated[int, BeforeValidator(_check_version)] = Field(
         description="Of this format.", ge=VERSION, le=VERSION
     )
-    edges: dict[RegionCode, Port] = Field(
-        min_length=1, description="Where clients connect: a region and its port, 0 for a free one."
+    edges: dict[RegionCode, EdgePorts] = Field(
+        min_length=1,
+        description="Where clients connect: a region and its port, 0 for a free one; or, for further public "
+        "ports of fly.toml, a table: { 80 = 8080, 9090 = 9190 }.",
     )
     apps: dict[AppName, AppTable] = Field(min_length=1, description="The first is the default for any Host.")
     proxy: ProxyTable = Field(  # type: ignore[valid-type]  # its keys are those of RoutingOptions

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from simulator.config.kind import (
     CheckDuration,
@@ -22,8 +22,10 @@ from simulator.config.kind import (
     refuse,
 )
 from simulator.config.problem import describe
+from simulator.routing.cache import MIN_TTL_SECONDS, parse_pattern
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP")
+_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEGABYTES = {"": 1, "m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024}
 
 
@@ -65,9 +67,47 @@ def _check_processes(value: object) -> object:
     return {} if value == [] else value
 
 
+def _check_prefix(value: str) -> str:
+    """F-2.20."""
+    try:
+        parse_pattern(value)
+    except ValueError as error:
+        expected = 'a path, with or without a host: "/api" or "example.com/api"'
+        raise refuse(f"is {describe(value)}: {error}", expected) from None
+    return value
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(_TOKEN, value):
+        raise refuse(f"is {describe(value)}", "a name without spaces, colons and the like")
+    return value
+
+
+def _check_header_name(value: str) -> str:
+    if not re.fullmatch(_TOKEN, value):
+        raise refuse("is no name for a header", "letters, digits and dashes")
+    return value
+
+
+def _check_header_value(value: object) -> object:
+    """F-4.25: a text or several add a header, false removes it."""
+    if value is False:
+        return None
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not values or not all(_is_header_value(each) for each in values):
+        expected = "a text, a list of texts, or false to remove the header"
+        raise refuse(f"is {describe(value)}", expected)
+    return values
+
+
+def _is_header_value(value: object) -> bool:
+    return isinstance(value, str) and not re.search("[\\r\\n\\0]", value)
+
+
 Memory = Annotated[int, BeforeValidator(_check_memory)]
 Limit = Annotated[int, Field(ge=0)]
-Options = dict[str, Any]
+HeaderName = Annotated[str, AfterValidator(_check_header_name)]
+HeaderValues = Annotated[list[str] | None, BeforeValidator(_check_header_value)]
 
 
 class FlyTable(BaseModel):
@@ -100,6 +140,48 @@ class ConcurrencyTable(FlyTable):
 Checks = Annotated[list[CheckTable], BeforeValidator(_as_list)]
 
 
+class ReplayCacheTable(FlyTable):
+    """`[[….http_options.replay_cache]]` (F-2.18 to F-2.20)"""
+
+    path_prefix: Annotated[str, AfterValidator(_check_prefix)]
+    ttl_seconds: int = Field(ge=MIN_TTL_SECONDS)
+    type: Literal["cookie", "header"]
+    name: Annotated[str, AfterValidator(_check_name)]
+    allow_bypass: bool = False
+
+
+class ResponseTable(FlyTable):
+    """`[….http_options.response]` (F-4.24, F-4.25)"""
+
+    pristine: bool = False
+    headers: dict[HeaderName, HeaderValues] = {}
+
+
+class HttpOptionsTable(FlyTable):
+    """`[….http_options]` (F-9.5 to F-9.11)"""
+
+    h2_backend: bool = False
+    idle_timeout: Annotated[int, Field(ge=0)] | None = None  # seconds
+    response: ResponseTable = ResponseTable()
+    replay_cache: Annotated[list[ReplayCacheTable], BeforeValidator(_as_list)] = []
+    compress: bool | None = None
+    headers_read_timeout: Any = None
+
+
+class TlsOptionsTable(FlyTable):
+    """`[….tls_options]` (F-9.12)"""
+
+    alpn: list[str] = []
+    versions: list[Literal["TLSv1.2", "TLSv1.3"]] = []
+    default_self_signed: bool = False
+
+
+class ProxyProtoTable(FlyTable):
+    """`[….proxy_proto_options]` (F-9.13)"""
+
+    version: Literal["v1", "v2"] = "v1"
+
+
 class _AnyService(FlyTable):
     """What `[http_service]` and `[[services]]` share."""
 
@@ -120,8 +202,8 @@ class HttpServiceTable(_AnyService):
     """`[http_service]`"""
 
     force_https: bool = False
-    http_options: Options = {}
-    tls_options: Options = {}
+    http_options: HttpOptionsTable = HttpOptionsTable()
+    tls_options: TlsOptionsTable = TlsOptionsTable()
 
 
 class PortTable(FlyTable):
@@ -132,9 +214,9 @@ class PortTable(FlyTable):
     end_port: InternalPort | None = None
     handlers: list[str] = []
     force_https: bool = False
-    http_options: Options = {}
-    tls_options: Options = {}
-    proxy_proto_options: Options = {}
+    http_options: HttpOptionsTable = HttpOptionsTable()
+    tls_options: TlsOptionsTable = TlsOptionsTable()
+    proxy_proto_options: ProxyProtoTable = ProxyProtoTable()
 
 
 class ServiceTable(_AnyService):
@@ -142,6 +224,15 @@ class ServiceTable(_AnyService):
 
     protocol: Literal["tcp", "udp"] = "tcp"
     ports: Annotated[list[PortTable], BeforeValidator(_as_list)] = []
+
+
+class StaticTable(FlyTable):
+    """`[[statics]]` (F-9.16)"""
+
+    guest_path: str = ""
+    url_prefix: str = "/"
+    tigris_bucket: str | None = None
+    index_document: str | None = None
 
 
 class VmTable(FlyTable):
@@ -174,5 +265,6 @@ class FlyDocument(FlyTable):
     processes: Annotated[dict[str, Command], BeforeValidator(_check_processes)] = {}
     http_service: HttpServiceTable | None = None
     services: Annotated[list[ServiceTable], BeforeValidator(_as_list)] = []
+    statics: Annotated[list[StaticTable], BeforeValidator(_as_list)] = []
     vm: Annotated[list[VmTable], BeforeValidator(_as_list)] = []
     build: BuildTable = BuildTable()

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-DEFAULT_INTERNAL_PORT = 8080
+from simulator.config.positions import KeyPath
+from simulator.config.source import Source
+from simulator.routing.service import Service
+
+DEFAULT_INTERNAL_PORT = Service().internal_port
 DEFAULT_GROUP = "app"
 DEFAULT_MEMORY_MB = 256
 
@@ -30,44 +33,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Concurrency:
-    """How load is counted, and its limits per machine and service (F-5.7 to F-5.9)."""
+class FlyService(Service):
+    """A service with what fly.toml says of it beyond routing."""
 
-    type: str = "connections"  # or "requests"
-    soft_limit: int = 20
-    hard_limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ServicePort:
-    """One public port, or a range, and what handles its connections (F-9.1, F-9.4, F-9.6)."""
-
-    start: int
-    end: int
-    handlers: tuple[str, ...] = ()
-    force_https: bool = False
-    http_options: Mapping[str, Any] = field(default_factory=dict)
-    """As written: idle_timeout, h2_backend, response, replay_cache …"""
-    tls_options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """`[http_service]` or one of `[[services]]`; the former has ports 80 and 443 (F-9.1)."""
-
-    internal_port: int = DEFAULT_INTERNAL_PORT
-    protocol: str = "tcp"
-    ports: tuple[ServicePort, ...] = ()
-    processes: tuple[str, ...] = ()
-    concurrency: Concurrency = Concurrency()
-    auto_stop: str = "off"  # or "stop", "suspend" (F-5.35)
-    auto_start: bool = True
-    min_machines_running: int = 0
+    protocol: str = "tcp"  # or "udp", which the proxy here does not speak
+    concurrency_type: str = "connections"  # or "requests" (F-5.7)
     checks: tuple[Check, ...] = ()
-
-    def covers(self, group: str) -> bool:
-        """Whether machines of this process group offer it (F-9.15)."""
-        return not self.processes or group in self.processes
+    place: KeyPath = field(default=(), repr=False, compare=False)
+    """Where it stands in fly.toml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +51,7 @@ class FlyToml:
     app: str | None = None
     primary_region: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
-    services: tuple[Service, ...] = ()
+    services: tuple[FlyService, ...] = ()
     processes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Process group -> its command."""
     image: str | None = None
@@ -87,17 +60,34 @@ class FlyToml:
     kill_signal: str = "SIGINT"
     kill_timeout_seconds: float = 5.0
     warnings: tuple[str, ...] = ()
+    source: Source | None = field(default=None, repr=False, compare=False)
 
     @property
     def group(self) -> str:
-        """The process group that machines belong to here: that of the first service, else the first there is."""
-        named = [group for service in self.services for group in service.processes]
+        """The process group of a machine that names none: that of the first service, else the first there is."""
+        named = [group for service in self.services for group in service.groups]
         if not named and DEFAULT_GROUP in self.processes:
             return DEFAULT_GROUP
         return next(iter([*named, *self.processes]), DEFAULT_GROUP)
 
-    def services_of(self, group: str) -> tuple[Service, ...]:
-        return tuple(service for service in self.services if service.covers(group))
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every process group that is named: a group without a command runs what the image says."""
+        named = (group for service in self.services for group in service.groups)
+        return tuple(dict.fromkeys([*self.processes, *named])) or (DEFAULT_GROUP,)
+
+    @property
+    def routed_services(self) -> tuple[FlyService, ...]:
+        """Those that the proxy here can serve; none: it cannot reach the app at all (F-9.18)."""
+        return tuple(service for service in self.services if service.protocol == "tcp")
+
+    def services_of(self, group: str) -> tuple[FlyService, ...]:
+        return tuple(service for service in self.services if service.is_offered_by(group))
 
     def memory_of(self, group: str) -> int:
         return self.memory_mb.get(group, self.memory_mb.get(None, DEFAULT_MEMORY_MB))
+
+    def remark(self, at: KeyPath, words: str) -> str:
+        """A warning about the key at `at`: file, line, words."""
+        line = self.source.line(at) if self.source else None
+        return f"{self.path}:{line}: {words}" if line else f"{self.path}: {words}"

@@ -12,15 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from simulator.config.duration import format_duration
-from simulator.config.fly_document import (
-    CheckTable,
-    FlyDocument,
-    HttpServiceTable,
-    PortTable,
-    ServiceTable,
-    VmTable,
-)
-from simulator.config.fly_model import Check, Concurrency, FlyToml, Service, ServicePort
+from simulator.config.fly_check import list_problems
+from simulator.config.fly_document import CheckTable, FlyDocument, VmTable
+from simulator.config.fly_model import Check, FlyService, FlyToml
+from simulator.config.fly_service import AnyServiceTable, make_service, service_tables
 from simulator.config.fly_warning import list_warnings
 from simulator.config.positions import KeyPath
 from simulator.config.problem import Problems, name_key
@@ -48,7 +43,10 @@ def parse_fly_toml(data: dict[str, Any], source: TomlSource, problems: Problems)
     except ValidationError as error:
         add_validation_error(problems, error, source, lambda path: None)
         return None
-    return _Reader(source).read(document)
+    wrong = list(list_problems(document))
+    for at, problem, expected in wrong:
+        problems.add(problem, source, at, expected=expected)
+    return None if wrong else _Reader(source).read(document)
 
 
 class _Reader:
@@ -57,7 +55,9 @@ class _Reader:
         self._warnings: list[tuple[KeyPath, str]] = []
 
     def read(self, document: FlyDocument) -> FlyToml:
-        services = self._services(document)
+        services = tuple(
+            self._service(table, at, document.processes) for at, table in service_tables(document)
+        )
         kill_timeout = self._clamp(document.kill_timeout, 0.0, MAX_KILL_TIMEOUT_SECONDS, ("kill_timeout",))
         fly = FlyToml(
             path=self._source.path,
@@ -70,58 +70,18 @@ class _Reader:
             memory_mb=_memory(document.vm),
             kill_signal=document.kill_signal,
             kill_timeout_seconds=kill_timeout,
+            source=self._source,
         )
-        self._warn_of_idle_groups(fly)
-        found = [*self._warnings, *list_warnings(document)]
-        return replace(
-            fly, warnings=tuple(self._place(at, words) for at, words in sorted(found, key=self._line))
-        )
+        found = sorted([*self._warnings, *list_warnings(document)], key=self._line)
+        return replace(fly, warnings=tuple(fly.remark(at, words) for at, words in found))
 
     def _line(self, found: tuple[KeyPath, str]) -> int:
         return self._source.line(found[0]) or 0
 
-    def _place(self, at: KeyPath, words: str) -> str:
-        line = self._source.line(at)
-        return f"{self._source.path}:{line}: {words}" if line else f"{self._source.path}: {words}"
+    def _service(self, table: AnyServiceTable, at: KeyPath, processes: dict[str, Any]) -> FlyService:
+        return make_service(table, at, tuple(self._checks(table, at)), processes)
 
-    def _warn_of_idle_groups(self, fly: FlyToml) -> None:
-        for group in fly.processes:
-            if group != fly.group:
-                words = f'the process group "{group}" is not started: every machine here is of "{fly.group}"'
-                self._warnings.append((("processes", group), words))
-
-    def _services(self, document: FlyDocument) -> tuple[Service, ...]:
-        services = [
-            self._service(table, ("services", index), _ports(table), table.protocol)
-            for index, table in enumerate(document.services)
-        ]
-        if document.http_service:
-            ports = _http_ports(document.http_service)
-            services.insert(0, self._service(document.http_service, ("http_service",), ports, "tcp"))
-        return tuple(services)
-
-    def _service(
-        self,
-        table: HttpServiceTable | ServiceTable,
-        at: KeyPath,
-        ports: tuple[ServicePort, ...],
-        protocol: str,
-    ) -> Service:
-        return Service(
-            internal_port=table.internal_port,
-            protocol=protocol,
-            ports=ports,
-            processes=tuple(table.processes),
-            concurrency=Concurrency(
-                **table.concurrency.model_dump(include=set(Concurrency.__dataclass_fields__))
-            ),
-            auto_stop=table.auto_stop_machines,
-            auto_start=table.auto_start_machines,
-            min_machines_running=table.min_machines_running,
-            checks=tuple(self._checks(table, at)),
-        )
-
-    def _checks(self, table: HttpServiceTable | ServiceTable, at: KeyPath) -> list[Check]:
+    def _checks(self, table: AnyServiceTable, at: KeyPath) -> list[Check]:
         lists = {"checks": ("http", table.checks), "http_checks": ("http", table.http_checks)}
         lists["tcp_checks"] = ("tcp", table.tcp_checks)
         return [
@@ -156,22 +116,6 @@ class _Reader:
 
 def _headers(table: CheckTable) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, values in table.headers.items() for value in values)
-
-
-def _http_ports(table: HttpServiceTable) -> tuple[ServicePort, ...]:
-    plain = ServicePort(80, 80, ("http",), table.force_https, table.http_options)
-    return plain, ServicePort(443, 443, ("tls", "http"), False, table.http_options, table.tls_options)
-
-
-def _ports(table: ServiceTable) -> tuple[ServicePort, ...]:
-    return tuple(_port(port) for port in table.ports)
-
-
-def _port(table: PortTable) -> ServicePort:
-    start = table.port or table.start_port or 0
-    end = table.port or table.end_port or start
-    handlers = tuple(table.handlers)
-    return ServicePort(start, end, handlers, table.force_https, table.http_options, table.tls_options)
 
 
 def _memory(tables: list[VmTable]) -> dict[str | None, int]:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from simulator.config.duration import parse_duration
 from simulator.config.problem import describe
 from simulator.routing.regions import ALIASES, ANY, REGIONS, is_region
+from simulator.routing.service import HTTP_PORT
 
 REFUSED = "refused"
 """The type of the errors made here; their context holds the words."""
@@ -31,6 +32,32 @@ def refuse(problem: str, expected: str) -> PydanticCustomError:
 def _check_port(value: object) -> object:
     if type(value) is not int or not 0 <= value <= 65535:
         raise refuse(f"is {describe(value)}", "a port: a whole number from 1 to 65535, or 0 for any free one")
+    return value
+
+
+def _check_public_port(value: object) -> object:
+    """The keys of a table are texts in TOML, and may be numbers in YAML."""
+    number = int(value) if isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,4}", value) else value
+    if type(number) is not int or not 1 <= number <= 65535:
+        raise refuse("is no public port", "a port of fly.toml: a whole number from 1 to 65535")
+    return number
+
+
+def _check_edge(value: object) -> object:
+    """One port for 80 and 443 both, or a table."""
+    if isinstance(value, dict):
+        if not value:
+            raise refuse(
+                "is an empty table", "public ports and where they are here: { 80 = 8080, 9090 = 9190 }"
+            )
+        return value
+    return {HTTP_PORT: _check_port(value)}
+
+
+def _check_alias(value: str) -> str:
+    """K-29: an alias may not hide a region, nor `any` (F-7.24)."""
+    if not re.fullmatch("[a-z][a-z0-9_-]*", value) or value == ANY or is_region(value):
+        raise refuse("is no name for an alias", "lower-case letters, not the code of a region and not any")
     return value
 
 
@@ -146,8 +173,24 @@ def _any_of(*kinds: dict[str, Any]) -> WithJsonSchema:
 _TEXT: dict[str, Any] = {"type": "string"}
 
 Port = Annotated[int, BeforeValidator(_check_port), Field(ge=0, le=65535)]
+PublicPort = Annotated[int, BeforeValidator(_check_public_port)]
+EdgePorts = Annotated[
+    dict[PublicPort, Port],
+    BeforeValidator(_check_edge),
+    _any_of(
+        {"type": "integer", "minimum": 0, "maximum": 65535},
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[1-9][0-9]{0,4}$"},
+            "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 65535},
+            "minProperties": 1,
+        },
+    ),
+]
+"""Public port -> port here."""
 InternalPort = Annotated[int, BeforeValidator(_check_internal_port), Field(ge=1, le=65535)]
 RegionCode = Annotated[str, BeforeValidator(_check_region), WithJsonSchema({"enum": list(REGIONS)})]
+AliasName = Annotated[str, AfterValidator(_check_alias)]
 MachineId = Annotated[str, BeforeValidator(_check_machine_id), Field(pattern="^[0-9a-f]{14}$")]
 AppName = Annotated[str, AfterValidator(_check_app_name)]
 EnvName = Annotated[str, AfterValidator(_check_env_name)]

@@ -15,19 +15,22 @@ from pydantic import ValidationError
 
 from simulator.config.crosscheck import apps_in, cross_check
 from simulator.config.document import VERSION, AppTable, Document, MachineTable, table_at
-from simulator.config.fly_model import DEFAULT_INTERNAL_PORT, Check, FlyToml, Service
+from simulator.config.fly_model import DEFAULT_INTERNAL_PORT, Check, FlyService, FlyToml
 from simulator.config.fly_toml import find_fly_toml
-from simulator.config.model import AppConfig, Config, MachineSpec
+from simulator.config.model import DEFAULT_CONTROL_PORT, AppConfig, Config, MachineSpec
 from simulator.config.problem import Problems
+from simulator.config.remark import list_remarks
 from simulator.config.source import PathSource, Source, read_toml
 from simulator.config.wording import add_validation_error
 from simulator.errors import InputError
 from simulator.routing.model import App
 from simulator.routing.options import RoutingOptions
+from simulator.routing.service import HTTP_PORT, HTTPS_PORT, Service
 
 CONFIG_NAME = "flysim.toml"
 FLY_NAME = "fly.toml"
 DEFAULT_EDGE_PORT = 8080
+LAST_PRIVILEGED_PORT = 1023
 FALLBACK_APP = "app"
 
 
@@ -63,7 +66,7 @@ def _find_config(path: Path) -> Path:
 
 
 def _load_fly_toml(path: Path, seed: int) -> Config:
-    """One machine in the primary region, behind one edge there."""
+    """A machine of each process group in the primary region, as the first deploy makes them; one edge there."""
     problems = Problems()
     fly = find_fly_toml(path, problems)
     problems.raise_if_any()
@@ -79,13 +82,27 @@ def _load_fly_toml(path: Path, seed: int) -> Config:
             path=path,
             expected="a flysim.toml beside it, with a command (`flysim init` writes one)",
         )
-    app = {"fly_toml": path.name, "machines": [{"region": fly.primary_region}]}
+    machines = [{"region": fly.primary_region, "group": group} for group in fly.processes or (fly.group,)]
+    app = {"fly_toml": path.name, "machines": machines}
     data = {
         "version": VERSION,
-        "edges": {fly.primary_region: DEFAULT_EDGE_PORT},
+        "edges": {fly.primary_region: _edge_ports(fly)},
         "apps": {fly.app or FALLBACK_APP: app},
     }
     return _parse(data, path.parent, PathSource(path), seed, path)
+
+
+def _edge_ports(fly: FlyToml) -> dict[int, int]:
+    """Every public port has its own number here, if that is free for all to take; of a range, only the first."""
+    ports = {HTTP_PORT: DEFAULT_EDGE_PORT}
+    for port in (port for service in fly.routed_services for port in service.ports):
+        if port.start not in (HTTP_PORT, HTTPS_PORT):
+            taken = port.start <= LAST_PRIVILEGED_PORT or port.start in (
+                DEFAULT_EDGE_PORT,
+                DEFAULT_CONTROL_PORT,
+            )
+            ports[port.start] = 0 if taken else port.start
+    return ports
 
 
 def _parse(data: Mapping[str, Any], folder: Path, source: Source, seed: int, path: Path | None) -> Config:
@@ -97,14 +114,16 @@ def _parse(data: Mapping[str, Any], folder: Path, source: Source, seed: int, pat
     problems.raise_if_any()
     if document is None:
         raise InputError("this is no configuration", path=source.path)
+    apps = tuple(_Builder(document, folder.resolve(), fly_tomls, seed).apps())
     return Config(
         folder=folder.resolve(),
-        edges=document.edges,
-        apps=tuple(_Builder(document, folder.resolve(), fly_tomls, seed).apps()),
+        edges={region: _main_port(ports) for region, ports in document.edges.items()},
+        apps=apps,
+        extra_ports=_extra_ports(document),
         path=path,
         control_port=document.control.port,
         routing=RoutingOptions(**document.proxy.model_dump(exclude_unset=True)),  # type: ignore[attr-defined]
-        warnings=tuple(_warnings(document, source, fly_tomls)),
+        warnings=tuple([*_warnings(source, fly_tomls), *list_remarks(document, apps, source)]),
     )
 
 
@@ -134,7 +153,21 @@ def _read_fly_tomls(
     return found
 
 
-def _warnings(document: Document, source: Source, fly_tomls: Mapping[str, FlyToml]) -> list[str]:
+def _main_port(ports: Mapping[int, int]) -> int:
+    """That of 80 and 443: plain HTTP and TLS are told apart on one port. Without either, a free one."""
+    return ports.get(HTTP_PORT, ports.get(HTTPS_PORT, 0))
+
+
+def _extra_ports(document: Document) -> dict[tuple[str, int], int]:
+    return {
+        (region, public): port
+        for region, ports in document.edges.items()
+        for public, port in ports.items()
+        if public != HTTP_PORT and not (public == HTTPS_PORT and port == _main_port(ports))
+    }
+
+
+def _warnings(source: Source, fly_tomls: Mapping[str, FlyToml]) -> list[str]:
     warnings = []
     for name, fly in fly_tomls.items():
         if fly.app is not None and fly.app != name:
@@ -164,8 +197,10 @@ class _Builder:
             name=name,
             org=table.org,
             network=table.network,
+            replay_sources=tuple(table.replay_sources),
             hostnames=tuple(hostname.lower() for hostname in table.hostnames),
             primary_region=fly.primary_region if fly else None,
+            services=fly.routed_services if fly else (Service(),),
         )
         numbers: dict[str, int] = {}
         machines = []
@@ -177,21 +212,22 @@ class _Builder:
         return AppConfig(app, tuple(machines), fly)
 
     def _machine(self, app: str, name: str, table: AppTable, row: MachineTable, fly: FlyToml) -> MachineSpec:
-        services = fly.services_of(fly.group)
+        group = row.group or fly.group
+        services = fly.services_of(group)
         image = table.image or fly.image
         return MachineSpec(
             id=row.id or self._make_id(app, name),
             name=name,
             app=app,
             region=row.region,
-            command=tuple(table.command or fly.processes.get(fly.group, ())),
+            command=tuple(table.command or fly.processes.get(group, ())),
             env={**fly.env, **table.env},
             cwd=self._folder,
             url=row.url,
             image=image,
             internal_port=services[0].internal_port if services else DEFAULT_INTERNAL_PORT,
-            group=fly.group,
-            memory_mb=fly.memory_of(fly.group),
+            group=group,
+            memory_mb=fly.memory_of(group),
             primary_region=fly.primary_region,
             checks=_checks(services),
             kill_signal=fly.kill_signal,
@@ -210,7 +246,7 @@ class _Builder:
             attempt += 1
 
 
-def _checks(services: tuple[Service, ...]) -> tuple[Check, ...]:
+def _checks(services: tuple[FlyService, ...]) -> tuple[Check, ...]:
     """Those of all services (F-5.17: they gate routing). The first service's port is the machine's own."""
     return tuple(
         check if index == 0 or check.port else replace(check, port=service.internal_port)

@@ -73,7 +73,7 @@ class Config:
 
     folder: Path
     edges: Mapping[str, int]
-    """Region of the edge -> port; 0 takes a free one. In the order of the file."""
+    """Region of the edge -> port of its public ports 80 and 443; 0 takes a free one. In the order of the file."""
     apps: tuple[AppConfig, ...]
     path: Path | None = None
     extra_ports: Mapping[tuple[str, int], int] = field(default_factory=dict)

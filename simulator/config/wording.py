@@ -38,6 +38,10 @@ _REQUIRED = {
     "apps": "[apps.NAME] with a command and machines",
     "machines": "[[apps.NAME.machines]] with a region",
     "region": 'a region: region = "ams"',
+    "path_prefix": 'path_prefix = "/"',
+    "ttl_seconds": "ttl_seconds = 60",
+    "type": 'type = "cookie" or "header"',
+    "name": "the name of the cookie or header",
 }
 
 TableAt = Callable[[KeyPath], "type[BaseModel] | None"]

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulator.config.fly_model import Service, ServicePort
+from simulator.config.fly_model import FlyService
 from simulator.dashboard.answer import ApiError, read_flag, read_number
 from simulator.dashboard.controls import Controls
 from simulator.dashboard.record import Records, api_machine
@@ -28,7 +28,6 @@ MAX_WAIT_SECONDS = 600
 _AT_REST = frozenset(
     {MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED, MachineState.FAILED}
 )
-_PLAIN_SERVICE_PORTS = (ServicePort(80, 80, ("http",)), ServicePort(443, 443, ("tls", "http")))
 
 Verb = Callable[[str], Awaitable[None]]
 
@@ -162,10 +161,10 @@ class MachinesApi:
         spec = self._controls.spec_of(machine.id)
         services = self._services(machine.app)
         if not services and spec:
-            services = (Service(internal_port=spec.internal_port, ports=_PLAIN_SERVICE_PORTS),)
+            services = (FlyService(internal_port=spec.internal_port),)
         return api_machine(machine, self._records.of(machine.id), spec, services)
 
-    def _services(self, app: str) -> tuple[Service, ...]:
+    def _services(self, app: str) -> tuple[FlyService, ...]:
         of_app = [config.fly for config in self._controls.config.apps if config.app.name == app]
         return of_app[0].services if of_app and of_app[0] else ()
 

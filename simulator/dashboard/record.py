@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from simulator.config.fly_model import Service
+from simulator.config.fly_model import FlyService
 from simulator.config.model import MachineSpec
 from simulator.events import Bus, Event, FleetChanged, MachineStateChanged
 from simulator.routing.model import Fleet, Machine, MachineState
@@ -99,7 +99,7 @@ def _add_event(record: Record, machine_id: str, state: MachineState, at: float) 
 
 
 def api_machine(
-    machine: Machine, record: Record, spec: MachineSpec | None, services: tuple[Service, ...]
+    machine: Machine, record: Record, spec: MachineSpec | None, services: tuple[FlyService, ...]
 ) -> dict[str, Any]:
     """The machine in the shape of Fly's Machines API."""
     return {
@@ -119,24 +119,24 @@ def api_machine(
     }
 
 
-def _config(machine: Machine, spec: MachineSpec | None, services: tuple[Service, ...]) -> dict[str, Any]:
+def _config(machine: Machine, spec: MachineSpec | None, services: tuple[FlyService, ...]) -> dict[str, Any]:
     return {
         "env": dict(spec.env) if spec else {},
         "guest": {"cpu_kind": "shared", "cpus": 1, "memory_mb": spec.memory_mb if spec else 256},
         "image": spec.image if spec and spec.image else "",
         "metadata": {"fly_process_group": machine.group},  # F-7.17
-        "services": [_service(service) for service in services if service.covers(machine.group)],
+        "services": [_service(service) for service in services if service.is_offered_by(machine.group)],
     }
 
 
-def _service(service: Service) -> dict[str, Any]:
+def _service(service: FlyService) -> dict[str, Any]:
     # F-9.17: the API's names differ from those of fly.toml.
     ports = [_port(port.start, port.end, port.handlers, port.force_https) for port in service.ports]
     return {
         "protocol": service.protocol,
         "internal_port": service.internal_port,
-        "autostop": service.auto_stop,
-        "autostart": service.auto_start,
+        "autostop": service.autostop,
+        "autostart": service.autostart,
         "min_machines_running": service.min_machines_running,
         "ports": ports,
     }
