@@ -98,7 +98,7 @@ async def test_stop_sends_the_kill_signal_and_returns_when_the_machine_is_gone(
 async def test_stop_ends_a_machine_that_ignores_the_kill_signal_after_the_kill_timeout(
     stage: Stage, recorder: Recorder
 ) -> None:
-    """F-5.37: after kill_timeout the end is unconditional."""
+    """X-12, F-5.37: after kill_timeout the end is unconditional."""
     app = FakeApp(ignores_kill_signal=True)
     await becomes_reachable(await launch(stage, recorder, app=app, kill_timeout_seconds=0.2))
     begun = time.monotonic()

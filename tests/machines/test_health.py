@@ -62,7 +62,7 @@ async def unused_port() -> int:
 
 @pytest.mark.parametrize("status", [200, 204, 299])
 async def test_a_check_passes_on_2xx(listener: Listener, status: int) -> None:
-    """F-5.19"""
+    """X-9, F-5.19"""
     listener.answer = f"HTTP/1.1 {status} Fine\r\n\r\n".encode()
 
     assert await find_failure(HTTP, await listener.listen()) is None
@@ -72,7 +72,7 @@ async def test_a_check_passes_on_2xx(listener: Listener, status: int) -> None:
 async def test_a_check_fails_on_anything_else_and_follows_no_redirect(
     listener: Listener, status: int
 ) -> None:
-    """F-5.19; failure 20 of the gallery: an app that replays or redirects its check is unhealthy."""
+    """X-9, F-5.19; failure 20 of the gallery: an app that replays or redirects its check is unhealthy."""
     listener.answer = f"HTTP/1.1 {status} Other\r\nlocation: /\r\nfly-replay: elsewhere=true\r\n\r\n".encode()
 
     failure = await find_failure(HTTP, await listener.listen())

@@ -43,7 +43,7 @@ KINDS = ["length", "chunked", "h2 with length", "h2 without length"]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [1, 70_000, LIMIT])
 async def test_a_body_up_to_the_limit_is_replayed_byte_for_byte(stage: Stage, kind: str, size: int) -> None:
-    """F-1.27, F-1.32, F-1.34, K-1: exactly 1,048,576 bytes still pass."""
+    """F-10.1, F-1.27, F-1.32, F-1.34, K-1: exactly 1,048,576 bytes still pass."""
     body = random_body(size)
     ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await stage.add_machine(DFW, "dfw", answering(OK))

@@ -104,7 +104,7 @@ def _at(service: Service, port: int) -> Service:
 
 
 async def test_a_service_without_the_http_handler_is_passed_through_raw() -> None:
-    """F-9.4, F-1.28: no Fly headers, and a replay header in it is just bytes."""
+    """F-12.7, F-9.4, F-1.28: no Fly headers, and a replay header in it is just bytes."""
     raw = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
 
     async def greeting(wire: MachineWire) -> None:
@@ -204,7 +204,7 @@ async def test_a_request_waits_for_a_place_when_all_machines_are_full() -> None:
 
 
 async def test_open_websockets_are_closed_in_good_order_before_a_machine_stops(stage: Stage) -> None:
-    """F-5.36: a GoAway close frame, and the machine hears the client's answer to it."""
+    """F-12.15, F-5.36: a GoAway close frame, and the machine hears the client's answer to it."""
     heard: list[bytes] = []
 
     async def chatting(wire: MachineWire) -> None:

@@ -151,6 +151,7 @@ def random_frames(seed: int, *, mask: bytes) -> bytes:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_frames_pass_both_ways_byte_for_byte(stage: Stage, tls: bool) -> None:
+    """F-1.95"""
     from_machine, from_client = random_frames(1, mask=b""), random_frames(2, mask=ws.MASK)
     arrived: list[bytes] = []
 

@@ -164,7 +164,7 @@ def test_a_timeout_is_never_infinite() -> None:
 
 
 def test_a_comma_where_a_semicolon_belongs_reads_as_part_of_the_name() -> None:
-    """F-1.12: Fly's own blueprint writes it, and `;` is the wire format"""
+    """X-2, F-1.12: Fly's own blueprint writes it, and `;` is the wire format"""
     assert parse("app=X,state=K") == ReplayDirective(app="X,state=K")
 
 

@@ -19,6 +19,7 @@ from simulator.routing.options import MAX_REPLAYS, ROUTING_SECONDS
     ],
 )
 def test_each_choice_that_fly_leaves_open_has_the_default_of_the_facts(option: str, default: object) -> None:
+    """X-1, X-6, F-6.3, F-10.3"""
     assert getattr(RoutingOptions(), option) == default
 
 

@@ -1,0 +1,158 @@
+"""Single rules that need no table: one short exchange each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from simulator.routing import App, Deliver, Fleet, Relay, Router, RoutingOptions
+from simulator.routing.service import HttpOptions, Service, ServicePort
+from tests.routing.build import (
+    AMS_1,
+    CHAT_1,
+    DEMO,
+    DFW_1,
+    DFW_2,
+    NOW,
+    REQUEST_ID,
+    Caller,
+    as_texts,
+    fleet,
+    machine,
+    request,
+    response,
+)
+
+SWITCHED_ON = RoutingOptions(cross_network_replays=("personal",))
+
+
+def beside_chat(**chat: object) -> Fleet:
+    """The demo's machines, and an app `chat` that is in some way elsewhere."""
+    return fleet(*DEMO.machines, CHAT_1, apps=[App("streams"), App("chat", **chat)])  # type: ignore[arg-type]
+
+
+# Across networks and organizations.
+
+
+def test_with_the_switch_of_the_organization_a_replay_crosses_to_another_network() -> None:
+    """F-1.69, F-8.25, X-3: the switch is needed, whatever older pages say"""
+    elsewhere = beside_chat(network="other")
+    caller = Caller(elsewhere, options=SWITCHED_ON)
+    assert isinstance(caller.replay("app=chat"), Deliver)
+    assert caller.trace.hops[1].app == "chat"
+    refused = Caller(elsewhere, options=RoutingOptions(cross_network_replays=("another",)))
+    refused.replay("app=chat")
+    assert refused.code == "PA05"
+
+
+def test_the_switch_opens_no_other_organization() -> None:
+    """F-1.69: it is about replays inside one organization"""
+    caller = Caller(beside_chat(org="other", network="other"), options=SWITCHED_ON)
+    caller.replay("app=chat")
+    assert caller.code == "PA05"
+
+
+def test_the_targets_organization_lists_those_that_may_replay_to_it() -> None:
+    """F-1.71, X-4: its own list counts, the page of error codes knows none"""
+    caller = Caller(beside_chat(org="other", replay_sources=("personal",)))
+    assert isinstance(caller.replay("app=chat"), Deliver)
+    refused = Caller(beside_chat(org="other", replay_sources=("another",)))
+    refused.replay("app=chat")
+    assert refused.code == "PA05"
+
+
+# What is not there.
+
+
+def test_the_proxy_keeps_no_client_at_its_machine() -> None:
+    """F-2.24, F-12.1: no cookie of the proxy's, and a client's second request is balanced anew"""
+    dallas = fleet(DFW_1, DFW_2)
+    turns = iter([0, 1])
+    router = Router(dallas, RoutingOptions(), lambda n: next(turns))
+    reached = []
+    for _ in range(2):
+        exchange = router.open(request({"Cookie": "session=1"}), "dfw", REQUEST_ID, NOW)
+        delivery = exchange.begin(NOW)
+        assert isinstance(delivery, Deliver)
+        reached.append(delivery.machine.name)
+        relay = exchange.receive(response(200), NOW)
+        assert isinstance(relay, Relay)
+        assert "set-cookie" not in as_texts(relay.fields)
+    assert reached == ["dfw-1", "dfw-2"]
+
+
+def test_no_header_of_the_proxy_tells_the_client_which_machine_answered() -> None:
+    """F-4.27: apps that want it add a header of their own"""
+    caller = Caller()
+    caller.replay(f"instance={DFW_1.id}")
+    relay = caller.answer(200, {"X-Machine": "the app's own"})
+    assert isinstance(relay, Relay)
+    texts = as_texts(relay.fields)
+    assert texts["x-machine"] == "the app's own"
+    assert not [value for value in texts.values() if DFW_1.id in value or AMS_1.id in value]
+
+
+@pytest.mark.parametrize(
+    "target", [f"/?fly-force-instance-id={DFW_1.id}", f"/?fly-replay=instance={DFW_1.id}"]
+)
+def test_a_routing_header_in_the_query_is_just_a_query(target: str) -> None:
+    """F-1.94"""
+    caller = Caller(request=request(target=target))
+    assert caller.at == "ams-1"
+    assert caller.decision.target == target  # type: ignore[union-attr]
+
+
+def test_an_app_may_take_as_long_as_it_likes_to_answer() -> None:
+    """F-10.17"""
+    assert isinstance(Caller().answer(200, after=86_400.0), Relay)
+
+
+def test_connections_have_no_idle_timeout_unless_the_app_sets_one() -> None:
+    """F-9.7, F-10.9, K-35"""
+    port = ServicePort(80, 80, http=HttpOptions(idle_timeout_seconds=600.0))
+    patient = fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))])
+    assert Caller().exchange.idle_timeout_seconds is None
+    assert Caller(patient).exchange.idle_timeout_seconds == 600.0
+    by_choice = RoutingOptions(idle_timeout_seconds=60.0)
+    assert Caller(options=by_choice).exchange.idle_timeout_seconds == 60.0
+    assert Caller(patient, options=by_choice).exchange.idle_timeout_seconds == 600.0
+
+
+# What is there.
+
+
+def test_a_large_body_reaches_another_region_without_a_replay() -> None:
+    """F-1.37, F-3.12: the client names the region, which anyone may, and the body goes past once"""
+    caller = Caller(request=request({"fly-prefer-region": "dfw"}, method="POST"))
+    assert caller.at == "dfw-1"
+    assert isinstance(caller.answer(200, body_kept=False), Relay)
+
+
+def test_an_id_is_a_name_and_may_have_the_form_of_old_examples() -> None:
+    """F-1.67: 8 hex digits, as in Fly's documents; nothing is read into an id"""
+    old = replace(DFW_1, id="00bb33ff")
+    caller = Caller(fleet(AMS_1, old))
+    caller.replay("instance=00bb33ff")
+    assert isinstance(caller.decision, Deliver)
+    assert caller.decision.machine == old
+
+
+def test_a_replay_reaches_an_app_that_has_no_name_outside() -> None:
+    """F-1.60"""
+    inner = beside_chat(hostnames=())
+    caller = Caller(inner)
+    caller.replay("app=chat")
+    assert caller.at == CHAT_1.name
+    assert caller.sent["host"] == "streams.fly.dev"
+
+
+def test_a_replay_starts_at_the_clients_edge_not_at_the_machine_that_asked() -> None:
+    """F-1.29: of two machines in other regions the one near the edge is the nearer"""
+    near_edge, near_source = machine(1, "lhr", "chat"), machine(2, "ord", "chat")
+    both = fleet(DFW_1, near_edge, near_source, apps=[App("streams"), App("chat")])
+    caller = Caller(both, edge="ams")
+    assert caller.at == "dfw-1"
+    caller.replay("app=chat")
+    assert caller.at == near_edge.name
+    assert caller.sent["fly-region"] == "ams"
