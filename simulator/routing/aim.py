@@ -6,6 +6,7 @@ Retries keep their aim; a replay or a fallback makes a new one. Sources: facts 1
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from simulator.routing.cache import CachedReplay, CacheStatus
 from simulator.routing.directive import Fallback, ReplayDirective
@@ -34,6 +35,8 @@ class Start:
 
     machine_id: str
     since: float
+    asked: bool = False
+    """Whether it was asked for: one that is suspending is first let be suspended (F-5.31)."""
     was_coming: bool = False
     """It has been seen on its way: when it is found stopped again, it did not get there."""
 
@@ -55,6 +58,8 @@ class Aim:
     last_error: ProxyError | None = None
     tried: set[str] = field(default_factory=set)
     """Ids of the machines that failed in this round."""
+    lost: set[str] = field(default_factory=set)
+    """Ids of the machines that were started and did not come."""
     rounds: int = 0
     """How many times no machine was found."""
     start: Start | None = None
@@ -63,6 +68,12 @@ class Aim:
     @property
     def fallback(self) -> Fallback | None:
         return self.replay.directive.fallback if self.replay else None
+
+    @property
+    def named_seconds(self) -> float:
+        """The `timeout` of the replay, if it has one (F-1.49)."""
+        seconds = self.replay.directive.timeout_seconds if self.replay else None
+        return inf if seconds is None else seconds
 
     def seconds_left(self, now: float) -> float:
         return max(0.0, self.since + self.budget_seconds - now)

@@ -67,11 +67,11 @@ class Balancing:
         self._http = port.http if port is not None else HttpOptions()
         scope = edge if router.options.cache_scope == "edge" else ""  # K-24
         self._asked = Asked(scope, request.hostname, request.path, request.fields)
-        self._base_fields = request_fields(request, edge, request_id, router.options)
+        self._base_fields = request_fields(request, edge, request_id, now, router.options)
         self._aim = aim_at_request(Target(app.name), now)
         self._machine: Machine | None = None
         self._port = 0
-        self._place: Key | None = None
+        self._place: tuple[Load, Key] | None = None
         self._cookies: Fields = ()
         self._record = Recorder(request, edge, app.name, request_id, now)
 
@@ -88,28 +88,31 @@ class Balancing:
             router.chance,
             router.aliases,
         )
-        choice = selector.select(aim.target, aim.tried)
+        choice = selector.select(aim.target, aim.tried | aim.lost if aim.lost else aim.tried)
         if choice.machine is not None:
             return self._deliver(choice.machine, now, wait_seconds)
-        if aim.start is not None and (decision := self._follow_start(aim.start, now)):
-            return decision
-        if choice.start is not None:
-            return self._start(choice.start, now)
-        if choice.full:
+        if aim.start is not None:
+            return self._follow_start(aim.start, now)
+        if choice.start is not None and not (aim.lost and not aim.seconds_left(now)):
+            return self._follow_start(Start(choice.start.id, now), now)
+        if choice.full and not aim.tried:
             return self._queue(now)
         if choice.stuck is not None:
             aim.last_error = errors.not_startable(choice.stuck.state.value)
         if aim.tried:
             return self._start_over(now)
+        if aim.lost:
+            reason = "timeout" if aim.last_error is errors.NOT_REACHABLE else "retries_exhausted"
+            return self._give_up(reason, now)
         return self._find_none(now, wait_seconds)
 
     def _start_over(self, now: float) -> Decision:
         """Every machine was tried: all of them again after a pause, if there is time for one (F-5.41)."""
         aim = self._aim
         aim.tried.clear()
-        pause = aim.pause_seconds()
-        if pause >= aim.seconds_left(now):
-            return self._give_up("timeout", now)
+        pause, left = aim.pause_seconds(), aim.seconds_left(now)
+        if pause >= left:
+            return self._give_up("timeout", now, left)
         return self._choose(now, pause)
 
     def _find_none(self, now: float, wait_seconds: float) -> Decision:
@@ -125,8 +128,9 @@ class Balancing:
         aim, fleet, public_port = self._aim, self._router.fleet, self.request.public_port
         service = fleet.find_service(machine, public_port)
         assert service is not None, "selection only finds machines that offer the port"
-        self._machine, self._port = machine, fleet.port_of(machine, public_port)
-        self._place = self._router.load.take(machine.id, service)
+        self._machine, self._port, aim.start = machine, fleet.port_of(machine, public_port), None
+        load = self._router.load
+        self._place = (load, load.take(machine.id, service))
         extra = aim.fields_for(machine)
         fields, target = self._base_fields, self.request.target
         if aim.replay is not None and (transform := aim.replay.transform) is not None:
@@ -153,48 +157,50 @@ class Balancing:
     def _release(self) -> None:
         """The machine has nothing more to do for this exchange."""
         if self._place is not None:
-            self._router.load.release(self._place)
+            load, key = self._place
+            load.release(key)
             self._place = None
 
     # Starting and queueing.
 
-    def _start(self, machine: Machine, now: float) -> Decision:
-        """Have it started, and wait for it (F-1.59, F-5.25)."""
-        self._aim.start = Start(machine.id, now)
-        if machine.is_startable:
+    def _follow_start(self, start: Start, now: float) -> Decision:
+        """Have it started, wait for it, and see what has become of it (F-1.59, F-5.25)."""
+        self._aim.start = start
+        machine = self._router.fleet.find(start.machine_id)
+        if machine is None or machine.cordoned:
+            return self._miss_start(errors.did_not_start("cordoned" if machine else "destroyed"), now)
+        is_coming = machine.is_coming or (machine.state is MachineState.STARTED and not machine.healthy)
+        if not is_coming and (start.was_coming or not machine.is_startable):
+            return self._miss_start(errors.did_not_start(machine.state.value), now)
+        if now - start.since >= self._start_seconds():
+            return self._miss_start(errors.NOT_REACHABLE, now)
+        start.was_coming = is_coming
+        if machine.is_startable and not start.asked and machine.state is not MachineState.SUSPENDING:
+            start.asked = True
             self._router.want(machine.id)
         return Wait(POLL_SECONDS, really=True)
 
-    def _follow_start(self, start: Start, now: float) -> Decision | None:
-        """What has become of the machine that is waited for; None when it will not come."""
-        machine, aim = self._router.fleet.find(start.machine_id), self._aim
-        if machine is None or machine.cordoned:
-            return None
-        is_coming = machine.is_coming or (machine.state is MachineState.STARTED and not machine.healthy)
-        start.was_coming = start.was_coming or is_coming
-        if start.was_coming and not is_coming:
-            aim.last_error = errors.did_not_start(machine.state.value)
-            aim.tried.add(machine.id)
-            aim.start = None
-            return self._give_up("retries_exhausted", now)
-        if now - start.since >= self._start_seconds():
-            aim.last_error = errors.NOT_REACHABLE
-            return self._give_up("timeout", now)
-        return Wait(POLL_SECONDS, really=True)
+    def _miss_start(self, error: ProxyError, now: float) -> Decision:
+        """It will not come: another machine, if there is one (F-5.41)."""
+        aim = self._aim
+        assert aim.start is not None, "only a machine that is waited for can be missed"
+        aim.lost.add(aim.start.machine_id)
+        aim.start, aim.last_error = None, error
+        return self._choose(now)
 
     def _start_seconds(self) -> float:
         """The proxy's own patience, or that of the replay if it names one (F-1.49, F-5.30)."""
-        replay = self._aim.replay
-        named = replay.directive.timeout_seconds if replay is not None else None
-        return START_SECONDS if named is None else min(named, START_SECONDS)
+        return min(START_SECONDS, self._aim.named_seconds)
 
     def _queue(self, now: float) -> Decision:
-        """All are full: wait for a place (F-5.6, K-36)."""
+        """All are full: wait for a place (F-5.6, K-31, K-36)."""
         aim = self._aim
         if aim.queued_since is None:
             aim.queued_since = now
-        if now - aim.queued_since < self._options.queue_seconds:
+        if now - aim.queued_since < min(self._options.queue_seconds, aim.named_seconds):
             return Wait(POLL_SECONDS, really=True)
+        if instead := self._go_elsewhere("timeout", now, 0.0):
+            return instead
         error = errors.no_candidate(self._options.attempts, aim.last_error)
         return self._reject(error, self._options.overload_status, now, aim.source)
 
@@ -203,16 +209,23 @@ class Balancing:
     def _give_up(self, reason: str, now: float, wait_seconds: float = 0.0) -> Decision:
         """No machine took the request: fall back if the replay said so, else PR03 or PR04 (F-1.53)."""
         aim, options = self._aim, self._options
-        if aim.cause is Cause.CACHED and options.lost_cached_target == "ask-origin":
-            return self._lose_cached(now)
-        if aim.source is not None and aim.fallback is not None:
-            return self._fall_back(reason, now, wait_seconds)
+        if instead := self._go_elsewhere(reason, now, wait_seconds):
+            return instead
         if aim.last_error is errors.NOT_REACHABLE:
             return self._reject(aim.last_error, 502, now, aim.source)
         error = self._nobody(aim)
         forced = find_field(self.request.fields, FORCE_INSTANCE) is not None and aim.cause is Cause.ROUTED
         status = options.forced_instance_status if forced else options.no_candidate_status  # K-5
         return self._reject(error, status, now, aim.source, wait_seconds=wait_seconds)
+
+    def _go_elsewhere(self, reason: str, now: float, wait_seconds: float) -> Decision | None:
+        """What there is to do when no machine takes a remembered replay (K-25), or one with a fallback (F-1.53)."""
+        aim = self._aim
+        if aim.cause is Cause.CACHED and self._options.lost_cached_target == "ask-origin":
+            return self._lose_cached(now)
+        if aim.source is not None and aim.fallback is not None:
+            return self._fall_back(reason, now, wait_seconds)
+        return None
 
     def _nobody(self, aim: Aim) -> ProxyError:
         """PR03 or PR04; where the target app does not serve the port at all, in the words for that (F-1.62)."""

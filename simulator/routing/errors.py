@@ -100,7 +100,7 @@ def no_route(port: int) -> ProxyError:
 
 def did_not_start(state: str) -> ProxyError:
     """F-6.39: it ended before it was reachable."""
-    return ProxyError("PM07", f"failed to change machine state: machine is {state} again")
+    return ProxyError("PM07", f"failed to change machine state: machine is {state}")
 
 
 def not_startable(state: str) -> ProxyError:

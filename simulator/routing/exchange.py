@@ -67,7 +67,11 @@ class Exchange(Balancing):
         in_body = reading.has_body_form(response, self._options)
         self._record.close_hop(now, status=response.status, replay=value, fields=response.fields)
         ignored = self._aim.cause is Cause.FALLBACK and self._options.replay_from_fallback == "ignore"  # K-18
-        if not (value is not None or in_body) or ignored or not self._honours(response):
+        if not (value is not None or in_body):
+            if find_field(response.fields, b"fly-replay-cache") is not None:  # F-2.28, K-28
+                self._record.warn("fly-replay-cache on a response without a replay does nothing (K-28)")
+            return self._relay(response, now)
+        if ignored or not reading.is_honoured(response, self.request, self._options):
             return self._relay(response, now)
         self._release()
         if in_body:
@@ -158,9 +162,6 @@ class Exchange(Balancing):
 
     # Replay.
 
-    def _honours(self, response: Response) -> bool:
-        return reading.is_honoured(response, self.request, self._options)
-
     def _may_send_again(self) -> bool:
         return self._options.retry_reached and self.request.method.upper() in IDEMPOTENT_METHODS  # K-34
 
@@ -173,7 +174,9 @@ class Exchange(Balancing):
             reading.check(replay.directive, source, self._router.fleet, options)
             if not body_kept:  # F-1.32
                 return self._reject(errors.BODY_TOO_LARGE, options.replay_error_status, now, source)
-            self._keep_caches(replay, source, now)
+            error = refuse(self._router.fleet.apps, source.app, replay.directive.app, options)
+            if error is None:
+                self._keep_caches(replay, source, now)
         except DirectiveError as problem:
             return self._refuse_directive(problem, now)
         if options.relay_replay_cookies:  # K-20
@@ -183,7 +186,6 @@ class Exchange(Balancing):
             self._aim.target = replace(
                 self._aim.target, excluded=self._aim.target.excluded | previous.target.excluded
             )
-        error = refuse(self._router.fleet.apps, source.app, replay.directive.app, options)
         return self._refuse_target(error, now, source) if error else self._choose(now)
 
     def _count_replay(self, now: float) -> Reject | None:
@@ -208,7 +210,7 @@ class Exchange(Balancing):
 
     def _doubts(self, replay: ReplayBody, response: Response, source: Machine) -> list[str]:
         """What is accepted, but is probably not what was meant."""
-        doubts = list(replay.directive.warnings)
+        doubts = [*replay.directive.warnings, *replay.warnings]
         if foreign := reading.foreign_instance(replay.directive, source, self._router.fleet):
             doubts.append(foreign)
         if response.status == 101:

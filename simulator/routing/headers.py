@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from simulator.routing.model import Fields, Machine, Request
 from simulator.routing.options import RoutingOptions
@@ -21,11 +22,11 @@ FLY_PREFERRED_INSTANCE_UNAVAILABLE = b"fly-preferred-instance-unavailable"
 SERVER = b"Fly/f1751a0e (2026-08-13)"
 """`Fly/<short sha> (<date>)` (F-4.22)."""
 
-# K-15: headers that only the proxy may set; forged ones are removed.
 _CLIENT_ROUTING = frozenset(
     {b"fly-force-instance-id", b"fly-prefer-instance-id", b"fly-force-region", b"fly-prefer-region"}
 )
-_FORGEABLE = frozenset(
+# K-15: forged ones are removed.
+ONLY_FROM_THE_PROXY = frozenset(
     {FLY_REPLAY_SRC, FLY_REPLAY_FAILED, FLY_REPLAY_CACHE_STATUS, FLY_PREFERRED_INSTANCE_UNAVAILABLE}
 )
 # F-4.17: the Fly-* forms are always overwritten.
@@ -37,6 +38,9 @@ _OVERWRITTEN = frozenset(
         b"fly-forwarded-ssl",
         b"fly-region",
         b"fly-request-id",
+        b"fly-traceparent",
+        b"fly-tracestate",
+        b"x-request-start",
     }
 )
 # F-4.20: headers that belong to one connection (RFC 9110, 7.6.1). Transfer-Encoding frames the body and stays with it.
@@ -90,9 +94,14 @@ def overwrite(fields: Fields, extra: Fields) -> Fields:
     return (*(field for field in fields if field[0].lower() not in names), *extra)
 
 
-def request_fields(request: Request, edge: str, request_id: str, options: RoutingOptions) -> Fields:
-    """What every delivery of a request carries: the client's fields with Fly's on top (F-4.1 to F-4.8, F-4.11)."""
-    unwanted = _OVERWRITTEN | _FORGEABLE if options.strip_forged_headers else _OVERWRITTEN
+def request_fields(
+    request: Request, edge: str, request_id: str, now: float, options: RoutingOptions
+) -> Fields:
+    """What every delivery of a request carries: the client's fields with Fly's on top (F-4.1 to F-4.8, F-4.11).
+
+    What was seen in captured requests and is not documented is there too (F-4.12 to F-4.14).
+    """
+    unwanted = _OVERWRITTEN | ONLY_FROM_THE_PROXY if options.strip_forged_headers else _OVERWRITTEN
     if not options.forward_client_headers:  # K-37
         unwanted |= _CLIENT_ROUTING
     kept: list[tuple[bytes, bytes]] = []
@@ -111,26 +120,37 @@ def request_fields(request: Request, edge: str, request_id: str, options: Routin
             kept.append((key, value))
             present.add(name)
     tls = request.scheme == "https"
-    port = b"%d" % request.edge_port
+    port, scheme, ssl = b"%d" % request.edge_port, request.scheme.encode(), b"on" if tls else b"off"
     client_ip = request.client_ip.encode()
     kept += (
         (b"Fly-Client-IP", client_ip),
         (b"Fly-Forwarded-Port", port),
+        (b"Fly-Forwarded-Proto", scheme),
+        (b"Fly-Forwarded-Ssl", ssl),
         (b"Fly-Region", edge.encode()),
         (b"Fly-Request-Id", request_id.encode()),
+        (b"Fly-Traceparent", _traceparent(request_id)),
+        (b"Fly-Tracestate", b""),
+        (b"X-Request-Start", b"t=%d" % (now * 1_000_000)),
         # The rightmost entry is the app's own address, the client stands before it (F-4.4).
         (b"X-Forwarded-For", b", ".join([*forwarded_for, client_ip, request.edge_ip.encode()])),
         (b"Via", b", ".join([*via, request.http_version.encode() + b" fly.io"])),
     )
     # F-4.17: what the client set of these three passes through.
     for name, value in (
-        (b"X-Forwarded-Proto", request.scheme.encode()),
+        (b"X-Forwarded-Proto", scheme),
         (b"X-Forwarded-Port", port),
-        (b"X-Forwarded-SSL", b"on" if tls else b"off"),
+        (b"X-Forwarded-SSL", ssl),
     ):
         if name.lower() not in present:
             kept.append((name, value))
     return tuple(kept)
+
+
+def _traceparent(request_id: str) -> bytes:
+    """Version, trace, span and flags (F-4.13); made from the request's id, so that a seed makes all of it."""
+    digits = blake2b(request_id.encode(), digest_size=24).hexdigest()
+    return f"00-{digits[:32]}-{digits[32:]}-00".encode()
 
 
 def response_fields(

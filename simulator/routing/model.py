@@ -32,7 +32,10 @@ class MachineState(StrEnum):
     DESTROYED = "destroyed"
 
 
-_STARTABLE = frozenset({MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED})
+# F-5.31
+_STARTABLE = frozenset(
+    {MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED, MachineState.SUSPENDING}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Machine:
 
     @property
     def is_startable(self) -> bool:
-        """Whether the proxy may start it for a request (F-1.59, F-5.25); one that is stopping may not (F-5.31)."""
+        """Whether it can be started for a request (F-1.59, F-5.25): also from suspending, not from stopping."""
         return self.state in _STARTABLE and not self.cordoned
 
     @property
@@ -112,7 +115,11 @@ class Fleet:
     apps: Mapping[str, App]
     machines: tuple[Machine, ...] = ()
     _by_id: dict[str, Machine] = field(init=False, repr=False, compare=False)
+    _regions: frozenset[str] = field(init=False, repr=False, compare=False)
     _nearest: dict[tuple[str, str, int, frozenset[str] | None], tuple[tuple[Machine, ...], ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    _resting: dict[tuple[str, str, int], tuple[Machine, ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
     _services: dict[tuple[str, str, int], Service | None] = field(
@@ -121,6 +128,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_id", {machine.id: machine for machine in self.machines})
+        object.__setattr__(self, "_regions", frozenset(machine.region for machine in self.machines))
 
     @classmethod
     def of(cls, apps: Iterable[App], machines: Iterable[Machine] = ()) -> Fleet:
@@ -147,6 +155,8 @@ class Fleet:
         self, app: str, edge: str, port: int, inside: frozenset[str] | None = None
     ) -> tuple[tuple[Machine, ...], ...]:
         """Those of them that take requests on a public port, `inside` these regions; empty groups are left out."""
+        if inside is not None:
+            inside &= self._regions  # whatever codes apps make up, there are few that differ
         key = (app, edge, port, inside)
         groups = self._nearest.get(key)
         if groups is None:
@@ -160,6 +170,19 @@ class Fleet:
     def _may_take(self, machine: Machine, port: int, inside: frozenset[str] | None) -> bool:
         is_inside = inside is None or machine.region in inside
         return is_inside and machine.is_candidate and self.find_service(machine, port) is not None
+
+    def startable_by_distance(self, app: str, edge: str, port: int) -> tuple[Machine, ...]:
+        """Those that may be started for a public port, or are starting, closest first (F-5.25, F-5.26)."""
+        key = (app, edge, port)
+        if key not in self._resting:
+            nearest = (machine for group in self.by_distance(app, edge) for machine in group)
+            self._resting[key] = tuple(m for m in nearest if self.may_start(m, port) or m.is_coming)
+        return self._resting[key]
+
+    def may_start(self, machine: Machine, port: int) -> bool:
+        """Whether a request to a public port starts it (F-1.59, F-5.26)."""
+        service = self.find_service(machine, port)
+        return machine.is_startable and service is not None and service.autostart
 
     def find_service(self, machine: Machine, port: int) -> Service | None:
         """The service that a machine offers on a public port (F-1.61)."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simulator.routing import errors
 from simulator.routing.caching import read_instruction
 from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
-from simulator.routing.errors import ProxyError
 from simulator.routing.headers import FLY_REPLAY, find_field
 from simulator.routing.model import Fleet, Machine, Request, Response
 from simulator.routing.options import RoutingOptions
 from simulator.routing.regions import ALIASES, ANY, is_region
 from simulator.routing.replay_body import MAX_BYTES, ReplayBody, is_replay_body, parse_replay_body
+
+_TWO_FORMS = "the response has both a fly-replay header and a replay body: only one of them counts (K-11)"
 
 
 def has_body_form(response: Response, options: RoutingOptions) -> bool:
@@ -40,7 +40,10 @@ def read_header_form(response: Response, options: RoutingOptions) -> ReplayBody:
         lenient_region_list=options.lenient_region_list,
         bare_milliseconds=options.timeout_without_unit == "milliseconds",
     )
-    return ReplayBody(directive, cache=read_instruction(response.fields))
+    both = options.prefer_header_form and is_replay_body(find_field(response.fields, b"content-type"))
+    return ReplayBody(
+        directive, cache=read_instruction(response.fields), warnings=(_TWO_FORMS,) if both else ()
+    )
 
 
 def read_body_form(response: Response, body: bytes | None, options: RoutingOptions) -> ReplayBody:
@@ -48,11 +51,8 @@ def read_body_form(response: Response, body: bytes | None, options: RoutingOptio
     if body is None:
         raise DirectiveError(f"the replay body did not come whole, or is larger than {MAX_BYTES} bytes")
     replay = parse_replay_body(body, options)
-    if find_field(response.fields, FLY_REPLAY) is None:
-        return replay
-    warning = "the response has a fly-replay header and a replay body: the body counts (K-11)"
-    directive = replace(replay.directive, warnings=(*replay.directive.warnings, warning))
-    return replace(replay, directive=directive)
+    both = find_field(response.fields, FLY_REPLAY) is not None
+    return replace(replay, warnings=(*replay.warnings, _TWO_FORMS)) if both else replay
 
 
 def check(directive: ReplayDirective, source: Machine, fleet: Fleet, options: RoutingOptions) -> None:
@@ -78,7 +78,3 @@ def foreign_instance(directive: ReplayDirective, source: Machine, fleet: Fleet) 
     if machine is None or machine.app == app:
         return None
     return f"instance={machine.id} is a machine of app {machine.app}, not of {app}: nothing can match"
-
-
-def unparsable(problem: DirectiveError) -> ProxyError:
-    return errors.unparsable(str(problem))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from simulator.routing.directive import (
     parse_fallback,
     parse_regions,
 )
-from simulator.routing.headers import PER_CONNECTION
+from simulator.routing.headers import FLY_REPLAY, ONLY_FROM_THE_PROXY, PER_CONNECTION
 from simulator.routing.model import Fields
 from simulator.routing.options import RoutingOptions
 
@@ -22,6 +23,12 @@ CONTENT_TYPE = "application/vnd.fly.replay+json"
 """F-1.75"""
 MAX_BYTES = 1024 * 1024
 """How much of a replay body is read; Fly names no bound."""
+
+# RFC 9110, 5.6.2 and 5.5; RFC 9112, 3.2.1
+_TOKEN = re.compile(r"[0-9A-Za-z!#$%&'*+\-.^_`|~]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_PATH = re.compile(r"/[\x21-\x7e]*")
+_PROTECTED = PER_CONNECTION | ONLY_FROM_THE_PROXY | {b"transfer-encoding", b"content-length"}
 
 _TEXTS = ("instance", "prefer_instance", "app", "state")
 _KNOWN = frozenset(
@@ -37,6 +44,7 @@ class Transform:
     """New path and query."""
     delete_headers: tuple[str, ...] = ()
     set_headers: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def apply(self, fields: Fields, *, set_first: bool = False) -> Fields:
         """Delete, then set, or the other way round (K-40)."""
@@ -55,6 +63,8 @@ class ReplayBody:
     directive: ReplayDirective
     transform: Transform | None = None
     cache: CacheInstruction | None = None
+    warnings: tuple[str, ...] = ()
+    """What does nothing, beside what the directive itself has to say."""
 
 
 def is_replay_body(content_type: str | None, *, strict: bool = False) -> bool:
@@ -74,7 +84,7 @@ def parse_replay_body(body: bytes, options: RoutingOptions) -> ReplayBody:
     if not isinstance(data, dict):
         raise DirectiveError(f"the replay body is {_kind(data)}, expected an object")
     warnings = [f"unknown field {key!r} is ignored" for key in data if key not in _KNOWN]
-    transform = _parse_transform(_section(data, "transform"), warnings)
+    transform = _parse_transform(_section(data, "transform"))
     directive = ReplayDirective(
         regions=parse_regions(_text(data, "region"), lenient=True),  # F-1.11: no inner quotes
         **{key: _text(data, key) for key in _TEXTS},
@@ -85,18 +95,19 @@ def parse_replay_body(body: bytes, options: RoutingOptions) -> ReplayBody:
         fallback=parse_fallback(_text(data, "fallback")),
         warnings=tuple(warnings),
     )
-    return ReplayBody(directive, transform, _parse_cache(data, options.allow_bypass_place))
+    cache = _parse_cache(data, options.allow_bypass_place)
+    return ReplayBody(directive, transform, cache, transform.warnings if transform else ())
 
 
-def _parse_transform(data: dict[str, Any] | None, warnings: list[str]) -> Transform | None:
+def _parse_transform(data: dict[str, Any] | None) -> Transform | None:
     if data is None:
         return None
     path = _text(data, "path")
-    if path is not None and (not path.startswith("/") or not path.isascii() or any(c <= " " for c in path)):
+    if path is not None and not _PATH.fullmatch(path):
         raise DirectiveError(f"transform.path is {path!r}, expected a path that begins with '/'")
     deleted = [_name(name, "delete_headers") for name in _items(data, "delete_headers")]
     written = [_header(item) for item in _items(data, "set_headers")]
-    warnings += [
+    warnings = [
         f"transform may not change the header {name!r}: it is left as it is (K-40)"
         for name in [*deleted, *(name for name, _ in written)]
         if _is_protected(name)
@@ -105,16 +116,14 @@ def _parse_transform(data: dict[str, Any] | None, warnings: list[str]) -> Transf
         path,
         tuple(name for name in deleted if not _is_protected(name)),
         tuple((name, value) for name, value in written if not _is_protected(name)),
+        tuple(warnings),
     )
 
 
 def _is_protected(name: str) -> bool:
-    lower = name.lower()
-    return (
-        lower.encode() in PER_CONNECTION
-        or lower in ("transfer-encoding", "content-length")
-        or lower.startswith("fly-replay")
-    )
+    """Headers of one connection, of the body's framing, and those that only the proxy may set (K-40)."""
+    lower = name.lower().encode()
+    return lower in _PROTECTED or lower.startswith(FLY_REPLAY)
 
 
 def _parse_cache(data: dict[str, Any], place: str) -> CacheInstruction | None:
@@ -125,6 +134,8 @@ def _parse_cache(data: dict[str, Any], place: str) -> CacheInstruction | None:
     ttl = cache.get("ttl")
     if ttl is not None and (isinstance(ttl, bool) or not isinstance(ttl, int)):
         raise DirectiveError(f"cache.ttl is {_kind(ttl)}, expected a number of seconds")
+    if ttl is not None and abs(ttl) >= 10**9:
+        raise DirectiveError("cache.ttl has more than nine digits")
     return CacheInstruction(
         prefix=_text(cache, "prefix"),
         ttl_seconds=ttl,
@@ -147,7 +158,10 @@ def _text(data: dict[str, Any], key: str) -> str | None:
         raise DirectiveError(f"{key} is {_kind(text)}, expected a text")
     if text == "" and key != "state":
         raise DirectiveError(f"{key} is empty")
-    return text
+    if text is not None and any(c < " " or c == "\x7f" for c in text):  # it goes into header fields
+        raise DirectiveError(f"{key} has a control character in {text!r}")
+    # Header fields are bytes, and kept as Latin-1; what the app wrote goes over the wire in UTF-8.
+    return text.encode("utf-8", "replace").decode("latin-1") if text is not None else None
 
 
 def _flag(data: dict[str, Any], key: str) -> bool:
@@ -168,18 +182,13 @@ def _header(item: Any) -> tuple[str, str]:
     if not isinstance(item, dict) or not isinstance(item.get("value"), str):
         raise DirectiveError('transform.set_headers takes objects such as {"name": "x-user", "value": "7"}')
     value = item["value"]
-    if not value.isascii() or any(c in value for c in "\r\n\0"):
+    if not _VALUE.fullmatch(value):
         raise DirectiveError(f"transform.set_headers has the value {value!r}, which no header can have")
     return _name(item.get("name"), "set_headers"), value
 
 
 def _name(name: Any, key: str) -> str:
-    token = "!#$%&'*+-.^_`|~"
-    if (
-        not isinstance(name, str)
-        or not name
-        or not all((c.isascii() and c.isalnum()) or c in token for c in name)
-    ):
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise DirectiveError(f"transform.{key} has {name!r}, expected the name of a header")
     return name
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.routing.load import Load, LoadClass
-from simulator.routing.model import App, Fleet, Machine, MachineState
+from simulator.routing.model import Fleet, Machine, MachineState
 from simulator.routing.regions import ANY, members
 
 Chance = Callable[[int], int]
@@ -20,7 +20,7 @@ RECENTLY_STOPPED_SECONDS = 300.0
 """F-5.43, F-10.6: a machine stopped so lately is started only where there is no other."""
 
 _LUCKY_TRIES = 3
-_NOT_STARTABLE = (MachineState.STOPPING, MachineState.SUSPENDING, MachineState.DESTROYING)
+_NOT_STARTABLE = (MachineState.STOPPING, MachineState.DESTROYING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,7 @@ class Selector:
 
     def select(self, target: Target, tried: Collection[str] = ()) -> Choice:
         """The machine for this delivery; machines in `tried` are passed over."""
-        app = self.fleet.apps.get(target.app)
-        if app is None:
+        if target.app not in self.fleet.apps:
             return Choice()
         if target.instance is not None:
             return self._named(target.instance, target, tried)
@@ -72,7 +71,7 @@ class Selector:
             preferred = self._named(target.prefer_instance, target, tried)
             if preferred.machine or preferred.start:
                 return preferred
-        return self._ranked(target, app, tried)
+        return self._ranked(target, tried)
 
     def _named(self, machine_id: str, target: Target, tried: Collection[str]) -> Choice:
         """The named machine, if it meets the other conditions; one of another app meets nothing (F-1.16, K-10)."""
@@ -82,7 +81,7 @@ class Selector:
         if machine.is_candidate:
             full = self._class(machine) is LoadClass.FULL
             return Choice(full=True) if full else Choice(machine=machine)
-        if self._may_start(machine) or machine.is_coming:
+        if self.fleet.may_start(machine, self.port) or machine.is_coming:
             return Choice(start=machine)
         return Choice(stuck=machine) if machine.state in _NOT_STARTABLE else Choice()
 
@@ -91,7 +90,7 @@ class Selector:
             return False
         return not target.regions or any(self._is_in(machine, region) for region in target.regions)
 
-    def _ranked(self, target: Target, app: App, tried: Collection[str]) -> Choice:
+    def _ranked(self, target: Target, tried: Collection[str]) -> Choice:
         passed_over = target.excluded.union(tried)
         closest, full = None, False
         for group in self._groups(target):
@@ -102,7 +101,7 @@ class Selector:
             if load is LoadClass.ABOVE_SOFT:
                 closest = closest or machine
             full = full or load is LoadClass.FULL
-        start = self._startable(target, app, passed_over)  # all that run are above soft, or none runs: F-5.25
+        start = self._find_startable(target, passed_over)  # all that run are above soft, or none runs: F-5.25
         if start is not None:
             return Choice(start=start)
         return Choice(machine=closest) if closest else Choice(full=full)
@@ -128,26 +127,21 @@ class Selector:
         least = [machine for load, machine in classes if load is best]
         return least[self.chance(len(least))], best
 
-    def _startable(self, target: Target, app: App, passed_over: Collection[str]) -> Machine | None:
+    def _find_startable(self, target: Target, passed_over: Collection[str]) -> Machine | None:
         """The nearest that is starting already, else the nearest that may be started (F-5.25)."""
+        resting = self.fleet.startable_by_distance(target.app, self.edge, self.port)
         near = [
             machine
             for region in target.regions or (ANY,)
-            for group in self.fleet.by_distance(app.name, self.edge)
-            for machine in group
-            if machine.id not in passed_over and self._offers_port(machine) and self._is_in(machine, region)
+            for machine in resting
+            if machine.id not in passed_over and self._is_in(machine, region)
         ]
         coming = next((machine for machine in near if machine.is_coming), None)
-        stopped = [machine for machine in near if self._may_start(machine)]
-        rested = [machine for machine in stopped if not self._was_just_stopped(machine)]  # F-5.43
-        return coming or next(iter(rested or stopped), None)
+        rested = (machine for machine in near if not self._was_just_stopped(machine))  # F-5.43
+        return coming or next(rested, None) or next(iter(near), None)
 
     def _was_just_stopped(self, machine: Machine) -> bool:
         return machine.stopped_at is not None and self.now - machine.stopped_at < RECENTLY_STOPPED_SECONDS
-
-    def _may_start(self, machine: Machine) -> bool:
-        service = self.fleet.find_service(machine, self.port)
-        return machine.is_startable and service is not None and service.autostart  # F-5.26
 
     def _offers_port(self, machine: Machine) -> bool:
         return self.fleet.find_service(machine, self.port) is not None  # F-5.12

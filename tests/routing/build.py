@@ -5,6 +5,7 @@ The fleet is the demo's unless a test says otherwise; chance takes the first of 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,13 +20,17 @@ from simulator.routing import (
     Fleet,
     Machine,
     MachineState,
+    ReadBody,
     Reject,
     Request,
     Response,
     Router,
     RoutingOptions,
     Trace,
+    Wait,
 )
+from simulator.routing.replay_body import CONTENT_TYPE
+from simulator.routing.service import Service
 
 NOW = 1_700_000_000.0
 REQUEST_ID = "01HF7YAT00000000000000000G-ams"
@@ -33,7 +38,9 @@ REQUEST_ID = "01HF7YAT00000000000000000G-ams"
 AMS_1 = Machine("d8dd626f379508", "ams-1", "streams", "ams", port=8080, private_ip="fdaa::1")
 DFW_1 = Machine("286533db064e58", "dfw-1", "streams", "dfw", port=8081, private_ip="fdaa::2")
 DFW_2 = Machine("4d891ee9b43e08", "dfw-2", "streams", "dfw", port=8082, private_ip="fdaa::3")
-DEMO = Fleet.of([App("streams")], [AMS_1, DFW_1, DFW_2])
+STREAMS = App("streams", services=(Service(autostart=False),))
+"""As in the demo's fly.toml: a machine that is stopped stays so."""
+DEMO = Fleet.of([STREAMS], [AMS_1, DFW_1, DFW_2])
 
 CHAT_1 = Machine("90801679a10038", "ams-1", "chat", "ams", port=8083)
 
@@ -47,13 +54,18 @@ def stopped(machine: Machine) -> Machine:
     return replace(machine, state=MachineState.STOPPED)
 
 
-def fleet(*machines: Machine, apps: Sequence[App] = (App("streams"),)) -> Fleet:
+def fleet(*machines: Machine, apps: Sequence[App] = (STREAMS,)) -> Fleet:
     return Fleet.of(apps, machines)
 
 
-def two_apps(**chat: str) -> Fleet:
+def awake(*machines: Machine, **service: Any) -> Fleet:
+    """Machines of an app whose only service starts those that are stopped (F-5.27); `service` says what differs."""
+    return fleet(*machines, apps=[App("streams", primary_region="ams", services=(Service(**service),))])
+
+
+def two_apps(**chat: Any) -> Fleet:
     """The demo, and an app `chat` with one machine; `chat` says what of that app differs."""
-    return fleet(*DEMO.machines, CHAT_1, apps=[App("streams"), App("chat", **chat)])  # type: ignore[arg-type]
+    return fleet(*DEMO.machines, CHAT_1, apps=[STREAMS, replace(STREAMS, name="chat", **chat)])
 
 
 def fields(headers: dict[str, str]) -> Fields:
@@ -86,7 +98,10 @@ def as_texts(fields: Fields) -> dict[str, str]:
 
 
 class Caller:
-    """Does what the proxy layer does: carries each decision out, waits as long as it says, reports what came."""
+    """Does what the proxy layer does: carries each decision out, waits as long as it says, reports what came.
+
+    A wait for something real is left to the test: `wait` lets time pass and asks again.
+    """
 
     def __init__(
         self,
@@ -96,9 +111,14 @@ class Caller:
         request: Request | None = None,
         options: RoutingOptions | None = None,
         chance: Any = lambda n: 0,
+        router: Router | None = None,
+        at: float = NOW,
     ) -> None:
-        self.router = Router(fleet, options or RoutingOptions(), chance)
-        self.now = NOW
+        self.wanted: list[str] = []
+        self.router = router or Router(fleet, options or RoutingOptions(), chance)
+        self.router.want = self.wanted.append
+        self.now = at
+        self._began = at
         self.exchange: Exchange = self.router.open(request or _REQUEST, edge, REQUEST_ID, self.now)
         self.decision: Decision = self._carry_out(self.exchange.begin(self.now))
 
@@ -130,7 +150,38 @@ class Caller:
             self.fail(failure, after=after)
         return self.decision
 
+    def replay_body(
+        self,
+        body: object,
+        headers: dict[str, str] | None = None,
+        *,
+        status: int = 200,
+        body_kept: bool = True,
+    ) -> Decision:
+        """The JSON form: a response head, then its body; `body` is text, bytes, None, or a value for JSON."""
+        self.answer(status, {"content-type": CONTENT_TYPE} | (headers or {}))
+        assert isinstance(self.decision, ReadBody), self.decision
+        raw = (
+            body
+            if isinstance(body, bytes | None)
+            else body.encode()
+            if isinstance(body, str)
+            else _json(body)
+        )
+        return self._carry_out(self.exchange.receive_body(raw, self.now, body_kept=body_kept))
+
+    def wait(self, seconds: float = 0.0, fleet: Fleet | None = None) -> Decision:
+        """What was really waited for: `seconds` pass, the fleet has changed, the exchange looks again."""
+        assert isinstance(self.decision, Wait), self.decision
+        assert self.decision.really
+        self.now += seconds
+        self.router.fleet = fleet or self.router.fleet
+        return self._carry_out(self.exchange.resume(self.now))
+
     def _carry_out(self, decision: Decision) -> Decision:
+        while isinstance(decision, Wait) and not decision.really:
+            self.now += decision.wait_seconds
+            decision = self.exchange.resume(self.now)
         self.decision = decision
         if isinstance(decision, Deliver | Reject):
             self.now += decision.wait_seconds
@@ -163,7 +214,11 @@ class Caller:
 
     @property
     def elapsed(self) -> float:
-        return self.now - NOW
+        return self.now - self._began
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 _REQUEST = request()

@@ -19,6 +19,7 @@ from simulator.routing import (
     Reject,
     RoutingOptions,
     Trace,
+    Wait,
 )
 from simulator.routing.directive import ReplayDirective, parse_directive
 from simulator.routing.options import MAX_REPLAYS
@@ -78,6 +79,9 @@ class Play:
         options = RoutingOptions(attempts=attempts)
         self.caller = Caller(fleet(*MACHINES, apps=APPS), edge=edge, options=options, chance=lambda n: n - 1)
         for turn in range(1_000):
+            if isinstance(self.caller.decision, Wait):
+                self.caller.wait(1.0)
+                continue
             if not isinstance(self.caller.decision, Deliver):
                 return
             chosen = self.caller.decision.machine

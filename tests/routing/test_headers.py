@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.routing import Fields
+from simulator.routing import Fields, RoutingOptions
 from simulator.routing.headers import (
     SERVER,
     FailedReplay,
@@ -18,7 +20,8 @@ from simulator.routing.headers import (
     response_fields,
     telling_fields,
 )
-from tests.routing.build import DFW_1, REQUEST_ID, as_texts, fields, request
+from simulator.routing.service import HttpOptions
+from tests.routing.build import DFW_1, NOW, REQUEST_ID, as_texts, fields, request
 
 
 def sent(
@@ -26,11 +29,18 @@ def sent(
 ) -> dict[str, str]:
     """The request headers that a machine gets when a client sends `headers`."""
     client = request(headers, **changes)
-    return as_texts(request_fields(client, "ams", REQUEST_ID, strip_forged=strip_forged))
+    options = RoutingOptions(strip_forged_headers=strip_forged)
+    return as_texts(request_fields(client, "ams", REQUEST_ID, NOW, options))
 
 
-def relayed(headers: dict[str, str], *, http_version: str = "1.1", replayed: bool = False) -> dict[str, str]:
-    return as_texts(response_fields(fields(headers), REQUEST_ID, http_version, replayed=replayed))
+def relayed(
+    headers: dict[str, str],
+    *,
+    http_version: str = "1.1",
+    replayed: bool = False,
+    http: HttpOptions = HttpOptions(),  # noqa: B008  # it is frozen
+) -> dict[str, str]:
+    return as_texts(response_fields(fields(headers), REQUEST_ID, http_version, http, replayed=replayed))
 
 
 # Requests.
@@ -48,6 +58,10 @@ def relayed(headers: dict[str, str], *, http_version: str = "1.1", replayed: boo
         ("x-forwarded-ssl", "off"),  # F-4.7
         ("via", "1.1 fly.io"),  # F-4.8
         ("fly-request-id", REQUEST_ID),  # F-4.11
+        ("fly-forwarded-proto", "http"),  # F-4.12
+        ("fly-forwarded-ssl", "off"),  # F-4.12
+        ("fly-tracestate", ""),  # F-4.13
+        ("x-request-start", "t=1700000000000000"),  # F-4.14
         ("host", "streams.fly.dev"),  # F-1.31
     ],
 )
@@ -56,10 +70,23 @@ def test_the_proxy_adds_its_headers_to_a_request(name: str, value: str) -> None:
 
 
 def test_a_request_over_tls_says_so() -> None:
-    """F-4.2, F-4.5, F-4.7"""
+    """F-4.2, F-4.5, F-4.7, F-4.12"""
     headers = sent(scheme="https", edge_port=443)
-    names = ("x-forwarded-proto", "x-forwarded-port", "x-forwarded-ssl", "fly-forwarded-port")
-    assert [headers[name] for name in names] == ["https", "443", "on", "443"]
+    names = (
+        "x-forwarded-proto",
+        "x-forwarded-port",
+        "x-forwarded-ssl",
+        "fly-forwarded-port",
+        "fly-forwarded-ssl",
+    )
+    assert [headers[name] for name in names] == ["https", "443", "on", "443", "on"]
+
+
+def test_a_trace_is_named_after_the_request() -> None:
+    """F-4.13: `00-<32 hex>-<16 hex>-00`, the same whenever the request's id is"""
+    parent = sent()["fly-traceparent"]
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", parent)
+    assert sent({"Fly-Traceparent": "forged"})["fly-traceparent"] == parent
 
 
 def test_via_says_the_version_that_the_client_spoke() -> None:
@@ -91,8 +118,10 @@ def test_what_the_client_set_of_these_passes_through(name: str, value: str) -> N
         ("fly-forwarded-port", "80"),
         ("FLY-REGION", "ams"),
         ("Fly-Request-Id", REQUEST_ID),
-        ("Fly-Forwarded-Proto", None),
-        ("Fly-Forwarded-Ssl", None),
+        ("Fly-Forwarded-Proto", "http"),
+        ("Fly-Forwarded-Ssl", "off"),
+        ("Fly-Tracestate", ""),
+        ("X-Request-Start", "t=1700000000000000"),
     ],
 )
 def test_the_fly_forms_never_come_from_the_client(name: str, value: str | None) -> None:
@@ -184,11 +213,15 @@ def test_no_header_of_one_connection_is_left(given_fields: Fields) -> None:
 def test_no_bytes_confuse_the_header_functions(given_fields: Fields) -> None:
     client = request()
     delivered = request_fields(
-        type(client)("GET", "/", "h", "http", given_fields, "::1", "::1", 80), "ams", "id"
+        type(client)("GET", "/", "h", "http", given_fields, "::1", "::1", 80),
+        "ams",
+        "id",
+        NOW,
+        RoutingOptions(),
     )
     for name in (b"x-forwarded-for", b"via", b"fly-region", b"fly-request-id", b"fly-client-ip"):
         assert sum(key.lower() == name for key, _ in delivered) == 1
-    answered = response_fields(given_fields, "id", "1.1", replayed=True)
+    answered = response_fields(given_fields, "id", "1.1", HttpOptions(), replayed=True)
     for name in (b"server", b"via", b"fly-request-id"):
         assert sum(key.lower() == name for key, _ in answered) == 1
     telling_fields(given_fields)

@@ -67,27 +67,27 @@ def test_machines_are_found_by_id_and_by_app() -> None:
 
 def test_candidates_come_in_groups_the_closest_first() -> None:
     """F-5.1"""
-    assert DEMO.candidates_by_distance("streams", "ams") == ((AMS_1,), (DFW_1, DFW_2))
-    assert DEMO.candidates_by_distance("streams", "sjc") == ((DFW_1, DFW_2), (AMS_1,))
+    assert DEMO.candidates_by_distance("streams", "ams", 80) == ((AMS_1,), (DFW_1, DFW_2))
+    assert DEMO.candidates_by_distance("streams", "sjc", 80) == ((DFW_1, DFW_2), (AMS_1,))
 
 
 def test_regions_that_nobody_knows_are_equally_far() -> None:
     """F-5.1"""
     one, other = machine(1, "xxx"), machine(2, "yyy")
-    assert fleet(one, other).candidates_by_distance("streams", "ams") == ((one, other),)
+    assert fleet(one, other).candidates_by_distance("streams", "ams", 80) == ((one, other),)
 
 
 def test_candidates_are_those_of_the_app_that_can_take_requests() -> None:
     full = fleet(replace(AMS_1, cordoned=True), DFW_1, machine(1, "dfw", "chat"))
-    assert full.candidates_by_distance("streams", "ams") == ((DFW_1,),)
+    assert full.candidates_by_distance("streams", "ams", 80) == ((DFW_1,),)
 
 
 def test_a_changed_machine_makes_a_new_fleet_and_leaves_the_old_one_as_it_was() -> None:
     cordoned = replace(AMS_1, cordoned=True)
-    DEMO.candidates_by_distance("streams", "ams")
+    DEMO.candidates_by_distance("streams", "ams", 80)
     changed = DEMO.with_machine(cordoned)
     assert changed.machines == (cordoned, DFW_1, DFW_2)
-    assert changed.candidates_by_distance("streams", "ams") == ((DFW_1, DFW_2),)
+    assert changed.candidates_by_distance("streams", "ams", 80) == ((DFW_1, DFW_2),)
     assert DEMO.find(AMS_1.id) == AMS_1
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from simulator.routing import Machine, MachineState
-from simulator.routing.selection import Target, select
-from tests.routing.build import AMS_1, DEMO, DFW_1, DFW_2, fleet, machine, stopped, two_apps
+from simulator.routing import Fleet, Machine, MachineState
+from simulator.routing.load import Load
+from simulator.routing.selection import Chance, Choice, Selector, Target
+from tests.routing.build import AMS_1, DEMO, DFW_1, DFW_2, NOW, fleet, machine, stopped, two_apps
 
 LHR = machine(1, "lhr")
 IAD = machine(2, "iad")
@@ -22,8 +24,15 @@ def last(n: int) -> int:
     return n - 1
 
 
+def select(
+    fleet: Fleet, target: Target, edge: str, tried: set[str], chance: Chance, **changes: Any
+) -> Choice:
+    selector = Selector(fleet, Load(), edge, 80, NOW, chance, {})
+    return replace(selector, **changes).select(target, tried)
+
+
 def pick(target: Target, edge: str = "ams", among: tuple[Machine, ...] = WIDE.machines) -> str | None:
-    chosen = select(fleet(*among), target, edge, set(), first)
+    chosen = select(fleet(*among), target, edge, set(), first).machine
     return chosen.name if chosen else None
 
 
@@ -38,7 +47,7 @@ def test_the_closest_machine_is_chosen(edge: str, name: str) -> None:
 @pytest.mark.parametrize(("chance", "name"), [(first, "dfw-1"), (last, "dfw-2")])
 def test_chance_chooses_among_equals(chance: object, name: str) -> None:
     """F-5.1"""
-    chosen = select(WIDE, Target("streams"), "dfw", set(), chance)  # type: ignore[arg-type]
+    chosen = select(WIDE, Target("streams"), "dfw", set(), chance).machine  # type: ignore[arg-type]
     assert chosen is not None
     assert chosen.name == name
 
@@ -93,7 +102,7 @@ def test_an_instance_that_cannot_take_requests_is_not_replaced_by_another(change
 
 def test_an_instance_of_another_app_is_nobody() -> None:
     """F-1.16, K-10"""
-    assert select(two_apps(), Target("chat", instance=DFW_1.id), "ams", set(), first) is None
+    assert select(two_apps(), Target("chat", instance=DFW_1.id), "ams", set(), first) == Choice()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +139,7 @@ def test_a_preferred_instance_outside_the_regions_is_not_chosen() -> None:
 
 def test_a_preferred_instance_of_another_app_is_not_chosen() -> None:
     """F-1.46"""
-    chosen = select(two_apps(), Target("chat", prefer_instance=DFW_1.id), "ams", set(), first)
+    chosen = select(two_apps(), Target("chat", prefer_instance=DFW_1.id), "ams", set(), first).machine
     assert chosen is not None
     assert chosen.app == "chat"
 
@@ -138,10 +147,10 @@ def test_a_preferred_instance_of_another_app_is_not_chosen() -> None:
 @pytest.mark.parametrize(
     ("target", "name"),
     [
-        (Target("streams", excluded=AMS_1.id), "lhr-1"),
-        (Target("streams", excluded=AMS_1.id, regions=("ams",)), None),
-        (Target("streams", excluded=AMS_1.id, instance=AMS_1.id), None),
-        (Target("streams", excluded=AMS_1.id, prefer_instance=AMS_1.id), "lhr-1"),
+        (Target("streams", excluded=frozenset({AMS_1.id})), "lhr-1"),
+        (Target("streams", excluded=frozenset({AMS_1.id}), regions=("ams",)), None),
+        (Target("streams", excluded=frozenset({AMS_1.id}), instance=AMS_1.id), None),
+        (Target("streams", excluded=frozenset({AMS_1.id}), prefer_instance=AMS_1.id), "lhr-1"),
     ],
 )
 def test_an_excluded_machine_is_never_chosen(target: Target, name: str | None) -> None:
@@ -152,10 +161,9 @@ def test_an_excluded_machine_is_never_chosen(target: Target, name: str | None) -
 def test_machines_already_tried_are_passed_over() -> None:
     """F-5.41"""
     tried = {AMS_1.id, DFW_1.id}
-    chosen = select(DEMO, Target("streams"), "ams", tried, first)
-    assert chosen == DFW_2
-    assert select(DEMO, Target("streams"), "ams", {*tried, DFW_2.id}, first) is None
-    assert select(DEMO, Target("streams", instance=DFW_1.id), "ams", tried, first) is None
+    assert select(DEMO, Target("streams"), "ams", tried, first) == Choice(machine=DFW_2)
+    assert select(DEMO, Target("streams"), "ams", {*tried, DFW_2.id}, first) == Choice()
+    assert select(DEMO, Target("streams", instance=DFW_1.id), "ams", tried, first) == Choice()
 
 
 def test_an_app_without_machines_has_nobody() -> None:
