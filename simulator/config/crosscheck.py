@@ -117,13 +117,19 @@ def _check_commands(
         starts = [row for row in _list(app.get("machines")) if isinstance(row, dict) and "url" not in row]
         if not starts or "command" in app or "image" in app:
             continue
-        if fly and (fly.image or all((row.get("group") or fly.group) in fly.processes for row in starts)):
+        if fly and (fly.image or all(_has_command(row.get("group"), fly) for row in starts)):
             continue
         if fly is None and "fly_toml" in app:
             continue  # it is wrong or missing, which is told already
         problem = f"nothing says how to start a machine of apps.{name}"
         expected = 'command = ["python", "-m", "app"], or image = "…", or a url for every machine'
         problems.add(problem, source, ("apps", name), expected=expected)
+
+
+def _has_command(group: object, fly: FlyToml) -> bool:
+    """A group that is not there at all is told already."""
+    group = group or fly.group
+    return group in fly.processes or group not in fly.groups
 
 
 def _list(value: object) -> list[Any]:

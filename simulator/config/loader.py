@@ -123,7 +123,7 @@ def _parse(data: Mapping[str, Any], folder: Path, source: Source, seed: int, pat
         path=path,
         control_port=document.control.port,
         routing=RoutingOptions(**document.proxy.model_dump(exclude_unset=True)),  # type: ignore[attr-defined]
-        warnings=tuple([*_warnings(source, fly_tomls), *list_remarks(document, apps, source)]),
+        warnings=(*_warnings(source, fly_tomls), *list_remarks(document, apps, source)),
     )
 
 

@@ -54,7 +54,7 @@ def add_validation_error(
     for details in error.errors(include_url=False):
         path = tuple(key for key in details["loc"] if key != "[key]")
         kind = details["type"]
-        context = details.get("ctx", {})
+        context = {key: _plain(value) for key, value in details.get("ctx", {}).items()}
         if kind == "extra_forbidden":
             _add_unknown_key(problems, source, path, table_at)
         elif kind == "missing":
@@ -68,6 +68,10 @@ def add_validation_error(
             expected = _EXPECTED.get(kind, details["msg"]).format(**context)
             read = f"{name_key(path) or 'the document'} is {describe(details['input'])}"
             problems.add(read, source, path, expected=expected)
+
+
+def _plain(value: object) -> object:
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def _keys_of(table: type[BaseModel] | None) -> Iterable[str]:

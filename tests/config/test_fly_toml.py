@@ -6,12 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config import Check, Config, FlyToml, MachineSpec
-from tests.config.writing import HEAD, load, problem_of
+from simulator.config import Check, Config, FlyService, FlyToml, MachineSpec
+from simulator.routing.cache_rule import CacheRule, KeyKind
+from simulator.routing.service import Autostop, Service, ServicePort
+from tests.config.writing import APP, HEAD, load, problem_of
 
 FLYSIM = (
     HEAD + '[apps.chat]\ncommand = "serve"\nfly_toml = "fly.toml"\n[[apps.chat.machines]]\nregion = "ams"\n'
 )
+
+
+_RULE = """\
+[[http_service.http_options.replay_cache]]
+path_prefix = "/"
+ttl_seconds = 10
+type = "cookie"
+name = "a"
+"""
+_PORT = "[[services]]\n[[services.ports]]\nport = 5432\n"
 
 
 def _load(folder: Path, fly_toml: str) -> Config:
@@ -59,30 +71,43 @@ def test_what_fly_launch_writes_is_read(tmp_path: Path) -> None:
     assert (machine.internal_port, machine.memory_mb, machine.primary_region) == (3000, 1024, "ams")
     assert (machine.kill_signal, machine.kill_timeout_seconds, machine.group) == ("SIGTERM", 30.0, "app")
     assert dict(machine.env) == {"LOG": "debug"}
-    assert _warnings(tmp_path, fly_toml) == [
-        "fly.toml:10: http_service.force_https is not emulated",
-        "fly.toml:11: http_service.auto_stop_machines is not emulated",
-        "fly.toml:12: http_service.auto_start_machines is not emulated",
-    ]
+    assert _warnings(tmp_path, fly_toml) == []
     (service,) = _fly(tmp_path, fly_toml).services
-    # F-9.1
-    assert [(port.start, port.handlers) for port in service.ports] == [
-        (80, ("http",)),
-        (443, ("tls", "http")),
-    ]
-    assert (service.auto_stop, service.auto_start, service.concurrency.soft_limit) == ("stop", True, 20)
+    # F-9.1, F-9.3
+    assert service.ports == (
+        ServicePort(80, 80, ("http",), force_https=True),
+        ServicePort(443, 443, ("tls", "http")),
+    )
+    assert (service.autostop, service.autostart, service.soft_limit) == (Autostop.STOP, True, 20)
 
 
 def test_the_defaults_are_those_of_fly(tmp_path: Path) -> None:
-    """F-5.8, F-5.27, F-5.37, F-9.2."""
+    """X-8, F-9.14, F-5.8, F-5.27, F-5.37, F-9.2."""
     fly_toml = "[http_service]\n"
 
     machine, (service,) = _machine(tmp_path, fly_toml), _fly(tmp_path, fly_toml).services
 
     assert (machine.internal_port, machine.memory_mb, machine.group) == (8080, 256, "app")
     assert (machine.kill_signal, machine.kill_timeout_seconds, machine.checks) == ("SIGINT", 5.0, ())
-    assert (service.auto_stop, service.auto_start, service.min_machines_running) == ("off", True, 0)
-    assert (service.concurrency.type, service.concurrency.hard_limit) == ("connections", None)
+    assert service == FlyService()  # whose defaults are those of the proxy's core
+    assert (service.autostop, service.autostart, service.min_machines_running) == (Autostop.OFF, True, 0)
+    assert (service.concurrency_type, service.soft_limit, service.hard_limit) == ("connections", 20, None)
+
+
+def test_an_app_without_a_fly_toml_has_the_default_service(tmp_path: Path) -> None:
+    """F-9.1, F-9.2."""
+    app = load(tmp_path, HEAD + APP).apps[0].app
+
+    assert app.services == (Service(),)
+    assert (app.services[0].internal_port, app.serves(80), app.serves(443)) == (8080, True, True)
+
+
+def test_an_app_whose_fly_toml_has_no_service_cannot_be_reached(tmp_path: Path) -> None:
+    """F-9.18."""
+    app = _load(tmp_path, 'app = "chat"\n').apps[0].app
+
+    assert app.services == ()
+    assert not app.serves(80)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +138,7 @@ def test_a_check_of_the_http_service_is_read(tmp_path: Path, lines: str, check: 
 
 
 def test_durations_that_fly_changes_are_warned_of(tmp_path: Path) -> None:
-    """F-5.21, F-5.37."""
+    """F-10.16, F-5.21, F-5.37."""
     fly_toml = 'kill_timeout = 301\n[http_service]\n[[http_service.checks]]\ntimeout = 5\ninterval = "61s"\n'
 
     assert _warnings(tmp_path, fly_toml) == [
@@ -147,7 +172,10 @@ def test_services_bring_their_checks_and_later_ones_their_port(tmp_path: Path) -
         Check("tcp"),
         Check("tcp", port=4000),
     )
-    assert _warnings(tmp_path, fly_toml) == []
+    assert _warnings(tmp_path, fly_toml) == [
+        'fly.toml: machines of "app" listen on 3000 and 4000, but have one port each here: use {host} in the command '
+        "or a variable, and each gets an address of its own with all of them"
+    ]
 
 
 def test_top_level_checks_do_not_count(tmp_path: Path) -> None:
@@ -204,30 +232,87 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
     assert (machine.group, machine.internal_port, machine.memory_mb) == ("web", 3000, 2048)
     assert machine.command == ("serve",)  # flysim.toml's own comes first
     assert _warnings(tmp_path, fly_toml) == [
-        'fly.toml:11: the process group "worker" is not started: every machine here is of "web"'
+        'fly.toml:11: the process group "worker" is not started: every machine here is of "web"',
+        "fly.toml:7: no edge has port 5000: give one a table under [edges], such as ams = { 80 = 8080, 5000 = 5000 }",
     ]
 
 
 @pytest.mark.parametrize(
     ("fly_toml", "warning"),
     [
-        ('[http_service]\n[[statics]]\nguest_path = "/a"\n', "fly.toml:2: [[statics]] is not emulated"),
+        (
+            '[http_service]\n[[statics]]\nguest_path = "/a"\nurl_prefix = "/b"\ntigris_bucket = "c"\n',
+            "fly.toml:2: statics[0] is not emulated: the files of /a of the bucket c are not served at /b. "
+            "The app gets these requests, and may replay them; on Fly it never sees one for a file that exists",
+        ),
         ('[http_service]\n[mounts]\nsource = "a"\n', "fly.toml:2: [mounts] is not emulated"),
         ("[http_service]\nforce_htps = true\n", 'is not known to flysim; did you mean "force_https"?'),
         ("surprise = 1\n[http_service]\n", "fly.toml:1: surprise is not known to flysim"),
         (
-            "[http_service.http_options]\nidle_timeout = 600\n",
-            "fly.toml:2: http_service.http_options.idle_timeout is not emulated",
+            "[http_service.http_options]\nidle_tmeout = 600\n",
+            'fly.toml:2: http_service.http_options.idle_tmeout is not known to flysim; did you mean "idle_timeout"?',
         ),
-        ("[http_service.concurrency]\nsoft_limit = 5\n", "fly.toml:1: http_service.concurrency is not emulated"),
         (
-            "[[services]]\n[[services.ports]]\nport = 5432\n",
-            "fly.toml:2: a port without the http handler passes raw TCP, which is not emulated",
+            "[http_service.http_options.response]\nstatus = 600\n",
+            "fly.toml:2: http_service.http_options.response.status is not known to flysim",
         ),
-        ('[[services]]\nprotocol = "udp"\n', "fly.toml:2: services[0].protocol is not emulated"),
+        (
+            "[http_service]\n[http_service.http_options]\ncompress = true\n",
+            "fly.toml:3: http_service.http_options.compress is not emulated",
+        ),
+        (
+            "[http_service]\n[http_service.http_options]\nheaders_read_timeout = 5\n",
+            "fly.toml:3: http_service.http_options.headers_read_timeout is not emulated",
+        ),
+        (
+            "[http_service]\n[http_service.tls_options]\ndefault_self_signed = true\n",
+            "fly.toml:3: http_service.tls_options.default_self_signed is not emulated",
+        ),
+        (
+            '[http_service]\n[http_service.tls_options]\nalpn = ["h2"]\n',
+            "fly.toml:3: http_service.tls_options.alpn is not emulated",
+        ),
+        (
+            '[http_service.tls_options]\nversions = ["TLSv1.3"]\n',
+            "fly.toml:2: http_service.tls_options.versions is not emulated",
+        ),
+        (
+            '[[services]]\nprotocol = "udp"\n[[services.ports]]\nport = 53\n',
+            "fly.toml:2: services[0] is not emulated: it is of UDP",
+        ),
+        (
+            _PORT + 'handlers = ["htpp"]\n',
+            'fly.toml:4: services[0].ports[0].handlers: "htpp" is not known to flysim; did you mean "http"?',
+        ),
+        (
+            _PORT + 'handlers = ["pg_tls"]\n',
+            "fly.toml:4: services[0].ports[0].handlers: pg_tls is not emulated, "
+            "what the client sends is passed on as it is",
+        ),
+        (
+            _PORT + 'handlers = ["tls"]\n',
+            "fly.toml:4: services[0].ports[0].handlers: tls without http is not emulated, "
+            "TLS is passed on to the app as it is",
+        ),
+        (
+            _PORT + 'handlers = ["http", "proxy_proto"]\n',
+            "fly.toml:4: services[0].ports[0].handlers: proxy_proto is not emulated together with http",
+        ),
+        (
+            _PORT + "http_options = { idle_timeout = 5 }\n",
+            "fly.toml:4: services[0].ports[0].http_options has no effect on a port without the http handler",
+        ),
+        (
+            "[[services]]\nscript_checks = [{}]\n",
+            "fly.toml:2: services[0].script_checks is not emulated",
+        ),
+        (
+            '[http_service]\n[[services]]\n[[services.ports]]\nport = 443\nhandlers = ["http"]\n',
+            "fly.toml:3: services[0].ports[0]: port 443 is that of http_service already, which gets its connections",
+        ),
         (
             'app = "chat"\n',
-            "fly.toml: no [http_service] and no [[services]]: on Fly, the proxy could not reach this app",
+            "fly.toml: no [http_service] and no [[services]]: the proxy cannot reach this app, as on Fly",
         ),
         (
             '[http_service]\nprocesses = ["wep"]\n[processes]\nwep2 = "x"\n',
@@ -240,8 +325,38 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
     ],
 )  # fmt: skip
 def test_what_is_not_emulated_is_said_and_no_error(tmp_path: Path, fly_toml: str, warning: str) -> None:
-    """F-7.12, F-9.4, F-9.16, F-9.18."""
+    """F-7.12, F-9.4, F-9.8, F-9.9, F-9.12, F-9.16, F-9.18, X-7."""
     assert any(said.endswith(warning) for said in _warnings(tmp_path, fly_toml))
+
+
+def test_what_is_emulated_is_not_warned_of(tmp_path: Path) -> None:
+    """F-9.3, F-9.5, F-9.7, F-9.10, F-9.11, F-9.13, F-9.14, F-9.16: the last for statics that are none."""
+    fly_toml = """\
+        statics = []
+        [http_service]
+          force_https = true
+          auto_stop_machines = "suspend"
+          auto_start_machines = false
+          min_machines_running = 2
+          concurrency = { type = "requests", soft_limit = 1, hard_limit = 2 }
+          [http_service.http_options]
+            h2_backend = true
+            idle_timeout = 60
+            response = { pristine = true, headers = { Server = false } }
+            [[http_service.http_options.replay_cache]]
+              path_prefix = "/"
+              ttl_seconds = 10
+              type = "cookie"
+              name = "session"
+        [[services]]
+          [[services.ports]]
+            port = 5432
+            handlers = ["proxy_proto"]
+            proxy_proto_options = { version = "v2" }
+        """
+    flysim = FLYSIM.replace("ams = 8080", "ams = { 80 = 0, 5432 = 0 }")
+
+    assert load(tmp_path, flysim, fly_toml).warnings == ()
 
 
 def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
@@ -254,9 +369,10 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
           A = "x"
         [http_service]
           force_https = false
-          auto_stop_machines = false
-          auto_start_machines = false
           [http_service.http_options]
+            compress = false
+          [http_service.tls_options]
+            default_self_signed = false
         [[vm]]
           size = "shared-cpu-1x"
           gpus = 0
@@ -312,6 +428,103 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
             'memory, such as "512mb", "1gb" or 512 (megabytes)',
         ),
         ("[processes]\napp = 3\n", "fly.toml:2:1: processes.app is 3", "a command, such as"),
+        ("[http_service.http_options]\nidle_timeout = -1\n", "http_options.idle_timeout is -1", "0 or more"),
+        ('[http_service.http_options]\nh2_backend = "yes"\n', 'h2_backend is "yes"', "true or false"),
+        (
+            # F-4.25
+            "[http_service.http_options.response.headers]\nX-A = true\n",
+            "fly.toml:2:1: http_service.http_options.response.headers.X-A is true",
+            "a text, a list of texts, or false to remove the header",
+        ),
+        (
+            '[http_service.http_options.response.headers]\nA = "a\\nb"\n',
+            'headers.A is "a\\nb"',
+            "or false to",
+        ),
+        (
+            "[http_service.http_options.response.headers]\nA = []\n",
+            "headers.A is an empty list",
+            "or false to",
+        ),
+        (
+            '[http_service.http_options.response.headers]\n"a b" = "c"\n',
+            "fly.toml:2:1: http_service.http_options.response.headers.a b is no name for a header",
+            "letters, digits and dashes",
+        ),
+        # F-2.4, F-2.19, F-2.20
+        (
+            _RULE.replace("10", "9"),
+            "fly.toml:3:1: http_service.http_options.replay_cache[0].ttl_seconds is 9",
+            "10 or more",
+        ),
+        (_RULE.replace('"cookie"', '"query"'), 'replay_cache[0].type is "query"', "'cookie' or 'header'"),
+        (
+            _RULE.replace('"a"', '""'),
+            'replay_cache[0].name is ""',
+            "a name without spaces, colons and the like",
+        ),
+        (
+            _RULE.replace('name = "a"', ""),
+            'fly.toml:1:1: http_service.http_options.replay_cache[0] has no "name"',
+            "the name of the cookie or header",
+        ),
+        (
+            _RULE.replace('"/"', '"https://a/b"'),
+            "http_options.replay_cache[0].path_prefix is \"https://a/b\": 'https://a/b' has a protocol",
+            'a path, with or without a host: "/api" or "example.com/api"',
+        ),
+        (
+            _RULE.replace('"/"', '"a:80/b"'),
+            "has a port, which is not allowed",
+            "a path, with or without a host",
+        ),
+        (_RULE.replace('"/"', '"a"'), "has no path", "a path, with or without a host"),
+        (
+            # F-9.3: the deploy fails.
+            _PORT + "force_https = true\n",
+            "fly.toml:4:1: services[0].ports[0].force_https is set on a port without the http handler",
+            'handlers = ["http"]',
+        ),
+        # F-9.6
+        (
+            "[[services]]\n[[services.ports]]\nhandlers = []\n",
+            "fly.toml:2:1: services[0].ports[0] has no port",
+            "port = 443, or start_port and end_port",
+        ),
+        (
+            "[[services]]\n[[services.ports]]\nstart_port = 1\n",
+            "ports[0] has no port",
+            "start_port and end_port",
+        ),
+        (_PORT + "end_port = 6000\n", "ports[0] has both a port and a range of ports", "port = 443, or"),
+        (
+            "[[services]]\n[[services.ports]]\nstart_port = 7000\nend_port = 6000\n",
+            "fly.toml:4:1: services[0].ports[0].end_port is 6000",
+            "7000, its start_port, or more",
+        ),
+        (
+            # F-9.13
+            _PORT + 'proxy_proto_options = { version = "v3" }\n',
+            'services[0].ports[0].proxy_proto_options.version is "v3"',
+            "'v1' or 'v2'",
+        ),
+        (
+            # F-9.12, F-10.14
+            '[http_service.tls_options]\nversions = ["TLSv1.1"]\n',
+            'http_service.tls_options.versions[0] is "TLSv1.1"',
+            "'TLSv1.2' or 'TLSv1.3'",
+        ),
+        # F-9.16, F-10.15
+        (
+            '[[statics]]\nurl_prefix = "/a"\n[[statics]]\nurl_prefix = "/a"\n',
+            'fly.toml:4:1: statics[1].url_prefix is "/a", as that of an earlier one',
+            "another url_prefix for each",
+        ),
+        (
+            "".join(f'[[statics]]\nurl_prefix = "/{number}"\n' for number in range(11)),
+            "fly.toml:21:1: there are 11 [[statics]]",
+            "10 at most",
+        ),
         ("[http_service\n", "fly.toml:1:14: not TOML: expected ']' at the end of a table declaration", ""),
     ],
 )
@@ -323,3 +536,98 @@ def test_a_wrong_type_is_an_error_with_its_line(
     assert problem in said
     assert expected in said
     assert said.count("fly.toml:") == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("true", Autostop.STOP),
+        ("false", Autostop.OFF),
+        ('"off"', Autostop.OFF),
+        ('"stop"', Autostop.STOP),
+        ('"suspend"', Autostop.SUSPEND),
+    ],
+)
+def test_autostop_is_a_word_or_as_formerly_a_boolean(tmp_path: Path, written: str, read: Autostop) -> None:
+    """F-5.35."""
+    fly_toml = f"[http_service]\nauto_stop_machines = {written}\n"
+
+    assert _fly(tmp_path, fly_toml).services[0].autostop is read
+
+
+@pytest.mark.parametrize("prefix", ["/", "/api", "/api/", "/api/*", "example.com/api", "example.com/api/*"])
+def test_a_cache_rule_has_a_path_and_maybe_a_host(tmp_path: Path, prefix: str) -> None:
+    """F-2.20."""
+    (service,) = _fly(tmp_path, _RULE.replace('"/"', f'"{prefix}"')).services
+
+    assert service.ports[0].http.cache_rules == (CacheRule(prefix, 10, KeyKind.COOKIE, "a"),)
+
+
+def test_rules_of_a_port_of_services_are_those_of_that_port_only(tmp_path: Path) -> None:
+    """F-2.18: `[[services.ports.http_options.replay_cache]]`."""
+    fly_toml = """\
+        [[services]]
+          [[services.ports]]
+            port = 80
+            handlers = ["http"]
+            [[services.ports.http_options.replay_cache]]
+              path_prefix = "/"
+              ttl_seconds = 3600
+              type = "header"
+              name = "X-Session"
+              allow_bypass = true
+          [[services.ports]]
+            port = 443
+            handlers = ["tls", "http"]
+        """
+
+    plain, secure = _fly(tmp_path, fly_toml).services[0].ports
+
+    assert plain.http.cache_rules == (CacheRule("/", 3600, KeyKind.HEADER, "X-Session", allow_bypass=True),)
+    assert secure.http.cache_rules == ()
+
+
+def test_force_https_concerns_the_plain_port_only(tmp_path: Path) -> None:
+    """F-4.26, F-9.1, F-9.3."""
+    (service,) = _fly(tmp_path, "[http_service]\nforce_https = true\n").services
+
+    assert [(port.start, port.force_https) for port in service.ports] == [(80, True), (443, False)]
+
+
+def test_a_service_that_names_no_group_is_of_the_default_group(tmp_path: Path) -> None:
+    """F-9.15: as flyctl has it, "app", else the first by name."""
+    groups = [
+        "[processes]\nzoo = 'z'\nbar = 'b'\n",
+        "[processes]\nbar = 'b'\napp = 'a'\n",
+        "[processes]\nzoo = 'z'\n",
+        "",
+    ]
+
+    read = [_fly(tmp_path, "[http_service]\n" + processes).services[0].groups for processes in groups]
+
+    assert read == [("bar",), ("app",), (), ()]
+
+
+def test_a_port_may_be_a_different_service_for_each_group(tmp_path: Path) -> None:
+    """F-9.15."""
+    fly_toml = "".join(
+        f'[[services]]\ninternal_port = {port}\nprocesses = ["{group}"]\n[[services.ports]]\nport = 80\n'
+        'handlers = ["http"]\n'
+        for port, group in ((3000, "a"), (4000, "b"))
+    )
+
+    config = _load(tmp_path, fly_toml + "[processes]\na = 'a'\nb = 'b'\n")
+
+    app = config.apps[0].app
+    found = [app.find_service(80, group) for group in ("a", "b", "c")]
+    assert [service and service.internal_port for service in found] == [3000, 4000, None]
+    assert not any("already" in warning for warning in config.warnings)
+
+
+def test_a_service_of_udp_is_not_routed(tmp_path: Path) -> None:
+    config = _load(
+        tmp_path, '[http_service]\n[[services]]\nprotocol = "udp"\n[[services.ports]]\nport = 53\n'
+    )
+
+    assert [service.protocol for service in _fly(tmp_path, "[http_service]\n").routed_services] == ["tcp"]
+    assert not config.apps[0].app.serves(53)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +140,110 @@ def test_every_option_of_the_proxy_can_be_set(tmp_path: Path) -> None:
     )
 
 
+def test_options_that_are_words_tables_and_lists_can_be_set_too(tmp_path: Path) -> None:
+    """K-7, K-13, K-27, K-29, F-1.69."""
+    text = """\
+[proxy]
+timeout_without_unit = "milliseconds"
+websocket_replay = "only_101"
+cache_refusal = 0.25
+aliases = { africa = ["jnb"], eu = ["ams", "fra"] }
+cross_network_replays = ["personal"]
+"""
+
+    routing = load(tmp_path, HEAD + APP + text).routing
+
+    assert routing == RoutingOptions(
+        timeout_without_unit="milliseconds",
+        websocket_replay="only_101",
+        cache_refusal=0.25,
+        aliases={"africa": ("jnb",), "eu": ("ams", "fra")},
+        cross_network_replays=("personal",),
+    )
+
+
+@pytest.mark.parametrize("option", dataclasses.fields(RoutingOptions), ids=lambda option: option.name)
+def test_each_option_is_a_key_and_its_default_may_be_written(
+    tmp_path: Path, option: dataclasses.Field[Any]
+) -> None:
+    default = getattr(RoutingOptions(), option.name)
+    data = {"edges": {"ams": 0}, "apps": {"chat": {"command": "serve", "machines": [{"region": "ams"}]}}}
+
+    config = parse_config({**data, "proxy": {option.name: default}}, tmp_path, PathSource(Path("x.yaml")))
+
+    assert config.routing == RoutingOptions()
+
+
+@pytest.mark.parametrize(
+    ("edge", "main", "extra"),
+    [
+        ("8080", 8080, {}),
+        ("{ 80 = 8080, 9090 = 9190 }", 8080, {9090: 9190}),
+        ("{ 443 = 8443, 5432 = 0 }", 8443, {5432: 0}),
+        # Plain HTTP and TLS are told apart on one port.
+        ("{ 80 = 8080, 443 = 8080 }", 8080, {}),
+        ("{ 80 = 8080, 443 = 8443 }", 8080, {443: 8443}),
+        ("{ 9090 = 9190 }", 0, {9090: 9190}),
+    ],
+)
+def test_an_edge_may_have_further_public_ports(
+    tmp_path: Path, edge: str, main: int, extra: dict[int, int]
+) -> None:
+    """F-1.61, F-9.6."""
+    config = load(tmp_path, (HEAD + APP).replace("8080", edge))
+
+    assert dict(config.edges) == {"ams": main}
+    assert dict(config.extra_ports) == {("ams", public): port for public, port in extra.items()}
+
+
+def test_the_public_ports_of_an_inline_configuration_may_be_numbers(tmp_path: Path) -> None:
+    app = {"command": "serve", "machines": [{"region": "ams"}]}
+    data = {"edges": {"ams": {80: 0, 9090: 0}}, "apps": {"chat": app}}
+
+    config = parse_config(data, tmp_path, PathSource(Path("chat.yaml")))
+
+    assert dict(config.extra_ports) == {("ams", 9090): 0}
+
+
+def test_an_edge_port_that_no_app_serves_is_warned_of(tmp_path: Path) -> None:
+    """F-1.62, F-9.18."""
+    config = load(tmp_path, (HEAD + APP).replace("8080", "{ 80 = 0, 9090 = 0 }"))
+
+    assert config.warnings == (
+        f"{tmp_path}/flysim.toml:3: edges.ams.9090: no app has a service with port 9090",
+    )
+
+
+def test_an_organization_that_no_app_belongs_to_is_warned_of(tmp_path: Path) -> None:
+    """F-1.69, F-1.71."""
+    text = HEAD + APP.replace('["serve"]', '"serve"\nreplay_sources = ["personal", "acme"]')
+
+    config = load(tmp_path, text + '[proxy]\ncross_network_replays = ["personl"]\n')
+
+    said = [warning.replace(f"{tmp_path}/", "") for warning in config.warnings]
+    assert said == [
+        'flysim.toml:6: apps.chat.replay_sources[1] is "acme", and no app here is of that organization',
+        'flysim.toml:10: proxy.cross_network_replays[0] is "personl", and no app here is of that organization',
+    ]
+
+
+def test_machines_of_each_process_group_run_its_command(tmp_path: Path) -> None:
+    """F-5.12, F-9.15; a command in flysim.toml is that of every group."""
+    fly_toml = '[http_service]\nprocesses = ["web"]\n[processes]\nweb = "serve it"\nworker = "work"\n'
+    rows = 'region = "ams"\n[[apps.chat.machines]]\nregion = "ams"\ngroup = "worker"\n'
+    text = HEAD + f'[apps.chat]\nfly_toml = "fly.toml"\n[[apps.chat.machines]]\n{rows}'
+
+    config = load(tmp_path, text, fly_toml)
+    commanded = load(tmp_path, text.replace("fly_toml =", 'command = "mine"\nfly_toml ='), fly_toml)
+
+    assert [(m.name, m.group, m.command) for m in config.machines] == [
+        ("ams-1", "web", ("serve", "it")),
+        ("ams-2", "worker", ("work",)),
+    ]
+    assert [(m.group, m.command) for m in commanded.machines] == [("web", ("mine",)), ("worker", ("mine",))]
+    assert config.warnings == ()
+
+
 def test_a_program_that_runs_already_needs_no_command(tmp_path: Path) -> None:
     text = HEAD + '[apps.chat]\n[[apps.chat.machines]]\nregion = "ams"\nurl = "http://127.0.0.1:4000"\n'
 
@@ -147,11 +253,14 @@ def test_a_program_that_runs_already_needs_no_command(tmp_path: Path) -> None:
 
 
 def test_the_rest_of_an_app_is_kept(tmp_path: Path) -> None:
-    text = HEAD + APP.replace('["serve"]', '"serve"\norg = "o"\nnetwork = "n"\nhostnames = ["Chat.Example"]')
+    text = HEAD + APP.replace(
+        '["serve"]', '"serve"\norg = "o"\nnetwork = "n"\nreplay_sources = ["o"]\nhostnames = ["Chat.Example"]'
+    )
 
     app = load(tmp_path, text + "[control]\nport = 0\n").apps[0].app
 
     assert (app.org, app.network, app.hostnames) == ("o", "n", ("chat.example",))
+    assert app.replay_sources == ("o",)  # F-1.71
 
 
 def test_an_inline_configuration_needs_no_version(tmp_path: Path) -> None:
@@ -221,6 +330,23 @@ def test_an_empty_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
 
     assert "`flysim init`" in str(caught.value)
     assert "`flysim demo`" in str(caught.value)
+
+
+def test_fly_toml_alone_takes_a_free_port_where_its_own_cannot_be_had(tmp_path: Path) -> None:
+    """Ports below 1024 are root's; 8080 and 4280 are the edge's and the control API's."""
+    ports = "".join(
+        f'[[services.ports]]\nport = {port}\nhandlers = ["http"]\n' for port in (25, 8080, 4280, 9090)
+    )
+    write(tmp_path, FLY_ALONE + "[[services]]\n" + ports, "fly.toml")
+
+    config = load_config(tmp_path)
+
+    assert {public: port for (_, public), port in config.extra_ports.items()} == {
+        25: 0,
+        8080: 0,
+        4280: 0,
+        9090: 9090,
+    }
 
 
 @pytest.mark.parametrize(

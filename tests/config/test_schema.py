@@ -15,7 +15,7 @@ def test_it_is_json_and_names_every_table() -> None:
     assert set(schema["properties"]) == {"version", "edges", "apps", "proxy", "control"}
     assert schema["required"] == ["version", "edges", "apps"]
     assert schema["additionalProperties"] is False
-    assert set(schema["$defs"]["MachineTable"]["properties"]) == {"region", "id", "count", "url"}
+    assert set(schema["$defs"]["MachineTable"]["properties"]) == {"region", "id", "count", "group", "url"}
 
 
 def test_every_option_of_the_proxy_is_explained_by_its_docstring() -> None:
@@ -32,3 +32,18 @@ def test_an_editor_may_offer_both_forms_of_a_command() -> None:
 
     kinds = [kind.get("type") for branch in command["anyOf"] for kind in branch.get("anyOf", [branch])]
     assert kinds == ["string", "array", "null"]
+
+
+def test_an_edge_is_a_port_or_a_table_of_public_ports() -> None:
+    one, table = config_schema()["properties"]["edges"]["additionalProperties"]["anyOf"]
+
+    assert (one["type"], table["type"]) == ("integer", "object")
+
+
+def test_a_choice_of_the_proxy_lists_its_words_and_a_table_its_regions() -> None:
+    options = config_schema()["$defs"]["ProxyTable"]["properties"]
+
+    assert options["websocket_replay"]["enum"] == ["any", "only_101", "only_non_101"]
+    assert "ams" in options["aliases"]["additionalProperties"]["items"]["enum"]
+    assert (options["cache_refusal"]["minimum"], options["cache_refusal"]["maximum"]) == (0, 1)
+    assert (options["overload_status"]["minimum"], options["overload_status"]["maximum"]) == (400, 599)

@@ -16,7 +16,7 @@ REGIONS = (
 )
 A_PORT = "a port: a whole number from 1 to 65535, or 0 for any free one"
 A_COMMAND = 'a command, such as ["python", "-m", "app"] or "python -m app"'
-APP_KEYS = "one of fly_toml, command, image, org, network, hostnames, env, machines"
+APP_KEYS = "one of fly_toml, command, image, org, network, replay_sources, hostnames, env, machines"
 
 
 def _app(*lines: str) -> str:
@@ -27,6 +27,16 @@ def _app(*lines: str) -> str:
 def _machine(*lines: str) -> str:
     """A file whose machine has these lines from line 7 on."""
     return HEAD + "\n".join(('[apps.chat]\ncommand = "serve"\n[[apps.chat.machines]]', *lines, ""))
+
+
+def _proxy(line: str) -> str:
+    """A file with this line, the ninth, under [proxy]."""
+    return f"{HEAD}{APP}[proxy]\n{line}\n"
+
+
+def _edge(written: str) -> str:
+    """A file with this, on line 3, as the edge in Amsterdam."""
+    return (HEAD + APP).replace("8080", written, 1)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,66 @@ def _machine(*lines: str) -> str:
             'flysim.toml:9:1: proxy.attempts is "4"',
             "a whole number",
         ),
-        (HEAD + APP + "[proxy]\nattempts = -4\n", "flysim.toml:9:1: proxy.attempts is -4", "0 or more"),
+        (HEAD + APP + "[proxy]\nattempts = -4\n", "flysim.toml:9:1: proxy.attempts is -4", "1 or more"),
+        # [proxy]: K-2, K-13, K-27, K-29, F-1.69
+        (_proxy("cache_refusal = 1.5"), "flysim.toml:9:1: proxy.cache_refusal is 1.5", "1 or less"),
+        (_proxy("cache_refusal = -0.5"), "proxy.cache_refusal is -0.5", "0 or more"),
+        (_proxy("replay_error_status = 600"), "proxy.replay_error_status is 600", "599 or less"),
+        (_proxy("replay_body_limit_bytes = 1.5"), "proxy.replay_body_limit_bytes is 1.5", "a whole number"),
+        (
+            _proxy('websocket_replay = "101"'),
+            'flysim.toml:9:1: proxy.websocket_replay is "101"',
+            "'any', 'only_101' or 'only_non_101'",
+        ),
+        (_proxy("aliases = 3"), "flysim.toml:9:1: proxy.aliases is 3", "a table"),
+        (
+            _proxy('aliases = { africa = ["jnb", "nbo"] }'),
+            'flysim.toml:9:30: proxy.aliases.africa[1] is "nbo"; did you mean "jnb"?',
+            REGIONS,
+        ),
+        (_proxy('aliases = { africa = "jnb" }'), 'proxy.aliases.africa is "jnb"', "a list: [ ]"),
+        (
+            _proxy('aliases = { ams = ["fra"] }'),
+            "flysim.toml:9:13: proxy.aliases.ams is no name for an alias",
+            "lower-case letters, not the code of a region and not any",
+        ),
+        (
+            _proxy('aliases = { any = ["fra"] }'),
+            "proxy.aliases.any is no name for an alias",
+            "lower-case letters",
+        ),
+        (_proxy("cross_network_replays = true"), "proxy.cross_network_replays is true", "a list: [ ]"),
+        (_proxy("cross_network_replays = [1]"), "proxy.cross_network_replays[0] is 1", "a text in quotes"),
+        (
+            _app("command = 'x'", "replay_sources = ['']"),
+            'replay_sources[0] is ""',
+            "a text that is not empty",
+        ),
+        (_app("command = 'x'", "replay_sources = 'a'"), 'apps.chat.replay_sources is "a"', "a list: [ ]"),
+        # [edges] with further public ports
+        (
+            _edge("{}"),
+            "flysim.toml:3:1: edges.ams is an empty table",
+            "public ports and where they are here:",
+        ),
+        (_edge("{ 80 = 65536 }"), "flysim.toml:3:9: edges.ams.80 is 65536", A_PORT),
+        (
+            _edge("{ http = 8080 }"),
+            "flysim.toml:3:9: edges.ams.http is no public port",
+            "a port of fly.toml: a whole number from 1 to 65535",
+        ),
+        (_edge("{ 0 = 8080 }"), "flysim.toml:3:9: edges.ams.0 is no public port", "a port of fly.toml"),
+        (
+            _edge("{ 80 = 8080, 9090 = 8080 }"),
+            "flysim.toml:3:20: edges.ams.9090: port 8080 is that of edges.ams.80 (line 3)",
+            "another port, or 0 for any free one",
+        ),
+        (
+            _edge("{ 443 = 8443, 9090 = 8443 }"),
+            "flysim.toml:3:21: edges.ams.9090: port 8443 is that of edges.ams.443 (line 3)",
+            "another port, or 0 for any free one",
+        ),
+        (_machine("region = 'ams'", "group = ''"), 'machines[0].group is ""', "a text that is not empty"),
         (
             HEAD + APP + "[proxy]\nno_candidate_status = 200\n",
             "proxy.no_candidate_status is 200",
@@ -321,3 +390,22 @@ def test_the_files_that_the_tables_build_on_are_right(tmp_path: Path) -> None:
     assert load(tmp_path, _app("command = 'x'")).machines
     assert load(tmp_path, _machine("region = 'ams'")).machines
     assert write(tmp_path, "x").read_text() == "x"
+
+
+def test_a_group_that_fly_toml_has_not_is_told_with_those_it_has(tmp_path: Path) -> None:
+    """F-9.15."""
+    fly_toml = '[http_service]\nprocesses = ["web"]\n[processes]\nweb = "serve"\nworker = "work"\n'
+    text = _app('fly_toml = "fly.toml"') + 'group = "wep"\n'
+
+    assert problem_of(tmp_path, text, fly_toml) == (
+        'flysim.toml:8:1: apps.chat.machines[0].group is "wep"; did you mean "web"?\n'
+        "  expected: a process group of fly.toml: web, worker"
+    )
+
+
+def test_a_group_without_a_command_is_told_of(tmp_path: Path) -> None:
+    """F-9.15: a service may name a group that [processes] has not."""
+    fly_toml = '[http_service]\nprocesses = ["web"]\n[processes]\nworker = "work"\n'
+    text = _app('fly_toml = "fly.toml"') + 'group = "web"\n'
+
+    assert "nothing says how to start a machine of apps.chat" in problem_of(tmp_path, text, fly_toml)
