@@ -15,6 +15,8 @@ from simulator.routing.regions import distance_km
 SUFFIX = ".internal"
 FLYCAST = ".flycast"
 _NEAREST = re.compile(r"top(\d+)\.nearest\.of")
+_OF_GROUP = re.compile(r"(.+)\.fly_process_group\.kv\._metadata")
+"""The one key of metadata that every machine has (F-7.17)."""
 
 
 def is_internal(name: str) -> bool:
@@ -88,6 +90,8 @@ def _select(machines: Iterable[Machine], prefix: str, near: str) -> Iterable[Mac
         return [machine for machine in machines if machine.id == prefix.removesuffix(".vm")]
     if prefix.endswith(".process"):
         return [machine for machine in machines if machine.group == prefix.removesuffix(".process")]
+    if group := _OF_GROUP.fullmatch(prefix):
+        return [machine for machine in machines if machine.group == group[1]]
     return [machine for machine in machines if machine.region == prefix]
 
 

@@ -35,7 +35,6 @@ NOT_EMULATED: Mapping[str, str] = {
     "deploys are not emulated": "F-5.24, F-7.13",
     "machines do not move to other hosts": "F-5.49",
     "there is no WireGuard here": "F-7.23, F-8.8",
-    "machines have no metadata to be named by": "F-8.7",
     "all machines share the network of this computer": "F-8.22, F-8.24",
     "not a thing of the proxy": "F-7.16, F-7.25, F-7.26, F-12.16, F-12.17, F-12.19, F-12.20, F-12.21",
     # The wire.

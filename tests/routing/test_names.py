@@ -40,6 +40,8 @@ def find(name: str, near: str = "ams") -> list[str] | None:
         ("286533db064e58.vm.streams.internal", "dfw-1"),  # F-8.3
         ("worker.process.streams.internal", "iad-1"),  # F-8.4
         ("app.process.streams.internal", "ams-1 dfw-1 dfw-2"),  # F-8.4
+        ("worker.fly_process_group.kv._metadata.streams.internal", "iad-1"),  # F-7.17, F-8.7
+        ("red.colour.kv._metadata.streams.internal", ""),  # F-8.7: no machine has such metadata
         ("dfw.streams.internal", "dfw-1 dfw-2"),  # F-8.5
         ("lhr.streams.internal", ""),  # F-8.14: the only one there is stopped
         ("00000000000002.vm.streams.internal", ""),  # F-8.14
