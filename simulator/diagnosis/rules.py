@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.diagnosis.finding import Finding
-from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
+from simulator.diagnosis.replay import quote_replay, read_replay
+from simulator.routing.directive import ReplayDirective
 from simulator.routing.model import Fleet
+from simulator.routing.regions import members
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
 Rule = Callable[[Trace, Fleet], Finding | None]
@@ -35,7 +37,7 @@ def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
         if following.cause is Cause.REPLAY and hop.machine_id == following.machine_id:
             return Finding(
                 "self-replay",
-                f"{hop.machine} answered with fly-replay: {hop.replay}, which led to {hop.machine} itself",
+                f"{hop.machine} answered with {quote_replay(hop)}, which led to {hop.machine} itself",
                 "compare the target with FLY_MACHINE_ID before replaying, and serve the request when they are equal",
                 trace.request_id,
             )
@@ -115,13 +117,10 @@ def _condition(state: str, healthy: bool, cordoned: bool) -> str:
 
 
 def _find_lost_replay(trace: Trace) -> LostReplay | None:
-    if trace.error not in ("PR03", "PR04") or not trace.hops or trace.hops[-1].replay is None:
+    if trace.error not in ("PR03", "PR04") or not trace.hops:
         return None
-    try:  # the proxy took it, whatever its options: so a list without quotes is fine (K-8)
-        directive = parse_directive(trace.hops[-1].replay, lenient_region_list=True)
-    except DirectiveError:
-        return None
-    return LostReplay(trace.hops[-1], directive)
+    directive = read_replay(trace.hops[-1])
+    return LostReplay(trace.hops[-1], directive) if directive is not None else None
 
 
 def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
@@ -132,6 +131,8 @@ def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
     excluded = replay.source.machine_id if replay.directive.elsewhere else None
     machines = [m for m in fleet.of_app(replay.app) if m.is_candidate and m.id != excluded]
     there = sorted({machine.region for machine in machines})
+    if any((codes := members(region)) is None or codes & set(there) for region in replay.directive.regions):
+        return None  # they are there, but refuse or are full
     return Finding(
         "empty-region",
         f"{replay.source.machine} replayed to region={','.join(replay.directive.regions)}, "
@@ -148,8 +149,9 @@ def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
     hop = trace.hops[-1]
     return Finding(
         "broken-directive",
-        f"{hop.machine} answered with fly-replay: {hop.replay!r}, which Fly cannot parse: {trace.message}",
-        "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout",
+        f"{hop.machine} answered with {quote_replay(hop, exactly=True)}, which Fly cannot parse: {trace.message}",
+        "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout; "
+        'or with the replay content type a JSON object, as in {"region": "sjc", "state": "checkout"}',
         trace.request_id,
     )
 
@@ -162,7 +164,7 @@ def find_replayed_fallback(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "replayed-fallback",
         f"a replay failed and its fallback brought the request back, but {hop.machine} answered "
-        f"with fly-replay: {hop.replay} once more",
+        f"with {quote_replay(hop)} once more",
         "serve a request that carries fly-replay-failed, or answer it with an error of your own",
         trace.request_id,
     )
@@ -178,7 +180,7 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
         return None
     return Finding(
         "unknown-app",
-        f"{trace.hops[-1].machine} answered with fly-replay: {trace.hops[-1].replay}; "
+        f"{trace.hops[-1].machine} answered with {quote_replay(trace.hops[-1])}; "
         f"the apps here are {', '.join(fleet.apps)}",
         "correct the name, or add the app to flysim.toml; a ',' where a ';' belongs also reads as part of the name",
         trace.request_id,

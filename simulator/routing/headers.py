@@ -53,8 +53,9 @@ _TELLING = frozenset({b"location", b"set-cookie", b"content-type", b"connection"
 
 def find_field(fields: Fields, name: bytes) -> str | None:
     """The value of the last field of that name (given in lower case), if there is one."""
+    length = len(name)
     for key, value in reversed(fields):
-        if key.lower() == name:
+        if len(key) == length and key.lower() == name:
             return value.strip(b" \t").decode("latin-1")
     return None
 

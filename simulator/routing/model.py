@@ -115,6 +115,7 @@ class Fleet:
     apps: Mapping[str, App]
     machines: tuple[Machine, ...] = ()
     _by_id: dict[str, Machine] = field(init=False, repr=False, compare=False)
+    _by_host: dict[str, App] = field(init=False, repr=False, compare=False, default_factory=dict)
     _regions: frozenset[str] = field(init=False, repr=False, compare=False)
     _nearest: dict[tuple[str, str, int, frozenset[str] | None], tuple[tuple[Machine, ...], ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
@@ -199,10 +200,11 @@ class Fleet:
     def app_for_host(self, host: str) -> App | None:
         """The app that a `Host` names: `<app>.fly.dev`, `<app>.flycast` (F-8.20), a hostname; else the first."""
         name = host.rsplit(":", 1)[0].lower() if not host.endswith("]") else host
-        for app in self.apps.values():
-            if name in (f"{app.name}.fly.dev", f"{app.name}.flycast") or name in app.hostnames:
-                return app
-        return self.first_app
+        if not self._by_host:
+            for app in reversed(list(self.apps.values())):  # of two that claim a name the first has it
+                names = (f"{app.name}.fly.dev", f"{app.name}.flycast", *app.hostnames)
+                self._by_host.update(dict.fromkeys(names, app))
+        return self._by_host.get(name) or self.first_app
 
     def with_app(self, app: App) -> Fleet:
         """This fleet with `app` put in place of the one with its name, or added."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.diagnosis import Finding, diagnose
 from simulator.routing import App, Failure, Fleet, Outcome, RoutingOptions, Trace
+from simulator.routing.service import Service
 from tests.routing.build import (
     AMS_1,
     CHAT_1,
@@ -17,6 +18,7 @@ from tests.routing.build import (
     DFW_1,
     DFW_2,
     Caller,
+    awake,
     fleet,
     machine,
     request,
@@ -188,11 +190,62 @@ def test_a_list_without_quotes_that_the_proxy_took_is_read_the_same_way() -> Non
     assert found(caller) == ["empty-region"]
 
 
-def test_a_target_that_was_not_reached_is_not_lost() -> None:
+@pytest.mark.parametrize("directive", [TO_DFW_1, "region=dfw", 'region="nrt,any";elsewhere=true'])
+def test_a_target_that_was_not_reached_is_not_lost(directive: str) -> None:
     """F-6.53: it is there, and refuses"""
-    caller = replayed(TO_DFW_1)
+    caller = replayed(directive)
     caller.fail_until_done()
     assert found(caller) == ["refused-connection"]
+
+
+def test_a_target_that_is_full_is_not_lost() -> None:
+    """F-5.6, K-4"""
+    caller = Caller(awake(AMS_1, DFW_1, hard_limit=1))
+    caller.router.load.take(DFW_1.id, Service())
+    caller.replay("region=dfw")
+    caller.wait(10.0)
+    assert (caller.code, found(caller)) == ("PR04", [])
+
+
+# The same, asked for in a replay body.
+
+
+@pytest.mark.parametrize(
+    ("body", "finding", "words"),
+    [
+        (
+            {"instance": GONE},
+            "lost-target",
+            f"ams-1 replayed to instance={GONE}, but there is no such machine",
+        ),
+        ({"instance": CHAT_1.id}, "foreign-instance", "but that is ams-1 of chat"),
+        ({"region": "nrt,sin", "timeout": "1s"}, "empty-region", "ams-1 replayed to region=nrt,sin"),
+        (
+            {"app": "nobody"},
+            "unknown-app",
+            'answered with the replay body {"app": "nobody"}; the apps here are',
+        ),
+        ({"app": 7}, "broken-directive", """the replay body '{"app": 7}', which Fly cannot parse"""),
+        ("[]", "broken-directive", "the replay body is a list, expected an object"),
+        (None, "broken-directive", "ams-1 answered with a replay body that did not come whole"),
+    ],
+)
+def test_what_is_wrong_with_a_replay_body_is_found_as_in_a_header(
+    body: object, finding: str, words: str
+) -> None:
+    """F-1.75, F-1.84"""
+    caller = Caller(two_apps())
+    caller.replay_body(body)
+    assert [each.id for each in diagnose(caller.trace, caller.router.fleet)] == [finding]
+    assert words in the_finding(caller).cause
+
+
+def test_a_machine_that_replays_to_itself_by_a_body() -> None:
+    """Gallery 1, F-1.75"""
+    caller = Caller()
+    caller.replay_body({"region": "ams"})
+    caller.answer()
+    assert 'ams-1 answered with the replay body {"region": "ams"}, which led to' in the_finding(caller).cause
 
 
 def test_a_request_that_was_never_replayed_has_no_lost_target() -> None:
