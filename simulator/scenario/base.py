@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -76,6 +76,16 @@ class ShortForm:
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return {"anyOf": [*self._schemas, handler(core_schema)]}
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def refuse_together(model: BaseModel, *names: str) -> None:
+    """For keys that exclude each other; raises where two of them are there."""
+    given = [f'"{name}:"' for name in names if name in model.model_fields_set]
+    if len(given) > 1:
+        raise fault(" beside ".join(given), expected="one of the two")
 
 
 class OneOrMore:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from simulator.config.problem import suggest
 from simulator.errors import InputError
 from simulator.events import MachineLogged
+from simulator.routing.service import HTTP_PORT, HTTPS_PORT
 from simulator.routing.trace import Trace
 from simulator.scenario.answer import Answer, Mismatch
 from simulator.scenario.check import mismatches
@@ -95,17 +96,28 @@ class Scene:
             self.props.clients[name] = Client(name, first_edge, self.stage.clock)
         return self.props.clients[name]
 
-    def edge_url(self, edge: str) -> str:
-        """Raises InputError with the edges that there are."""
+    def edge_url(self, edge: str, port: int | None = None) -> str:
+        """`port`: a public port other than 80 and 443. Raises InputError with the edges and ports that there are."""
         if edge not in self.stage.edges:
             known = list(self.stage.edges)
             raise InputError(f'no edge "{edge}"{suggest(edge, known)}', expected=f"one of {', '.join(known)}")
-        return self.stage.edges[edge]
+        if port is None or port in (HTTP_PORT, HTTPS_PORT):
+            return self.stage.edges[edge]
+        extra = self.stage.extra_ports.get(edge, {})
+        if port not in extra:
+            raise InputError(
+                f"edge {edge} has no public port {port}",
+                expected=f"one of {', '.join(str(each) for each in sorted({HTTP_PORT, HTTPS_PORT, *extra}))}; "
+                f"more are made in the config: {edge} = {{ {HTTP_PORT} = 0, {port} = 0 }}",
+            )
+        return extra[port]
 
-    def base_url(self, client: Client, *, edge: str | None, direct: str | None) -> str:
+    def base_url(
+        self, client: Client, *, edge: str | None, direct: str | None, port: int | None = None
+    ) -> str:
         """Where a client's connection goes: to an edge, or straight to a machine. Raises InputError."""
         if direct is None:
-            return self.edge_url(edge or client.edge)
+            return self.edge_url(edge or client.edge, port)
         machine = self.stage.fleet.find(self.names.get_machine(direct).id)
         if machine is None:
             raise InputError(f"direct: {direct} is gone", expected="a machine that is there")

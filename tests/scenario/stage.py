@@ -49,6 +49,7 @@ class PaperStage:
         self.journal = Journal(self.bus)
         self.fleet = Fleet.of([App("chat")], [AMS, DFW])
         self.edges: dict[str, str] = {}
+        self.extra_ports: dict[str, dict[int, str]] = {}
         self.resets = 0
         self.findings_by_error: dict[str, tuple[str, ...]] = {}
         self._count = 0

@@ -82,6 +82,8 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
          "it in one of the two"),
         ("{request: {path: /, url: /}}", "5:3", 'two names for one thing in "request:"', '"path:" there, once'),
         ("{request: /, edge: a, direct: b}", "5:3", '"edge:" beside "direct:"', "one of the two"),
+        ("{request: /, port: 9090, direct: b}", "5:3", '"port:" beside "direct:"', "one of the two"),
+        ("{request: /, port: 0}", "5:22", "port: 0", "greater than or equal to 1"),
         ("{websocket: {}}", "5:3", "neither a path nor use:", "one of the two"),
         ("{websocket: {use: a, edge: ams}}", "5:3", '"edge:" beside use:', "it where the WebSocket is opened"),
         ("{websocket: /, send: {json: 1, text: b}}", "5:24", "send: a message of several kinds at once", "one of"),

@@ -275,6 +275,34 @@ async def test_a_request_straight_to_a_machine_goes_past_the_proxy(play: Play, s
     )
 
 
+async def test_a_request_goes_to_the_public_port_that_it_names(play: Play, stage: PaperStage) -> None:
+    stage.extra_ports["ams"] = {9090: stage.edges["dfw"]}
+    assert_passed(
+        await play("""
+            - request: GET /echo
+              port: 9090
+              expect: {json: {url: "{edge.dfw}/echo"}}
+            - request: GET /echo
+              port: 80
+              expect: {json: {url: "{edge.ams}/echo"}}
+            - websocket: /ws
+              port: 9090
+              expect: {served_by: dfw-1}
+        """)
+    )
+
+
+async def test_a_public_port_that_the_edge_has_not_is_told_with_those_that_it_has(
+    play: Play, stage: PaperStage
+) -> None:
+    stage.extra_ports["ams"] = {9090: stage.edges["dfw"]}
+    result = await play("- request: GET /echo\n  port: 9091")
+    assert problem_of(result).startswith("edge ams has no public port 9091")
+    assert "80, 443, 9090" in problem_of(result)
+    assert result.failure is not None
+    assert result.failure.exit_status == 2
+
+
 async def test_a_header_that_cannot_be_sent_is_the_files_fault(play: Play) -> None:
     result = await play('- request: GET /echo\n  headers: {x: "a\\nb"}')
     assert problem_of(result).startswith("GET /echo cannot be sent: ")

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from pydantic import BeforeValidator, Field, model_validator
 
 from simulator.config.problem import describe
-from simulator.scenario.base import Duration, Strict, Text, Texts, as_written, fault
+from simulator.scenario.base import Duration, Port, Strict, Text, Texts, as_written, fault, refuse_together
 from simulator.scenario.capture import Captures, capture
 from simulator.scenario.client import Call
 from simulator.scenario.expectation import Expectation
@@ -42,6 +42,8 @@ class RequestStep(Step):
     """`GET /x`, or `/x`, or a whole URL; every connection goes to the edge."""
     method: Text | None = None
     edge: Text | None = None
+    port: Port | None = None
+    """A public port of the edge other than 80 and 443."""
     direct: Text | None = None
     """A machine: straight to it, past the proxy, as other machines on the private network do."""
     client: Text | None = None
@@ -60,8 +62,8 @@ class RequestStep(Step):
         if len(given) > 1:
             words = " and ".join(f'"{name.rstrip("_")}:"' for name in given)
             raise fault(f"{words} in one request", expected="one of them")
-        if self.edge is not None and self.direct is not None:
-            raise fault('"edge:" beside "direct:"', expected="one of the two")
+        refuse_together(self, "edge", "direct")
+        refuse_together(self, "port", "direct")
         line = _REQUEST_LINE.fullmatch(self.request.strip())
         if line is None or not line[2].startswith(("/", "http://", "https://", "{", "*")):
             raise fault(describe(self.request), expected='a request such as "GET /x?y=z"')
@@ -81,7 +83,8 @@ class RequestStep(Step):
 
     async def run(self, scene: Scene) -> None:
         client = scene.get_client(self.client)
-        answer = await client.request(self.call(), scene.base_url(client, edge=self.edge, direct=self.direct))
+        where = scene.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
+        answer = await client.request(self.call(), where)
         await scene.conclude(answer, self.expect)
         capture(self.capture, answer, scene)
 

@@ -16,6 +16,7 @@ from simulator.scenario.base import (
     TEXT_SCHEMA,
     Duration,
     OneOrMore,
+    Port,
     ShortForm,
     Strict,
     Text,
@@ -23,6 +24,7 @@ from simulator.scenario.base import (
     as_list,
     as_written,
     fault,
+    refuse_together,
 )
 from simulator.scenario.capture import Captures, capture
 from simulator.scenario.expectation import MessageMatch, WebSocketExpectation
@@ -88,6 +90,8 @@ class WebSocketStep(Step):
     as_: Text | None = Field(default=None, alias="as")
     """Keep it open under this name."""
     edge: Text | None = None
+    port: Port | None = None
+    """A public port of the edge other than 80 and 443."""
     direct: Text | None = None
     client: Text | None = None
     headers: dict[str, Texts] | None = None
@@ -108,10 +112,10 @@ class WebSocketStep(Step):
                 "neither a path nor use:" if self.use is None else "a path and use:",
                 expected="one of the two",
             )
-        if self.edge is not None and self.direct is not None:
-            raise fault('"edge:" beside "direct:"', expected="one of the two")
+        refuse_together(self, "edge", "direct")
+        refuse_together(self, "port", "direct")
         if self.use is not None:
-            for name in ("as_", "edge", "direct", "client", "headers", "subprotocols"):
+            for name in ("as_", "edge", "port", "direct", "client", "headers", "subprotocols"):
                 if name in self.model_fields_set:
                     raise fault(
                         f'"{name.rstrip("_")}:" beside use:',
@@ -141,7 +145,7 @@ class WebSocketStep(Step):
             self.websocket or "", headers, self.subprotocols or (), self.timeout or DEFAULT_TIMEOUT_SECONDS
         )
         answer, socket = await open_socket(
-            client, dial, scene.base_url(client, edge=self.edge, direct=self.direct)
+            client, dial, scene.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
         )
         try:
             await scene.conclude(answer, self._handshake_expectation())
