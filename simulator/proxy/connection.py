@@ -21,9 +21,11 @@ from mitmproxy.proxy.layers.http._events import RequestData, ResponseProtocolErr
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
 
-from simulator.proxy.convert import BROKEN_RESPONSE
+from simulator.proxy.convert import BROKEN_RESPONSE, NO_HTTP2
 
 _HTTP = b"HTTP/"
+_FRAME_TYPE_AT = 3
+_SETTINGS = 4
 MAX_HEAD_BYTES = 256 * 1024
 """A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
 
@@ -185,6 +187,27 @@ class Http2MachineConnection(Http2Client):
     """One HTTP/2 connection to a machine, by prior knowledge, for one exchange after the other (F-9.5)."""
 
     reused = False
+    _preface = b""
+    """What the machine said first, as far as is needed to know it for HTTP/2."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """A machine begins with a SETTINGS frame (RFC 9113, 3.4); without it there is no HTTP/2 (F-6.11).
+
+        mitmproxy would take the start of `HTTP/1.1 …` for the length of a large frame, and wait for all of it.
+        """
+        if self._awaits_preface and isinstance(event, events.DataReceived):
+            self._preface += event.data[: _FRAME_TYPE_AT + 1 - len(self._preface)]
+            if not self._awaits_preface and self._preface[_FRAME_TYPE_AT] != _SETTINGS:
+                yield from self.protocol_error(NO_HTTP2)
+                return
+        if self._awaits_preface and isinstance(event, events.ConnectionClosed):
+            yield from self.close_connection(NO_HTTP2)
+            return
+        yield from super()._handle_event(event)
+
+    @property
+    def _awaits_preface(self) -> bool:
+        return len(self._preface) <= _FRAME_TYPE_AT
 
     @property
     def stream_id(self) -> int | None:

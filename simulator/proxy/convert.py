@@ -27,6 +27,15 @@ INVALID_REQUEST: Any = _ErrorCode.REQUEST_VALIDATION_FAILED if _ErrorCode else s
 
 _BROKEN_OFF = re.compile(r"unexpected server response: b['\"]HTTP")
 """mitmproxy's words for a response head that ends in the middle."""
+NO_HTTP2 = "no HTTP/2 settings"
+"""Our own words for a machine that does not begin with what HTTP/2 begins with."""
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_CONNECT_FAILURES = {
+    errno.ECONNREFUSED: Failure.REFUSED,
+    errno.ECONNRESET: Failure.RESET,
+    errno.ECONNABORTED: Failure.ABORTED,
+    errno.ETIMEDOUT: Failure.TIMED_OUT,
+}
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
@@ -155,11 +164,10 @@ def continue_response() -> http.Response:
 
 def connect_failure(error: str) -> Failure:
     """What kind of failure mitmproxy's words for an unopened connection mean."""
-    if f"[Errno {errno.ECONNREFUSED}]" in error:
-        return Failure.REFUSED
-    if "cancelled" in error or f"[Errno {errno.ETIMEDOUT}]" in error:
+    if "cancelled" in error:
         return Failure.TIMED_OUT
-    return Failure.UNREACHABLE
+    number = _ERRNO.search(error)
+    return _CONNECT_FAILURES.get(int(number[1]), Failure.UNREACHABLE) if number else Failure.UNREACHABLE
 
 
 def is_silent(message: str) -> bool:
@@ -169,6 +177,8 @@ def is_silent(message: str) -> bool:
 
 def answer_failure(message: str) -> Failure:
     """What kind of failure mitmproxy's words for a connection without a whole response head mean."""
+    if message == NO_HTTP2:
+        return Failure.NO_HTTP2
     return Failure.CLOSED if is_silent(message) or _BROKEN_OFF.match(message) else Failure.UNREADABLE
 
 

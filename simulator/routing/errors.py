@@ -25,15 +25,18 @@ class Failure(StrEnum):
     """How a delivery failed, in the words of the network."""
 
     REFUSED = "refused"  # nothing listens on the machine's port
+    RESET = "reset"  # the connection was reset before it was open
+    ABORTED = "aborted"  # the same by our end
     TIMED_OUT = "timed out"  # no connection within the time allowed
     UNREACHABLE = "unreachable"  # any other reason for which no connection came about
     CLOSED = "closed"  # connected, then gone before a whole response head
     UNREADABLE = "unreadable"  # what came back is not HTTP
+    NO_HTTP2 = "no HTTP/2"  # nor is it HTTP/2, where the app promised that
 
     @property
     def reached_the_machine(self) -> bool:
         """Whether the app may have seen the request: then the proxy does not send it again (F-5.45, K-34)."""
-        return self in (Failure.CLOSED, Failure.UNREADABLE)
+        return self in (Failure.CLOSED, Failure.UNREADABLE, Failure.NO_HTTP2)
 
 
 # F-6.44: the body went past the replay buffer.
@@ -115,13 +118,15 @@ def no_candidate(attempts: int, last: ProxyError | None = None) -> ProxyError:
 
 
 def delivery_error(failure: Failure, port: int) -> ProxyError:
-    """The code for one failed delivery (F-6.12, F-6.16, F-6.20, F-6.21)."""
+    """The code for one failed delivery (F-6.11, F-6.12, F-6.16, F-6.18 to F-6.21)."""
     return {
         Failure.REFUSED: ProxyError(
             "PC01",
             f"instance refused connection. is your app listening on 0.0.0.0:{port}? "
             "make sure it is not only listening on 127.0.0.1",
         ),
+        Failure.RESET: ProxyError("PC03", "connection reset by instance"),
+        Failure.ABORTED: ProxyError("PC04", "connection aborted by instance"),
         Failure.TIMED_OUT: ProxyError("PC05", "connection to instance timed out"),
         Failure.UNREACHABLE: ProxyError("PC06", "could not connect to instance"),
         Failure.CLOSED: ProxyError(
@@ -131,4 +136,5 @@ def delivery_error(failure: Failure, port: int) -> ProxyError:
         Failure.UNREADABLE: ProxyError(
             "PU02", "could not complete HTTP request to instance: invalid HTTP response"
         ),
+        Failure.NO_HTTP2: ProxyError("PU01", "could not complete HTTP/2 handshake with instance"),
     }[failure]

@@ -67,6 +67,8 @@ def test_an_error_reads_as_in_the_log_of_fly(error: ProxyError, line: str) -> No
             "instance refused connection. is your app listening on 0.0.0.0:8080? "
             "make sure it is not only listening on 127.0.0.1",
         ),
+        (Failure.RESET, "PC03", "reset"),  # F-6.18
+        (Failure.ABORTED, "PC04", "aborted"),  # F-6.19
         (Failure.TIMED_OUT, "PC05", "timed out"),  # F-6.20
         (Failure.UNREACHABLE, "PC06", "could not connect"),  # F-6.21
         # F-6.12
@@ -76,6 +78,7 @@ def test_an_error_reads_as_in_the_log_of_fly(error: ProxyError, line: str) -> No
             "could not complete HTTP request to instance: connection closed before message completed",
         ),
         (Failure.UNREADABLE, "PU02", "could not complete HTTP request to instance"),
+        (Failure.NO_HTTP2, "PU01", "HTTP/2 handshake"),  # F-6.11
     ],
 )
 def test_each_failure_of_a_delivery_has_its_code(failure: Failure, code: str, words: str) -> None:
@@ -87,4 +90,5 @@ def test_each_failure_of_a_delivery_has_its_code(failure: Failure, code: str, wo
 @pytest.mark.parametrize("failure", Failure)
 def test_every_failure_after_the_connection_has_reached_the_machine(failure: Failure) -> None:
     """F-5.45, K-34"""
-    assert failure.reached_the_machine is (failure in (Failure.CLOSED, Failure.UNREADABLE))
+    answered = (Failure.CLOSED, Failure.UNREADABLE, Failure.NO_HTTP2)
+    assert failure.reached_the_machine is (failure in answered)

@@ -1,0 +1,91 @@
+"""Rules of the edge and of the last step to a machine that no other module is about."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+import warnings
+
+import pytest
+
+from simulator.proxy.convert import connect_failure
+from simulator.routing import App, Failure
+from simulator.routing.service import HttpOptions, Service, ServicePort
+from tests.proxy.client import tls_context
+from tests.proxy.machine import OK, MachineWire, answering
+from tests.proxy.stage import AMS, Stage, open_stage
+
+
+async def shake_hands(stage: Stage, version: ssl.TLSVersion) -> str | None:
+    """The version that a client which speaks only this one agrees on with the edge."""
+    context = tls_context("http/1.1")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    _, writer = await asyncio.open_connection("127.0.0.1", stage.port(), ssl=context)
+    agreed: str | None = writer.get_extra_info("ssl_object").version()
+    writer.close()
+    return agreed
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_edge_speaks_tls_1_2_and_1_3(stage: Stage, version: ssl.TLSVersion) -> None:
+    """F-10.14"""
+    assert await shake_hands(stage, version) == version.name.replace("_", ".")
+
+
+async def test_an_edge_speaks_no_older_tls(stage: Stage) -> None:
+    """F-10.14"""
+    with pytest.raises(OSError):
+        await shake_hands(stage, ssl.TLSVersion.TLSv1_1)
+
+
+async def test_a_body_is_not_compressed_on_the_way(stage: Stage) -> None:
+    """F-9.9, X-7: Fly's documents disagree whether it is; the default of the Machines API counts"""
+    text = b"the same over and over " * 1000
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(text)
+    ams = await stage.add_machine(AMS, "ams", answering(head + text))
+    answer = await (await stage.connect()).ask(headers="accept-encoding: zstd, br, gzip\r\n")
+    assert answer.body == text
+    assert answer.get("content-encoding") is None
+    assert ams.requests[0].get("accept-encoding") == "zstd, br, gzip"
+
+
+@pytest.mark.parametrize(
+    ("number", "failure"),
+    [
+        (errno.ECONNREFUSED, Failure.REFUSED),
+        (errno.ECONNRESET, Failure.RESET),  # F-6.18
+        (errno.ECONNABORTED, Failure.ABORTED),  # F-6.19
+        (errno.ETIMEDOUT, Failure.TIMED_OUT),
+        (errno.EHOSTUNREACH, Failure.UNREACHABLE),
+    ],
+)
+def test_a_connection_that_fails_says_how(number: int, failure: Failure) -> None:
+    """F-6.16, F-6.20, F-6.21"""
+    assert connect_failure(f"[Errno {number}] Connect call failed ('127.0.0.1', 1)") is failure
+
+
+@pytest.mark.parametrize(
+    ("answer", "close"),
+    [(OK, False), (OK, True), (b"HT", True), (b"", True)],
+    ids=["HTTP/1", "HTTP/1 and the end", "half a word", "nothing"],
+)
+async def test_a_machine_that_speaks_no_http2_where_it_should_is_pu01(answer: bytes, close: bool) -> None:
+    """F-6.11"""
+
+    async def speak(wire: MachineWire) -> None:
+        await wire.reader.read(1)
+        await wire.send(answer)
+        if not close:
+            await wire.rest()
+
+    port = ServicePort(80, 80, http=HttpOptions(h2_backend=True))
+    async with open_stage(app=App("streams", services=(Service(ports=(port,)),))) as stage:
+        await stage.add_machine(AMS, "ams", speak)
+        refused = await (await stage.connect()).ask()
+        assert (refused.status, refused.body) == (502, b"")
+        (trace,) = await stage.finished(1)
+        assert trace.error == "PU01"
