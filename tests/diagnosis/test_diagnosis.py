@@ -124,7 +124,7 @@ def test_a_round_that_is_too_long_to_come_twice_is_still_named() -> None:
     ],
 )
 def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None:
-    """Gallery 4, F-1.64, F-1.65"""
+    """F-12.1, Gallery 4, F-1.64, F-1.65"""
     finding = the_finding(replayed(TO_DFW_1, machines=machines, cookie=f"fly-machine-id={DFW_1.id}"))
     assert finding.id == "stale-cookie"
     assert finding.cause == (

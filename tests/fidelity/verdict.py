@@ -31,7 +31,7 @@ NOT_EMULATED: Mapping[str, str] = {
     "the limits are never bypassed": "F-5.11, F-6.56, F-6.57",
     "an address and its port are always known here: PC01": "F-6.17",
     "counted as attempts of the balancing: PR03": "F-6.22",
-    "a latency of Fly's network": "F-1.30, F-5.40",
+    "durations of Fly's own: a process starts as fast as it does": "F-5.40",
     "deploys are not emulated": "F-5.24, F-7.13",
     "machines do not move to other hosts": "F-5.49",
     "there is no WireGuard here": "F-7.23, F-8.8",
@@ -39,7 +39,7 @@ NOT_EMULATED: Mapping[str, str] = {
     "not a thing of the proxy": "F-7.16, F-7.25, F-7.26, F-12.16, F-12.17, F-12.19, F-12.20, F-12.21",
     # The wire.
     "the certificate is flysim's own, and handshakes have no limit": "F-6.24 to F-6.32, F-10.13",
-    "not among what an app may set here: a warning names it": "F-9.8, F-9.9, F-9.12, X-7",
+    "not among what an app may set here: a warning names it": "F-9.8, F-9.12",
     "static files are left to the app: a warning names them": "F-6.55, F-9.16, F-10.15",
     "WebSockets come over HTTP/1.1 only": "F-1.98",
     "seen in captures, not documented, and not sent": "F-4.12, F-4.15, F-4.23",

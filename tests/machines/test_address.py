@@ -50,7 +50,7 @@ def test_a_machine_that_asks_for_a_host_gets_its_own_with_the_internal_port(book
 
 @needs_loopback_network
 def test_a_private_address_can_be_connected_to(book: AddressBook) -> None:
-    """A choice of ours where Fly has 6PN addresses (F-8.16): AAAA answers must lead to the machine."""
+    """F-8.19: A choice of ours where Fly has 6PN addresses (F-8.16): AAAA answers must lead to the machine."""
     placement = book.take(own())
     with (
         socket.create_server((placement.host, placement.port)) as listener,

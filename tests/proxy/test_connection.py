@@ -100,7 +100,7 @@ async def test_bytes_that_nobody_asked_for_end_the_machines_connection(stage: St
 
 
 async def test_a_machine_that_hangs_up_long_after_it_replayed_disturbs_nothing(stage: Stage) -> None:
-    """The old connection is detached: neither its rest nor its end has anything to do with the exchange."""
+    """F-1.30: The old connection is detached: neither its rest nor its end has anything to do with the exchange."""
     hang_up: list[MachineWire] = []
     done = asyncio.Event()
 

@@ -157,7 +157,7 @@ def test_version_2_of_the_proxy_protocol_is_a_block_of_bytes(client: tuple[str, 
 
 
 async def test_a_request_waits_for_a_machine_that_is_started_for_it(stage: Stage) -> None:
-    """F-1.59, F-5.25"""
+    """F-12.9, F-1.59, F-5.25"""
     machine = await stage.add_machine(AMS, "ams", answering(OK))
     stage.change(machine, state=MachineState.STOPPED)
     asking = asyncio.ensure_future((await stage.connect()).ask())

@@ -108,7 +108,7 @@ async def test_an_upgrade_may_be_replayed_several_times(stage: Stage) -> None:
 
 @pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
 async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(stage: Stage, full: bool) -> None:
-    """The machine that replayed closes only after the new handshake; the client must not notice."""
+    """F-1.30: The machine that replayed closes only after the new handshake; the client must not notice."""
     hang_up = asyncio.Event()
 
     async def replay_and_linger(wire: MachineWire) -> None:

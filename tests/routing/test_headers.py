@@ -125,7 +125,7 @@ def test_what_the_client_set_of_these_passes_through(name: str, value: str) -> N
     ],
 )
 def test_the_fly_forms_never_come_from_the_client(name: str, value: str | None) -> None:
-    """F-4.17"""
+    """F-12.12, F-4.17"""
     assert sent({name: "forged"}).get(name.lower()) == value
 
 

@@ -46,7 +46,7 @@ def test_the_closest_machine_is_chosen(edge: str, name: str) -> None:
 
 @pytest.mark.parametrize(("chance", "name"), [(first, "dfw-1"), (last, "dfw-2")])
 def test_chance_chooses_among_equals(chance: object, name: str) -> None:
-    """F-5.1"""
+    """X-10, F-5.1"""
     chosen = select(WIDE, Target("streams"), "dfw", set(), chance).machine  # type: ignore[arg-type]
     assert chosen is not None
     assert chosen.name == name
