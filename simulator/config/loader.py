@@ -208,10 +208,13 @@ class _Builder:
             for _ in range(row.count):
                 numbers[row.region] = numbers.get(row.region, 0) + 1
                 machine_name = f"{row.region}-{numbers[row.region]}"
-                machines.append(self._machine(name, machine_name, table, row, fly or FlyToml(self._folder)))
+                machines.append(self._machine(name, machine_name, table, row, fly))
         return AppConfig(app, tuple(machines), fly)
 
-    def _machine(self, app: str, name: str, table: AppTable, row: MachineTable, fly: FlyToml) -> MachineSpec:
+    def _machine(
+        self, app: str, name: str, table: AppTable, row: MachineTable, known: FlyToml | None
+    ) -> MachineSpec:
+        fly = known or FlyToml(self._folder)
         group = row.group or fly.group
         services = fly.services_of(group)
         image = table.image or fly.image
@@ -226,6 +229,7 @@ class _Builder:
             url=row.url,
             image=image,
             internal_port=services[0].internal_port if services else DEFAULT_INTERNAL_PORT,
+            listens=bool(services) or known is None,
             group=group,
             memory_mb=fly.memory_of(group),
             primary_region=fly.primary_region,

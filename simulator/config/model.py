@@ -38,6 +38,8 @@ class MachineSpec:
     """A server that is already running and that flysim only routes to."""
     image: str | None = None
     internal_port: int = DEFAULT_INTERNAL_PORT
+    listens: bool = True
+    """Whether a service leads to it; one that none does, such as a worker, may listen nowhere (F-9.15)."""
     group: str = DEFAULT_GROUP
     memory_mb: int = DEFAULT_MEMORY_MB
     primary_region: str | None = None

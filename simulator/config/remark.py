@@ -23,7 +23,7 @@ def list_remarks(document: Document, apps: Sequence[AppConfig], source: Source) 
     for config in apps:
         if config.fly is not None:
             yield from _groups(config, config.fly)
-            yield from _ports(config.fly, ports)
+            yield from _ports(config, config.fly, ports)
             yield from _addresses(config, config.fly)
     for at, words in [*_edges(document, apps), *_organizations(document, apps)]:
         line = source.line(at)
@@ -39,9 +39,12 @@ def _groups(config: AppConfig, fly: FlyToml) -> Iterator[str]:
             yield fly.remark(("processes", group), words)
 
 
-def _ports(fly: FlyToml, ports: set[int]) -> Iterator[str]:
-    """Public ports where nobody can come in."""
+def _ports(config: AppConfig, fly: FlyToml, ports: set[int]) -> Iterator[str]:
+    """Public ports of its machines where nobody can come in."""
+    groups = {machine.group for machine in config.machines}
     for service in fly.routed_services:
+        if not any(service.is_offered_by(group) for group in groups):
+            continue
         for index, port in enumerate(service.ports):
             if not any(port.start <= number <= port.end for number in ports):
                 example = f"{{ 80 = 8080, {port.start} = {port.start} }}"

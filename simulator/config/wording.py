@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -70,7 +71,7 @@ def add_validation_error(
             problems.add(read, source, path, expected=expected)
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 

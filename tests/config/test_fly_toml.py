@@ -233,7 +233,6 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
     assert machine.command == ("serve",)  # flysim.toml's own comes first
     assert _warnings(tmp_path, fly_toml) == [
         'fly.toml:11: the process group "worker" is not started: every machine here is of "web"',
-        "fly.toml:7: no edge has port 5000: give one a table under [edges], such as ams = { 80 = 8080, 5000 = 5000 }",
     ]
 
 
@@ -631,3 +630,41 @@ def test_a_service_of_udp_is_not_routed(tmp_path: Path) -> None:
 
     assert [service.protocol for service in _fly(tmp_path, "[http_service]\n").routed_services] == ["tcp"]
     assert not config.apps[0].app.serves(53)
+
+
+def test_a_port_that_no_edge_has_is_told_of_if_a_machine_offers_it(tmp_path: Path) -> None:
+    """F-5.12, F-9.6."""
+    fly_toml = """\
+        [http_service]
+          processes = ["web"]
+        [[services]]
+          processes = ["web"]
+          internal_port = 8080
+          [[services.ports]]
+            start_port = 5000
+            end_port = 5010
+            handlers = ["http"]
+        [[services]]
+          processes = ["other"]
+          [[services.ports]]
+            port = 6000
+        """
+
+    assert _warnings(tmp_path, fly_toml) == [
+        "fly.toml:6: no edge has port 5000 to 5010: give one a table under [edges], such as "
+        "ams = { 80 = 8080, 5000 = 5000 }"
+    ]
+
+
+def test_a_machine_that_no_service_leads_to_need_not_listen(tmp_path: Path) -> None:
+    """F-5.23, F-9.15."""
+    web, worker = (
+        '[http_service]\nprocesses = ["web"]\n',
+        '[http_service]\nprocesses = ["web"]\n[processes]\nworker = "w"\n',
+    )
+    grouped = FLYSIM + 'group = "worker"\n'
+
+    assert _machine(tmp_path, web).listens
+    assert not load(tmp_path, grouped, worker).machines[0].listens
+    assert not _machine(tmp_path, 'app = "chat"\n').listens  # F-9.18
+    assert load(tmp_path, HEAD + APP).machines[0].listens
