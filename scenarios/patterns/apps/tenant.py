@@ -1,7 +1,7 @@
-"""What stands behind the routers: it tells what came to it. With REPLAY_KEY, only what a router sent with that key (P-9).
+"""What stands behind the routers: it tells what came to it. With REPLAY_KEY only what a router sent with it (P-9).
 
-The header fly-replay-src alone proves nothing, for any app of the organization can replay here (F-1.45). With ADMIN_PORT
-it listens on a second port, too (P-32).
+The header fly-replay-src alone proves nothing, for any app of the organization can replay here (F-1.45). With
+ADMIN_PORT it listens on a second port, too (P-32).
 """
 
 from __future__ import annotations

@@ -1,0 +1,33 @@
+"""Shared nothing: each site has its data in one region, and every machine knows which (P-15).
+
+WebSockets go there by a replay, everything else over the private network, because uploads may be larger than what can
+be replayed (F-1.32, F-1.37). Source: Fly's blueprint "Shared nothing", where nginx does this.
+"""
+
+from __future__ import annotations
+
+from private import addresses, forward
+from web import APP, REGION, Request, Response, replay, serve
+
+SITES = {"amersfoort": "ams", "austin": "dfw"}
+
+
+async def app(request: Request) -> Response | None:
+    _, site, action = request.path.split("/", 2)
+    home = SITES.get(site)
+    if home is None:
+        return Response(404)
+    if home != REGION:
+        if request.is_upgrade:
+            return replay(f"region={home}", 307)
+        return await forward(request, (await addresses(f"{home}.{APP}.internal"))[0])
+    if not request.is_upgrade:
+        return Response(200, f"{site} in {REGION}: {action}, {len(request.body)} bytes")
+    socket = await request.accept()
+    await socket.send(f"cable of {site} in {REGION}")
+    async for _ in socket:
+        pass
+    return None
+
+
+serve(app)
