@@ -1,0 +1,179 @@
+"""Which machines one pass of autostop ends, for fleets of every size and load (facts 5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.routing import App, Machine, MachineState
+from simulator.routing.autostop import machines_to_stop
+from simulator.routing.load import Load
+from simulator.routing.service import Autostop, Service
+from tests.routing.build import fleet, machine, stopped
+
+STOPPING = Service(soft_limit=2, autostop=Autostop.STOP)
+AMS = [machine(number, "ams") for number in range(1, 5)]
+
+
+def busy(machines: list[Machine], loads: list[int], *services: Service) -> Load:
+    load = Load()
+    for each, count in zip(machines, loads, strict=True):
+        for _ in range(count):
+            load.take(each.id, (services or (STOPPING,))[0])
+    return load
+
+
+def ended(machines: list[Machine], loads: list[int], *services: Service, **app: Any) -> list[tuple[str, str]]:
+    """Names of the machines that a pass ends, and how."""
+    its = App("streams", services=services or (STOPPING,), **app)
+    load = busy(machines, loads, *services)
+    return [(each.name, how) for each, how in machines_to_stop(fleet(*machines, apps=[its]), load, its)]
+
+
+@pytest.mark.parametrize(
+    ("loads", "name"),
+    [
+        # F-5.33: exactly one running is stopped if its load is 0.
+        ([0], "ams-1"),
+        ([1], None),
+        ([2], None),
+        # F-5.33: with more, excess = running - (over soft + 1); F-5.2: at the soft limit is over it.
+        ([0, 0], "ams-2"),
+        ([1, 0], "ams-2"),
+        ([0, 1], "ams-1"),
+        ([1, 1], "ams-2"),
+        ([2, 0], None),
+        ([2, 2], None),
+        ([2, 0, 0], "ams-3"),
+        ([2, 2, 0], None),
+        ([2, 9, 0, 1], "ams-3"),
+        ([2, 2, 2, 0], None),
+    ],
+)
+def test_a_region_has_as_many_machines_as_its_load_needs_and_one_to_spare(
+    loads: list[int], name: str | None
+) -> None:
+    """F-5.33; of several the least busy: Fly does not say which"""
+    assert ended(AMS[: len(loads)], loads) == ([(name, "stop")] if name else [])
+
+
+def test_one_pass_ends_at_most_one_machine_of_each_region() -> None:
+    """F-5.32"""
+    machines = [*AMS, machine(5, "dfw"), machine(6, "dfw"), machine(7, "iad")]
+    assert ended(machines, [0] * 7) == [("ams-4", "stop"), ("dfw-6", "stop"), ("iad-7", "stop")]
+
+
+@pytest.mark.parametrize(
+    ("primary", "minimum", "names"),
+    [
+        ("ams", 0, ["ams-2", "dfw-5"]),
+        ("ams", 1, ["ams-2", "dfw-5"]),
+        ("ams", 2, ["dfw-5"]),
+        ("ams", 9, ["dfw-5"]),
+        ("dfw", 1, ["ams-2"]),
+        ("lhr", 9, ["ams-2", "dfw-5"]),
+        (None, 9, ["ams-2", "dfw-5"]),
+    ],
+)
+def test_the_least_number_of_machines_counts_in_the_primary_region_only(
+    primary: str | None, minimum: int, names: list[str]
+) -> None:
+    """F-5.34"""
+    service = replace(STOPPING, min_machines_running=minimum)
+    found = ended([*AMS[:2], machine(5, "dfw")], [0, 0, 0], service, primary_region=primary)
+    assert [name for name, _ in found] == names
+
+
+@pytest.mark.parametrize("how", Autostop)
+def test_what_becomes_of_a_machine_is_the_services_word(how: Autostop) -> None:
+    """F-5.35"""
+    expected = [] if how is Autostop.OFF else [("ams-1", how.value)]
+    assert ended(AMS[:1], [0], replace(STOPPING, autostop=how)) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "how"),
+    [
+        ("stop", "off", None),
+        ("off", "suspend", None),
+        ("suspend", "stop", "stop"),
+        ("suspend", "suspend", "suspend"),
+    ],
+)
+def test_of_several_services_the_most_careful_word_counts(one: str, other: str, how: str | None) -> None:
+    """F-5.35: not documented for a mixture; suspend falls back to stop"""
+    services = [Service(autostop=Autostop(each), internal_port=port) for port, each in ((1, one), (2, other))]
+    assert ended(AMS[:1], [0], *services) == ([("ams-1", how)] if how else [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"state": MachineState.STOPPED}, {"state": MachineState.STARTING}, {"cordoned": True}],
+    ids=str,
+)
+def test_only_machines_that_run_and_are_reachable_are_counted(changes: dict[str, Any]) -> None:
+    """F-5.13, F-5.33"""
+    assert ended([AMS[0], replace(AMS[1], **changes)], [1, 0]) == []
+    assert ended([replace(AMS[0], **changes)], [0]) == []
+
+
+def test_a_machine_that_fails_its_checks_is_running_too() -> None:
+    """F-5.18, F-5.33"""
+    assert ended([replace(AMS[0], healthy=False)], [0]) == [("ams-1", "stop")]
+
+
+def test_process_groups_are_counted_each_for_itself() -> None:
+    """F-5.12: a worker that no service reaches is nobody's spare, and autostop leaves it alone"""
+    web = replace(STOPPING, groups=("app",))
+    worker = replace(AMS[1], group="worker")
+    assert ended([AMS[0], worker], [1, 0], web) == []
+    assert ended([worker], [0], web) == []
+    assert ended([AMS[0], worker, AMS[2]], [1, 0, 0], web) == [("ams-3", "stop")]
+
+
+def test_of_two_groups_in_a_region_one_machine_is_ended_in_a_pass() -> None:
+    """F-5.32"""
+    services = [
+        replace(STOPPING, groups=(group,), internal_port=port) for group, port in (("app", 1), ("b", 2))
+    ]
+    assert ended([AMS[0], replace(AMS[1], group="b")], [0, 0], *services) == [("ams-1", "stop")]
+
+
+def test_other_apps_are_left_alone() -> None:
+    its = App("streams", services=(STOPPING,))
+    both = fleet(machine(1, "ams", "chat"), apps=[its, App("chat")])
+    assert machines_to_stop(both, Load(), its) == ()
+
+
+MACHINES = st.lists(
+    st.tuples(st.sampled_from(["ams", "dfw"]), st.sampled_from([0, 1, 2, 5]), st.booleans()), max_size=8
+)
+
+
+@settings(max_examples=60)
+@given(MACHINES, st.integers(0, 3))
+def test_passes_come_to_an_end_and_leave_what_must_run(
+    spread: list[tuple[str, int, bool]], minimum: int
+) -> None:
+    """F-5.32 to F-5.34: no pass ends a machine that is needed, whatever the fleet"""
+    app = App("streams", primary_region="ams", services=(replace(STOPPING, min_machines_running=minimum),))
+    machines = [machine(number, region) for number, (region, _, _) in enumerate(spread, 1)]
+    load = busy(machines, [count for _, count, _ in spread])
+    now = fleet(
+        *(m if on else stopped(m) for m, (_, _, on) in zip(machines, spread, strict=True)), apps=[app]
+    )
+    ams_before = sum(m.region == "ams" and m.is_candidate for m in now.machines)
+    for _ in range(len(machines) + 1):
+        chosen = machines_to_stop(now, load, app)
+        regions = [each.region for each, _ in chosen]
+        assert len(set(regions)) == len(regions)
+        for each, _ in chosen:
+            assert load.of_machine(each.id) < STOPPING.soft_limit
+            now = now.with_machine(stopped(each))
+    assert not machines_to_stop(now, load, app)
+    running = [m for m in now.machines if m.is_candidate]
+    assert sum(m.region == "ams" for m in running) >= min(minimum, ams_before)
