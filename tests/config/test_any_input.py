@@ -6,10 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulator.config import PathSource, load_config, parse_config
+from simulator.config import PathSource, TomlSource, load_config, parse_config
+from simulator.config.fly_toml import parse_fly_toml
+from simulator.config.problem import Problems
 from simulator.errors import InputError
 
 _PIECES = st.sampled_from([
@@ -62,13 +65,67 @@ def test_any_data_is_read_or_told_to_be_wrong(tmp_path: Path, data: Any) -> None
 @_any_folder
 @given(
     value=_VALUES,
-    key=st.sampled_from(["edges", "apps", "chat", "machines", "machine", "env", "command", "proxy"]),
+    key=st.sampled_from(
+        [
+            "edges",
+            "edge",
+            "apps",
+            "chat",
+            "machines",
+            "machine",
+            "group",
+            "env",
+            "command",
+            "proxy",
+            "replay_sources",
+        ]
+    ),
 )
 def test_any_value_in_any_place_is_read_or_told_to_be_wrong(tmp_path: Path, value: Any, key: str) -> None:
     machine: Any = {"region": "ams"}
+    if key == "group":
+        machine["group"] = value
     app: Any = {"command": "serve", "env": {}, "machines": [value if key == "machine" else machine]}
+    app["replay_sources"] = []
     app |= {key: value} if key in app else {}
     data: Any = {"edges": {"ams": 0}, "apps": {"chat": value if key == "chat" else app}, "proxy": {}}
     data |= {key: value} if key in data else {}
+    if key == "edge":
+        data["edges"] = {"ams": value}
     with suppress(InputError):
         assert parse_config(data, tmp_path, PathSource(Path("x.yaml"))).apps
+
+
+_FLY_KEYS = st.sampled_from([
+    "http_service", "services", "ports", "port", "start_port", "end_port", "handlers", "http_options", "response",
+    "headers", "pristine", "replay_cache", "path_prefix", "ttl_seconds", "type", "name", "idle_timeout", "processes",
+    "concurrency", "soft_limit", "force_https", "proxy_proto_options", "version", "tls_options", "statics",
+    "url_prefix", "protocol", "vm", "env",
+])  # fmt: skip
+_FLY_VALUES = st.recursive(
+    st.one_of(
+        st.booleans(),
+        st.integers(-1, 70_000),
+        st.sampled_from(["http", "tcp", "udp", "cookie", "/", "v2", "web"]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(_FLY_KEYS, inner, max_size=4)),
+    max_leaves=16,
+)
+
+
+@_any_folder
+@given(
+    data=st.dictionaries(_FLY_KEYS, _FLY_VALUES, max_size=3),
+    port=st.dictionaries(_FLY_KEYS, _FLY_VALUES, max_size=4),
+)
+def test_any_fly_toml_is_read_or_told_to_be_wrong(data: dict[str, Any], port: dict[str, Any]) -> None:
+    data = {**data, "services": data.get("services", [{"ports": [{"port": 80, **port}]}])}
+    problems = Problems()
+
+    fly = parse_fly_toml(data, TomlSource(Path("fly.toml"), ""), problems)
+
+    if fly is None:
+        with pytest.raises(InputError):
+            problems.raise_if_any()
+    else:
+        problems.raise_if_any()

@@ -324,12 +324,11 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
     ],
 )  # fmt: skip
 def test_what_is_not_emulated_is_said_and_no_error(tmp_path: Path, fly_toml: str, warning: str) -> None:
-    """F-7.12, F-9.4, F-9.8, F-9.9, F-9.12, F-9.16, F-9.18, X-7."""
+    """F-7.12."""
     assert any(said.endswith(warning) for said in _warnings(tmp_path, fly_toml))
 
 
 def test_what_is_emulated_is_not_warned_of(tmp_path: Path) -> None:
-    """F-9.3, F-9.5, F-9.7, F-9.10, F-9.11, F-9.13, F-9.14, F-9.16: the last for statics that are none."""
     fly_toml = """\
         statics = []
         [http_service]
@@ -508,18 +507,17 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
             "'v1' or 'v2'",
         ),
         (
-            # F-9.12, F-10.14
             '[http_service.tls_options]\nversions = ["TLSv1.1"]\n',
             'http_service.tls_options.versions[0] is "TLSv1.1"',
             "'TLSv1.2' or 'TLSv1.3'",
         ),
-        # F-9.16, F-10.15
         (
             '[[statics]]\nurl_prefix = "/a"\n[[statics]]\nurl_prefix = "/a"\n',
             'fly.toml:4:1: statics[1].url_prefix is "/a", as that of an earlier one',
             "another url_prefix for each",
         ),
         (
+            # F-10.15
             "".join(f'[[statics]]\nurl_prefix = "/{number}"\n' for number in range(11)),
             "fly.toml:21:1: there are 11 [[statics]]",
             "10 at most",
@@ -587,7 +585,7 @@ def test_rules_of_a_port_of_services_are_those_of_that_port_only(tmp_path: Path)
 
 
 def test_force_https_concerns_the_plain_port_only(tmp_path: Path) -> None:
-    """F-4.26, F-9.1, F-9.3."""
+    """F-9.1, F-9.3."""
     (service,) = _fly(tmp_path, "[http_service]\nforce_https = true\n").services
 
     assert [(port.start, port.force_https) for port in service.ports] == [(80, True), (443, False)]
@@ -633,7 +631,6 @@ def test_a_service_of_udp_is_not_routed(tmp_path: Path) -> None:
 
 
 def test_a_port_that_no_edge_has_is_told_of_if_a_machine_offers_it(tmp_path: Path) -> None:
-    """F-5.12, F-9.6."""
     fly_toml = """\
         [http_service]
           processes = ["web"]

@@ -141,7 +141,7 @@ def test_every_option_of_the_proxy_can_be_set(tmp_path: Path) -> None:
 
 
 def test_options_that_are_words_tables_and_lists_can_be_set_too(tmp_path: Path) -> None:
-    """K-7, K-13, K-27, K-29, F-1.69."""
+    """K-7, K-13, K-27, K-29."""
     text = """\
 [proxy]
 timeout_without_unit = "milliseconds"
@@ -189,7 +189,6 @@ def test_each_option_is_a_key_and_its_default_may_be_written(
 def test_an_edge_may_have_further_public_ports(
     tmp_path: Path, edge: str, main: int, extra: dict[int, int]
 ) -> None:
-    """F-1.61, F-9.6."""
     config = load(tmp_path, (HEAD + APP).replace("8080", edge))
 
     assert dict(config.edges) == {"ams": main}
@@ -206,7 +205,6 @@ def test_the_public_ports_of_an_inline_configuration_may_be_numbers(tmp_path: Pa
 
 
 def test_an_edge_port_that_no_app_serves_is_warned_of(tmp_path: Path) -> None:
-    """F-1.62, F-9.18."""
     config = load(tmp_path, (HEAD + APP).replace("8080", "{ 80 = 0, 9090 = 0 }"))
 
     assert config.warnings == (
@@ -215,7 +213,6 @@ def test_an_edge_port_that_no_app_serves_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_an_organization_that_no_app_belongs_to_is_warned_of(tmp_path: Path) -> None:
-    """F-1.69, F-1.71."""
     text = HEAD + APP.replace('["serve"]', '"serve"\nreplay_sources = ["personal", "acme"]')
 
     config = load(tmp_path, text + '[proxy]\ncross_network_replays = ["personl"]\n')
@@ -228,7 +225,7 @@ def test_an_organization_that_no_app_belongs_to_is_warned_of(tmp_path: Path) -> 
 
 
 def test_machines_of_each_process_group_run_its_command(tmp_path: Path) -> None:
-    """F-5.12, F-9.15; a command in flysim.toml is that of every group."""
+    """F-9.15; a command in flysim.toml is that of every group."""
     fly_toml = '[http_service]\nprocesses = ["web"]\n[processes]\nweb = "serve it"\nworker = "work"\n'
     rows = 'region = "ams"\n[[apps.chat.machines]]\nregion = "ams"\ngroup = "worker"\n'
     text = HEAD + f'[apps.chat]\nfly_toml = "fly.toml"\n[[apps.chat.machines]]\n{rows}'
@@ -260,7 +257,7 @@ def test_the_rest_of_an_app_is_kept(tmp_path: Path) -> None:
     app = load(tmp_path, text + "[control]\nport = 0\n").apps[0].app
 
     assert (app.org, app.network, app.hostnames) == ("o", "n", ("chat.example",))
-    assert app.replay_sources == ("o",)  # F-1.71
+    assert app.replay_sources == ("o",)
 
 
 def test_an_inline_configuration_needs_no_version(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def _said(config: Config) -> list[str]:
 
 
 def test_notes_is_an_http_service_as_fly_launch_writes_it(tmp_path: Path) -> None:
-    """F-9.1, F-9.3, F-9.7, F-9.10, F-4.25, F-5.7, F-5.8, F-5.34, F-5.35."""
+    """F-9.1, F-9.7, F-9.14."""
     config = _load(tmp_path, "notes.toml", "app")
 
     headers = (
@@ -68,7 +68,6 @@ def test_notes_is_an_http_service_as_fly_launch_writes_it(tmp_path: Path) -> Non
 
 
 def test_notes_is_told_what_of_it_is_not_emulated(tmp_path: Path) -> None:
-    """F-9.9, F-9.16."""
     assert _said(_load(tmp_path, "notes.toml", "app")) == [
         "notes.toml:43: http_service.http_options.compress is not emulated",
         "notes.toml:50: statics[0] is not emulated: the files of /app/public are not served at /assets. The app gets "
@@ -77,7 +76,7 @@ def test_notes_is_told_what_of_it_is_not_emulated(tmp_path: Path) -> None:
 
 
 def test_relay_has_services_by_process_group(tmp_path: Path) -> None:
-    """F-9.4, F-9.6, F-9.10, F-9.13, F-9.15, F-4.24, F-5.12, F-5.35."""
+    """F-9.6, F-9.13, F-9.15; F-5.35: a boolean for autostop."""
     config = _load(tmp_path, "relay.toml", "admin", "web", "worker", edge="{ 80 = 0, 9090 = 0, 7001 = 0 }")
 
     web, admin, raw = config.apps[0].app.services

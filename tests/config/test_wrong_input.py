@@ -197,7 +197,7 @@ def _edge(written: str) -> str:
             "a whole number",
         ),
         (HEAD + APP + "[proxy]\nattempts = -4\n", "flysim.toml:9:1: proxy.attempts is -4", "1 or more"),
-        # [proxy]: K-2, K-13, K-27, K-29, F-1.69
+        # [proxy]: K-2, K-13, K-27, K-29
         (_proxy("cache_refusal = 1.5"), "flysim.toml:9:1: proxy.cache_refusal is 1.5", "1 or less"),
         (_proxy("cache_refusal = -0.5"), "proxy.cache_refusal is -0.5", "0 or more"),
         (_proxy("replay_error_status = 600"), "proxy.replay_error_status is 600", "599 or less"),

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,8 +106,17 @@ def test_notes_has_its_response_headers(notes: Up) -> None:
 
 
 def test_notes_is_told_that_its_statics_are_not_served(notes: Up) -> None:
-    """F-9.16."""
     notes.wait_for_line("statics[0] is not emulated")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_notes_takes_both_versions_of_tls(notes: Up, version: ssl.TLSVersion) -> None:
+    """F-10.14."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+
+    assert httpx.get(notes.edge("ams").replace("http", "https"), verify=context).status_code == 200
 
 
 # relay.toml: [[services]] by process group, several ports.
@@ -130,7 +140,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory, relay_ports: tuple[int, int,
 
 @needs_addresses
 def test_relay_is_served_by_the_group_that_has_the_port(relay: Up, relay_ports: tuple[int, int, int]) -> None:
-    """F-5.12, F-9.6, F-9.15; F-4.2: the port at the edge."""
+    """F-5.12, F-9.6, F-9.15."""
     web, admin = _get(relay.edge("ams")), _get(f"http://127.0.0.1:{relay_ports[0]}/")
 
     assert (web["id"], web["group"]) == (WEB, "web")
@@ -181,7 +191,6 @@ def test_relay_passes_raw_connections_through_and_says_who_they_are_of(
 def test_relay_answers_nobody_on_a_port_without_a_service(
     relay: Up, relay_ports: tuple[int, int, int]
 ) -> None:
-    """F-9.18."""
     assert httpx.get(f"http://127.0.0.1:{relay_ports[2]}/").status_code == 502
     relay.wait_for_line("edges.ams.8443: no app has a service with port 8443")
 
@@ -245,12 +254,19 @@ def test_mcp_keeps_the_caches_of_two_hostnames_apart(mcp: Up) -> None:
     assert [told["id"] for told in (first, other)] == [DFW, AMS]
 
 
+def test_mcp_is_not_compressed_since_it_does_not_ask_for_that(mcp: Up) -> None:
+    """F-9.9, X-7: off by default."""
+    answer = httpx.get(mcp.edge("ams"), headers={"accept-encoding": "gzip, br, zstd"})
+
+    assert "content-encoding" not in answer.headers
+
+
 # A group that no service leads to.
 
 
 @needs_addresses
 def test_a_worker_that_listens_nowhere_is_started_too(tmp_path: Path) -> None:
-    """F-5.23, F-9.15, F-9.18: without checks it counts as healthy once started, and the proxy never asks it."""
+    """F-5.23: without checks it counts as healthy once started, and the proxy never asks it."""
     machines = _machine("ams", WEB, "web"), _machine("ams", WORKER, "worker")
     with _up(tmp_path, "relay.toml", "ams = 0", 'env = { HOST = "{host}" }', *machines) as up:
         states = {machine["id"]: machine["state"] for machine in up.ready["machines"]}
