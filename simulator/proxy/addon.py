@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mitmproxy import ctx, dns
+from mitmproxy import ctx, dns, tls
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HttpLayer
 
+from simulator.proxy.convert import edge_of
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.layer import EdgeLayer
+from simulator.routing.errors import tls_cancelled, tls_failed
 
+_HUNG_UP = ("The client disconnected", "connection closed")
+"""mitmproxy's words for a client that left in the middle of the handshake."""
 _HTTP2_PREFACE = b"PRI * HTTP/2.0"
 _ENOUGH_BYTES = 3
 """The fewest by which TLS can be told from HTTP."""
@@ -94,6 +98,13 @@ class FlyReplay:
             nextlayer.layer = ours
         else:
             parent.child_layer = ours
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        """Such as a browser that does not trust our certificate; the log is the only place that can tell."""
+        edge, problem = edge_of(data.context.client), data.conn.error or ""
+        name = data.conn.sni or "(none)"
+        was_cancelled = problem.startswith(_HUNG_UP)
+        self._core.log(tls_cancelled(name) if was_cancelled else tls_failed(name, problem), name, edge)
 
     def dns_request(self, flow: dns.DNSFlow) -> None:
         if self._resolve is not None:

@@ -34,6 +34,8 @@ _CONNECT_FAILURES = {
     errno.ECONNREFUSED: Failure.REFUSED,
     errno.ECONNRESET: Failure.RESET,
     errno.ECONNABORTED: Failure.ABORTED,
+    errno.EHOSTUNREACH: Failure.HOST_UNREACHABLE,
+    errno.ENETUNREACH: Failure.HOST_UNREACHABLE,
     errno.ETIMEDOUT: Failure.TIMED_OUT,
 }
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})

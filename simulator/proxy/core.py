@@ -8,6 +8,7 @@ from typing import Protocol
 from simulator.clock import Clock
 from simulator.events import Bus, ProxyLogged
 from simulator.routing.decision import Reject
+from simulator.routing.errors import ProxyError
 from simulator.routing.router import Router
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as ULIDs are written
@@ -60,6 +61,12 @@ class ProxyCore:
         """A `Fly-Request-Id`: a ULID and the region of the edge (F-4.11)."""
         bits = (int(now * 1000) << 80) | self._random.getrandbits(80)
         return "".join([_PAIRS[(bits >> shift) & 1023] for shift in range(120, -1, -10)]) + "-" + edge
+
+    def log(self, error: ProxyError, host: str, edge: str) -> None:
+        """What befell a connection to `host` before there was a request on it, into the log of that app."""
+        app = self.router.fleet.app_for_host(host)
+        name = app.name if app else ""
+        self.bus.publish(ProxyLogged(self.clock.now(), name, None, edge, "error", str(error), error.code))
 
     def log_rejection(self, reject: Reject, now: float) -> None:
         """Into the log of the app that caused it (F-6.1, F-6.2)."""

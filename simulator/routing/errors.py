@@ -27,6 +27,7 @@ class Failure(StrEnum):
     REFUSED = "refused"  # nothing listens on the machine's port
     RESET = "reset"  # the connection was reset before it was open
     ABORTED = "aborted"  # the same by our end
+    HOST_UNREACHABLE = "host unreachable"  # no way to the host that the machine is on
     TIMED_OUT = "timed out"  # no connection within the time allowed
     UNREACHABLE = "unreachable"  # any other reason for which no connection came about
     CLOSED = "closed"  # connected, then gone before a whole response head
@@ -101,6 +102,16 @@ def no_route(port: int) -> ProxyError:
     return ProxyError("PR01", f"no known healthy instances found for route tcp/{port}")
 
 
+def tls_cancelled(name: str) -> ProxyError:
+    """F-6.26: the client hung up; Fly's own words for this and the next are not known."""
+    return ProxyError("PT03", f"TLS handshake for SNI {name} was cancelled by the client")
+
+
+def tls_failed(name: str, problem: str) -> ProxyError:
+    """F-6.27"""
+    return ProxyError("PT04", f"TLS handshake for SNI {name} failed: {problem}")
+
+
 def did_not_start(state: str) -> ProxyError:
     """F-6.39: it ended before it was reachable."""
     return ProxyError("PM07", f"failed to change machine state: machine is {state}")
@@ -118,7 +129,7 @@ def no_candidate(attempts: int, last: ProxyError | None = None) -> ProxyError:
 
 
 def delivery_error(failure: Failure, port: int) -> ProxyError:
-    """The code for one failed delivery (F-6.11, F-6.12, F-6.16, F-6.18 to F-6.21)."""
+    """The code for one failed delivery (F-6.11 to F-6.13, F-6.16, F-6.18 to F-6.21)."""
     return {
         Failure.REFUSED: ProxyError(
             "PC01",
@@ -127,6 +138,7 @@ def delivery_error(failure: Failure, port: int) -> ProxyError:
         ),
         Failure.RESET: ProxyError("PC03", "connection reset by instance"),
         Failure.ABORTED: ProxyError("PC04", "connection aborted by instance"),
+        Failure.HOST_UNREACHABLE: ProxyError("PU03", "could not reach the host of the instance"),
         Failure.TIMED_OUT: ProxyError("PC05", "connection to instance timed out"),
         Failure.UNREACHABLE: ProxyError("PC06", "could not connect to instance"),
         Failure.CLOSED: ProxyError(

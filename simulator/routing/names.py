@@ -56,6 +56,8 @@ def find_texts(fleet: Fleet, name: str) -> tuple[str, ...] | None:
     question = labels[1:] if deployed else labels
     if question == ["_apps"]:
         return (",".join(fleet.apps),)
+    if question == ["_peer"]:
+        return ("",)  # F-8.12: there are no WireGuard peers
     if question == ["_instances"]:
         return (";".join(_describe(m) for m in fleet.machines if deployed or _is_started(m)),)
     if len(question) != 2 or question[1] not in fleet.apps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import ssl
 import warnings
 
@@ -14,7 +15,7 @@ from simulator.routing import App, Failure
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.client import tls_context
 from tests.proxy.machine import OK, MachineWire, answering
-from tests.proxy.stage import AMS, Stage, open_stage
+from tests.proxy.stage import AMS, Stage, open_stage, until
 
 
 async def shake_hands(stage: Stage, version: ssl.TLSVersion) -> str | None:
@@ -42,6 +43,35 @@ async def test_an_edge_speaks_no_older_tls(stage: Stage) -> None:
         await shake_hands(stage, ssl.TLSVersion.TLSv1_1)
 
 
+async def test_a_client_that_does_not_trust_the_certificate_is_pt04_in_the_log(stage: Stage) -> None:
+    """F-6.27: the client sees a failed handshake, so nothing but the log can say why"""
+
+    def distrust() -> None:
+        address = ("127.0.0.1", stage.port("dfw"))
+        with socket.create_connection(address, timeout=5) as plain, pytest.raises(ssl.SSLError):
+            ssl.create_default_context().wrap_socket(plain, server_hostname="streams.fly.dev")
+
+    await asyncio.to_thread(distrust)  # unlike asyncio's own, this client says why it goes
+    await until(lambda: bool(stage.proxy_log()))
+    (line,) = stage.proxy_log()
+    assert (line.code, line.app, line.region, line.machine_id) == ("PT04", "streams", "dfw", None)
+    assert "SNI streams.fly.dev" in line.message
+
+
+async def test_a_client_that_leaves_in_the_handshake_is_pt03_in_the_log(stage: Stage) -> None:
+    """F-6.26"""
+    hello = ssl.MemoryBIO()
+    talk = tls_context("http/1.1").wrap_bio(ssl.MemoryBIO(), hello, server_hostname="streams.fly.dev")
+    with pytest.raises(ssl.SSLWantReadError):
+        talk.do_handshake()
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port())
+    writer.write(hello.read())
+    await reader.read(1)  # the edge has answered
+    writer.close()
+    await until(lambda: bool(stage.proxy_log()))
+    assert [line.code for line in stage.proxy_log()] == ["PT03"]
+
+
 async def test_a_body_is_not_compressed_on_the_way(stage: Stage) -> None:
     """F-9.9, X-7: Fly's documents disagree whether it is; the default of the Machines API counts"""
     text = b"the same over and over " * 1000
@@ -60,7 +90,9 @@ async def test_a_body_is_not_compressed_on_the_way(stage: Stage) -> None:
         (errno.ECONNRESET, Failure.RESET),  # F-6.18
         (errno.ECONNABORTED, Failure.ABORTED),  # F-6.19
         (errno.ETIMEDOUT, Failure.TIMED_OUT),
-        (errno.EHOSTUNREACH, Failure.UNREACHABLE),
+        (errno.EHOSTUNREACH, Failure.HOST_UNREACHABLE),  # F-6.13
+        (errno.ENETUNREACH, Failure.HOST_UNREACHABLE),  # F-6.13
+        (errno.EADDRNOTAVAIL, Failure.UNREACHABLE),
     ],
 )
 def test_a_connection_that_fails_says_how(number: int, failure: Failure) -> None:

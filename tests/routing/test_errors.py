@@ -40,6 +40,9 @@ from simulator.routing import Failure, ProxyError, errors
             "[PA05] app 'src' used 'fly-replay' response header to target app 'dst', "
             "but cross-network replays are not allowed",
         ),
+        # F-6.26, F-6.27
+        (errors.tls_cancelled("a.dev"), "[PT03] TLS handshake for SNI a.dev was cancelled by the client"),
+        (errors.tls_failed("a.dev", "no trust"), "[PT04] TLS handshake for SNI a.dev failed: no trust"),
         # F-6.54
         (
             errors.no_candidate(40),
@@ -69,6 +72,7 @@ def test_an_error_reads_as_in_the_log_of_fly(error: ProxyError, line: str) -> No
         ),
         (Failure.RESET, "PC03", "reset"),  # F-6.18
         (Failure.ABORTED, "PC04", "aborted"),  # F-6.19
+        (Failure.HOST_UNREACHABLE, "PU03", "could not reach the host"),  # F-6.13
         (Failure.TIMED_OUT, "PC05", "timed out"),  # F-6.20
         (Failure.UNREACHABLE, "PC06", "could not connect"),  # F-6.21
         # F-6.12

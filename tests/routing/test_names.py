@@ -90,6 +90,7 @@ def test_an_unknown_app_has_no_addresses(name: str) -> None:
         ("regions.streams.internal", "ams,dfw,iad"),
         ("all.regions.streams.internal", "ams,dfw,iad,lhr"),
         ("_apps.internal", "streams,chat,empty"),  # F-8.11
+        ("_peer.internal", ""),  # F-8.12: there are none
         ("Regions.Streams.Internal.", "ams,dfw,iad"),
     ],
 )
