@@ -74,8 +74,12 @@ ANSWERS: dict[str, tuple[bytes, bool]] = {
 }
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("shape", ANSWERS)
+OVER_TLS = ["101 and hang-up", "101 with frames, a close and hang-up", "307"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "tls"), [*[(shape, False) for shape in ANSWERS], *[(shape, True) for shape in OVER_TLS]]
+)
 async def test_the_client_sees_one_handshake_that_of_the_last_machine(
     stage: Stage, shape: str, tls: bool
 ) -> None:
