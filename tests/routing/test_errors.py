@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
 from simulator.routing import Failure, ProxyError, errors
@@ -88,3 +91,9 @@ def test_each_failure_of_a_delivery_has_its_code(failure: Failure, code: str, wo
 def test_every_failure_after_the_connection_has_reached_the_machine(failure: Failure) -> None:
     """F-5.45, K-34"""
     assert failure.reached_the_machine is (failure in (Failure.CLOSED, Failure.UNREADABLE))
+
+
+def test_all_codes_with_which_an_exchange_can_end_are_listed() -> None:
+    """Those of a single connection (PC…) lead to another try, and in the end to PR03."""
+    written = set(re.findall(r'"(P[A-Z][0-9]{2})"', inspect.getsource(errors)))
+    assert {code for code in written if not code.startswith("PC")} == set(errors.CODES)
