@@ -63,3 +63,13 @@ async def test_an_http_2_request_that_is_refused_leaves_nothing(stage: Stage) ->
     stream = await client.open("POST", headers=[("content-length", "1"), ("x y", "z")], end=False)
     await client.wait(lambda: stream.ended or stream.reset is not None or client.goaway is not None)
     await until(lambda: stage.remembered()["streams"] == 0)
+
+
+async def test_a_101_that_replays_is_a_replay_under_http_2_too(stage: Stage) -> None:
+    """F-1.23: the status does not matter."""
+    replay = f"HTTP/1.1 101 Switching Protocols\r\nfly-replay: instance={DFW}\r\n\r\n"
+    await stage.add_machine(AMS, "ams", answering(replay.encode(), close=True))
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    client = await stage.connect_h2()
+    for _ in range(3):
+        assert bytes((await client.ask()).body) == b"hello"
