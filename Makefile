@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/coverage run -m pytest $(ARGS)
-	$(BIN)/coverage report
+	$(if $(ARGS),,$(BIN)/coverage report)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -32,8 +32,8 @@ clean:
 	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flysim needs Python 3.11 or later: make PYTHON=python3.13 …")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flysim needs Python 3.11 or later: make PYTHON=python3.13 …")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 

@@ -41,6 +41,10 @@ class InputError(SimulatorError):
         return f"{text}\n  expected: {self.expected}" if self.expected else text
 
 
+class WrongStateError(InputError):
+    """What was asked for is right, but the machine is in a state that does not allow it."""
+
+
 class EnvironmentFault(SimulatorError):
     """The machine room is not in order: a port is taken, an app did not start, no Docker engine. Exit status 3."""
 

@@ -1,39 +1,64 @@
 """`flysim`: the table of commands, and what becomes of an error.
 
 Exit status: 0 passed, 1 an expectation failed, 2 a command or file is wrong, 3 the environment, 4 a fault of the
-simulator. A traceback never reaches the user: it goes into a file that the message names.
+simulator; 128 and its number after a signal. A traceback never reaches the user: it goes into a file that the
+message names.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from importlib import metadata
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from simulator.cli import console
 from simulator.cli.exec import exec_command
 from simulator.cli.remote import logs, machine_commands, status
 from simulator.cli.run import run
+from simulator.cli.schema import schema
 from simulator.cli.trace import trace
 from simulator.cli.up import demo, up
 from simulator.errors import SimulatorError
 
 INTERRUPTED = 130
+NOBODY_READS = 141
+"""128 and the number of SIGPIPE: 0 would say that all went well, 1 that an expectation failed."""
 FAULT = 4
+
+
+class Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """As any group's, but whoever reads our output may stop to; Typer would leave with 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            console.discard_output()
+            raise typer.Exit(NOBODY_READS) from None
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        console.say(f"flysim {metadata.version('flysim')}")
+        console.say(f"flysim {_version()}")
         raise typer.Exit
+
+
+def _version() -> str:
+    try:
+        return metadata.version("flysim")
+    except metadata.PackageNotFoundError:
+        return "from a checkout, not installed"
 
 
 app = typer.Typer(
     name="flysim",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,32 +78,55 @@ def options(
 app.command()(up)
 app.command()(demo)
 app.command()(run)
-app.command("exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(exec_command)
+# What comes after the first word of CMD is CMD's own, also what looks like an option of ours.
+app.command("exec", context_settings={"allow_interspersed_args": False})(exec_command)
 app.command()(trace)
 app.add_typer(machine_commands, name="machine")
 app.command()(logs)
 app.command()(status)
+app.command()(schema)
 
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit status."""
+    console.accept_any_text()
+    _leave(_run())
+
+
+def _run() -> int:
     try:
         app()
     except SimulatorError as error:
         console.complain(str(error))
-        sys.exit(error.exit_status)
+        return error.exit_status
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has had enough
-        sys.exit(0)
+        return INTERRUPTED
     except Exception as error:
         console.complain(_describe_fault(error))
-        sys.exit(FAULT)
-    sys.exit(0)
+        return FAULT
+    return 0
+
+
+def _leave(status: int) -> NoReturn:
+    if "mitmproxy_rs" not in sys.modules:
+        sys.exit(status)
+    # Its threads may outlive the interpreter's objects that they hold: now and then Python's own end would be a
+    # segmentation fault, and the exit status lost.
+    with suppress(BrokenPipeError, AttributeError):  # AttributeError: stdout was closed before we came.
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def _describe_fault(error: Exception) -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="flysim-fault-", suffix=".txt", delete=False) as file:
-        file.write("".join(traceback.format_exception(error)))
-    return f"this is a fault of flysim itself: {type(error).__name__}: {error}\n  where it arose: {file.name}"
+    story = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="flysim-fault-", suffix=".txt", encoding="utf-8", errors="replace", delete=False
+        ) as file:
+            file.write(story)
+        place = file.name
+    except OSError as full:
+        place = f"nowhere to write it to: {full.strerror}"
+    return f"this is a fault of flysim itself: {type(error).__name__}: {error}\n  where it arose: {place}"

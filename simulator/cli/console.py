@@ -1,7 +1,12 @@
-"""How flysim prints: results on stdout, what is about them on stderr; colour on a terminal only, if NO_COLOR allows."""
+"""How flysim prints: results on stdout, what is about them on stderr; colour on a terminal only, if NO_COLOR allows.
+
+Printing raises BrokenPipeError once nobody reads on.
+"""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 from rich.console import Console
@@ -11,13 +16,38 @@ from simulator.events import MachineLogged, ProxyLogged
 
 _PALETTE = ("cyan", "magenta", "green", "yellow", "blue", "bright_red")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich calls this where it has caught the error, and would leave with exit status 1
+
+
+out = _Console(highlight=False, soft_wrap=True)
+err = _Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def accept_any_text() -> None:
+    """Print a question mark for what the encoding of stdout does not have, instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def discard_output() -> None:
+    """Nobody reads stdout any more: what is still kept back for it must not fail at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def say(text: str = "", style: str | None = None) -> None:
     """One line or more of result."""
     out.print(Text(text), style=style)
+
+
+def write(text: str) -> None:
+    """A result as it is, its colours included."""
+    out.file.write(text)
+    out.file.flush()
 
 
 def note(text: str, *, quiet: bool = False) -> None:
@@ -35,29 +65,31 @@ def complain(text: str) -> None:
     err.print(Text("flysim: ", style="bold red"), Text(text), sep="")
 
 
-def show_log(line: MachineLogged | ProxyLogged) -> None:
+def show_log(line: MachineLogged | ProxyLogged, *, on: Console = out) -> None:
     """One log line: a machine's with its region in front, the proxy's as Fly writes them (F-6.62)."""
     if isinstance(line, MachineLogged):
-        show_machine_line(line.region, line.line)
+        show_machine_line(line.region, line.line, on=on)
     else:
-        show_proxy_line(line.machine_id, line.region, line.level, line.message)
+        show_proxy_line(line.machine_id, line.region, line.level, line.message, on=on)
 
 
-def show_machine_line(region: str, text: str) -> None:
-    if out.is_terminal:
-        out.print(Text(region, style=_colour(region)), Text.from_ansi(text))
+def show_machine_line(region: str, text: str, *, on: Console = out) -> None:
+    if on.is_terminal:
+        on.print(Text(region, style=_colour(region)), Text.from_ansi(text))
     else:
-        sys.stdout.write(f"{region} {text}\n")
-        sys.stdout.flush()
+        on.file.write(f"{region} {text}\n")
+        on.file.flush()
 
 
-def show_proxy_line(machine_id: str | None, region: str, level: str, message: str) -> None:
+def show_proxy_line(
+    machine_id: str | None, region: str, level: str, message: str, *, on: Console = out
+) -> None:
     text = f"proxy[{machine_id or '-'}] {region} [{level}] {message}"
-    if out.is_terminal:
-        out.print(Text(text, style="red" if level == "error" else "yellow"))
+    if on.is_terminal:
+        on.print(Text(text, style="red" if level == "error" else "yellow"))
     else:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        on.file.write(f"{text}\n")
+        on.file.flush()
 
 
 def _colour(region: str) -> str:

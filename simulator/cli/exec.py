@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import tempfile
 from pathlib import Path
@@ -11,19 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
-from simulator.cli.fleet import STOP_SIGNALS, environment, read_config, running, write_ready_file
+from simulator.cli.fleet import note_start, read_config, ready_file
 from simulator.cli.options import BackendOption, ConfigOption, QuietOption
-from simulator.errors import InputError
+from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, ProxyLogged
 
 if TYPE_CHECKING:
     from simulator.config import Config
 
+MAY_NOT_BE_RUN = 126
 NOT_FOUND = 127
+"""Both as a shell has them."""
 
 
 def exec_command(
-    context: typer.Context,
+    command: Annotated[list[str], typer.Argument(metavar="CMD", help="The command and its own arguments.")],
     config: ConfigOption = None,
     backend: BackendOption = "process",
     show_logs: Annotated[bool, typer.Option("--logs", help="Show the machines' logs on stderr.")] = False,
@@ -33,51 +36,56 @@ def exec_command(
 
     Example: flysim exec -- sh -c 'curl -s $FLYSIM_EDGE_AMS/'
     """
-    command = context.args
-    if not command:
-        raise InputError("there is no command to run", expected="flysim exec [-c FILE] -- CMD…")
-    status = asyncio.run(_exec(read_config(config, backend), command, show_logs=show_logs, quiet=quiet))
-    raise typer.Exit(status)
+    fleet = read_config(config, backend, quiet=quiet)
+    raise typer.Exit(asyncio.run(_exec(fleet, command, show_logs=show_logs, quiet=quiet)))
 
 
 async def _exec(config: Config, command: list[str], *, show_logs: bool, quiet: bool) -> int:
-    console.note(f"starting {len(config.machines)} machines …", quiet=quiet)
-    with tempfile.TemporaryDirectory(prefix="flysim-") as folder:
+    from simulator.runtime import Simulator
+    from simulator.scenario import simulator_variables
+
+    note_start(config, quiet=quiet)
+    simulator = Simulator(config)
+    if show_logs:
+        simulator.bus.subscribe(_show)
+    with tempfile.TemporaryDirectory(prefix="flysim-") as folder, StopSignals() as signals:
         ready = Path(folder) / "ready.json"
         try:
-            async with running(config) as simulator:
-                if show_logs:
-                    simulator.bus.subscribe(_show)
-                write_ready_file(ready, simulator)
-                return await _run(command, environment(simulator, ready))
+            async with simulator:
+                with ready_file(ready, simulator):
+                    return await _run(command, simulator_variables(simulator, ready), signals)
         except asyncio.CancelledError:
-            return 130
+            return signals.exit_status
 
 
-async def _run(command: list[str], variables: dict[str, str]) -> int:
+async def _run(command: list[str], variables: dict[str, str], signals: StopSignals) -> int:
     """Signals that end us are the command's to answer: it gets them, and we leave when it does."""
     try:
-        process = await asyncio.create_subprocess_exec(*command, env=variables)
+        process = await asyncio.create_subprocess_exec(*command, env=os.environ | variables)
     except OSError as error:
         console.complain(f"cannot run {command[0]}: {error.strerror}")
-        return NOT_FOUND
-    loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, _pass_on, process, number)
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else MAY_NOT_BE_RUN
+    signals.pass_on(lambda number: _pass_on(process, number))
     status = await process.wait()
+    signals.insist()
     return status if status >= 0 else 128 - status
 
 
 def _pass_on(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     # Ctrl-C on a terminal has reached the command already; the others came to us alone.
-    if number is not signal.SIGINT and process.returncode is None:
+    if process.returncode is None and not (number is signal.SIGINT and _has_terminal()):
         process.send_signal(number)
 
 
+def _has_terminal() -> bool:
+    """Whether there is a terminal on which Ctrl-C can be pressed."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def _show(event: Event) -> None:
-    if isinstance(event, MachineLogged):
-        console.err.print(f"{event.region} {event.line}", markup=False)
-    elif isinstance(event, ProxyLogged):
-        console.err.print(
-            f"proxy[{event.machine_id}] {event.region} [{event.level}] {event.message}", markup=False
-        )
+    if isinstance(event, MachineLogged | ProxyLogged):
+        console.show_log(event, on=console.err)

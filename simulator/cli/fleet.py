@@ -1,15 +1,12 @@
-"""What `up`, `demo`, `run` and `exec` share: the config, the simulator, and its end by signal."""
+"""What the commands that start a fleet share: its config, the files they write, and what they tell of it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.errors import EnvironmentFault, InputError
@@ -18,10 +15,8 @@ if TYPE_CHECKING:
     from simulator.config import Config
     from simulator.runtime import Simulator
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-
-def read_config(path: Path | None, backend: str, *, quiet: bool = False) -> Config:
+def read_config(path: Path | None, backend: str, *, quiet: bool) -> Config:
     """The config at `path`, else of this folder; says on stderr what of it will not be emulated."""
     from simulator.config import load_config
 
@@ -47,68 +42,44 @@ def demo_config() -> Path:
     raise EnvironmentFault("the demo's files are missing from this installation", mend="install flysim again")
 
 
-@asynccontextmanager
-async def running(config: Config, **options: Any) -> AsyncIterator[Simulator]:
-    """A simulator that is up. A stop signal while it starts ends it, and everything that it had started."""
-    from simulator.runtime import Simulator
+def note_start(config: Config, *, quiet: bool) -> None:
+    count = len(config.machines)
+    console.note(f"starting {count} machine{'s' if count != 1 else ''} …", quiet=quiet)
 
-    with _signals_cancel():
-        simulator = await Simulator(config, **options).__aenter__()
+
+def check_writable(path: Path | None) -> None:
+    """Raises InputError before the work for a file that could not be written after it."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise InputError(
+            f"cannot write {path}: there is no folder {path.parent}", expected="a folder that exists"
+        )
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder", expected="the name of a file")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Raises InputError."""
     try:
-        yield simulator
-    finally:
-        await simulator.__aexit__(None, None, None)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextmanager
-def _signals_cancel() -> Iterator[None]:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, task.cancel)
+def ready_file(path: Path | None, simulator: Simulator) -> Iterator[None]:
+    """The file that says where everything is, for as long as it is there."""
+    if path is None:
+        yield
+        return
+    text = json.dumps(simulator.ready(), indent=2) + "\n"
+    part = path.with_name(f".{path.name}.part")
+    write_file(part, text)
     try:
+        part.replace(path)  # All at once: whoever waits for the file never reads half of it.
         yield
     finally:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-
-async def until_stopped() -> signal.Signals:
-    """Wait for a stop signal; a second one, while things are being stopped, has its usual effect."""
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[signal.Signals] = loop.create_future()
-
-    def stop(number: signal.Signals) -> None:
-        if not stopped.done():
-            stopped.set_result(number)
-
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop, number)
-    try:
-        return await stopped
-    finally:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-
-def write_ready_file(path: Path, simulator: Simulator) -> None:
-    """All at once: whoever waits for the file never reads half of it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(json.dumps(simulator.ready(), indent=2) + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write the ready file {path}: {error.strerror}") from error
-
-
-def environment(simulator: Simulator, ready: Path) -> dict[str, str]:
-    """The caller's environment and the variables that tell a command where the simulator is."""
-    edges = simulator.edges
-    return {
-        **os.environ,
-        **{f"FLYSIM_EDGE_{region.upper()}": url for region, url in edges.items()},
-        "FLYSIM_EDGE": next(iter(edges.values())),
-        "FLYSIM_CONTROL": simulator.control_url,
-        "FLYSIM_READY": str(ready),
-    }
+        with suppress(OSError):
+            if path.read_text(encoding="utf-8") == text:  # Else it is another simulator's by now.
+                path.unlink()

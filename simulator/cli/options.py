@@ -17,6 +17,7 @@ BackendOption = Annotated[
     str, typer.Option("--backend", metavar="process", help="What the machines run on: plain processes.")
 ]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, no word about progress.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ControlOption = Annotated[
     str,
     typer.Option(

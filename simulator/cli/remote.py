@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from simulator.cli import console
-from simulator.cli.options import DEFAULT_CONTROL, ControlOption
-from simulator.errors import EnvironmentFault, InputError
+from simulator.cli.control import Control
+from simulator.cli.options import DEFAULT_CONTROL, ControlOption, JsonOption, QuietOption
 
-if TYPE_CHECKING:
-    import httpx
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name, as dfw-1, or its id.")]
-_ACTION_SECONDS = 120.0
 
 machine_commands = typer.Typer(
     help="Act on the machines of a running simulator. Example: flysim machine stop dfw-1",
@@ -26,74 +19,12 @@ machine_commands = typer.Typer(
 )
 
 
-class Control:
-    """A client of the control API at `url`."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        return self._ask("GET", path, params=parameters)
-
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        return self._ask("POST", path, json=body or {})
-
-    def delete(self, path: str, **parameters: Any) -> Any:
-        return self._ask("DELETE", path, params=parameters)
-
-    def find_machine(self, key: str) -> dict[str, Any]:
-        """By name, id, or app/name. Raises InputError that lists the machines there are."""
-        machines: list[dict[str, Any]] = self.get("/_flysim/status")["machines"]
-        found = [m for m in machines if key in (m["id"], m["name"], f"{m['app']}/{m['name']}")]
-        if len(found) == 1:
-            return found[0]
-        known = ", ".join(f"{m['app']}/{m['name']} ({m['id']})" for m in found or machines)
-        problem = f"{key!r} names several machines" if found else f"there is no machine {key!r}"
-        raise InputError(problem, expected=f"one of {known}")
-
-    def _ask(self, method: str, path: str, **options: Any) -> Any:
-        import httpx
-
-        with _reaching(self.url):
-            response = httpx.request(
-                method, self.url + path, timeout=_ACTION_SECONDS, trust_env=False, **options
-            )
-        return self._read(response)
-
-    @staticmethod
-    def _read(response: httpx.Response) -> Any:
-        try:
-            content = response.json()
-        except ValueError:
-            raise EnvironmentFault(
-                f"what answers at {response.url} is not flysim's control API (status {response.status_code})",
-                mend="give its address with --control or FLYSIM_CONTROL",
-            ) from None
-        if response.is_error:
-            raise InputError(content.get("error", f"status {response.status_code}"))
-        return content
-
-
-@contextmanager
-def _reaching(url: str) -> Iterator[None]:
-    import httpx
-
-    try:
-        yield
-    except httpx.ConnectError as error:
-        raise EnvironmentFault(
-            f"no simulator answers at {url}",
-            mend="start one with flysim up, or give its control API with --control or FLYSIM_CONTROL",
-        ) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise EnvironmentFault(
-            f"the control API at {url} did not answer: {error or type(error).__name__}"
-        ) from error
-
-
 @machine_commands.command("list")
 def list_machines(control: ControlOption = DEFAULT_CONTROL, as_json: JsonOption = False) -> None:
-    """All machines with their state."""
+    """All machines with their state.
+
+    Example: flysim machine list --json
+    """
     _show_machines(Control(control).get("/_flysim/status")["machines"], as_json=as_json)
 
 
@@ -110,74 +41,118 @@ def _show_machines(machines: list[dict[str, Any]], *, as_json: bool = False) -> 
         )
 
 
-def _act(control: str, key: str, verb: str, done: str) -> None:
+def _act(control: str, key: str, verb: str, done: str, *, quiet: bool) -> None:
     api = Control(control)
     machine = api.find_machine(key)
     api.post(f"/v1/apps/{machine['app']}/machines/{machine['id']}/{verb}")
-    console.say(f"{machine['name']} {machine['id']} {done}")
+    _say_done(machine, done, quiet=quiet)
+
+
+def _say_done(machine: dict[str, Any], done: str, *, quiet: bool) -> None:
+    if not quiet:
+        console.say(f"{machine['name']} {machine['id']} {done}")
 
 
 @machine_commands.command()
-def start(machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL) -> None:
-    """Start or resume it, and wait until it is healthy."""
-    _act(control, machine, "start", "is started")
+def start(
+    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+) -> None:
+    """Start or resume it, and wait until it is healthy.
+
+    Example: flysim machine start dfw-1
+    """
+    _act(control, machine, "start", "is started", quiet=quiet)
 
 
 @machine_commands.command()
-def stop(machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL) -> None:
-    """Its kill signal, then after its kill timeout the end."""
-    _act(control, machine, "stop", "is stopped")
+def stop(
+    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+) -> None:
+    """Its kill signal, then after its kill timeout the end.
+
+    Example: flysim machine stop dfw-1
+    """
+    _act(control, machine, "stop", "is stopped", quiet=quiet)
 
 
 @machine_commands.command()
-def suspend(machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL) -> None:
-    """Freeze it; start resumes it."""
-    _act(control, machine, "suspend", "is suspended")
+def suspend(
+    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+) -> None:
+    """Freeze it; start resumes it.
+
+    Example: flysim machine suspend dfw-1
+    """
+    _act(control, machine, "suspend", "is suspended", quiet=quiet)
 
 
 @machine_commands.command()
-def cordon(machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL) -> None:
-    """Deliver nothing new to it."""
-    _act(control, machine, "cordon", "is cordoned")
+def cordon(
+    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+) -> None:
+    """Deliver nothing new to it.
+
+    Example: flysim machine cordon dfw-1
+    """
+    _act(control, machine, "cordon", "is cordoned", quiet=quiet)
 
 
 @machine_commands.command()
-def uncordon(machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL) -> None:
-    """Deliver to it again."""
-    _act(control, machine, "uncordon", "is not cordoned any more")
+def uncordon(
+    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+) -> None:
+    """Deliver to it again.
+
+    Example: flysim machine uncordon dfw-1
+    """
+    _act(control, machine, "uncordon", "is not cordoned any more", quiet=quiet)
 
 
 @machine_commands.command()
-def kill(machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL) -> None:
-    """End it at once, as kill -9 does."""
+def kill(
+    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+) -> None:
+    """End it at once, as kill -9 does.
+
+    Example: flysim machine kill dfw-1
+    """
     api = Control(control)
     found = api.find_machine(machine)
     api.post(f"/_flysim/machines/{found['id']}/kill")
-    console.say(f"{found['name']} {found['id']} is killed")
+    _say_done(found, "is killed", quiet=quiet)
 
 
 @machine_commands.command()
-def destroy(machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL) -> None:
-    """End it and forget it."""
+def destroy(
+    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+) -> None:
+    """End it and forget it.
+
+    Example: flysim machine destroy dfw-1
+    """
     api = Control(control)
     found = api.find_machine(machine)
     api.delete(f"/v1/apps/{found['app']}/machines/{found['id']}", force="true")
-    console.say(f"{found['name']} {found['id']} is destroyed")
+    _say_done(found, "is destroyed", quiet=quiet)
 
 
 @machine_commands.command()
 def clone(
     machine: MachineArgument,
     region: Annotated[
-        str | None, typer.Option(help="Where the new one runs; default: beside the first.")
+        str | None, typer.Option(metavar="REGION", help="Where the new one runs; default: beside the first.")
     ] = None,
     control: ControlOption = DEFAULT_CONTROL,
+    quiet: QuietOption = False,
 ) -> None:
-    """Another machine like this one."""
+    """Another machine like this one.
+
+    Example: flysim machine clone dfw-1 --region lhr
+    """
     api = Control(control)
     found = api.find_machine(machine)
     made = api.post(f"/_flysim/machines/{found['id']}/clone", {"region": region} if region else None)
-    console.say(f"{made['name']} {made['id']} is started")
+    _say_done(made, "is started", quiet=quiet)
 
 
 def status(control: ControlOption = DEFAULT_CONTROL, as_json: JsonOption = False) -> None:
@@ -191,6 +166,7 @@ def status(control: ControlOption = DEFAULT_CONTROL, as_json: JsonOption = False
         return
     for region, url in found["edges"].items():
         console.say(f"edge {region:5} {url}")
+    console.say(f"{'control':10} {found['control']}")
     _show_machines(found["machines"])
 
 
@@ -204,28 +180,17 @@ def logs(
     Example: flysim logs dfw-1 --follow
     """
     api = Control(control)
-    parameters = {"machine": machine} if machine else {}
-    if not follow:
-        for line in api.get("/_flysim/logs", **parameters):
-            _show_line(line)
-        return
-    import httpx
+    wanted = {} if machine is None else {"machine": _logged_as(api, machine)}
+    lines = (
+        api.follow("/_flysim/logs", follow="true", **wanted) if follow else api.get("/_flysim/logs", **wanted)
+    )
+    for line in lines:
+        _show_line(line)
 
-    with (
-        _reaching(api.url),
-        httpx.stream(
-            "GET",
-            f"{api.url}/_flysim/logs",
-            params={**parameters, "follow": "true"},
-            timeout=None,
-            trust_env=False,
-        ) as response,
-    ):
-        if response.is_error:
-            response.read()
-            Control._read(response)
-        for text in response.iter_lines():
-            _show_line(json.loads(text))
+
+def _logged_as(api: Control, key: str) -> str:
+    """A name is the log's to find; with the app in front only we know which machine is meant."""
+    return str(api.find_machine(key)["id"]) if "/" in key else key
 
 
 def _show_line(line: dict[str, Any]) -> None:

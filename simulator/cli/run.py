@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simulator.cli import console
-from simulator.cli.fleet import check_backend
+from simulator.cli.fleet import check_backend, check_writable, write_file
 from simulator.cli.options import BackendOption, QuietOption
-from simulator.errors import InputError
+from simulator.cli.signals import StopSignals
 
 if TYPE_CHECKING:
-    from simulator.scenario.result import Report
+    from simulator.scenario.result import Report, ScenarioResult
     from simulator.scenario.runner import RunOptions
 
 
 def run(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Scenario files, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Scenario files, or folders of them.")],
     keyword: Annotated[
         str | None, typer.Option("-k", metavar="EXPR", help="Only those it fits, as 'cookie and not loop'.")
     ] = None,
@@ -45,45 +43,37 @@ def run(
 
     check_backend(backend)
     for file in (junit, json_file):
-        _check_writable(file)
+        check_writable(file)
     options = RunOptions(keyword=keyword, seed=seed, realtime=realtime, backend=backend)
     report = asyncio.run(_run(paths, options, quiet=quiet))
+    if isinstance(report, int):
+        raise typer.Exit(report)
     if junit is not None:
-        junit.write_text(junit_xml(report) + "\n")
+        write_file(junit, junit_xml(report) + "\n")
     if json_file is not None:
-        json_file.write_text(json_report(report) + "\n")
+        write_file(json_file, json_report(report) + "\n")
     raise typer.Exit(report.exit_status)
 
 
-async def _run(paths: list[Path], options: RunOptions, *, quiet: bool) -> Report:
+async def _run(paths: list[Path], options: RunOptions, *, quiet: bool) -> Report | int:
+    """The exit status instead of a report, if a signal ended it."""
     from simulator.scenario.report import TextReport
     from simulator.scenario.runner import run_scenarios
 
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    text = TextReport(_write, colour=console.out.is_terminal)
-    try:
-        report = await run_scenarios(
-            paths,
-            options,
-            on_result=lambda result: None if quiet and not result.failure else text.take(result),
-        )
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    text = TextReport(console.write, colour=console.out.is_terminal and not console.out.no_color)
+    count = 0
+
+    def take(result: ScenarioResult) -> None:
+        nonlocal count
+        count += 1
+        if result.failure or not quiet:
+            text.take(result)
+
+    with StopSignals() as signals:
+        try:
+            report = await run_scenarios(paths, options, on_result=take)
+        except asyncio.CancelledError:
+            console.note(f"stopped after {count} scenario{'s' if count != 1 else ''}")
+            return signals.exit_status
     text.finish(report)
     return report
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _check_writable(file: Path | None) -> None:
-    """A report that cannot be written must not be found out about after the run."""
-    if file is not None and not file.parent.is_dir():
-        raise InputError(
-            f"cannot write {file}: there is no folder {file.parent}", expected="a folder that exists"
-        )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
 from simulator.cli import console
-from simulator.cli.options import DEFAULT_CONTROL, ControlOption
-from simulator.cli.remote import Control, JsonOption
+from simulator.cli.control import Control
+from simulator.cli.options import DEFAULT_CONTROL, ControlOption, JsonOption
 from simulator.errors import EnvironmentFault, InputError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def trace(
 
     Example: flysim trace 'http://127.0.0.1:8080/?instance=286533db064e58'
     """
+    if websocket and (method is not None or data is not None):
+        raise InputError("a WebSocket handshake is a GET without a body", expected="--ws without -X and -d")
     api = Control(control)
     headers = _read_headers(header or [], cookie or [])
     address = _find_address(api, url, edge)
@@ -64,56 +67,76 @@ def _read_headers(headers: list[str], cookies: list[str]) -> list[tuple[str, str
 
 
 def _find_address(api: Control, url: str, edge: str | None) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _no_url(url) from error
     if edge is None and parts.scheme:
         return url
+    path = parts.path or "/"
+    if not path.startswith("/"):
+        raise _no_url(url)
     edges: dict[str, str] = api.get("/_flysim/status")["edges"]
     if edge is not None and edge not in edges:
         raise InputError(f"there is no edge {edge!r}", expected=f"one of {', '.join(edges)}")
     base = edges[edge] if edge is not None else next(iter(edges.values()))
-    return base + (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return base + path + (f"?{parts.query}" if parts.query else "")
 
 
 def _request(url: str, method: str, headers: list[tuple[str, str]], data: str | None) -> str:
     import httpx
 
+    encoded = [(name.encode(), value.encode()) for name, value in headers]
     try:
         with (
             httpx.Client(timeout=_REQUEST_SECONDS, trust_env=False, verify=False) as client,
-            client.stream(method, url, headers=headers, content=data) as response,
+            client.stream(method, url, headers=encoded, content=data) as response,
         ):
             return _request_id(response.headers, url)  # an event stream need not end
     except httpx.ConnectError as error:
         raise _nobody_there(url) from error
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise _no_url(url) from error
+    except httpx.LocalProtocolError as error:
         raise InputError(
-            f"{url!r} is not a URL that can be asked", expected="http://127.0.0.1:8080/path"
+            f"that cannot be sent: {error}", expected="a method and headers as HTTP allows them"
         ) from error
     except httpx.HTTPError as error:
-        raise EnvironmentFault(f"no answer from {url}: {error or type(error).__name__}") from error
+        raise _no_answer(url, error) from error
 
 
 async def _shake_hands(url: str, headers: list[tuple[str, str]]) -> str:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
-    address = url.replace("http", "ws", 1) if url.startswith("http") else url
+    class Connect(connect):
+        def process_redirect(self, exc: Exception) -> Exception:
+            return exc  # the answer is what was asked for
+
+    address = "ws" + url.removeprefix("http") if url.startswith("http") else url
+    tls = _any_certificate() if address.startswith("wss:") else None
     try:
-        async with connect(
-            address, additional_headers=headers, open_timeout=_REQUEST_SECONDS, proxy=None
+        async with Connect(
+            address, additional_headers=headers, open_timeout=_REQUEST_SECONDS, proxy=None, ssl=tls
         ) as socket:
             assert socket.response is not None
             return _request_id(socket.response.headers, url)
     except InvalidStatus as error:
         return _request_id(error.response.headers, url)
     except InvalidURI as error:
-        raise InputError(
-            f"{url!r} is not a URL that can be asked", expected="http://127.0.0.1:8080/ws"
-        ) from error
-    except OSError as error:
+        raise _no_url(url) from error
+    except ConnectionRefusedError as error:
         raise _nobody_there(url) from error
-    except InvalidHandshake as error:
-        raise EnvironmentFault(f"the WebSocket handshake with {url} failed: {error}") from error
+    except (OSError, InvalidHandshake) as error:
+        raise _no_answer(url, error) from error
+
+
+def _any_certificate() -> ssl.SSLContext:
+    """An edge's certificate is of an authority that flysim made itself."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _request_id(headers: httpx.Headers | Any, url: str) -> str:
@@ -124,6 +147,16 @@ def _request_id(headers: httpx.Headers | Any, url: str) -> str:
             mend="give the URL of an edge, as flysim status prints them",
         )
     return request_id
+
+
+def _no_url(url: str) -> InputError:
+    return InputError(
+        f"{url!r} is not a URL that can be asked", expected="http://127.0.0.1:8080/path, or /path"
+    )
+
+
+def _no_answer(url: str, error: Exception) -> EnvironmentFault:
+    return EnvironmentFault(f"no answer from {url}: {error or type(error).__name__}")
 
 
 def _nobody_there(url: str) -> EnvironmentFault:

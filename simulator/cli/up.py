@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
-from simulator.cli.fleet import demo_config, read_config, running, until_stopped, write_ready_file
-from simulator.cli.options import BackendOption, ConfigOption, QuietOption
+from simulator.cli.fleet import check_writable, demo_config, note_start, read_config, ready_file
+from simulator.cli.options import DEFAULT_CONTROL, BackendOption, ConfigOption, QuietOption
+from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, MachineStateChanged, ProxyLogged
 from simulator.routing.model import MachineState
 
@@ -36,7 +37,7 @@ def up(
 
     Example: flysim up -c flysim.toml
     """
-    asyncio.run(_up(read_config(config, backend), ready_file, quiet=quiet))
+    _up_until_stopped(config, backend, ready_file, quiet=quiet)
 
 
 def demo(
@@ -46,37 +47,57 @@ def demo(
 
     Example: flysim demo
     """
-    asyncio.run(_up(read_config(demo_config(), backend), ready_file, quiet=quiet))
+    _up_until_stopped(demo_config(), backend, ready_file, quiet=quiet)
 
 
-async def _up(config: Config, ready_file: Path | None, *, quiet: bool) -> None:
-    count = len(config.machines)
-    console.note(f"starting {count} machine{'s' if count != 1 else ''} …", quiet=quiet)
-    try:
-        async with running(config) as simulator:
-            if not quiet:
-                _show_places(simulator)
-            simulator.bus.subscribe(_show)
-            if ready_file is not None:
-                write_ready_file(ready_file, simulator)
-            await until_stopped()
-            console.note("stopping …", quiet=quiet)
-    except asyncio.CancelledError:
-        console.note("stopped before all machines were healthy", quiet=quiet)
-        raise typer.Exit(130) from None
-    finally:
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
+def _up_until_stopped(path: Path | None, backend: str, ready: Path | None, *, quiet: bool) -> None:
+    check_writable(ready)
+    config = read_config(path, backend, quiet=quiet)
+    raise typer.Exit(asyncio.run(_up(config, ready, quiet=quiet)))
 
 
-def _show(event: Event) -> None:
+async def _up(config: Config, ready: Path | None, *, quiet: bool) -> int:
+    from simulator.runtime import Simulator
+
+    note_start(config, quiet=quiet)
+    simulator, cut_short = Simulator(config), "stopped before all machines were healthy"
+    with StopSignals() as signals:
+        _show_events(simulator, signals, quiet=quiet)
+        try:
+            async with simulator:
+                signals.ask_politely()
+                cut_short = "stopped at once"
+                with ready_file(ready, simulator):
+                    if not quiet:
+                        _show_places(simulator)
+                    await signals.wait()
+                console.note("stopping …", quiet=quiet)
+        except asyncio.CancelledError:
+            console.note(cut_short, quiet=quiet)
+            return signals.exit_status
+    return signals.exit_status if signals.is_hung_up else 0
+
+
+def _show_events(simulator: Simulator, signals: StopSignals, *, quiet: bool) -> None:
+    def show(event: Event) -> None:
+        try:
+            _show(event, quiet=quiet)
+        except BrokenPipeError:  # Nobody reads on: the end, and in order.
+            unsubscribe()
+            console.discard_output()
+            signals.hang_up()
+
+    unsubscribe = simulator.bus.subscribe(show)
+
+
+def _show(event: Event, *, quiet: bool) -> None:
     if isinstance(event, MachineLogged | ProxyLogged):
         console.show_log(event)
     elif isinstance(event, MachineStateChanged) and event.after in (
         MachineState.STOPPED,
         MachineState.FAILED,
     ):
-        console.note(f"{event.name} is {event.after}: {event.reason}")
+        console.note(f"{event.name} is {event.after}: {event.reason}", quiet=quiet)
 
 
 def _show_places(simulator: Simulator) -> None:
@@ -86,4 +107,5 @@ def _show_places(simulator: Simulator) -> None:
         console.say(f"{machine.name:13} {machine.id}  {machine.region}  {machine.address}  {machine.app}")
     console.say(f"{'control':13} {simulator.control_url}")
     first = next(iter(simulator.edges.values()))
-    console.say(f"\nOpen {first}/ — or: flysim trace {first}/ — Ctrl-C stops everything.\n")
+    control = "" if simulator.control_url == DEFAULT_CONTROL else f"--control {simulator.control_url} "
+    console.say(f"\nOpen {first}/ — or: flysim trace {control}{first}/ — Ctrl-C stops everything.\n")

@@ -11,6 +11,7 @@ from typing import Any
 from simulator.config.fly_model import FlyToml
 from simulator.config.positions import KeyPath
 from simulator.config.problem import Problems, name_key, suggest
+from simulator.config.shell_habit import find_assignment
 from simulator.config.source import Source
 
 Found = Iterator[tuple[KeyPath, Any]]
@@ -115,6 +116,7 @@ def _check_commands(
     for name, app in apps_in(data):
         fly = fly_tomls.get(name)
         starts = [row for row in _list(app.get("machines")) if isinstance(row, dict) and "url" not in row]
+        _check_shell_habit(name, app.get("command"), source, problems)
         if not starts or "command" in app or "image" in app:
             continue
         if fly and (fly.image or all(_has_command(row.get("group"), fly) for row in starts)):
@@ -122,7 +124,7 @@ def _check_commands(
         if fly is None and "fly_toml" in app:
             continue  # it is wrong or missing, which is told already
         problem = f"nothing says how to start a machine of apps.{name}"
-        expected = 'command = ["python", "-m", "app"], or image = "…", or a url for every machine'
+        expected = 'command = ["python", "-m", "app"], or a url for every machine'
         problems.add(problem, source, ("apps", name), expected=expected)
 
 
@@ -130,6 +132,18 @@ def _has_command(group: object, fly: FlyToml) -> bool:
     """A group that is not there at all is told already."""
     group = group or fly.group
     return group in fly.processes or group not in fly.groups
+
+
+def _check_shell_habit(app: str, command: object, source: Source, problems: Problems) -> None:
+    words = command.split() if isinstance(command, str) else _list(command)
+    assignment = find_assignment(words) if words and isinstance(words[0], str) else None
+    if assignment:
+        name, value = assignment
+        problem = f"apps.{app}.command begins with {name}={value}, which only a shell takes for a variable"
+        expected = f'env = {{ {name} = "{value}" }} under [apps.{app}], or command = ["sh", "-c", "…"]'
+        if name == "PORT":
+            expected = f"no PORT: flysim gives each machine its own, {{port}} here; or {expected}"
+        problems.add(problem, source, ("apps", app, "command"), expected=expected)
 
 
 def _list(value: object) -> list[Any]:

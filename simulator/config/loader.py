@@ -6,7 +6,7 @@ Everything that is wrong is told at once, each with file and line (`InputError`,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from simulator.config.document import VERSION, AppTable, Document, MachineTable,
 from simulator.config.fly_model import DEFAULT_INTERNAL_PORT, Check, FlyService, FlyToml
 from simulator.config.fly_toml import find_fly_toml
 from simulator.config.model import DEFAULT_CONTROL_PORT, AppConfig, Config, MachineSpec
-from simulator.config.problem import Problems
+from simulator.config.positions import KeyPath
+from simulator.config.problem import Problems, name_key
 from simulator.config.remark import list_remarks
+from simulator.config.shell_habit import doubts_of_command, doubts_of_env
 from simulator.config.source import PathSource, Source, read_toml
 from simulator.config.wording import add_validation_error
 from simulator.errors import InputError
@@ -123,7 +125,7 @@ def _parse(data: Mapping[str, Any], folder: Path, source: Source, seed: int, pat
         path=path,
         control_port=document.control.port,
         routing=RoutingOptions(**document.proxy.model_dump(exclude_unset=True)),  # type: ignore[attr-defined]
-        warnings=(*_warnings(source, fly_tomls), *list_remarks(document, apps, source)),
+        warnings=(*_warnings(document, source, fly_tomls), *list_remarks(document, apps, source)),
     )
 
 
@@ -167,14 +169,32 @@ def _extra_ports(document: Document) -> dict[tuple[str, int], int]:
     }
 
 
-def _warnings(source: Source, fly_tomls: Mapping[str, FlyToml]) -> list[str]:
+def _warnings(document: Document, source: Source, fly_tomls: Mapping[str, FlyToml]) -> list[str]:
     warnings = []
     for name, fly in fly_tomls.items():
         if fly.app is not None and fly.app != name:
             words = f'{fly.path}: the app is "{fly.app}" here and "{name}" in {source.path}, which counts'
             warnings.append(words)
         warnings.extend(fly.warnings)
+    for name, table in document.apps.items():
+        warnings += _doubts(name, table, source, fly_tomls.get(name))
     return warnings
+
+
+def _doubts(name: str, table: AppTable, source: Source, fly: FlyToml | None) -> Iterator[str]:
+    at: KeyPath = ("apps", name)
+    for words in doubts_of_command(table.command or ()):
+        yield _placed(source, (*at, "command"), words)
+    for variable, words in doubts_of_env(table.env):
+        yield _placed(source, (*at, "env", variable), words)
+    if fly is not None and not table.command:
+        for words in doubts_of_command(fly.processes.get(fly.group, ())):
+            yield f"{fly.path}: [processes] {fly.group}: {words}"
+
+
+def _placed(source: Source, at: KeyPath, words: str) -> str:
+    line = source.line(at)
+    return f"{source.path}{f':{line}' if line else ''}: {name_key(at)}: {words}"
 
 
 class _Builder:

@@ -16,9 +16,11 @@ from simulator.routing.model import App
 from simulator.routing.options import RoutingOptions
 
 DEFAULT_CONTROL_PORT = 4280
+PLACEHOLDERS = ("host", "port", "machine_id", "region", "dns", "python")
+"""Between braces, in commands and values of variables; each machine has its own words for them."""
 _ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-__all__ = ["DEFAULT_CONTROL_PORT", "AppConfig", "Check", "Config", "FlyToml", "MachineSpec"]
+__all__ = ["DEFAULT_CONTROL_PORT", "PLACEHOLDERS", "AppConfig", "Check", "Config", "FlyToml", "MachineSpec"]
 
 
 @dataclass(frozen=True, slots=True)

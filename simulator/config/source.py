@@ -88,6 +88,8 @@ def _read_text(path: Path) -> str:
         raise InputError(
             problem, path=path, line=line, expected="a TOML file, which is always UTF-8"
         ) from None
+    except FileNotFoundError:
+        raise InputError(f"there is no such file in {path.resolve().parent}", path=path) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"cannot be read: {reason}", path=path) from None

@@ -66,13 +66,20 @@ def add_validation_error(
             words = f"{name_key(path)} {context['problem']}"
             problems.add(words, source, path, expected=context["expected"])
         else:
-            expected = _EXPECTED.get(kind, details["msg"]).format(**context)
+            expected = _EXPECTED.get(kind, details["msg"]).format(**context) + _hint(kind, details["input"])
             read = f"{name_key(path) or 'the document'} is {describe(details['input'])}"
             problems.add(read, source, path, expected=expected)
 
 
 def _plain(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
+
+
+def _hint(kind: str, value: object) -> str:
+    is_number = isinstance(value, str) and value.isascii() and value.isdigit()
+    if (kind == "int_type" and is_number) or (kind == "bool_type" and value in ("true", "false")):
+        return f", without quotes: {value}"
+    return ""
 
 
 def _keys_of(table: type[BaseModel] | None) -> Iterable[str]:

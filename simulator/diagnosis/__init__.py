@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from simulator.diagnosis.finding import Finding
+from simulator.diagnosis.finding import FINDINGS, Finding
 from simulator.diagnosis.rules import RULES
 from simulator.routing.model import Fleet
 from simulator.routing.trace import Trace
 
-__all__ = ["Finding", "diagnose"]
+__all__ = ["FINDINGS", "Finding", "diagnose"]
 
 
 def diagnose(trace: Trace, fleet: Fleet) -> tuple[Finding, ...]:

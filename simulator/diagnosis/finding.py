@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FINDINGS = (
+    "self-replay",
+    "replay-loop",
+    "stale-cookie",
+    "lost-target",
+    "foreign-instance",
+    "empty-region",
+    "broken-directive",
+    "replayed-fallback",
+    "unknown-app",
+    "large-body",
+    "negotiated-upgrade",
+    "doubtful-directive",
+    "refused-connection",
+    "broken-answer",
+)
+"""The ids of all findings that the rules can make, in their order; docs/findings.md tells of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.diagnosis.finding import Finding
+from simulator.diagnosis.loop import find_replay_loop, find_self_replay
 from simulator.diagnosis.replay import quote_replay, read_replay
 from simulator.routing.directive import ReplayDirective
 from simulator.routing.model import Fleet
@@ -29,45 +30,6 @@ class LostReplay:
     @property
     def app(self) -> str:
         return self.directive.app or self.source.app
-
-
-def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine that replays to itself (gallery 1)."""
-    for hop, following in zip(trace.hops, trace.hops[1:], strict=False):
-        if following.cause is Cause.REPLAY and hop.machine_id == following.machine_id:
-            return Finding(
-                "self-replay",
-                f"{hop.machine} answered with {quote_replay(hop)}, which led to {hop.machine} itself",
-                "compare the target with FLY_MACHINE_ID before replaying, and serve the request when they are equal",
-                trace.request_id,
-            )
-    return None
-
-
-def find_replay_loop(trace: Trace, fleet: Fleet) -> Finding | None:
-    """Machines that send a request round in a circle (gallery 2 and 3); the proxy ended it by count (F-1.38)."""
-    if trace.error != "PA02" or find_self_replay(trace, fleet):
-        return None
-    cycle = _last_cycle(_labels(trace.hops))
-    return Finding(
-        "replay-loop",
-        f"the request went round: {' → '.join([*cycle, cycle[0]])}, and was ended after {len(trace.hops)} deliveries",
-        "never replay a request that carries fly-replay-src; let the machines share one truth about who owns what",
-        trace.request_id,
-    )
-
-
-def _labels(hops: tuple[Hop, ...]) -> list[str]:
-    """The machines by name, hop by hop; with their app where there are several: names repeat between apps."""
-    one_app = len({hop.app for hop in hops}) == 1
-    return [hop.machine if one_app else f"{hop.app}/{hop.machine}" for hop in hops]
-
-
-def _last_cycle(names: list[str]) -> list[str]:
-    for length in range(2, len(names)):
-        if names[-length:] == names[-2 * length : -length]:
-            return names[-length:]
-    return list(dict.fromkeys(names))
 
 
 def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:

@@ -84,5 +84,9 @@ class Backend(Protocol):
         """Where it listens, as far as can be told: for the text of a fault."""
         ...
 
+    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+        """Who answers at `port` of its address in its place, in words; None: itself, nobody, or it cannot be told."""
+        ...
+
     async def close(self) -> None:
         """Kill what still runs, release all."""

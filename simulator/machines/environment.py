@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import IPv6Address
 
-from simulator.config.model import MachineSpec
+from simulator.config.model import PLACEHOLDERS, MachineSpec
 from simulator.machines.backend import Placement
 
 IMAGE_REGISTRY = "registry.invalid"
 """Where FLY_IMAGE_REF says that the image of a machine without one came from: a name that never resolves."""
 
-_PLACEHOLDER = re.compile(r"\{(host|port|machine_id|region|dns|python)\}")
+_PLACEHOLDER = re.compile(rf"\{{({'|'.join(PLACEHOLDERS)})\}}")
 _NOT_INHERITED = re.compile(r"FLY_|FLYSIM_|PRIMARY_REGION$")
 _ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 

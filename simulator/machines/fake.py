@@ -34,6 +34,8 @@ class FakeBackend:
 
     def __init__(self, apps: Mapping[str, FakeApp] | None = None) -> None:
         self.apps: dict[str, FakeApp] = {"web": FakeApp(), **(apps or {})}
+        self.impostors: dict[str, str] = {}
+        """Machine -> who answers in its place."""
         self._addresses = AddressBook()
         self._machines: dict[str, _FakeMachine] = {}
 
@@ -69,6 +71,9 @@ class FakeBackend:
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
         machine = self._machines.get(machine_id)
         return machine.addresses if machine else ()
+
+    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+        return self.impostors.get(machine_id)
 
     async def close(self) -> None:
         for machine in self._machines.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from simulator.clock import Clock
@@ -25,16 +25,31 @@ _MAX_BODY_BYTES = 65_536
 Report = Callable[[bool, str], None]
 """Healthy or not, and why not."""
 
+FindImpostor = Callable[[int], Awaitable[str | None]]
+"""Who answers at a port of the machine in its place, if anybody does: a check that they pass proves nothing."""
+
+
+async def _nobody_else(port: int) -> str | None:
+    return None
+
 
 class HealthMonitor:
     """Examines one machine for as long as `run` runs, and reports every change of its health."""
 
-    def __init__(self, placement: Placement, checks: tuple[Check, ...], clock: Clock, report: Report) -> None:
+    def __init__(
+        self,
+        placement: Placement,
+        checks: tuple[Check, ...],
+        clock: Clock,
+        report: Report,
+        find_impostor: FindImpostor = _nobody_else,
+    ) -> None:
         self.last_failure = "it was not examined yet"
         self._placement = placement
         self._checks = checks
         self._clock = clock
         self._report = report
+        self._find_impostor = find_impostor
         self._failures: dict[Check, str] = {}
 
     async def run(self) -> None:
@@ -48,7 +63,7 @@ class HealthMonitor:
 
     async def _until_first_pass(self, check: Check) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS
-        while failure := await find_failure(check, self._placement):
+        while failure := await self._find_failure(check):
             if failure.was_answered:  # Ask a machine that answers less often: each time it may write a line.
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
             self.last_failure = str(failure)
@@ -57,7 +72,7 @@ class HealthMonitor:
     async def _repeat(self, check: Check) -> None:
         while True:
             await self._sleep(check.interval_seconds)
-            failure = await find_failure(check, self._placement)
+            failure = await self._find_failure(check)
             was_healthy = not self._failures
             if failure:
                 self._failures[check] = self.last_failure = str(failure)
@@ -65,6 +80,14 @@ class HealthMonitor:
                 self._failures.pop(check, None)
             if was_healthy is bool(self._failures):
                 self._report(not self._failures, "; ".join(self._failures.values()))
+
+    async def _find_failure(self, check: Check) -> Failure | None:
+        failure = await find_failure(check, self._placement)
+        port = check.port or self._placement.port
+        if failure is None and (impostor := await self._find_impostor(port)):
+            words = f"{impostor} answers at {self._placement.host}:{port} in its place"
+            return Failure(words, was_answered=True)
+        return failure
 
     async def _sleep(self, seconds: float) -> None:
         """On the simulated clock, which can be put forward meanwhile."""

@@ -5,7 +5,7 @@ States and their names are Fly's (F-5.47). That Fly itself refuses the same is n
 
 from __future__ import annotations
 
-from simulator.errors import InputError
+from simulator.errors import WrongStateError
 from simulator.routing.model import Machine, MachineState
 
 AT_REST = frozenset({MachineState.CREATED, MachineState.STOPPED, MachineState.FAILED})
@@ -24,10 +24,10 @@ ALLOWED_FROM: dict[str, frozenset[MachineState]] = {
 
 
 def require(deed: str, machine: Machine) -> None:
-    """Raises InputError, which names machine and state, when the deed makes no sense now."""
+    """Raises WrongStateError, which names machine and state, when the deed makes no sense now."""
     allowed = ALLOWED_FROM[deed]
     if machine.state not in allowed:
-        raise InputError(
+        raise WrongStateError(
             f"machine {machine.name} ({machine.id}) is {machine.state}, so it cannot be {deed}",
             expected=f"a machine that is {' or '.join(sorted(allowed))}",
         )

@@ -7,6 +7,9 @@ from dataclasses import replace
 from random import Random
 
 from simulator.config.model import MachineSpec
+from simulator.config.problem import suggest
+from simulator.errors import InputError
+from simulator.routing.regions import REGIONS, is_region
 
 
 def clone_spec(
@@ -15,8 +18,14 @@ def clone_spec(
     """The same again under a new id of 14 hex digits (F-7.3) and the next name of its region, `<region>-<n>`.
 
     `known` are all that there are or were: neither an id nor a name comes to mean another machine.
+    Raises InputError for a region that is none.
     """
     known = tuple(known)
+    if region is not None and not is_region(region):
+        codes = [code for code, each in REGIONS.items() if each.current]
+        raise InputError(
+            f'there is no region "{region}"{suggest(region, codes)}', expected=f"one of {', '.join(codes)}"
+        )
     region = region or original.region
     names = {spec.name for spec in known if spec.app == original.app}
     number = next(number for number in range(1, len(names) + 2) if f"{region}-{number}" not in names)

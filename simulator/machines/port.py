@@ -20,7 +20,7 @@ def holder_of(host: str, port: int) -> str | None:
     """
     for ip, its_port, pid in _listeners():
         if its_port == port and (ip == host or ip in _WILDCARDS or host in _WILDCARDS):
-            return _describe(pid)
+            return describe_process(pid)
     return None
 
 
@@ -65,7 +65,8 @@ def _connections_one_by_one() -> Iterable[tuple[Any, int]]:
             continue
 
 
-def _describe(pid: int | None) -> str:
+def describe_process(pid: int | None) -> str:
+    """`python3 (pid 4242)`"""
     import psutil
 
     if pid is None:

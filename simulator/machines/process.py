@@ -11,16 +11,26 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines import watchdog
-from simulator.machines.address import AddressBook
+from simulator.machines.address import SHARED_HOST, AddressBook
 from simulator.machines.backend import Exit, Observer, Placement
 from simulator.machines.environment import machine_command, machine_environment
 from simulator.machines.guard import Guard
+from simulator.machines.listener import (
+    Listener,
+    all_listeners,
+    find_holder,
+    find_marker,
+    holds_any,
+    listeners_at,
+)
 from simulator.machines.log import LogPipe
+from simulator.machines.port import describe_process
 
 _SETTLE_SECONDS = 2.0
 _SETTLE_PAUSE_SECONDS = 0.005
@@ -37,9 +47,9 @@ class ProcessBackend:
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         _check(spec)
-        placement = self._addresses.take(spec)
+        placement = self._take_address(spec)
         self._guard.start()
-        process = _MachineProcess(spec, observer, self._guard)
+        process = _MachineProcess(spec, placement.host, observer, self._guard)
         inherited = {**os.environ}
         environment = machine_environment(spec, placement, dns_address=dns_address, inherited=inherited)
         self._processes[spec.id] = process
@@ -70,20 +80,60 @@ class ProcessBackend:
         process = self._processes.get(machine_id)
         return await asyncio.to_thread(process.listening_addresses) if process else ()
 
+    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+        process = self._processes.get(machine_id)
+        if process is None:
+            return None
+        impostor = await asyncio.to_thread(process.find_impostor, port)
+        return self._name(impostor) if impostor else None
+
     async def close(self) -> None:
         await asyncio.gather(*(self.kill(machine_id) for machine_id in self._processes))
         self._processes.clear()
         self._addresses.close()
         self._guard.close()
 
+    def _take_address(self, spec: MachineSpec) -> Placement:
+        try:
+            return self._addresses.take(spec)
+        except EnvironmentFault:
+            there = listeners_at(SHARED_HOST, spec.internal_port)
+            holder = find_holder(listener for listener in there if listener.is_wildcard)
+            marker = find_marker(holder) if holder is not None else None
+            if marker is None or not spec.has_own_address:
+                raise
+        raise EnvironmentFault(
+            f"{self._name(Impostor(holder, marker))} listens on port {spec.internal_port} of every address, "
+            f"so machine {spec.name} of app {spec.app} cannot listen on its own",
+            mend="let each machine bind its own address, which is {host} in command or env, and not 0.0.0.0",
+        )
+
+    def _name(self, impostor: Impostor) -> str:
+        run, _, machine_id = (impostor.marker or "").rstrip("/").partition("/")
+        process = self._processes.get(machine_id) if f"{run}/" == self._guard.marker else None
+        if process is not None:
+            return f"machine {process.name}"
+        return f"{'a machine of another flysim: ' if run else ''}{describe_process(impostor.pid)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Impostor:
+    """The process that answers in a machine's place, and the marker by which it is one of a machine itself."""
+
+    pid: int | None
+    marker: str | None
+
 
 class _MachineProcess(asyncio.SubprocessProtocol):
     """One launch of one machine."""
 
-    def __init__(self, spec: MachineSpec, observer: Observer, guard: Guard) -> None:
+    def __init__(self, spec: MachineSpec, host: str, observer: Observer, guard: Guard) -> None:
+        self.name = spec.name
         self.launched = asyncio.Event()
         self.ended = asyncio.Event()
         self._spec = spec
+        self._host = host
+        self._earlier: frozenset[Listener] = frozenset()
         self._observer = observer
         self._guard = guard
         self._marker = guard.marker_of(spec.id)
@@ -94,6 +144,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         self._settling: asyncio.Task[None] | None = None
 
     async def launch(self, command: tuple[str, ...], environment: dict[str, str]) -> None:
+        self._earlier = frozenset(all_listeners())
         stdout, stderr = self._outputs = tuple(LogPipe(self._emitter(name)) for name in ("stdout", "stderr"))
         try:
             await asyncio.get_running_loop().subprocess_exec(
@@ -156,6 +207,22 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         from simulator.machines.port import addresses_of
 
         return addresses_of({self._group, *watchdog.find_marked(self._marker)})
+
+    def find_impostor(self, port: int) -> Impostor | None:
+        """Who answers there instead: a listener that was there before this machine, or that another machine has.
+
+        Any other listener that is not of its own processes is let pass, because a command may have the work done
+        by a daemon, as `docker run` does.
+        """
+        there = listeners_at(self._host, port)
+        own = () if self._group is None else (self._group,)
+        if not there or holds_any(own, there) or holds_any(watchdog.find_marked(self._marker), there):
+            return None
+        holder = find_holder(there)
+        marker = None if holder is None else find_marker(holder)
+        if marker is None and not self._earlier.issuperset(there):
+            return None
+        return Impostor(holder, marker)
 
     async def _settle(self, group: int) -> None:
         """Wait until nothing of the machine is left, so that its port is free again."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable
+from functools import partial
 
 from simulator.clock import Clock
 from simulator.config.model import MachineSpec
+from simulator.errors import MachineFault
 from simulator.events import Bus
 from simulator.machines.backend import Backend, Exit
 from simulator.machines.health import HealthMonitor
 from simulator.machines.lifecycle import ALIVE, require
 from simulator.machines.naming import clone_spec
 from simulator.machines.roster import Roster
-from simulator.machines.slot import Slot, died_at_start, not_healthy_in_time
+from simulator.machines.slot import Slot, died_at_start, find_port_in_use, not_healthy_in_time
 from simulator.routing.model import App, Fleet, Machine, MachineState
 
 
@@ -64,6 +66,9 @@ class MachineRoom:
         """Start every machine at once; returns when all are healthy. When one fails, none is left running."""
         try:
             await _all_or_first_failure(asyncio.create_task(self._bring_up(slot)) for slot in self._roster)
+            for slot in self._roster:
+                if slot.machine.state is MachineState.STOPPED and slot.ending:
+                    raise await self._explain_death(slot, slot.ending, "before all machines were healthy")
         except BaseException:
             await self._abandon()
             raise
@@ -155,6 +160,7 @@ class MachineRoom:
             return
         if slot.machine.state is not MachineState.DESTROYING:
             self._roster.change(slot, MachineState.STOPPED, reason=str(ending))
+        slot.ending = ending
         slot.settle_start(ending)
 
     async def _bring_up(self, slot: Slot) -> None:
@@ -185,6 +191,7 @@ class MachineRoom:
         is_resumed = slot.machine.state is MachineState.SUSPENDED
         outcome = slot.await_outcome()
         slot.tail.clear()
+        slot.ending = None
         self._roster.change(slot, MachineState.STARTING, reason="asked to start")
         if is_resumed:
             await self._backend.resume(slot.spec.id)
@@ -207,7 +214,8 @@ class MachineRoom:
             self._roster.change(slot, healthy=healthy, reason=reason)
             slot.settle_start(None)
 
-        slot.monitor = HealthMonitor(slot.placement, slot.own_checks(), self._clock, report)
+        find_impostor = partial(self._backend.find_impostor, slot.spec.id)
+        slot.monitor = HealthMonitor(slot.placement, slot.own_checks(), self._clock, report, find_impostor)
         slot.examining = asyncio.create_task(slot.monitor.run())
 
     async def _until_healthy(self, slot: Slot) -> None:
@@ -218,7 +226,14 @@ class MachineRoom:
         except TimeoutError:
             raise not_healthy_in_time(slot, await self._backend.listening_addresses(slot.spec.id)) from None
         if ending is not None:
-            raise died_at_start(slot, ending)
+            raise await self._explain_death(slot, ending)
+
+    async def _explain_death(
+        self, slot: Slot, ending: Exit, when: str = "before it was healthy"
+    ) -> MachineFault:
+        port = find_port_in_use(slot)
+        holder = await self._backend.find_impostor(slot.spec.id, port) if port else None
+        return died_at_start(slot, ending, when, port_in_use=port, holder=holder)
 
     async def _remove(self, slot: Slot) -> None:
         self._roster.change(slot, MachineState.DESTROYING, reason="asked to destroy")

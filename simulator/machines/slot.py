@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,9 @@ from urllib.parse import urlsplit
 
 from simulator.config.model import Check, MachineSpec
 from simulator.errors import MachineFault
+from simulator.machines.address import SHARED_HOST
 from simulator.machines.backend import Exit, Placement
+from simulator.machines.environment import machine_command
 from simulator.machines.health import HealthMonitor
 from simulator.routing.model import Machine, MachineState
 
@@ -30,6 +33,8 @@ class Slot:
     examining: asyncio.Task[None] | None = None
     outcome: asyncio.Future[Exit | None] | None = None
     """Of the start under way: None when it is healthy, else how it ended."""
+    ending: Exit | None = None
+    """How it ended, once it has, since its latest start."""
 
     @property
     def is_external(self) -> bool:
@@ -80,13 +85,50 @@ def slot_of(spec: MachineSpec) -> Slot:
     return Slot(spec, machine)
 
 
-def died_at_start(slot: Slot, ending: Exit) -> MachineFault:
+_IN_USE = re.compile("(address|connection|port [0-9]+) (is )?(already )?in use|eaddrinuse", re.IGNORECASE)
+_PORT = re.compile(r"(?:port[ =:]+|:|, ?)([0-9]{2,5})(?![0-9.])", re.IGNORECASE)
+
+
+def find_port_in_use(slot: Slot) -> int | None:
+    """The port that another process had already, if that is what the machine's last words complain of."""
+    complaints = [line for line in slot.tail if _IN_USE.search(line)]
+    if not complaints:
+        return None
+    ports = [int(port) for line in complaints for port in _PORT.findall(line)[-1:]]
+    # One that does not say which has most likely the app's usual port written into it.
+    return ports[0] if ports else slot.spec.internal_port
+
+
+def died_at_start(
+    slot: Slot, ending: Exit, when: str, *, port_in_use: int | None = None, holder: str | None = None
+) -> MachineFault:
+    """`holder`, in words, has the port that the machine asked for."""
     return MachineFault(
         f"{slot.spec.name} of app {slot.spec.app}",
-        f"{ending} before it was healthy" + ("" if slot.tail else ", and wrote nothing"),
+        f"{ending} {when}" + ("" if slot.tail else ", and wrote nothing"),
         log_tail=tuple(slot.tail),
-        mend=f"its command is: {shlex.join(slot.spec.command)}",
+        mend=_mend_port_in_use(slot, port_in_use, holder) if port_in_use else _mend_death(slot),
     )
+
+
+def _mend_port_in_use(slot: Slot, port: int, holder: str | None) -> str:
+    holder = holder or "another process"
+    if slot.placement.host != SHARED_HOST:
+        return (
+            f"{holder} listens on port {port} of every address: let each machine bind its own, "
+            f"which is {{host}} in command or env (here {slot.placement.host}), and not 0.0.0.0"
+        )
+    return (
+        f"port {port} is taken by {holder}: listen on PORT, which is another for every machine "
+        f"(here {slot.placement.port}), or put {{host}} into command or env and bind that address"
+    )
+
+
+def _mend_death(slot: Slot) -> str:
+    command = machine_command(slot.spec, slot.placement, dns_address="127.0.0.1:53")
+    alone = f"PORT={slot.placement.port} {shlex.join(command)}"
+    said = "its last lines say why" if slot.tail else "it may say more when it runs by itself"
+    return f"{said}; to try it alone, in {slot.spec.cwd}: {alone}"
 
 
 def not_healthy_in_time(slot: Slot, listening: tuple[str, ...]) -> MachineFault:

@@ -160,6 +160,16 @@ def _own_response(
     return http.Response(b"HTTP/1.1", status, reason, http.Headers(head), b"", None, time.time(), time.time())
 
 
+def is_out_of_place(response: http.Response, request: http.Request) -> bool:
+    """Whether the client cannot get this response: HTTP/2 knows no 101. A replay is not for the client (F-1.23)."""
+    return response.status_code == 101 and request.is_http2 and "fly-replay" not in response.headers
+
+
+def expects_continue(request: http.Request) -> bool:
+    """Whether the client waits for a 100 before it sends the body; one of HTTP/1.0 cannot (RFC 9110, 10.1.1)."""
+    return request.headers.get("expect", "").lower() == "100-continue" and request.http_version != "HTTP/1.0"
+
+
 def continue_response() -> http.Response:
     return http.Response(b"HTTP/1.1", 100, b"Continue", http.Headers(), b"", None, time.time(), time.time())
 

@@ -50,7 +50,6 @@ class NameServer:
             records = [_text_record(question.name, text) for text in texts or ()]
         return message.succeed(records)
 
-
     def _find(self, name: str) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
         fleet = self._fleet()
         if is_flycast(name):

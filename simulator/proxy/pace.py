@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeGuard
 
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
@@ -48,7 +49,7 @@ class PacedHandler(ProxyConnectionHandler):
         task, edge = asyncio.current_task(), self._find_edge()
         if edge is None:
             await self._drain(self.client)
-        elif task is self.transports[self.client].handler:
+        elif task is self._client_task():
             await self._pace_client(edge)
         else:
             await self._drain(self.client)
@@ -57,12 +58,11 @@ class PacedHandler(ProxyConnectionHandler):
                 await self._until(lambda: edge.held_bytes(connection) < MAX_HELD_BYTES)
 
     async def _pace_client(self, edge: EdgeLayer) -> None:
-        if edge.owes_windows:
-            if self._granting is None or self._granting.done():
-                self._granting = asyncio.create_task(self._grant(edge), name="grant uploads")
-        elif not edge.is_http2:
+        if not edge.is_http2:
             await self._drain_machines()
             await self._until(lambda: not edge.holds_uploads)
+        elif edge.owes_windows and (self._granting is None or self._granting.done()):
+            self._granting = asyncio.create_task(self._grant(edge), name="grant uploads")
         if not edge.is_tunnel:
             await self._drain(self.client)
 
@@ -79,12 +79,13 @@ class PacedHandler(ProxyConnectionHandler):
 
     async def _drain(self, connection: Connection) -> None:
         transport = self.transports.get(connection)
-        if transport is not None and isinstance(transport.writer, asyncio.StreamWriter):
-            try:
-                await transport.writer.drain()
-            except OSError as error:
-                if transport.handler is not None and (connection is self.client or _is_read(transport)):
-                    transport.handler.cancel(f"Error sending data: {error}")
+        if transport is None or not _wants_draining(transport.writer):
+            return
+        try:
+            await transport.writer.drain()
+        except OSError as error:
+            if transport.handler is not None and (connection is self.client or _is_read(transport)):
+                transport.handler.cancel(f"Error sending data: {error}")
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that only another event can bring about."""
@@ -92,6 +93,10 @@ class PacedHandler(ProxyConnectionHandler):
             if self._moved is None:
                 self._moved = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._moved)
+
+    def _client_task(self) -> asyncio.Task[None] | None:
+        client = self.transports.get(self.client)  # gone while the machines' connections are being closed
+        return client.handler if client is not None else None
 
     def _connection_of(self, task: asyncio.Task[None] | None) -> Connection | None:
         return next((key for key, io in self.transports.items() if io.handler is task), None)
@@ -103,6 +108,13 @@ class PacedHandler(ProxyConnectionHandler):
                 self._edge = layer
             layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
         return self._edge
+
+
+def _wants_draining(writer: object) -> TypeGuard[asyncio.StreamWriter]:
+    """Whether the socket did not take everything at once, or broke."""
+    return isinstance(writer, asyncio.StreamWriter) and (
+        writer.transport.get_write_buffer_size() > 0 or writer.transport.is_closing()
+    )
 
 
 def _is_read(transport: ConnectionIO) -> bool:

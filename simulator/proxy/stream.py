@@ -125,7 +125,7 @@ class ExchangeStream(HttpStream):
         if error:
             yield from self._refuse_request(error)
             return
-        if request.headers.get("expect", "").lower() == "100-continue":
+        if convert.expects_continue(request):
             yield SendHttp(ResponseHeaders(self.stream_id, convert.continue_response()), self.context.client)
         self._has_body = not event.end_stream
         self._body_kept = convert.declared_length(request) <= self._limit  # F-1.32
@@ -259,7 +259,7 @@ class ExchangeStream(HttpStream):
             return
         try:
             validate_headers(event.response)
-            if event.response.status_code == 101 and self.request.is_http2:
+            if convert.is_out_of_place(event.response, self.request):
                 raise ValueError("HTTP/2 has no 101")
         except ValueError:
             yield from self._lose_machine(Failure.UNREADABLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from simulator.routing import errors
@@ -16,7 +17,7 @@ from simulator.routing.load import Key, Load
 from simulator.routing.model import App, Fields, Fleet, Machine, MachineState, Request
 from simulator.routing.options import ROUTING_SECONDS, START_SECONDS, RoutingOptions
 from simulator.routing.recorder import Recorder
-from simulator.routing.selection import Chance, Selector, Target
+from simulator.routing.selection import Chance, Choice, Selector, Target
 from simulator.routing.service import HttpOptions
 from simulator.routing.trace import Cause
 
@@ -78,17 +79,7 @@ class Balancing:
     # Choosing and delivering.
 
     def _choose(self, now: float, wait_seconds: float = 0.0) -> Decision:
-        aim, router = self._aim, self._router
-        selector = Selector(
-            router.fleet,
-            router.load,
-            self._edge,
-            self.request.public_port,
-            now,
-            router.chance,
-            router.aliases,
-        )
-        choice = selector.select(aim.target, aim.tried | aim.lost if aim.lost else aim.tried)
+        aim, choice = self._aim, self._select(now)
         if choice.machine is not None:
             return self._deliver(choice.machine, now, wait_seconds)
         if aim.start is not None:
@@ -105,6 +96,24 @@ class Balancing:
             reason = "timeout" if aim.last_error is errors.NOT_REACHABLE else "retries_exhausted"
             return self._give_up(reason, now)
         return self._find_none(now, wait_seconds)
+
+    def _select(self, now: float) -> Choice:
+        aim, router = self._aim, self._router
+        selector = Selector(
+            router.fleet,
+            router.load,
+            self._edge,
+            self.request.public_port,
+            now,
+            router.chance,
+            router.aliases,
+        )
+        target = aim.target
+        if aim.start is not None:
+            machine = router.fleet.find(aim.start.machine_id)
+            if machine is not None and machine.is_candidate:  # what it was started for it gets (F-5.25)
+                target = replace(target, prefer_instance=machine.id)
+        return selector.select(target, aim.tried | aim.lost if aim.lost else aim.tried)
 
     def _start_over(self, now: float) -> Decision:
         """Every machine was tried: all of them again after a pause, if there is time for one (F-5.41)."""

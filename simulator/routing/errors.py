@@ -21,6 +21,10 @@ class ProxyError:
         return f"[{self.code}] {self.message}"
 
 
+CODES = ("PA01", "PA02", "PA03", "PA04", "PA05", "PR03", "PR04", "PU02")
+"""With which the proxy may end an exchange; docs/findings.md tells of each."""
+
+
 class Failure(StrEnum):
     """How a delivery failed, in the words of the network."""
 

@@ -21,6 +21,10 @@ class Answer:
     failure: str | None = None
     """`timeout` or `disconnect`, where no answer came."""
     failure_text: str = ""
+    redirects: int = 0
+    """How many were followed before this came."""
+    not_followed: str = ""
+    """Why the redirect that this is was not followed, though that was asked for."""
     elapsed_seconds: float = 0.0
     """On the simulated clock."""
     cookies_sent: tuple[str, ...] = ()

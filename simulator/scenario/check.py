@@ -29,8 +29,18 @@ Check = Callable[[Any, Answer, Names], Iterable[Mismatch]]
 
 def _status(expected: list[int], answer: Answer, names: Names) -> Iterator[Mismatch]:
     if answer.status not in expected:
-        actual = answer.failure_text if answer.status is None else str(answer.status)
+        actual = answer.failure_text if answer.status is None else f"{answer.status}{_followed(answer)}"
         yield Mismatch("status", " or ".join(map(str, expected)), actual)
+
+
+def _followed(answer: Answer) -> str:
+    """How the answer came about, where redirects were to be followed."""
+    words = []
+    if answer.redirects:
+        words.append(f"{answer.redirects} redirect{'s' if answer.redirects > 1 else ''} followed")
+    if answer.not_followed:
+        words.append(f"{'the next ' if answer.redirects else ''}not: {answer.not_followed}")
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _error(expected: str, answer: Answer, names: Names) -> Iterator[Mismatch]:

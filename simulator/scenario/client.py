@@ -141,14 +141,19 @@ class Client:
     async def _exchange(self, call: Call, headers: Headers, edge_url: str, answer: Answer) -> None:
         target = find_destination(call.target, edge_url, host=find_header(headers, "host"))
         method, content = call.method, call.content
-        for _ in range(MAX_REDIRECTS):
+        while True:
             await self._send(method, target, headers, content, answer)
             location = next(iter(answer.header_values("location")), None)
             if not call.follow or answer.status not in _REDIRECTS or not location:
                 return
             following = urljoin(target.url, location)
             if not _is_ours(following, target.url):
+                answer.not_followed = f"{following} leads out of the simulator"
                 return
+            if answer.redirects == MAX_REDIRECTS:
+                answer.not_followed = f"{MAX_REDIRECTS} are the limit, as in browsers"
+                return
+            answer.redirects += 1
             target = find_destination(following, edge_url)
             if answer.status == 303 or (answer.status in {301, 302} and method == "POST"):
                 method, content = "GET", None

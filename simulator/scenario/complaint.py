@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,26 +30,41 @@ _EXPECTED = {
 }
 
 
-def complaints(error: ValidationError, document: Document) -> Iterator[InputError]:
+def complaints(
+    error: ValidationError, document: Document, told: Collection[KeyPath] = ()
+) -> Iterator[InputError]:
+    """All but those about the places in `told`, of which enough is said already."""
     for detail in error.errors(include_url=False):
-        yield _complaint(detail, document)
+        path = real_path(_without_tags(detail["loc"]), document.data)
+        if not any(path[: len(place)] == place for place in told):
+            yield _complaint(detail, document)
 
 
 _FREE_FORM = frozenset({"json", "fleet"})
 """Under these keys a null is a value like any other."""
 
 
-def empty_keys(document: Document) -> Iterator[InputError]:
-    """Keys with nothing after their colon: whoever left an expectation empty believes that it is checked."""
+_PLACEHOLDER = re.compile(r"[\w/-]+\.[\w-]+")
+
+
+def find_empty(document: Document) -> dict[KeyPath, InputError]:
+    """Keys with nothing after their colon: whoever left an expectation empty believes that it is checked.
+
+    `{dfw-1.id}` without quotes is such a key to YAML, in a mapping of its own, which is the place then.
+    """
+    found = {}
     for path in _empty_paths(document.data, ()):
-        mark = document.find_key(path)
-        yield InputError(
-            f'nothing after "{path[-1]}:"',
-            path=document.path,
-            line=mark.line,
-            column=mark.column,
-            expected=f'a value, or no "{path[-1]}:" at all',
+        mark, key = document.find_key(path), str(path[-1])
+        if _PLACEHOLDER.fullmatch(key):
+            place, problem = path[:-1], f"{{{key}}} without quotes is a mapping to YAML"
+            expected = f'"{{{key}}}", in quotes'
+        else:
+            place, problem = path, f'nothing after "{key}:"'
+            expected = f'a value, or no "{key}:" at all'
+        found[place] = InputError(
+            problem, path=document.path, line=mark.line, column=mark.column, expected=expected
         )
+    return found
 
 
 def _empty_paths(data: Any, path: KeyPath) -> Iterator[KeyPath]:
@@ -66,6 +82,8 @@ def _complaint(detail: ErrorDetails, document: Document) -> InputError:
     path = real_path(_without_tags(detail["loc"]), document.data)
     context: Mapping[str, Any] = detail.get("ctx") or {}
     match detail["type"]:
+        case "int_type" if "status" in path:
+            problem, expected = describe(detail["input"]), "a whole number, or a list of them: [200, 201]"
         case "extra_forbidden":
             return _unknown_key(path, detail, document)
         case "missing":

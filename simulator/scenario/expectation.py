@@ -6,12 +6,15 @@ against what came back is told in `check.py`.
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from simulator.config.problem import describe
+from simulator.config.problem import describe, suggest
+from simulator.diagnosis import FINDINGS
+from simulator.routing.errors import CODES
 from simulator.scenario.base import (
     TEXT_SCHEMA,
     Duration,
@@ -99,14 +102,26 @@ HeaderMatches = Annotated[HeaderMatch, *_SHORT]
 CookieMatches = Annotated[CookieMatch, *_SHORT]
 MessageMatches = Annotated[MessageMatch, *_SHORT]
 
-_PROXY_CODE = re.compile(r"P[A-Z][0-9]{2}")
+_ERRORS = (*CODES, "none", "timeout", "disconnect")
 
 
 def _is_error(text: str) -> str:
-    if text in {"none", "timeout", "disconnect"} or "{" in text or _PROXY_CODE.fullmatch(text):
+    if text in _ERRORS or "{" in text:
         return text
-    raise fault(describe(text), expected="a code such as PR04, none, timeout or disconnect")
+    known = {code.lower(): code for code in _ERRORS}
+    near = difflib.get_close_matches(text.lower(), known, n=1)
+    hint = f'; did you mean "{known[near[0]]}"?' if near else ""
+    raise fault(f"{describe(text)}{hint}", expected=f"one of {', '.join(_ERRORS)}")
 
+
+def _is_finding(text: str) -> str:
+    if text in FINDINGS or "{" in text:
+        return text
+    raise fault(f"{describe(text)}{suggest(text, FINDINGS)}", expected=f"one of {', '.join(FINDINGS)}")
+
+
+_ids = WithJsonSchema({"enum": list(FINDINGS)})
+_codes = WithJsonSchema({"enum": list(_ERRORS)})
 
 _Status = Annotated[int, Field(ge=100, le=599)]
 Statuses = Annotated[list[_Status], BeforeValidator(as_list), OneOrMore()]
@@ -119,7 +134,7 @@ class Expectation(Strict):
     path: list[Text] | None = None
     hops: int | None = Field(default=None, ge=0)
     status: Statuses | None = None
-    error: Annotated[Text, AfterValidator(_is_error)] | None = None
+    error: Annotated[Text, AfterValidator(_is_error), _codes] | None = None
     headers: dict[str, HeaderMatches] | None = None
     set_cookie: dict[str, CookieMatches] | None = None
     body: TextMatches | None = None
@@ -129,7 +144,7 @@ class Expectation(Strict):
     cookies_withheld: dict[str, TextMatches] | None = None
     """Names of cookies that did not go, and why not."""
     logs: list[LogMatch] | None = None
-    findings: list[Text] | None = None
+    findings: list[Annotated[Text, AfterValidator(_is_finding), _ids]] | None = None
     within: Duration | None = None
 
     @model_validator(mode="before")

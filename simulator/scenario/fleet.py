@@ -6,6 +6,7 @@ Scenarios with the same `FleetKey` share one running simulator, one after the ot
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def load_fleet(scenario: Scenario, key: FleetKey) -> Config:
 
 
 def _config_path(scenario: Scenario) -> Path:
-    return scenario.path.parent / str(scenario.config)
+    # Without the dots of "scenarios/../flysim.toml", which messages would show.
+    return Path(os.path.normpath(scenario.path.parent / str(scenario.config)))
 
 
 def _read(scenario: Scenario, seed: int) -> Config:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from simulator.config.problem import Problems
 from simulator.errors import InputError
-from simulator.scenario.complaint import complaints, empty_keys
+from simulator.scenario.complaint import complaints, find_empty
 from simulator.scenario.document import Document, KeyPath, read_document
 from simulator.scenario.failure import Place
 from simulator.scenario.location import real_path
@@ -85,12 +85,22 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _load(path: Path, *, skip_others: bool) -> Scenario | None:
+    if path.suffix == ".toml":
+        raise InputError(
+            "this is a configuration, not a scenario",
+            path=path,
+            expected=f"a .yaml file with version: 1, name:, config: {path.name} and steps:",
+        )
     document = read_document(path)
     if skip_others and not looks_like_scenario(document.data):
         return None
     if not isinstance(document.data, dict):
         raise InputError(
-            "no mapping", path=path, line=1, column=1, expected="version: 1, name:, config: and steps:"
+            "the file is empty" if document.data is None else "no mapping",
+            path=path,
+            line=1,
+            column=1,
+            expected="version: 1, name:, config: and steps:",
         )
     scenario = _parse(document)
     scenario._path, scenario._source = path, document
@@ -100,12 +110,13 @@ def _load(path: Path, *, skip_others: bool) -> Scenario | None:
 
 def _parse(document: Document) -> Scenario:
     problems = Problems()
-    for empty in empty_keys(document):
-        problems.take(empty)
+    told = find_empty(document)
+    for error in told.values():
+        problems.take(error)
     try:
         scenario = Scenario.model_validate(document.data)
     except ValidationError as error:
-        for complaint in complaints(error, document):
+        for complaint in complaints(error, document, told):
             problems.take(complaint)
         problems.raise_if_any()
         raise

@@ -140,6 +140,10 @@ class Scene:
             found += await self.log_mismatches(expect.logs or ())
         if answer.failure and (expect is None or expect.error is None):
             found.insert(0, Mismatch("answer", "one", answer.failure_text))
+        if found and answer.not_followed and not any(mismatch.what == "status" for mismatch in found):
+            found.append(
+                Mismatch("redirects", "an end of them", f"one was not followed: {answer.not_followed}")
+            )
         if found:
             raise StepFailed(mismatches=tuple(found), answer=answer)
 

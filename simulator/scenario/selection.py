@@ -25,7 +25,8 @@ def select(scenarios: list[Scenario], expression: str | None) -> list[Scenario]:
     chosen = [scenario for scenario in scenarios if is_meant(_words(scenario))]
     if not chosen:
         raise InputError(
-            f"-k {expression}: none of {len(scenarios)} scenarios", expected="words of their names"
+            f"-k {expression}: none of {len(scenarios)} scenarios",
+            expected="words of their names, paths or tags",
         )
     return chosen
 
@@ -90,9 +91,12 @@ class _Parser:
         return False
 
     def _wrong(self, expected: str) -> InputError:
-        read = f'"{self._tokens[self._at][1]}"' if self._at < len(self._tokens) else "the end"
+        read = f'"{self._tokens[self._at][1]}"' if self._at < len(self._tokens) else self._end()
         hint = '; put several words into quotes: "stale cookie"' if expected.startswith("and") else ""
         return InputError(f"-k {self._text}: {read}", expected=f"{expected}{hint}")
+
+    def _end(self) -> str:
+        return f'it ends after "{self._tokens[-1][1]}"' if self._tokens else "it is empty"
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, GetJsonSchemaHandler, PrivateAttr, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.errors import SimulatorError
+from simulator.errors import SimulatorError, WrongStateError
 from simulator.scenario.base import Strict, fault
 from simulator.scenario.document import KeyPath
 from simulator.scenario.failure import Place, StepFailed
@@ -108,7 +108,8 @@ async def play(step: Step, scene: Scene) -> None:
         _mark(failure, step)
         raise
     except SimulatorError as error:
-        failed = StepFailed(str(error), answer=scene.answer, is_input_fault=error.exit_status == 2)
+        is_input_fault = error.exit_status == 2 and not isinstance(error, WrongStateError)
+        failed = StepFailed(str(error), answer=scene.answer, is_input_fault=is_input_fault)
         _mark(failed, step)
         raise failed from error
     finally:

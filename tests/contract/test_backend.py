@@ -176,6 +176,13 @@ async def test_what_is_asked_of_a_machine_that_was_never_launched_is_not_done(st
     assert await stage.backend.listening_addresses(ONE) == ()
 
 
+async def test_a_machine_that_listens_itself_has_no_impostor(stage: Stage, recorder: Recorder) -> None:
+    placement = await launch(stage, recorder)
+    await becomes_reachable(placement)
+
+    assert await stage.backend.find_impostor(ONE, placement.port) is None
+
+
 async def test_close_ends_every_machine_and_reports_it(stage: Stage, recorder: Recorder) -> None:
     placements = [await launch(stage, recorder, number) for number in (1, 2)]
     for placement in placements:

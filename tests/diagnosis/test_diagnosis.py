@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.diagnosis import Finding, diagnose
+from simulator.diagnosis import FINDINGS, Finding, diagnose
+from simulator.diagnosis.rules import RULES
 from simulator.routing import App, Failure, Fleet, Outcome, RoutingOptions, Trace
 from simulator.routing.service import Service
 from tests.routing.build import (
@@ -84,8 +88,11 @@ def test_a_fallback_to_the_machine_that_replayed_is_no_self_replay() -> None:
 @pytest.mark.parametrize(
     ("loop", "words"),
     [
-        ([TO_DFW_1, TO_AMS_1], "dfw-1 → ams-1 → dfw-1"),
-        ([TO_DFW_1, f"instance={DFW_2.id}", TO_AMS_1], "dfw-2 → ams-1 → dfw-1 → dfw-2"),
+        ([TO_DFW_1, TO_AMS_1], f"ams-1 ({TO_DFW_1}) ⇄ dfw-1 ({TO_AMS_1})"),
+        (
+            [TO_DFW_1, f"instance={DFW_2.id}", TO_AMS_1],
+            f"ams-1 ({TO_DFW_1}) → dfw-1 (instance={DFW_2.id}) → dfw-2 ({TO_AMS_1}) → ams-1",
+        ),
     ],
 )
 def test_machines_that_send_a_request_round(loop: list[str], words: str) -> None:
@@ -99,7 +106,7 @@ def test_machines_that_send_a_request_round(loop: list[str], words: str) -> None
 def test_two_apps_that_send_a_request_round_are_told_apart() -> None:
     """Gallery 3: both have a machine ams-1"""
     caller = replayed(*["app=chat", "app=streams"] * 5, "app=chat", machines=two_apps())
-    assert "round: chat/ams-1 → streams/ams-1 → chat/ams-1," in the_finding(caller).cause
+    assert "round: streams/ams-1 (app=chat) ⇄ chat/ams-1 (app=streams)," in the_finding(caller).cause
 
 
 def test_a_round_that_is_too_long_to_come_twice_is_still_named() -> None:
@@ -108,7 +115,62 @@ def test_a_round_that_is_too_long_to_come_twice_is_still_named() -> None:
     caller = Caller(fleet(*six))
     for number in range(2, 13):
         caller.replay(f"instance={six[(number - 1) % 6].id}")
-    assert "round: ams-1 → ams-2 → ams-3 → ams-4 → ams-5 → ams-6 → ams-1," in the_finding(caller).cause
+    cause = the_finding(caller).cause
+    assert f"round: ams-1 (instance={six[1].id}) → ams-2 (" in cause
+    assert f"→ ams-6 (instance={six[0].id}) → ams-1, and" in cause
+
+
+def hops_of(*stations: tuple[str, str]) -> Trace:
+    """A trace of these deliveries, each to a machine that answered with that directive."""
+    caller = replayed(*[TO_DFW_1, TO_AMS_1] * 6)
+    hop = caller.trace.hops[0]
+    hops = tuple(replace(hop, machine_id=name, machine=name, replay=replay) for name, replay in stations)
+    return replace(caller.trace, error="PA02", hops=hops)
+
+
+def cause_of(*stations: tuple[str, str]) -> str:
+    (finding,) = diagnose(hops_of(*stations), DEMO)
+    return finding.cause.removeprefix("the request went round: ").partition(", and was ended")[0]
+
+
+AMS, ONE, TWO = ("ams-1", "region=dfw"), ("dfw-1", "region=ams"), ("dfw-2", "region=ams")
+
+
+def test_a_round_through_a_region_names_all_its_machines_as_one_stop() -> None:
+    assert cause_of(AMS, ONE, AMS, TWO, AMS, TWO, AMS, ONE, AMS, ONE, AMS) == (
+        "ams-1 (region=dfw) ⇄ dfw-1/dfw-2 (region=ams)"
+    )
+
+
+def test_machines_of_one_stop_that_lead_to_several_machines_make_these_one_stop_too() -> None:
+    other = ("ams-2", "region=dfw")
+    assert cause_of(AMS, ONE, other, TWO, AMS, TWO, other, ONE, AMS, ONE, AMS) == (
+        "ams-1/ams-2 (region=dfw) ⇄ dfw-1/dfw-2 (region=ams)"
+    )
+
+
+def test_machines_that_send_it_anywhere_send_it_round_among_themselves() -> None:
+    a, b, c = (("ams-1", "region=any"), ("dfw-1", "region=any"), ("dfw-2", "region=any"))
+    assert cause_of(a, b, c, a, c, b, a, b, a, c, b) == "ams-1/dfw-1/dfw-2 (region=any), among themselves"
+
+
+def test_a_stop_that_asks_for_this_and_that_is_told_with_both() -> None:
+    again = ("ams-1", "region=dfw;state=2")
+    assert cause_of(AMS, ONE, again, ONE, AMS, ONE, again, ONE, AMS, ONE, again) == (
+        "ams-1 (region=dfw or region=dfw;state=2) ⇄ dfw-1 (region=ams)"
+    )
+
+
+def test_a_request_that_never_came_to_a_machine_twice_is_told_hop_by_hop() -> None:
+    stations = [(f"ams-{number}", f"instance={number + 1}") for number in range(11)]
+    assert cause_of(*stations) == " → ".join(f"ams-{number}" for number in range(11))
+
+
+def test_every_finding_that_a_rule_can_make_is_listed_and_no_other() -> None:
+    """docs/findings.md and the expectations of scenarios rely on the list."""
+    modules = [Path(inspect.getsourcefile(rule) or "").read_text() for rule in RULES]
+    written = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', "".join(modules)))
+    assert written == set(FINDINGS)
 
 
 # Replays that find nobody.

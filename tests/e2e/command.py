@@ -58,28 +58,33 @@ class Up:
 @contextmanager
 def flysim_up(folder: Path) -> Iterator[Up]:
     """`flysim up` with the demo on free ports, until the block ends; then Ctrl-C."""
-    up = start_up(folder)
-    try:
+    with start_up(folder) as up:
         yield up
-    finally:
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(DEADLINE_SECONDS) == 0, up.log.read_text()
 
 
-def start_up(folder: Path) -> Up:
-    """`flysim up` with the demo on free ports, ready; the caller ends it."""
+@contextmanager
+def start_up(folder: Path, config: Path | None = None) -> Iterator[Up]:
+    """`flysim up`, ready, with the demo on free ports or with another config; how it ends is the block's affair."""
     ready, log = folder / "ready.json", folder / "up.log"
-    command = [*FLYSIM, "up", "-c", str(free_demo(folder)), "--ready-file", str(ready)]
+    command = [*FLYSIM, "up", "-c", str(config or free_demo(folder)), "--ready-file", str(ready)]
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)
-    wait_for(lambda: ready.exists() or process.poll() is not None, "flysim up", log)
-    assert process.poll() is None, log.read_text()
-    return Up(process, json.loads(ready.read_text()), log)
+    try:
+        wait_for(lambda: ready.exists() or process.poll() is not None, "flysim up", log)
+        assert process.poll() is None, log.read_text()
+        yield Up(process, json.loads(ready.read_text()), log)
+    finally:
+        process.kill()  # Does nothing to one that has ended.
+        process.wait()
 
 
 def free_demo(folder: Path) -> Path:
     """The demo's config on free ports, so that any number of tests can run it at once; failures take no time."""
-    text = (ROOT / "flysim.toml").read_text().replace("8080", "0").replace("8081", "0")
+    text = (
+        (ROOT / "flysim.toml").read_text().replace("ams = 8080", "ams = 0").replace("dfw = 8081", "dfw = 0")
+    )
     text = text.replace("sample_app/fly.toml", str(ROOT / "sample_app" / "fly.toml"))
     path = folder / "flysim.toml"
     path.write_text(text + "\n[control]\nport = 0\n\n[proxy]\nreplay_error_seconds = 0.1\n")

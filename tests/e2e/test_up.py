@@ -137,14 +137,16 @@ def test_commands_without_a_running_simulator_say_how_to_start_one() -> None:
 def test_nothing_is_left_when_flysim_is_told_to_stop_or_killed(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    up = start_up(tmp_path)
-    machines = [
-        process for process in psutil.Process(up.process.pid).children(recursive=True) if _is_machine(process)
-    ]
-    assert len(machines) == 3
-    up.process.send_signal(number)
-    assert up.process.wait(10) == (-signal.SIGKILL if number is signal.SIGKILL else 0)
-    wait_for(lambda: not any(_is_alive(process) for process in machines), "the machines' end")
+    with start_up(tmp_path) as up:
+        machines = [
+            process
+            for process in psutil.Process(up.process.pid).children(recursive=True)
+            if _is_machine(process)
+        ]
+        assert len(machines) == 3
+        up.process.send_signal(number)
+        assert up.process.wait(10) == (-signal.SIGKILL if number is signal.SIGKILL else 0)
+        wait_for(lambda: not any(_is_alive(process) for process in machines), "the machines' end")
 
 
 def _is_machine(process: psutil.Process) -> bool:

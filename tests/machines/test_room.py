@@ -504,3 +504,20 @@ async def test_a_server_that_does_not_run_is_a_fault_that_names_it(stage: Stage)
 
     with pytest.raises(EnvironmentFault, match=f"start the server of {url} first"):
         await stage.open_room(spec(command="", url=url, start_timeout_seconds=0.1))
+
+
+async def test_a_machine_in_whose_place_another_answers_is_not_healthy(stage: Stage) -> None:
+    stage.backend.impostors[AMS] = "machine dfw-1"
+
+    with pytest.raises(MachineFault, match=r"machine dfw-1 answers at .* in its place"):
+        await stage.open_room(spec(start_timeout_seconds=0.2))
+
+
+async def test_a_clone_cannot_be_in_a_region_that_there_is_not(stage: Stage) -> None:
+    room = await stage.open_room(spec())
+
+    with pytest.raises(InputError, match='there is no region "dwf"; did you mean "dfw"') as error:
+        await room.clone(AMS, region="dwf")
+
+    assert error.value.expected is not None
+    assert "ams, " in error.value.expected

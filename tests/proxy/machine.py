@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from simulator.routing import Machine
+from tests.proxy import websocket as ws
 from tests.proxy.wire import Message, Wire
 
 Handler = Callable[["MachineWire"], Awaitable[None]]
@@ -118,3 +119,30 @@ def silent() -> Handler:
             pass
 
     return handler
+
+
+def accepting(then: Handler | None = None, *, early: bytes = b"") -> Handler:
+    """A machine that accepts the handshake, with `early` in the same packet, and goes on with `then`."""
+
+    async def handler(wire: MachineWire) -> None:
+        request = await wire.read_request_head()
+        await wire.send(ws.accept(request.get("sec-websocket-key") or "") + early)
+        await (then(wire) if then else wire.rest())
+
+    return handler
+
+
+def echoing() -> Handler:
+    """Accepts, then sends every byte back."""
+
+    async def echo(wire: MachineWire) -> None:
+        while data := await wire.reader.read(65536):
+            await wire.send(data)
+
+    return accepting(echo)
+
+
+async def echoing_target(wire: MachineWire) -> None:
+    while True:
+        target = (await wire.read_request()).target.encode()
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(target), target))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -18,9 +19,10 @@ from simulator.proxy import ProxyCore, ProxyServer
 from simulator.proxy.layer import EdgeLayer
 from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
 from tests.proxy.client import Client, tls_context
-from tests.proxy.h2_client import H2Client
+from tests.proxy.h2_client import H2Client, Stream
 from tests.proxy.machine import Handler, ScriptedMachine
-from tests.proxy.wire import DEADLINE_SECONDS
+from tests.proxy.websocket import upgrade
+from tests.proxy.wire import DEADLINE_SECONDS, Message
 
 AMS = "d8dd626f379508"
 DFW = "286533db064e58"
@@ -113,6 +115,12 @@ class Stage:
             await client.start()
         self.clients.append(client)
         return client
+
+    async def open_socket(self, *, tls: bool = False, edge: str = "ams") -> tuple[Client, Message]:
+        """A client that asked for a WebSocket, and the head of the answer."""
+        client = await self.connect(edge, tls=tls)
+        await client.send(upgrade())
+        return client, await client.read_head()
 
     async def _open(
         self, edge: str, context: ssl.SSLContext | None, public_port: int = 80
@@ -269,3 +277,28 @@ async def until(condition: Callable[[], object], describe: Callable[[], str] | N
         if loop.time() > deadline:
             raise AssertionError(f"not within {DEADLINE_SECONDS} s: {describe() if describe else condition}")
         await asyncio.sleep(0.001)
+
+
+def assert_is_the_proxys_own(answer: Message | Stream, status: int = 502) -> None:
+    """F-1.99: an empty body, and nothing that tells the reason."""
+    assert answer.status == status
+    assert bytes(answer.body) == b""
+    assert answer.get("content-length") == "0"
+    assert answer.get("via")
+    assert (answer.get("server") or "").startswith("Fly/")
+    assert (answer.get("fly-request-id") or "").endswith("-ams")
+    assert answer.get("date")
+    names = [name for name, _ in answer.fields if not name.startswith(":")]
+    assert sorted(names) == ["content-length", "date", "fly-request-id", "server", "via"]
+
+
+@contextmanager
+def a_port_that_never_answers() -> Iterator[int]:
+    """A listener whose queue is full: the kernel drops whatever asks for a connection."""
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

@@ -158,6 +158,14 @@ async def test_a_client_that_expects_100_continue_gets_it(stage: Stage) -> None:
     assert dfw.requests[0].body == b"body"
 
 
+async def test_an_http_1_0_client_is_told_no_100(stage: Stage) -> None:
+    """RFC 9110, 10.1.1"""
+    await stage.add_machine(AMS, "ams", answering(OK))
+    client = await stage.connect()
+    await client.send(b"POST / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\nbody")
+    assert (await client.read_head()).status == 200
+
+
 async def test_100_continue_over_http_2(stage: Stage) -> None:
     ams = await stage.add_machine(AMS, "ams", answering(OK))
     client = await stage.connect_h2()

@@ -10,8 +10,7 @@ import pytest
 from simulator.routing import Trace
 from tests.proxy.client import request
 from tests.proxy.machine import OK, MachineWire, ScriptedMachine, answering, replaying
-from tests.proxy.stage import AMS, DFW, Stage, open_stage, until
-from tests.proxy.test_failure import a_port_that_never_answers
+from tests.proxy.stage import AMS, DFW, Stage, a_port_that_never_answers, open_stage, until
 
 HOWS = ["close", "reset"]
 

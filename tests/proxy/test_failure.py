@@ -1,33 +1,15 @@
-"""Machines that fail: what the client gets, what the trace and the log say, and that they are seen again."""
+"""Machines that fail: what the client gets, and what the trace and the log say."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from simulator.routing import RoutingOptions
 from tests.proxy.client import request
-from tests.proxy.h2_client import Stream
 from tests.proxy.machine import OK, MachineWire, answering, replaying
-from tests.proxy.stage import AMS, DFW, DFW_2, Stage, open_stage, until
-from tests.proxy.wire import Message
-
-
-def assert_is_the_proxys_own(answer: Message | Stream, status: int = 502) -> None:
-    """F-1.99: an empty body, and nothing that tells the reason."""
-    assert answer.status == status
-    assert bytes(answer.body) == b""
-    assert answer.get("content-length") == "0"
-    assert answer.get("via")
-    assert (answer.get("server") or "").startswith("Fly/")
-    assert (answer.get("fly-request-id") or "").endswith("-ams")
-    assert answer.get("date")
-    names = [name for name, _ in answer.fields if not name.startswith(":")]
-    assert sorted(names) == ["content-length", "date", "fly-request-id", "server", "via"]
+from tests.proxy.stage import AMS, DFW, Stage, assert_is_the_proxys_own, open_stage, until
 
 
 async def test_a_machine_that_refuses_ends_in_pr03_with_pc01(stage: Stage) -> None:
@@ -182,137 +164,3 @@ async def test_a_machine_that_dies_in_its_answer_breaks_the_clients_too(stage: S
     await h2.complete(stream)
     assert (stream.ended, stream.reset is not None) == (False, True)
     assert [trace.outcome for trace in await stage.finished(2)] == ["broken", "broken"]
-
-
-async def close_when_reused(wire: MachineWire) -> None:
-    """The first request of each connection is answered; the next one finds the connection closed."""
-    await wire.read_request()
-    await wire.send(OK)
-    await wire.read_request()
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
-async def test_a_connection_closed_just_as_it_is_used_again_is_no_failure(stage: Stage, method: str) -> None:
-    ams = await stage.add_machine(AMS, "ams", close_when_reused)
-    client = await stage.connect()
-    body = b"again" if method == "PUT" else None
-    for count in (1, 2, 3):
-        assert (await client.ask(method, body=body)).status == 200
-        assert ams.connections == count
-    for trace in await stage.finished(3):
-        assert (trace.status, len(trace.hops)) == (200, 1)
-    assert stage.proxy_log() == []
-
-
-async def test_a_post_is_not_sent_twice(stage: Stage) -> None:
-    """F-5.45, K-34: the machine may have done the work."""
-    ams = await stage.add_machine(AMS, "ams", close_when_reused)
-    client = await stage.connect()
-    assert (await client.ask("POST", body=b"one")).status == 200
-    assert_is_the_proxys_own(await client.ask("POST", body=b"two"))
-    assert [message.body for message in ams.requests] == [b"one", b"two"]
-    assert [line.code for line in stage.proxy_log()] == ["PU02"]
-    assert (await client.ask("POST", body=b"three")).status == 200
-
-
-async def test_a_reused_connection_that_breaks_off_in_the_head_is_a_failure(stage: Stage) -> None:
-    """It began to answer: so it was no idle connection that was closed."""
-
-    async def handler(wire: MachineWire) -> None:
-        await wire.read_request()
-        await wire.send(OK)
-        await wire.read_request()
-        await wire.send(b"HTTP/1.1 200 O")
-
-    ams = await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect()
-    assert (await client.ask()).status == 200
-    assert_is_the_proxys_own(await client.ask())
-    assert len(ams.requests) == 2
-
-
-async def test_a_fresh_connection_that_is_closed_is_not_tried_again(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(b"", close=True))
-    assert_is_the_proxys_own(await (await stage.connect()).ask())
-    assert len(ams.requests) == 1
-
-
-async def test_a_keep_alive_client_sees_a_machine_that_came_back(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    h1, h2 = await stage.connect(), await stage.connect_h2()
-    for _ in range(2):
-        assert (await h1.ask()).status == (await h2.ask()).status == 200
-        await ams.stop()
-        await until(lambda: stage.remembered()["machine connections"] == 0)
-        assert (await h1.ask()).status == (await h2.ask()).status == 502
-        await ams.come_back()
-    assert (await h1.ask()).status == (await h2.ask()).status == 200
-    assert stage.remembered()["transports"] == 2
-
-
-async def test_failed_attempts_leave_nothing_behind(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    await ams.stop()
-    client = await stage.connect()
-    for _ in range(5):
-        assert (await client.ask()).status == 502
-    assert stage.remembered() == dict.fromkeys(stage.remembered(), 0)
-
-
-@contextmanager
-def a_port_that_never_answers() -> Iterator[int]:
-    """A listener whose queue is full: the kernel drops whatever asks for a connection."""
-    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for filler in (first, second):
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
-async def test_a_connection_that_does_not_come_about_is_given_up_in_time(stage: Stage) -> None:
-    """F-1.49, F-1.51, F-6.20"""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=150ms"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    with a_port_that_never_answers() as port:
-        stage.change(dfw, port=port)
-        assert_is_the_proxys_own(await (await stage.connect()).ask())
-    (trace,) = await stage.finished()
-    assert trace.error == "PR03"
-    assert "[PC05] connection to instance timed out" in (trace.message or "")
-    assert stage.remembered()["transports"] == 1
-
-
-async def test_a_replays_timeout_bounds_the_attempt_to_reach_its_target(stage: Stage) -> None:
-    """F-1.7, F-1.49, F-1.52, F-1.54, F-1.55: then the machine that replayed gets the request back."""
-
-    async def handler(wire: MachineWire) -> None:
-        while True:
-            failed = (await wire.read_request()).get("fly-replay-failed")
-            replay = f"HTTP/1.1 307 x\r\nfly-replay: instance={DFW};timeout=150ms;fallback=force_self\r\n"
-            await wire.send(OK if failed else replay.encode() + b"content-length: 0\r\n\r\n")
-
-    ams = await stage.add_machine(AMS, "ams", handler)
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    with a_port_that_never_answers() as port:
-        stage.change(dfw, port=port)
-        assert (await (await stage.connect()).ask()).body == b"hello"
-    failed = ams.requests[1].get("fly-replay-failed") or ""
-    assert f"instance={DFW};app=streams;replay_source={AMS};reason=timeout;elapsed_ms=" in failed
-
-
-async def test_a_failed_replay_does_not_disturb_the_next_request(stage: Stage) -> None:
-    async def handler(wire: MachineWire) -> None:
-        while True:
-            target = (await wire.read_request()).target
-            to = {"/dead": DFW, "/gone": DFW_2}.get(target)
-            replay = f"HTTP/1.1 307 x\r\nfly-replay: instance={to}\r\ncontent-length: 0\r\n\r\n".encode()
-            await wire.send(replay if to else OK)
-
-    await stage.add_machine(AMS, "ams", handler)
-    dead = await stage.add_machine(DFW, "dfw", answering(OK))
-    await dead.stop()
-    client = await stage.connect()
-    statuses = [(await client.ask(path=path)).status for path in ("/", "/dead", "/", "/gone", "/")]
-    assert statuses == [200, 502, 200, 502, 200]

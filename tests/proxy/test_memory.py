@@ -14,8 +14,7 @@ from simulator.journal import MAX_TRACES
 from tests.proxy import websocket as ws
 from tests.proxy.client import Client, request
 from tests.proxy.h2_client import H2Client
-from tests.proxy.machine import OK, Handler, MachineWire, ScriptedMachine, answering
-from tests.proxy.test_websocket import echoing
+from tests.proxy.machine import OK, Handler, MachineWire, ScriptedMachine, answering, echoing
 
 REQUESTS = 20_000
 MESSAGES = 100_000

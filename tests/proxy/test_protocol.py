@@ -1,24 +1,16 @@
-"""HTTP in all its forms: versions, TLS, framing, odd requests, and bytes that are no HTTP at all."""
+"""HTTP in all its forms: both versions, plain and TLS on one port, and requests and answers of every kind."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
 
 import httpx
 import pytest
 
 from tests.proxy.client import Client, chunked, request, tls_context
-from tests.proxy.machine import OK, MachineWire, answering, replaying
-from tests.proxy.stage import AMS, DFW, Stage, until
-
-
-async def echo_target(wire: MachineWire) -> None:
-    while True:
-        target = (await wire.read_request()).target.encode()
-        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(target), target))
-
+from tests.proxy.machine import OK, MachineWire, answering, echoing_target, replaying
+from tests.proxy.stage import AMS, DFW, Stage
 
 # One port for everything.
 
@@ -55,7 +47,7 @@ async def test_tls_without_alpn_or_a_server_name_is_http_1(stage: Stage) -> None
 
 
 async def test_all_kinds_of_clients_at_once_on_one_port(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", echo_target)
+    await stage.add_machine(AMS, "ams", echoing_target)
 
     async def h1(number: int, tls: bool) -> None:
         client = await stage.connect(tls=tls)
@@ -72,144 +64,11 @@ async def test_all_kinds_of_clients_at_once_on_one_port(stage: Stage) -> None:
     await asyncio.gather(*kinds)
 
 
-# The first packets.
-
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 14, 15, 20])
-async def test_a_request_split_after_any_byte(stage: Stage, size: int) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
-    data = request()
-    await client.send(data[:size])
-    await until(lambda: stage.server._clients)
-    await client.send(data[size:])
-    assert (await client.read_response()).body == b"hello"
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 13, 14, 23])
-async def test_an_http_2_preface_split_after_any_byte(stage: Stage, size: int) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2(start=False)
-    client.h2.initiate_connection()
-    data = client.h2.data_to_send()
-    assert data.startswith(PREFACE)
-    client.writer.write(data[:size])
-    await until(lambda: stage.server._clients)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    client.writer.write(data[size:])
-    client.listen()
-    assert bytes((await client.ask()).body) == b"hello"
-
-
-async def test_a_tls_hello_byte_by_byte(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = tls_context("http/1.1").wrap_bio(incoming, outgoing)
-    raw = await stage.connect()
-    while True:
-        try:
-            tls.do_handshake()
-            break
-        except ssl.SSLWantReadError:
-            await raw.send_apart(outgoing.read())
-            incoming.write(await raw.read_some())
-    tls.write(request())
-    await raw.send_apart(outgoing.read())
-    answer = b""
-    while not answer.endswith(b"hello"):
-        incoming.write(await raw.read_some())
-        with suppress(ssl.SSLWantReadError):
-            while True:
-                answer += tls.read(65536)
-    assert answer.startswith(b"HTTP/1.1 200")
-
-
-GARBAGE = {
-    "bytes": bytes(range(128, 256)) + b"\r\n\r\n",
-    "words": b"hello there how are you\r\n\r\n",
-    "half a request line": b"GET /\r\n\r\n",
-    "no version": b"GET / HTCPCP/1.0\r\n\r\n",
-    "a header without a colon": b"GET / HTTP/1.1\r\nhost\r\n\r\n",
-    "a header name with a space": b"GET / HTTP/1.1\r\nhost : a\r\n\r\n",
-    "two lengths": b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-    "length and chunks": (
-        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
-    ),
-    "a length that is no number": b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na",
-    "an unknown coding": b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
-    "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-    "CONNECT": b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("which", GARBAGE)
-async def test_what_is_no_proper_request_is_refused_and_reaches_no_machine(
-    stage: Stage, which: str, tls: bool
-) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect(tls=tls)
-    await client.send(GARBAGE[which])
-    rest = await client.rest()
-    assert rest.startswith(b"HTTP/1.1 400 ")
-    assert rest.count(b"HTTP/1.1") == 1
-    assert ams.connections == 0
-    assert stage.traces == ()
-
-
-async def test_blank_lines_before_a_request_are_nothing(stage: Stage) -> None:
-    """RFC 9112, 2.2"""
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
-    for _ in range(3):
-        await client.send(b"\r\n\r\n" + request())
-        assert (await client.read_response()).body == b"hello"
-
-
-async def test_garbage_without_end_is_not_kept(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
-    client.writer.write(b"x" * 2**20)
-    assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
-
-
-async def test_a_head_of_300_kilobytes_is_too_large(stage: Stage) -> None:
-    """F-10.12: Fly documents no limit; ours is 256 KiB."""
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
-    assert (await client.ask(headers=f"x-large: {'x' * 200_000}\r\n")).status == 200
-    client.writer.write(request(headers=f"x-large: {'x' * 300_000}\r\n"))
-    assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
-    assert len(ams.requests) == 1
-
-
-async def test_large_heads_over_http_2(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2()
-    assert (await client.ask(headers=[("x-large", "x" * 10_000)])).status == 200
-    many = [(f"x-large-{number}", "x" * 10_000) for number in range(20)]
-    assert (await client.ask(headers=many)).status == 200
-
-
-async def test_a_large_head_from_a_machine(stage: Stage) -> None:
-    def head(size: int) -> bytes:
-        return b"HTTP/1.1 200 OK\r\nx-large: " + b"x" * size + b"\r\ncontent-length: 0\r\n\r\n"
-
-    await stage.add_machine(AMS, "ams", answering(head(200_000)))
-    await stage.add_machine(DFW, "dfw", answering(head(20_000)))
-    assert len((await (await stage.connect()).ask()).get("x-large") or "") == 200_000
-    assert len((await (await stage.connect_h2("dfw")).ask()).get("x-large") or "") == 20_000
-
-
 # Requests of every form.
 
 
 async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", echo_target)
+    await stage.add_machine(AMS, "ams", echoing_target)
     client = await stage.connect()
     body = request("POST", "/post", body=b"GET / HTTP/1.1\r\n\r\n")
     await client.send(b"".join(request(path=f"/{number}") for number in range(50)) + body)
@@ -219,7 +78,7 @@ async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
 
 async def test_pipelined_requests_that_are_replayed(stage: Stage) -> None:
     await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await stage.add_machine(DFW, "dfw", echo_target)
+    await stage.add_machine(DFW, "dfw", echoing_target)
     client = await stage.connect()
     await client.send(b"".join(request(path=f"/{number}") for number in range(20)))
     assert [(await client.read_response()).body for _ in range(20)] == [b"/%d" % n for n in range(20)]
@@ -329,62 +188,3 @@ async def test_header_fields_keep_their_order_case_and_repetitions(stage: Stage)
     assert answer.head.startswith(
         b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nX-B: 1\r\nset-cookie: b\r\nContent-Length: 0\r\n"
     )
-
-
-# HTTP/2 towards HTTP/1.1.
-
-
-async def test_http_2_pseudo_headers_and_cookies_become_those_of_http_1(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2()
-    await client.ask(path="/p?q", headers=[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")])
-    (message,) = ams.requests
-    assert message.start_line == "GET /p?q HTTP/1.1"
-    assert (message.get("host"), message.get("cookie"), message.get("x")) == (
-        "streams.fly.dev",
-        "a=1; b=2",
-        "y",
-    )
-    assert not any(name.startswith(":") for name, _ in message.fields)
-
-
-async def test_no_header_of_http_1_that_http_2_forbids_reaches_its_client(stage: Stage) -> None:
-    """RFC 9113, 8.2.2: a browser ends the connection over one of them; Apache sends Upgrade with each answer."""
-    await stage.add_machine(
-        AMS,
-        "ams",
-        answering(
-            b"HTTP/1.1 200 OK\r\nConnection: Upgrade, Keep-Alive\r\nUpgrade: h2,h2c\r\nKeep-Alive: timeout=5\r\n"
-            b"Proxy-Connection: keep-alive\r\nX-Mixed-Case: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + chunked(b"hello")
-        ),
-    )
-    stream = await (await stage.connect_h2()).ask()
-    assert (stream.status, bytes(stream.body), stream.reset) == (200, b"hello", None)
-    names = {name for name, _ in stream.fields}
-    assert names == {":status", "x-mixed-case", "server", "via", "fly-request-id"}
-
-
-async def test_a_machine_that_switches_protocols_under_http_2_is_a_failure(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"))
-    stream = await (await stage.connect_h2()).ask()
-    assert stream.status == 502
-
-
-async def test_many_streams_at_once_over_one_connection(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await stage.add_machine(DFW, "dfw", echo_target)
-    client = await stage.connect_h2()
-    paths = [f"/{number}" for number in range(300)]
-    answers = await asyncio.gather(*[client.ask(path=path) for path in paths])
-    assert [bytes(answer.body).decode() for answer in answers] == paths
-    await stage.finished(300)
-    assert stage.remembered()["streams"] == 0
-
-
-async def test_an_http_2_request_that_is_refused_leaves_nothing(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2()
-    stream = await client.open("POST", headers=[("content-length", "1"), ("x y", "z")], end=False)
-    await client.wait(lambda: stream.ended or stream.reset is not None or client.goaway is not None)
-    await until(lambda: stage.remembered()["streams"] == 0)

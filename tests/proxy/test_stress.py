@@ -19,7 +19,7 @@ from tests.proxy import websocket as ws
 from tests.proxy.machine import OK, MachineWire, answering
 from tests.proxy.stage import AMS, DFW, Stage, open_stage
 
-TRIES = int(os.environ.get("FLYSIM_STRESS", "2000"))
+TRIES = int(os.environ.get("FLYSIM_STRESS", "1200"))
 CLIENTS = 30
 HELLO = ws.frame(ws.TEXT, b"hello from dallas")
 
@@ -81,7 +81,7 @@ async def send_forms(stage: Stage, shapes: list[str], tries: int) -> None:
     """As `get_pages`, with a body that the machine does not read: it ends its connection with a reset."""
     client = await stage.connect()
     for number in range(tries):
-        shape, size = shapes[number % len(shapes)], (10, 10_000, 300_000)[number % 5 % 3]
+        shape, size = shapes[number % len(shapes)], (10, 10_000, 200_000)[number % 5 % 3]
         answer = await client.ask("POST", f"/{shape}", body=bytes(size))
         assert (answer.status, answer.body) == (200, b"hello"), f"{shape}, {size} bytes"
 

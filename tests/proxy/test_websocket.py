@@ -1,4 +1,4 @@
-"""WebSockets: handshakes are replayed whatever the answer looks like; after the last one, bytes pass unchanged."""
+"""Open WebSockets: bytes pass both ways unchanged, each way at its own pace, and an end of one side ends the other."""
 
 from __future__ import annotations
 
@@ -9,123 +9,8 @@ import zlib
 import pytest
 
 from tests.proxy import websocket as ws
-from tests.proxy.client import Client
-from tests.proxy.machine import Handler, MachineWire, answering
-from tests.proxy.stage import AMS, DFW, DFW_2, Stage, until
-from tests.proxy.wire import Message
-
-REPLAY = f"fly-replay: instance={DFW}\r\n"
-HELLO = ws.frame(ws.TEXT, b"hello from dallas")
-
-
-def accepting(then: Handler | None = None, *, early: bytes = b"") -> Handler:
-    """A machine that accepts the handshake, with `early` in the same packet, and goes on with `then`."""
-
-    async def handler(wire: MachineWire) -> None:
-        request = await wire.read_request_head()
-        await wire.send(ws.accept(request.get("sec-websocket-key") or "") + early)
-        await (then(wire) if then else wire.rest())
-
-    return handler
-
-
-def echoing() -> Handler:
-    """Accepts, then sends every byte back."""
-
-    async def echo(wire: MachineWire) -> None:
-        while data := await wire.reader.read(65536):
-            await wire.send(data)
-
-    return accepting(echo)
-
-
-async def open_socket(stage: Stage, *, tls: bool = False, edge: str = "ams") -> tuple[Client, Message]:
-    client = await stage.connect(edge, tls=tls)
-    await client.send(ws.upgrade())
-    return client, await client.read_head()
-
-
-ANSWERS: dict[str, tuple[bytes, bool]] = {
-    "101 and hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), True),
-    "101 and no hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), False),
-    "101 with a full handshake": (ws.accept(headers=REPLAY), False),
-    "101 with a full handshake and hang-up": (ws.accept(headers=REPLAY), True),
-    "101 with a full handshake and frames": (ws.accept(headers=REPLAY) + ws.frame(ws.TEXT, b"wrong"), False),
-    "101 with frames, a close and hang-up": (
-        ws.accept(headers=REPLAY) + ws.frame(ws.TEXT, b"wrong") + ws.frame(ws.CLOSE, ws.close(1012)),
-        True,
-    ),
-    "200": (f"HTTP/1.1 200 OK\r\n{REPLAY}content-length: 2\r\n\r\nok".encode(), False),
-    "204": (f"HTTP/1.1 204 No Content\r\n{REPLAY}\r\n".encode(), False),
-    "307": (f"HTTP/1.1 307 x\r\n{REPLAY}content-length: 14\r\n\r\nredirecting...".encode(), False),
-    "307 of nginx": (f"HTTP/1.1 307 x\r\n{REPLAY}Location: \r\nContent-Length: 1\r\n\r\nx".encode(), False),
-    "400": (f"HTTP/1.1 400 Bad Request\r\n{REPLAY}content-length: 0\r\n\r\n".encode(), False),
-    "403, chunked": (
-        f"HTTP/1.1 403 x\r\n{REPLAY}transfer-encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
-        False,
-    ),
-    "404": (f"HTTP/1.1 404 Not Found\r\n{REPLAY}content-length: 9\r\n\r\nnot found".encode(), False),
-    "409": (f"HTTP/1.1 409 Conflict\r\n{REPLAY}content-length: 0\r\n\r\n".encode(), False),
-    "307 on the raw socket": (f"HTTP/1.1 307 x\r\n{REPLAY}Connection: close\r\n\r\n".encode(), True),
-    "an upgrade kept in the answer": (
-        f"HTTP/1.1 426 x\r\n{REPLAY}Connection: Upgrade\r\nUpgrade: websocket\r\ncontent-length: 0\r\n\r\n".encode(),
-        False,
-    ),
-}
-
-
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize("shape", ANSWERS)
-async def test_the_client_sees_one_handshake_that_of_the_last_machine(
-    stage: Stage, shape: str, tls: bool
-) -> None:
-    """F-1.85 to F-1.91, K-13"""
-    answer, close = ANSWERS[shape]
-    await stage.add_machine(AMS, "ams", answering(answer, close=close))
-    dfw = await stage.add_machine(DFW, "dfw", accepting(early=HELLO))
-    client, handshake = await open_socket(stage, tls=tls)
-    assert handshake.status == 101
-    assert handshake.get("sec-websocket-accept") == ws.accept_key(ws.KEY)
-    assert handshake.get("upgrade") == "websocket"
-    assert await client.read_exactly(len(HELLO)) == HELLO
-    (request,) = dfw.requests
-    assert (request.get("upgrade"), request.get("sec-websocket-key")) == ("websocket", ws.KEY)
-    assert (request.get("connection") or "").lower() == "upgrade"
-    (trace,) = await stage.answered()
-    assert (trace.path, trace.websocket) == (("ams-1", "dfw-1"), True)
-
-
-async def test_an_upgrade_may_be_replayed_several_times(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
-    to_third = f"HTTP/1.1 409 x\r\nfly-replay: instance={DFW_2}\r\ncontent-length: 0\r\n\r\n".encode()
-    await stage.add_machine(DFW, "dfw", answering(to_third))
-    await stage.add_machine(DFW_2, "dfw", echoing())
-    client, handshake = await open_socket(stage)
-    assert handshake.status == 101
-    await client.send(HELLO)
-    assert await client.read_exactly(len(HELLO)) == HELLO
-
-
-@pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
-async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(stage: Stage, full: bool) -> None:
-    """F-1.30: The machine that replayed closes only after the new handshake; the client must not notice."""
-    hang_up = asyncio.Event()
-
-    async def replay_and_linger(wire: MachineWire) -> None:
-        await wire.read_request_head()
-        await wire.send(ws.accept(headers=REPLAY) if full else f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode())
-        await hang_up.wait()
-        wire.writer.write(ws.frame(ws.CLOSE, ws.close(1001)))
-
-    ams = await stage.add_machine(AMS, "ams", replay_and_linger)
-    await stage.add_machine(DFW, "dfw", echoing())
-    client, handshake = await open_socket(stage)
-    assert handshake.status == 101
-    hang_up.set()
-    await until(lambda: ams.open_connections == 0)
-    for _ in range(3):
-        await client.send(ws.masked(ws.TEXT, b"still here"))
-        assert await client.read_exactly(16) == ws.masked(ws.TEXT, b"still here")
+from tests.proxy.machine import MachineWire, accepting, echoing
+from tests.proxy.stage import AMS, DFW, Stage, until
 
 
 def random_frames(seed: int, *, mask: bytes) -> bytes:
@@ -161,57 +46,11 @@ async def test_frames_pass_both_ways_byte_for_byte(stage: Stage, tls: bool) -> N
         await wire.rest()
 
     await stage.add_machine(AMS, "ams", accepting(talk))
-    client, _ = await open_socket(stage, tls=tls)
+    client, _ = await stage.open_socket(tls=tls)
     await client.send(from_client)
     assert await client.read_exactly(len(from_machine)) == from_machine
     await until(lambda: arrived)
     assert arrived == [from_client]
-
-
-async def test_the_deflate_extension_is_negotiated_end_to_end(stage: Stage) -> None:
-    offer = "permessage-deflate; client_max_window_bits"
-    agreed = "permessage-deflate; server_no_context_takeover"
-
-    async def handler(wire: MachineWire) -> None:
-        request = await wire.read_request_head()
-        assert request.get("sec-websocket-extensions") == offer
-        assert request.get("sec-websocket-protocol") == "chat, superchat"
-        headers = f"Sec-WebSocket-Extensions: {agreed}\r\nSec-WebSocket-Protocol: superchat\r\n"
-        await wire.send(ws.accept(headers=headers))
-        await wire.rest()
-
-    await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect()
-    await client.send(
-        ws.upgrade(
-            headers=f"Sec-WebSocket-Extensions: {offer}\r\nSec-WebSocket-Protocol: chat, superchat\r\n"
-        )
-    )
-    handshake = await client.read_head()
-    assert handshake.get("sec-websocket-extensions") == agreed
-    assert handshake.get("sec-websocket-protocol") == "superchat"
-
-
-async def test_frames_sent_right_behind_the_handshake_reach_the_last_machine(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
-    await stage.add_machine(DFW, "dfw", echoing())
-    client = await stage.connect()
-    early = ws.masked(ws.TEXT, b"early")
-    await client.send(ws.upgrade() + early)
-    assert (await client.read_head()).status == 101
-    assert await client.read_exactly(len(early)) == early
-
-
-async def test_a_handshake_and_frames_byte_by_byte(stage: Stage) -> None:
-    async def talk(wire: MachineWire) -> None:
-        await wire.send_apart(HELLO)
-        await wire.rest()
-
-    await stage.add_machine(AMS, "ams", accepting(talk))
-    client = await stage.connect()
-    await client.send_apart(ws.upgrade())
-    assert (await client.read_head()).status == 101
-    assert await client.read_exactly(len(HELLO)) == HELLO
 
 
 CLOSES = {
@@ -231,7 +70,7 @@ async def test_the_machine_closes_with_its_code(stage: Stage, which: str) -> Non
         answered.append(await wire.read_exactly(len(ws.masked(ws.CLOSE, payload))))
 
     await stage.add_machine(AMS, "ams", accepting(say_goodbye))
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     goodbye = ws.frame(ws.CLOSE, payload)
     assert await client.read_exactly(len(goodbye)) == goodbye
     await client.send(ws.masked(ws.CLOSE, payload))
@@ -251,7 +90,7 @@ async def test_the_client_closes_with_its_code(stage: Stage, which: str) -> None
         await wire.send(ws.frame(ws.CLOSE, payload))
 
     await stage.add_machine(AMS, "ams", accepting(answer_goodbye))
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     await client.send(ws.masked(ws.CLOSE, payload))
     assert await client.rest() == ws.frame(ws.CLOSE, payload)
     (trace,) = await stage.finished()
@@ -265,7 +104,7 @@ async def test_a_machine_that_dies_takes_the_clients_socket_along_at_once(stage:
         getattr(wire, how)()
 
     await stage.add_machine(AMS, "ams", accepting(die))
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     await client.send(ws.masked(ws.TEXT, b"die"))
     assert await client.is_closed()
     (trace,) = await stage.finished()
@@ -275,7 +114,7 @@ async def test_a_machine_that_dies_takes_the_clients_socket_along_at_once(stage:
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_a_client_that_dies_takes_the_machines_socket_along_at_once(stage: Stage, how: str) -> None:
     ams = await stage.add_machine(AMS, "ams", accepting())
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     getattr(client, how)()
     await until(lambda: ams.open_connections == 0)
     await stage.finished()
@@ -289,7 +128,7 @@ async def test_what_a_machine_sent_before_it_died_still_arrives(stage: Stage) ->
         wire.writer.write(data)
 
     await stage.add_machine(AMS, "ams", accepting(burst))
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     assert await client.rest() == data
 
 
@@ -301,7 +140,7 @@ async def test_what_a_client_sent_before_it_died_still_arrives(stage: Stage) -> 
         arrived.append(await wire.rest())
 
     await stage.add_machine(AMS, "ams", accepting(listen))
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     client.writer.write(data)
     client.close()
     await until(lambda: arrived)
@@ -314,7 +153,7 @@ async def test_a_machine_that_stops_with_frames_in_flight_both_ways(stage: Stage
             await wire.send(ws.frame(ws.BINARY, bytes(60_000)))
 
     ams = await stage.add_machine(AMS, "ams", accepting(chatter))
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     for _ in range(20):
         client.writer.write(ws.masked(ws.BINARY, bytes(60_000)))
     await client.read_exactly(500_000)
@@ -335,7 +174,7 @@ async def test_a_client_that_does_not_read_can_still_speak(stage: Stage) -> None
             heard.append(await wire.read_exactly(len(word)))
 
     await stage.add_machine(AMS, "ams", accepting(flood))
-    client, _ = await open_socket(stage)
+    client, _ = await stage.open_socket()
     client.pause()
     await until(lambda: stage.unsent() > 65536)
     for count in (1, 2, 3):
@@ -350,7 +189,7 @@ async def test_several_sockets_on_several_machines_do_not_mix(stage: Stage) -> N
     await stage.add_machine(DFW, "dfw", echoing())
 
     async def converse(number: int) -> None:
-        client, handshake = await open_socket(stage, edge=("ams", "dfw")[number % 2])
+        client, handshake = await stage.open_socket(edge=("ams", "dfw")[number % 2])
         assert handshake.status == 101
         for turn in range(10):
             message = ws.masked(ws.TEXT, f"{number}: {turn}".encode())
@@ -359,42 +198,3 @@ async def test_several_sockets_on_several_machines_do_not_mix(stage: Stage) -> N
 
     await asyncio.gather(*[converse(number) for number in range(40)])
     assert [len(machine.requests) for machine in stage.machines] == [20, 20]
-
-
-async def test_an_upgrade_that_the_last_machine_declines_is_relayed(stage: Stage) -> None:
-    answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno"
-    await stage.add_machine(AMS, "ams", answering(answer))
-    client = await stage.connect()
-    for _ in range(2):
-        await client.send(ws.upgrade())
-        response = await client.read_response()
-        assert (response.status, response.body) == (400, b"no")
-    (trace, _) = await stage.finished(2)
-    assert not trace.websocket
-
-
-async def test_a_socket_after_plain_requests_on_the_same_connection(stage: Stage) -> None:
-    async def handler(wire: MachineWire) -> None:
-        request = await wire.read_request_head()
-        if request.get("upgrade") is None:
-            await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
-            request = await wire.read_request_head()
-        await wire.send(ws.accept() + HELLO)
-        await wire.rest()
-
-    await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect()
-    assert (await client.ask()).body == b"hello"
-    await client.send(ws.upgrade())
-    assert (await client.read_head()).status == 101
-    assert await client.read_exactly(len(HELLO)) == HELLO
-
-
-async def test_a_machine_that_closes_before_its_handshake_is_a_failure(stage: Stage) -> None:
-    """F-6.12"""
-    await stage.add_machine(AMS, "ams", answering(b"", close=True))
-    client = await stage.connect()
-    await client.send(ws.upgrade())
-    assert (await client.read_response()).status == 502
-    (trace,) = await stage.finished()
-    assert trace.error == "PU02"

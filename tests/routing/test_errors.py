@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 
 from simulator.routing import Failure, ProxyError, errors
@@ -96,3 +99,9 @@ def test_every_failure_after_the_connection_has_reached_the_machine(failure: Fai
     """F-5.45, K-34"""
     answered = (Failure.CLOSED, Failure.UNREADABLE, Failure.NO_HTTP2)
     assert failure.reached_the_machine is (failure in answered)
+
+
+def test_all_codes_with_which_an_exchange_can_end_are_listed() -> None:
+    """Those of a single connection (PC…) lead to another try, and in the end to PR03."""
+    written = set(re.findall(r'"(P[A-Z][0-9]{2})"', inspect.getsource(errors)))
+    assert {code for code in written if not code.startswith("PC")} == set(errors.CODES)

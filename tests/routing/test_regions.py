@@ -50,7 +50,7 @@ def test_regions_that_fly_removed_are_still_known() -> None:
 )
 def test_an_alias_stands_for_its_regions(alias: str, codes: str) -> None:
     """F-1.18; membership F-7.27, K-29"""
-    assert members(alias) == set(codes.split())
+    assert members(alias) == frozenset(codes.split())
 
 
 def test_there_is_no_other_alias_and_jnb_is_in_none() -> None:

@@ -55,7 +55,12 @@ def test_chance_chooses_among_equals(chance: object, name: str) -> None:
 def test_chance_is_asked_for_one_of_those_that_are_equally_close() -> None:
     """F-5.1"""
     asked: list[int] = []
-    select(WIDE, Target("streams"), "dfw", set(), lambda n: asked.append(n) or 0)
+
+    def chance(n: int) -> int:
+        asked.append(n)
+        return 0
+
+    select(WIDE, Target("streams"), "dfw", set(), chance)
     assert asked == [2]
 
 

@@ -141,6 +141,7 @@ class PaperStage:
                 Route("/set", _set),
                 Route("/redirect", _redirect, methods=["GET", "POST"]),
                 Route("/away", _away),
+                Route("/round", lambda _: RedirectResponse("/round", 302)),
                 Route("/slow", _slow),
                 Route("/log", self._log),
                 Route("/later", self._later),

@@ -54,6 +54,8 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
         ("{reqest: GET /}", "5:3", 'the step "reqest"; did you mean "request"?', "one of request, websocket"),
         ("hello", "5:3", '"hello"', "a step: a mapping with one of"),
         ("{}", "5:3", 'the step ""', "one of request"),
+        ("{sleep: 5}", "5:3", 'the step "sleep", which there is not', "wait_until: for what happens in machines"),
+        ("{wait: 5s}", "5:3", 'the step "wait", which there is not', "wait_until: for what happens in machines"),
         ("{fault: {latency: 1s}}", "5:3", 'the step "fault", which this version of flysim cannot play', "request"),
         ("{partition: [ams, dfw]}", "5:3", 'the step "partition", which this', "request"),
         ("{request: GET /, websocket: /}", "5:3", '"request:" and "websocket:" in one step', "two steps"),
@@ -63,9 +65,19 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
          "one of body, cookies_sent"),
         ("{request: GET /, expect: {status: ok}}", "5:37", 'expect.status: "ok"', "a whole number"),
         ("{request: GET /, expect: {status: '200'}}", "5:37", 'expect.status: "200"', "a whole number"),
+        ("{request: GET /, expect: {status: 2xx}}", "5:37", 'expect.status: "2xx"',
+         "a whole number, or a list of them: [200, 201]"),
+        ("{request: GET /, expect: {error: PA99}}", "5:36", 'expect.error: "PA99"', "one of PA01"),
+        ("{request: GET /, expect: {error: pr04}}", "5:36", 'expect.error: "pr04"; did you mean "PR04"?', "one of"),
+        ("{request: GET /, expect: {findings: [replay-lop]}}", "5:40",
+         'expect.findings: "replay-lop"; did you mean "replay-loop"?', "one of self-replay, replay-loop"),
+        ("{request: GET /, expect: {body: {dfw-1.id}}}", "5:36", "{dfw-1.id} without quotes is a mapping to YAML",
+         '"{dfw-1.id}", in quotes'),
+        ("{request: GET /, headers: {X-A: {edge.ams}}}", "5:36", "{edge.ams} without quotes is a mapping to YAML",
+         '"{edge.ams}", in quotes'),
         ("{request: GET /, expect: {status: 99}}", "5:37", "expect.status: 99", "greater than or equal to 100"),
         ("{request: GET /, expect: {status: [200, x]}}", "5:43", 'expect.status: "x"', "a whole number"),
-        ("{request: GET /, expect: {error: 404}}", "5:36", 'expect.error: "404"', "a code such as PR04"),
+        ("{request: GET /, expect: {error: 404}}", "5:36", 'expect.error: "404"', "one of PA01, PA02"),
         ("{request: GET /, expect: {body: {matches: '['}}}", "5:45", "expect.body.matches: no regular expression",
          "one as Python's re knows it"),
         ("{request: GET /, expect: {body: {}}}", "5:35", "expect.body: an empty mapping", "a text"),
@@ -145,6 +157,27 @@ def test_what_is_wrong_beside_the_steps_is_told_with_its_place(
 def test_an_expectation_that_was_left_empty_is_refused(write: Write) -> None:
     (first, _) = words_of(write("- request: GET /\n  expect:\n    served_by:\n    status: 200"))
     assert first == '7:5: nothing after "served_by:"'
+
+
+def test_steps_that_were_left_empty_are_told_of_once(write: Write) -> None:
+    assert words_of(write("")) == [
+        '4:1: nothing after "steps:"',
+        '  expected: a value, or no "steps:" at all',
+    ]
+
+
+def test_a_file_with_nothing_in_it_is_told_to_be_empty(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("# to be done\n")
+    assert words_of(path)[0] == "1:1: the file is empty"
+
+
+def test_a_configuration_is_no_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "flysim.toml"
+    path.write_text("version = 1\n")
+    first, second = words_of(path)
+    assert first == " this is a configuration, not a scenario"
+    assert "config: flysim.toml" in second
 
 
 def test_everything_wrong_in_all_files_is_told_at_once(write: Write, tmp_path: Path) -> None:

@@ -130,6 +130,24 @@ async def test_a_redirect_out_of_the_simulator_is_not_followed(play: Play) -> No
     )
 
 
+async def test_redirects_that_go_round_are_followed_to_a_limit_and_told(play: Play) -> None:
+    found = mismatches_of(await play("- request: {path: /round, follow: true}\n  expect: {status: 200}"))
+    assert found["status"] == (
+        "200",
+        "302 (20 redirects followed, the next not: 20 are the limit, as in browsers)",
+    )
+
+
+async def test_redirects_that_were_followed_are_told_with_another_status(play: Play) -> None:
+    found = mismatches_of(await play("- request: {path: /redirect, follow: true}\n  expect: {status: 404}"))
+    assert found["status"] == ("404", "200 (1 redirect followed)")
+
+
+async def test_a_redirect_that_was_not_followed_is_told_with_whatever_failed(play: Play) -> None:
+    found = mismatches_of(await play("- request: {path: /away, follow: true}\n  expect: {body: hello}"))
+    assert found["redirects"][1] == ("one was not followed: https://example.com/ leads out of the simulator")
+
+
 async def test_an_answer_that_does_not_come_fails_the_step(play: Play) -> None:
     found = mismatches_of(await play("- request: GET /slow\n  timeout: 50ms\n  expect: {status: 200}"))
     assert found["answer"] == ("one", "no answer within 0.05 s")

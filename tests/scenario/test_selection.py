@@ -37,10 +37,10 @@ def test_words_are_joined_as_in_pytest(expression: str, is_meant: bool) -> None:
     [
         ("and", 'read "and"'),
         ("a b", '"b"'),
-        ("a and", "the end"),
-        ("(a", "the end"),
+        ("a and", 'it ends after "and"'),
+        ("(a", 'it ends after "a"'),
         ("a )", '")"'),
-        ("not", "the end"),
+        ("not", 'it ends after "not"'),
         ("'a", "a quote that is not closed"),
     ],
 )

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from simulator.machines.lifecycle import require
 from simulator.routing.model import MachineState
 from tests.scenario.conftest import Play
 from tests.scenario.stage import AMS, CLONE_ID, DFW, PaperStage
@@ -115,6 +118,33 @@ async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(play: Pla
             - wait_until: {logs: [{machine: ams-1, equals: early}]}
         """)
     )
+
+
+async def test_the_last_try_is_at_the_deadline(play: Play) -> None:
+    """The pause before it would have reached beyond."""
+    assert_passed(
+        await play("""
+            - parallel:
+                - [{shell: sleep 0.3}, {machine: {stop: dfw-1}}]
+                - wait_until: {machine: {dfw-1: stopped}}
+                  within: 600ms
+                  every: 550ms
+        """)
+    )
+
+
+async def test_a_machine_in_a_state_that_does_not_allow_it_fails_the_step_and_is_no_fault_of_the_file(
+    play: Play, stage: PaperStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(machine_id: str) -> None:
+        require("stopped", stage.find_machine(machine_id))
+
+    monkeypatch.setattr(stage, "stop_machine", refuse)
+    stage.fleet = stage.fleet.with_machine(replace(DFW, state=MachineState.STOPPED))
+    result = await play("- machine: {stop: dfw-1}")
+    assert problem_of(result).startswith("machine dfw-1 (286533db064e58) is stopped, so it cannot be stopped")
+    assert result.failure is not None
+    assert result.failure.exit_status == 1
 
 
 async def test_what_is_wrong_with_the_file_is_not_tried_again(play: Play) -> None:

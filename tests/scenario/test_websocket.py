@@ -69,6 +69,19 @@ async def test_a_message_that_does_not_come_fails_with_those_that_came(
     assert found["messages"][1].splitlines()[-2:] == ['"a"', '"b"']
 
 
+async def test_messages_are_held_against_what_was_expected_though_the_handshake_went_elsewhere(
+    play: Play,
+) -> None:
+    found = mismatches_of(
+        await play(
+            "- websocket: /ws\n  send: [a]\n  timeout: 150ms\n"
+            "  expect: {served_by: dfw-1, messages: [{contains: never}]}"
+        )
+    )
+    assert found["served_by"] == ("dfw-1", "ams-1")
+    assert found["messages"][0] == 'one that contains "never"'
+
+
 async def test_each_step_looks_at_messages_that_came_after_those_seen_before(play: Play) -> None:
     found = mismatches_of(
         await play(

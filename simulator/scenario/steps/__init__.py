@@ -34,6 +34,9 @@ STEPS: dict[str, type[Step]] = {kind.key: kind for kind in _KINDS}
 PLANNED = ("partition", "heal", "fault")
 """Steps that the format has a name for and that this version cannot play."""
 
+_PAUSES = frozenset({"sleep", "wait", "pause", "delay"})
+"""What others call a step that flysim does not have: no test should depend on how long a computer takes."""
+
 TAG_PREFIX = "step "
 """In front of a kind in pydantic's locations, where it names no key of the file."""
 
@@ -58,6 +61,11 @@ def _refuse_unknown(data: Any) -> Any:
         )
     if not kinds and ClientStep.key not in data:
         first = next(iter(data), "")
+        if first in _PAUSES:
+            raise fault(
+                f'the step "{first}", which there is not',
+                expected="wait_until: for what happens in machines, or advance: to put the simulated clock forward",
+            )
         raise fault(f'the step "{first}"{suggest(first, STEPS)}', expected=f"one of {', '.join(STEPS)}")
     return data
 

@@ -110,9 +110,10 @@ class WaitUntilStep(Step):
                 failure = await self._try(scene)
                 if failure is None:
                     return
-                if time.monotonic() + pause > deadline or failure.is_input_fault:
+                left = deadline - time.monotonic()
+                if left <= 0 or failure.is_input_fault:
                     raise self._give_up(failure)
-                await asyncio.sleep(pause)
+                await asyncio.sleep(min(pause, left))  # The last try is at the deadline.
                 pause = min(pause * 1.5, max(_SLOWEST_SECONDS, self.every))
         finally:
             scene.patience_seconds = patience

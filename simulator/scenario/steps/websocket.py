@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from websockets.exceptions import ConnectionClosed
 
 from simulator.errors import InputError
-from simulator.scenario.answer import Mismatch
+from simulator.scenario.answer import Answer, Mismatch
 from simulator.scenario.base import (
     TEXT_SCHEMA,
     Duration,
@@ -148,7 +148,7 @@ class WebSocketStep(Step):
             client, dial, scene.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
         )
         try:
-            await scene.conclude(answer, self._handshake_expectation())
+            await self._hold_handshake(answer, socket, scene)
         except BaseException:
             if socket is not None:
                 await socket.close(1000, "")
@@ -156,6 +156,18 @@ class WebSocketStep(Step):
         if socket is not None and self.as_ is not None:
             await self._keep(socket, self.as_, scene)
         return socket
+
+    async def _hold_handshake(self, answer: Answer, socket: OpenSocket | None, scene: Scene) -> None:
+        """Raises StepFailed with everything that does not hold, that of the messages included."""
+        try:
+            await scene.conclude(answer, self._handshake_expectation())
+        except StepFailed as failed:
+            if socket is not None:
+                try:
+                    await self._talk(socket, scene)
+                except StepFailed as more:
+                    failed.mismatches += more.mismatches
+            raise
 
     def _handshake_expectation(self) -> WebSocketExpectation:
         """What is expected of the handshake: that it succeeds, unless a status or an error is named."""
@@ -188,7 +200,7 @@ class WebSocketStep(Step):
                 f'no WebSocket "{name}" is open',
                 expected=f"one of {', '.join(sockets) or 'none that are open'}",
             )
-        await scene.conclude(sockets[name].answer, self._handshake_expectation())
+        await self._hold_handshake(sockets[name].answer, sockets[name], scene)
         return sockets[name]
 
     async def _talk(self, socket: OpenSocket, scene: Scene) -> None:

@@ -1,0 +1,50 @@
+"""The frame scanner finds every boundary and the close code, however the bytes are cut into packets."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.proxy.frame import FrameScanner
+from tests.proxy import websocket as ws
+
+masks = st.sampled_from([b"", ws.MASK])
+sizes = st.sampled_from([0, 1, 2, 125, 126, 127, 300, 65535, 65536])
+frames = st.builds(
+    lambda opcode, size, fin, mask: ws.frame(opcode, bytes(size), fin=fin, mask=mask),
+    st.sampled_from([ws.CONTINUATION, ws.TEXT, ws.BINARY, ws.PING, ws.PONG]),
+    sizes,
+    st.booleans(),
+    masks,
+)
+codes = st.none() | st.integers(1000, 4999)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+@given(st.lists(frames, max_size=6), codes, masks, st.lists(st.integers(0, 10**6), max_size=12))
+def test_frames_are_counted_and_the_close_code_is_read(
+    sent: list[bytes], code: int | None, mask: bytes, places: list[int]
+) -> None:
+    """RFC 6455, 5.2 and 7.4.1: a close frame without a code counts as 1005."""
+    payload = b"" if code is None else ws.close(code, "reason")
+    data = b"".join(sent) + ws.frame(ws.CLOSE, payload, mask=mask)
+    scanner = FrameScanner()
+    for piece in cut(data, places):
+        scanner.scan(piece)
+    assert scanner.frames == len(sent) + 1
+    assert scanner.close_code == (code or 1005)
+    assert scanner.at_boundary
+
+
+@given(frames, st.integers(1, 10**6))
+def test_within_a_frame_there_is_no_boundary(sent: bytes, place: int) -> None:
+    scanner = FrameScanner()
+    scanner.scan(sent[: place % len(sent) or 1])
+    assert scanner.at_boundary == (len(sent) == 1)
+    assert scanner.close_code is None

@@ -1,0 +1,185 @@
+"""WebSocket handshakes: replayed whatever the answer looks like; the client sees one, that of the last machine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.proxy import websocket as ws
+from tests.proxy.machine import MachineWire, accepting, answering, echoing
+from tests.proxy.stage import AMS, DFW, DFW_2, Stage, until
+
+REPLAY = f"fly-replay: instance={DFW}\r\n"
+HELLO = ws.frame(ws.TEXT, b"hello from dallas")
+
+ANSWERS: dict[str, tuple[bytes, bool]] = {
+    "101 and hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), True),
+    "101 and no hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), False),
+    "101 with a full handshake": (ws.accept(headers=REPLAY), False),
+    "101 with a full handshake and hang-up": (ws.accept(headers=REPLAY), True),
+    "101 with a full handshake and frames": (ws.accept(headers=REPLAY) + ws.frame(ws.TEXT, b"wrong"), False),
+    "101 with frames, a close and hang-up": (
+        ws.accept(headers=REPLAY) + ws.frame(ws.TEXT, b"wrong") + ws.frame(ws.CLOSE, ws.close(1012)),
+        True,
+    ),
+    "200": (f"HTTP/1.1 200 OK\r\n{REPLAY}content-length: 2\r\n\r\nok".encode(), False),
+    "204": (f"HTTP/1.1 204 No Content\r\n{REPLAY}\r\n".encode(), False),
+    "307": (f"HTTP/1.1 307 x\r\n{REPLAY}content-length: 14\r\n\r\nredirecting...".encode(), False),
+    "307 of nginx": (f"HTTP/1.1 307 x\r\n{REPLAY}Location: \r\nContent-Length: 1\r\n\r\nx".encode(), False),
+    "400": (f"HTTP/1.1 400 Bad Request\r\n{REPLAY}content-length: 0\r\n\r\n".encode(), False),
+    "403, chunked": (
+        f"HTTP/1.1 403 x\r\n{REPLAY}transfer-encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
+        False,
+    ),
+    "404": (f"HTTP/1.1 404 Not Found\r\n{REPLAY}content-length: 9\r\n\r\nnot found".encode(), False),
+    "409": (f"HTTP/1.1 409 Conflict\r\n{REPLAY}content-length: 0\r\n\r\n".encode(), False),
+    "307 on the raw socket": (f"HTTP/1.1 307 x\r\n{REPLAY}Connection: close\r\n\r\n".encode(), True),
+    "an upgrade kept in the answer": (
+        f"HTTP/1.1 426 x\r\n{REPLAY}Connection: Upgrade\r\nUpgrade: websocket\r\ncontent-length: 0\r\n\r\n".encode(),
+        False,
+    ),
+}
+
+
+OVER_TLS = ["101 and hang-up", "101 with frames, a close and hang-up", "307"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "tls"), [*[(shape, False) for shape in ANSWERS], *[(shape, True) for shape in OVER_TLS]]
+)
+async def test_the_client_sees_one_handshake_that_of_the_last_machine(
+    stage: Stage, shape: str, tls: bool
+) -> None:
+    """F-1.85 to F-1.91, K-13"""
+    answer, close = ANSWERS[shape]
+    await stage.add_machine(AMS, "ams", answering(answer, close=close))
+    dfw = await stage.add_machine(DFW, "dfw", accepting(early=HELLO))
+    client, handshake = await stage.open_socket(tls=tls)
+    assert handshake.status == 101
+    assert handshake.get("sec-websocket-accept") == ws.accept_key(ws.KEY)
+    assert handshake.get("upgrade") == "websocket"
+    assert await client.read_exactly(len(HELLO)) == HELLO
+    (request,) = dfw.requests
+    assert (request.get("upgrade"), request.get("sec-websocket-key")) == ("websocket", ws.KEY)
+    assert (request.get("connection") or "").lower() == "upgrade"
+    (trace,) = await stage.answered()
+    assert (trace.path, trace.websocket) == (("ams-1", "dfw-1"), True)
+
+
+async def test_an_upgrade_may_be_replayed_several_times(stage: Stage) -> None:
+    await stage.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
+    to_third = f"HTTP/1.1 409 x\r\nfly-replay: instance={DFW_2}\r\ncontent-length: 0\r\n\r\n".encode()
+    await stage.add_machine(DFW, "dfw", answering(to_third))
+    await stage.add_machine(DFW_2, "dfw", echoing())
+    client, handshake = await stage.open_socket()
+    assert handshake.status == 101
+    await client.send(HELLO)
+    assert await client.read_exactly(len(HELLO)) == HELLO
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
+async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(stage: Stage, full: bool) -> None:
+    """The machine that replayed closes only after the new handshake; the client must not notice."""
+    hang_up = asyncio.Event()
+
+    async def replay_and_linger(wire: MachineWire) -> None:
+        await wire.read_request_head()
+        await wire.send(ws.accept(headers=REPLAY) if full else f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode())
+        await hang_up.wait()
+        wire.writer.write(ws.frame(ws.CLOSE, ws.close(1001)))
+
+    ams = await stage.add_machine(AMS, "ams", replay_and_linger)
+    await stage.add_machine(DFW, "dfw", echoing())
+    client, handshake = await stage.open_socket()
+    assert handshake.status == 101
+    hang_up.set()
+    await until(lambda: ams.open_connections == 0)
+    for _ in range(3):
+        await client.send(ws.masked(ws.TEXT, b"still here"))
+        assert await client.read_exactly(16) == ws.masked(ws.TEXT, b"still here")
+
+
+async def test_the_deflate_extension_is_negotiated_end_to_end(stage: Stage) -> None:
+    offer = "permessage-deflate; client_max_window_bits"
+    agreed = "permessage-deflate; server_no_context_takeover"
+
+    async def handler(wire: MachineWire) -> None:
+        request = await wire.read_request_head()
+        assert request.get("sec-websocket-extensions") == offer
+        assert request.get("sec-websocket-protocol") == "chat, superchat"
+        headers = f"Sec-WebSocket-Extensions: {agreed}\r\nSec-WebSocket-Protocol: superchat\r\n"
+        await wire.send(ws.accept(headers=headers))
+        await wire.rest()
+
+    await stage.add_machine(AMS, "ams", handler)
+    client = await stage.connect()
+    await client.send(
+        ws.upgrade(
+            headers=f"Sec-WebSocket-Extensions: {offer}\r\nSec-WebSocket-Protocol: chat, superchat\r\n"
+        )
+    )
+    handshake = await client.read_head()
+    assert handshake.get("sec-websocket-extensions") == agreed
+    assert handshake.get("sec-websocket-protocol") == "superchat"
+
+
+async def test_frames_sent_right_behind_the_handshake_reach_the_last_machine(stage: Stage) -> None:
+    await stage.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
+    await stage.add_machine(DFW, "dfw", echoing())
+    client = await stage.connect()
+    early = ws.masked(ws.TEXT, b"early")
+    await client.send(ws.upgrade() + early)
+    assert (await client.read_head()).status == 101
+    assert await client.read_exactly(len(early)) == early
+
+
+async def test_a_handshake_and_frames_byte_by_byte(stage: Stage) -> None:
+    async def talk(wire: MachineWire) -> None:
+        await wire.send_apart(HELLO)
+        await wire.rest()
+
+    await stage.add_machine(AMS, "ams", accepting(talk))
+    client = await stage.connect()
+    await client.send_apart(ws.upgrade())
+    assert (await client.read_head()).status == 101
+    assert await client.read_exactly(len(HELLO)) == HELLO
+
+
+async def test_an_upgrade_that_the_last_machine_declines_is_relayed(stage: Stage) -> None:
+    answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno"
+    await stage.add_machine(AMS, "ams", answering(answer))
+    client = await stage.connect()
+    for _ in range(2):
+        await client.send(ws.upgrade())
+        response = await client.read_response()
+        assert (response.status, response.body) == (400, b"no")
+    (trace, _) = await stage.finished(2)
+    assert not trace.websocket
+
+
+async def test_a_socket_after_plain_requests_on_the_same_connection(stage: Stage) -> None:
+    async def handler(wire: MachineWire) -> None:
+        request = await wire.read_request_head()
+        if request.get("upgrade") is None:
+            await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+            request = await wire.read_request_head()
+        await wire.send(ws.accept() + HELLO)
+        await wire.rest()
+
+    await stage.add_machine(AMS, "ams", handler)
+    client = await stage.connect()
+    assert (await client.ask()).body == b"hello"
+    await client.send(ws.upgrade())
+    assert (await client.read_head()).status == 101
+    assert await client.read_exactly(len(HELLO)) == HELLO
+
+
+async def test_a_machine_that_closes_before_its_handshake_is_a_failure(stage: Stage) -> None:
+    """F-6.12"""
+    await stage.add_machine(AMS, "ams", answering(b"", close=True))
+    client = await stage.connect()
+    await client.send(ws.upgrade())
+    assert (await client.read_response()).status == 502
+    (trace,) = await stage.finished()
+    assert trace.error == "PU02"

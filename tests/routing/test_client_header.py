@@ -1,0 +1,257 @@
+"""The routing headers of clients: prefer and force, region and machine (facts 3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from simulator.routing import Deliver, Machine, MachineState, RoutingOptions
+from simulator.routing.client_header import target_of, wants_bypass
+from simulator.routing.selection import Target
+from tests.routing.build import (
+    AMS_1,
+    DEMO,
+    DFW_1,
+    DFW_2,
+    Caller,
+    awake,
+    fields,
+    fleet,
+    machine,
+    request,
+    stopped,
+    two_apps,
+)
+
+LHR, IAD = machine(1, "lhr"), machine(2, "iad")
+WIDE = fleet(AMS_1, DFW_1, DFW_2, LHR, IAD)
+GONE = "00000000000000"
+
+
+def asked(headers: dict[str, str], machines: Any = WIDE, **caller: Any) -> Caller:
+    return Caller(machines, request=request(headers), **caller)
+
+
+@pytest.mark.parametrize(
+    ("headers", "target"),
+    [
+        ({}, Target("a")),
+        ({"fly-client-ip": "x", "accept": "*/*"}, Target("a")),
+        ({"fly-prefer-region": "ams"}, Target("a", regions=("ams", "any"))),
+        ({"Fly-Prefer-Region": "iad, ORD ,,us"}, Target("a", regions=("iad", "ord", "us", "any"))),
+        ({"fly-force-region": "iad,ord,us"}, Target("a", regions=("iad", "ord", "us"))),
+        ({"fly-prefer-instance-id": "m"}, Target("a", prefer_instance="m")),
+        ({"FLY-FORCE-INSTANCE-ID": "m"}, Target("a", instance="m")),
+        ({"fly-prefer-region": "", "fly-force-region": "", "fly-force-instance-id": ""}, Target("a")),
+        # F-3.9: not documented; what forces goes before what prefers
+        ({"fly-force-region": "iad", "fly-prefer-region": "ams"}, Target("a", regions=("iad",))),
+        ({"fly-force-instance-id": "m", "fly-prefer-instance-id": "n"}, Target("a", instance="m")),
+        ({"fly-force-instance-id": "m", "fly-prefer-region": "ams"}, Target("a", instance="m")),
+        (
+            {"fly-force-instance-id": "m", "fly-force-region": "iad"},
+            Target("a", instance="m", regions=("iad",)),
+        ),
+        (
+            {"fly-prefer-instance-id": "m", "fly-prefer-region": "ams"},
+            Target("a", prefer_instance="m", regions=("ams", "any")),
+        ),
+    ],
+)
+def test_headers_are_read_as_a_target(headers: dict[str, str], target: Target) -> None:
+    """F-3.1, F-3.2, F-3.3, F-3.5, F-3.9"""
+    assert target_of(fields(headers), "a") == target
+
+
+@pytest.mark.parametrize(
+    ("headers", "machine"),
+    [
+        ({"fly-prefer-region": "dfw"}, "dfw-1"),
+        ({"fly-prefer-region": "nrt,us"}, "iad-2"),  # aliases
+        ({"fly-prefer-region": "nrt,syd"}, "ams-1"),  # then the nearest anywhere
+        ({"fly-prefer-region": "xyz"}, "ams-1"),
+        ({"fly-force-region": "nrt,dfw"}, "dfw-1"),
+        ({"fly-force-region": "us"}, "iad-2"),
+        ({"fly-force-region": "any"}, "ams-1"),
+    ],
+)
+def test_regions_are_tried_in_order_and_only_a_preference_is_left(
+    headers: dict[str, str], machine: str
+) -> None:
+    """F-3.1, F-3.2"""
+    assert asked(headers).at == machine
+
+
+@pytest.mark.parametrize("status", [502, 503])
+def test_a_forced_region_without_a_machine_is_no_candidate_at_once(status: int) -> None:
+    """F-3.2, K-3"""
+    caller = asked({"fly-force-region": "nrt,syd"}, options=RoutingOptions(no_candidate_status=status))
+    assert (caller.code, caller.rejection.status, caller.elapsed) == ("PR04", status, 0.0)
+
+
+def test_a_preferred_machine_gets_the_request_from_any_region() -> None:
+    """F-3.3; F-3.4 tells of one user who saw it work within a region only"""
+    caller = asked({"fly-prefer-instance-id": DFW_2.id})
+    assert caller.at == "dfw-2"
+    assert "fly-preferred-instance-unavailable" not in caller.sent
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        fleet(AMS_1, DFW_1),
+        fleet(AMS_1, stopped(DFW_2)),
+        fleet(AMS_1, replace(DFW_2, healthy=False)),
+        fleet(AMS_1, replace(DFW_2, cordoned=True)),
+    ],
+    ids=["unknown", "stopped", "unhealthy", "cordoned"],
+)
+def test_without_it_another_one_learns_that_it_was_preferred(left: Any) -> None:
+    """F-3.3, F-1.46, F-4.9"""
+    caller = asked({"fly-prefer-instance-id": DFW_2.id}, left)
+    assert (caller.at, caller.sent["fly-preferred-instance-unavailable"]) == ("ams-1", DFW_2.id)
+
+
+def test_a_preferred_machine_at_its_hard_limit_is_unavailable() -> None:
+    """F-3.3, F-1.46"""
+    limited = awake(AMS_1, DFW_1, hard_limit=1)
+    first = asked({"fly-prefer-instance-id": DFW_1.id}, limited)
+    second = Caller(request=first.exchange.request, router=first.router)
+    assert (first.at, second.at) == ("dfw-1", "ams-1")
+    assert second.sent["fly-preferred-instance-unavailable"] == DFW_1.id
+
+
+def test_the_other_one_is_of_the_preferred_region() -> None:
+    """F-3.1, F-3.3: what else was asked for still holds"""
+    caller = asked({"fly-prefer-instance-id": GONE, "fly-prefer-region": "dfw"})
+    assert caller.at == "dfw-1"
+
+
+def test_a_forced_machine_gets_the_request() -> None:
+    """F-3.5, F-3.14: in any letter case"""
+    assert asked({"Fly-Force-Instance-Id": DFW_2.id}).at == "dfw-2"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        fleet(AMS_1, DFW_1),
+        fleet(AMS_1, stopped(DFW_2)),
+        fleet(AMS_1, replace(DFW_2, healthy=False)),
+        fleet(AMS_1, replace(DFW_2, cordoned=True)),
+        fleet(AMS_1, replace(DFW_2, app="chat")),
+    ],
+    ids=["unknown", "stopped", "unhealthy", "cordoned", "of another app"],
+)
+@pytest.mark.parametrize("status", [502, 503])
+def test_no_other_machine_is_tried_in_place_of_a_forced_one(left: Any, status: int) -> None:
+    """F-3.5, F-3.7, K-5: 502, or the 503 that LiteFS expects"""
+    caller = asked(
+        {"fly-force-instance-id": DFW_2.id}, left, options=RoutingOptions(forced_instance_status=status)
+    )
+    assert (caller.code, caller.rejection.status, caller.trace.path) == ("PR04", status, ())
+
+
+def test_a_forced_machine_that_refuses_is_tried_several_times_and_no_other() -> None:
+    """F-3.6"""
+    caller = asked({"fly-force-instance-id": DFW_2.id})
+    caller.fail_until_done()
+    assert (caller.code, caller.trace.path) == ("PR03", ("dfw-2",))
+    assert caller.trace.hops[0].attempts > 5
+
+
+def test_a_forced_machine_outside_the_forced_region_is_none() -> None:
+    """F-3.2, F-3.5: both never fall back"""
+    assert asked({"fly-force-instance-id": DFW_1.id, "fly-force-region": "ams"}).code == "PR04"
+
+
+@pytest.mark.parametrize(("autostart", "wanted"), [(True, [DFW_2.id]), (False, [])])
+def test_a_forced_machine_that_is_stopped_is_started_if_it_may_be(autostart: bool, wanted: list[str]) -> None:
+    """F-3.8, F-5.26"""
+    caller = asked(
+        {"fly-force-instance-id": DFW_2.id}, awake(AMS_1, DFW_1, stopped(DFW_2), autostart=autostart)
+    )
+    assert caller.wanted == wanted
+
+
+def test_headers_are_read_for_each_request_anew() -> None:
+    """F-3.16: per request, not per connection"""
+    first = asked({"fly-force-instance-id": DFW_2.id})
+    assert (first.at, Caller(router=first.router).at) == ("dfw-2", "ams-1")
+
+
+@pytest.mark.parametrize(
+    "name", ["fly-force-instance-id", "Fly-Prefer-Instance-Id", "fly-force-region", "fly-prefer-region"]
+)
+@pytest.mark.parametrize("passed_on", [True, False])
+def test_whether_the_app_sees_them_is_a_choice(name: str, passed_on: bool) -> None:
+    """F-3.11, K-37"""
+    value = "ams" if "region" in name else AMS_1.id
+    caller = asked(
+        {name: value, "fly-replay-cache-control": "skip"},
+        options=RoutingOptions(forward_client_headers=passed_on),
+    )
+    assert (name.lower() in caller.sent) is passed_on
+    assert "fly-replay-cache-control" in caller.sent
+
+
+@pytest.mark.parametrize("cookie", ["fly-force-instance-id", "fly-prefer-region"])
+def test_a_cookie_of_that_name_is_just_a_cookie(cookie: str) -> None:
+    """F-3.15"""
+    assert asked({"Cookie": f"{cookie}={DFW_1.id}"}).at == "ams-1"
+
+
+# After a replay.
+
+
+@pytest.mark.parametrize(("client_wins", "machine"), [(False, "dfw-1"), (True, "dfw-2")])
+def test_a_replay_goes_where_it_says_unless_the_client_is_to_win(client_wins: bool, machine: str) -> None:
+    """F-3.10, K-14"""
+    caller = asked(
+        {"fly-force-instance-id": DFW_2.id}, options=RoutingOptions(client_headers_win=client_wins)
+    )
+    caller.replay(f"instance={DFW_1.id}")
+    assert caller.at == machine
+    winner = "the client's" if client_wins else "the replay's"
+    assert caller.trace.warnings == (
+        f"the client forces machine {DFW_2.id}, the replay names {DFW_1.id}: {winner} counts (K-14)",
+    )
+
+
+@pytest.mark.parametrize("directive", [f"instance={DFW_2.id}", "region=dfw"])
+def test_a_replay_that_does_not_disagree_is_not_warned_of(directive: str) -> None:
+    """K-14: only where both name different machines"""
+    caller = asked({"fly-force-instance-id": DFW_2.id})
+    caller.replay(directive)
+    assert caller.trace.warnings == ()
+
+
+def test_a_client_cannot_force_its_way_into_another_app() -> None:
+    """K-14, F-1.68: the replay's other conditions hold all the same"""
+    caller = asked(
+        {"fly-force-instance-id": AMS_1.id}, two_apps(), options=RoutingOptions(client_headers_win=True)
+    )
+    caller.replay("app=chat;timeout=1s")
+    assert (caller.code, caller.trace.path) == ("PR04", ("ams-1",))
+
+
+@pytest.mark.parametrize("value", ["skip", "SKIP", " skip "])
+def test_a_client_asks_for_the_cache_to_be_passed_over(value: str) -> None:
+    """F-2.29, F-3.13"""
+    assert wants_bypass(fields({"Fly-Replay-Cache-Control": value}))
+    assert not wants_bypass(fields({"fly-replay-cache-control": "no"}))
+    assert not wants_bypass(())
+
+
+def test_a_machine_that_a_client_forces_may_be_started_only_once() -> None:
+    """F-3.8: the same start is waited for"""
+    asleep: Machine = stopped(DFW_2)
+    caller = asked({"fly-force-instance-id": DFW_2.id}, awake(AMS_1, asleep))
+    caller.wait(0.1)
+    starting = replace(asleep, state=MachineState.STARTING)
+    caller.wait(0.1, awake(AMS_1, starting))
+    caller.wait(1.0, awake(AMS_1, DFW_2))
+    assert (caller.wanted, caller.at) == ([DFW_2.id], "dfw-2")
+    assert isinstance(caller.decision, Deliver)
+    assert DEMO.find(DFW_2.id) == DFW_2
