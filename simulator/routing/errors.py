@@ -21,7 +21,7 @@ class ProxyError:
         return f"[{self.code}] {self.message}"
 
 
-CODES = ("PA01", "PA02", "PA03", "PA04", "PA05", "PR03", "PR04", "PU02")
+CODES = ("PA01", "PA02", "PA03", "PA04", "PA05", "PM05", "PR01", "PR03", "PR04", "PU01", "PU02")
 """With which the proxy may end an exchange; docs/findings.md tells of each."""
 
 
