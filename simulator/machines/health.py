@@ -43,18 +43,22 @@ class HealthMonitor:
         clock: Clock,
         report: Report,
         find_impostor: FindImpostor = _nobody_else,
+        *,
+        listens: bool = True,
     ) -> None:
+        """`listens`: whether the machine has to be reachable at all; a worker without a service need not."""
         self.last_failure = "it was not examined yet"
         self._placement = placement
         self._checks = checks
         self._clock = clock
         self._report = report
         self._find_impostor = find_impostor
+        self._listens = listens
         self._failures: dict[Check, str] = {}
 
     async def run(self) -> None:
         """Ends after the first pass where there are no checks: such a machine counts as healthy (F-5.23)."""
-        for check in self._checks or (Check("tcp"),):
+        for check in self._checks or ((Check("tcp"),) if self._listens else ()):
             await self._until_first_pass(check)
         self._report(True, "")
         async with asyncio.TaskGroup() as group:

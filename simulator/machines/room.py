@@ -215,7 +215,14 @@ class MachineRoom:
             slot.settle_start(None)
 
         find_impostor = partial(self._backend.find_impostor, slot.spec.id)
-        slot.monitor = HealthMonitor(slot.placement, slot.own_checks(), self._clock, report, find_impostor)
+        slot.monitor = HealthMonitor(
+            slot.placement,
+            slot.own_checks(),
+            self._clock,
+            report,
+            find_impostor,
+            listens=slot.spec.listens,
+        )
         slot.examining = asyncio.create_task(slot.monitor.run())
 
     async def _until_healthy(self, slot: Slot) -> None:

@@ -95,8 +95,8 @@ class Roster:
             after = replace(after, cordoned=cordoned)
         if state is not None:
             after = replace(after, state=state, healthy=after.healthy and state is MachineState.STARTED)
-        if state is MachineState.STOPPED:
-            after = replace(after, stopped_at=self._clock.now())
+        if state in (MachineState.STOPPED, MachineState.STARTED):
+            after = replace(after, stopped_at=self._clock.now() if state is MachineState.STOPPED else None)
         if after.state is not MachineState.STARTED:
             slot.stop_examining()
         slot.machine = after

@@ -195,7 +195,10 @@ class Fleet:
     def port_of(self, machine: Machine, port: int) -> int:
         """Where a machine listens for a public port. `Machine.port` is where it was placed for its first service."""
         service, services = self.find_service(machine, port), self.apps[machine.app].services
-        return machine.port if service is None or service is services[0] else service.internal_port
+        first = next((each for each in services if each.is_offered_by(machine.group)), None)
+        if service is None or first is None or service.internal_port == first.internal_port:
+            return machine.port
+        return service.internal_port
 
     def app_for_host(self, host: str) -> App | None:
         """The app that a `Host` names: `<app>.fly.dev`, `<app>.flycast` (F-8.20), a hostname; else the first."""
