@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: scenarios test check bench demo format clean
+.PHONY: scenarios test check bench demo fidelity format clean
 
 scenarios: $(VENV)/.installed
 	$(BIN)/flysim run scenarios
@@ -23,6 +23,9 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench
+
+fidelity: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fidelity
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
