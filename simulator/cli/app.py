@@ -112,8 +112,8 @@ def _run() -> int:
 def _leave(status: int) -> NoReturn:
     if "mitmproxy_rs" not in sys.modules:
         sys.exit(status)
-    # Its threads may outlive the interpreter's objects that they hold: now and then Python's own end would be a
-    # segmentation fault, and the exit status lost.
+    # Its threads may wait for Python's lock at the end, and before Python 3.14 the interpreter unwinds them, Rust
+    # frames and all: now and then a segmentation fault, in the place of our exit status.
     with suppress(BrokenPipeError, AttributeError):  # AttributeError: stdout was closed before we came.
         sys.stdout.flush()
     os._exit(status)
