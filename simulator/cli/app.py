@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from simulator.cli import console
 from simulator.cli.exec import exec_command
+from simulator.cli.init import init
 from simulator.cli.remote import logs, machine_commands, status
 from simulator.cli.run import run
 from simulator.cli.schema import schema
@@ -84,6 +85,7 @@ app.command()(trace)
 app.add_typer(machine_commands, name="machine")
 app.command()(logs)
 app.command()(status)
+app.command()(init)
 app.command()(schema)
 
 
