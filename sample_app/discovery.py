@@ -20,6 +20,7 @@ from sample_app.private_network import ANSWER_WITHIN_SECONDS, PrivateNetwork, Un
 
 FIRST_ROUND_AFTER_SECONDS = 0.1
 PAUSE_GROWS_BY = 3
+WORTH_A_WORD_AFTER_FAILURES = 4  # A name server may come up after the machines that ask it.
 GOODBYE_WITHIN_SECONDS = 0.3
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ class Discovery:
         self._directory = directory
         self._network = network
         self._every_seconds = every_seconds
-        self._works_alone = False
+        self._failures = 0
+        """Of DNS, one after the other."""
 
     async def run(self) -> None:
         """For the life of the machine; to be cancelled."""
@@ -91,15 +93,17 @@ class Discovery:
             log.debug("Machine %s could not be told %s: %s", machine_id, kind, error)
 
     async def _listed_ids(self) -> list[str] | None:
-        """The others that DNS lists; None where it does not answer, which is said once."""
+        """The others that DNS lists; None where it does not answer, which is said once, and when it does again."""
         try:
             machine_ids = await self._network.machine_ids()
         except Unreachable as error:
-            if not self._works_alone:
+            self._failures += 1
+            if self._failures == WORTH_A_WORD_AFTER_FAILURES:
                 log.info("No other machines can be found: %s. Working alone.", error)
-            self._works_alone = True
             return None
-        self._works_alone = False
+        if self._failures >= WORTH_A_WORD_AFTER_FAILURES:
+            log.info("Other machines can be found again.")
+        self._failures = 0
         return [machine_id for machine_id in machine_ids if machine_id != self._directory.own.id]
 
     def _message(self, kind: str) -> dict[str, str]:

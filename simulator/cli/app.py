@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from simulator.cli import console
 from simulator.cli.exec import exec_command
+from simulator.cli.init import init
 from simulator.cli.remote import logs, machine_commands, status
 from simulator.cli.run import run
 from simulator.cli.schema import schema
@@ -84,6 +85,7 @@ app.command()(trace)
 app.add_typer(machine_commands, name="machine")
 app.command()(logs)
 app.command()(status)
+app.command()(init)
 app.command()(schema)
 
 
@@ -112,8 +114,8 @@ def _run() -> int:
 def _leave(status: int) -> NoReturn:
     if "mitmproxy_rs" not in sys.modules:
         sys.exit(status)
-    # Its threads may outlive the interpreter's objects that they hold: now and then Python's own end would be a
-    # segmentation fault, and the exit status lost.
+    # Its threads may wait for Python's lock at the end, and before Python 3.14 the interpreter unwinds them, Rust
+    # frames and all: now and then a segmentation fault, in the place of our exit status.
     with suppress(BrokenPipeError, AttributeError):  # AttributeError: stdout was closed before we came.
         sys.stdout.flush()
     os._exit(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -36,8 +37,20 @@ def exec_command(
 
     Example: flysim exec -- sh -c 'curl -s $FLYSIM_EDGE_AMS/'
     """
+    _check(command[0])
     fleet = read_config(config, backend, quiet=quiet)
     raise typer.Exit(asyncio.run(_exec(fleet, command, show_logs=show_logs, quiet=quiet)))
+
+
+def _check(program: str) -> None:
+    """No fleet is started for a command that is not there."""
+    if shutil.which(program) is not None:
+        return
+    if Path(program).exists():
+        console.complain(f"cannot run {program}: it is no file that may be executed")
+        raise typer.Exit(MAY_NOT_BE_RUN)
+    console.complain(f"cannot run {program}: there is no such command")
+    raise typer.Exit(NOT_FOUND)
 
 
 async def _exec(config: Config, command: list[str], *, show_logs: bool, quiet: bool) -> int:
@@ -64,7 +77,7 @@ async def _run(command: list[str], variables: dict[str, str], signals: StopSigna
         process = await asyncio.create_subprocess_exec(*command, env=os.environ | variables)
     except OSError as error:
         console.complain(f"cannot run {command[0]}: {error.strerror}")
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else MAY_NOT_BE_RUN
+        return MAY_NOT_BE_RUN
     signals.pass_on(lambda number: _pass_on(process, number))
     status = await process.wait()
     signals.insist()

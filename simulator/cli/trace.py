@@ -97,7 +97,7 @@ def _request(url: str, method: str, headers: list[tuple[str, str]], data: str | 
         raise _nobody_there(url) from error
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise _no_url(url) from error
-    except httpx.LocalProtocolError as error:
+    except (httpx.LocalProtocolError, UnicodeError) as error:
         raise InputError(
             f"that cannot be sent: {error}", expected="a method and headers as HTTP allows them"
         ) from error

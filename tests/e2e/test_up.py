@@ -52,7 +52,7 @@ def test_one_click_logs_what_the_write_up_logs_in_that_order(up: Up) -> None:
 
 
 def test_trace_shows_both_hops_with_their_headers(up: Up) -> None:
-    result = up.flysim("trace", f"{up.edge('ams')}/?instance={DFW}")
+    result = flysim("trace", f"{up.edge('ams')}/?instance={DFW}", "--control", up.ready["control"])
     assert result.returncode == 0, result.stderr
     assert "→ 200 from dfw-1" in result.stdout
     assert f"ams-1  ams  {AMS}  routed  307" in result.stdout
@@ -110,7 +110,7 @@ def test_logs_of_one_machine(up: Up) -> None:
 
 
 def test_an_unknown_machine_is_answered_with_those_there_are(up: Up) -> None:
-    result = up.flysim("machine", "stop", "lhr-1")
+    result = flysim("machine", "stop", "lhr-1", "--control", up.ready["control"])
     assert result.returncode == 2
     assert "there is no machine 'lhr-1'" in result.stderr
     assert "ams-1" in result.stderr

@@ -71,7 +71,7 @@ async def test_without_a_name_server_it_works_alone_and_says_so_once() -> None:
     async with running_fleet(DISCOVER_EVERY_SECONDS="0.02") as fleet:
         fleet.names.is_broken = True
         await fleet.start(AMS)
-        await until(lambda: fleet.names.queries > 3, "a name server that is asked again")
+        await until(lambda: fleet.names.queries > 8, "a name server that is asked again")
         assert await tabs_of(fleet[AMS]) == [AMS]
         alone = [line for line in fleet[AMS].lines if "No other machines" in line]
         why = "no TXT record of vms.streams.internal. (NoNameservers)"
@@ -80,6 +80,20 @@ async def test_without_a_name_server_it_works_alone_and_says_so_once() -> None:
         await fleet.start(DFW)
         async with fleet[AMS].socket() as viewer:
             await tabs_become(viewer, AMS, DFW)
+        again = [line for line in fleet[AMS].lines if "Other machines" in line]
+        assert again == ["[info] Other machines can be found again."]
+
+
+async def test_a_name_server_that_comes_a_moment_late_is_not_worth_a_word() -> None:
+    async with running_fleet(DISCOVER_EVERY_SECONDS="0.3") as fleet:
+        fleet.names.is_broken = True
+        await fleet.start(AMS)
+        await until(lambda: fleet.names.queries > 0, "a name server that is asked")
+        fleet.names.is_broken = False
+        await fleet.start(DFW)
+        async with fleet[AMS].socket() as viewer:
+            await tabs_become(viewer, AMS, DFW)
+        assert not [line for line in fleet[AMS].lines if "can be found" in line]
 
 
 async def test_what_came_through_the_proxy_may_not_speak_as_a_machine() -> None:

@@ -1,0 +1,139 @@
+"""What `flysim init` writes: a flysim.toml and a first scenario, from what is found in the app's folder. Pure text."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_SHELL_SIGNS = re.compile(r"[$&|;<>`]")
+_WEB_OF_PROCFILE = re.compile(r"^web:\s*(.+?)\s*$", re.MULTILINE)
+DEFAULT_REGION, OTHER_REGION = "ams", "dfw"
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """An app as far as its folder tells of it."""
+
+    app: str
+    region: str
+    has_fly_toml: bool
+    command: str | None
+    """None: fly.toml has it."""
+    path: str
+    """What the first scenario asks for: a check's path, where there is a check."""
+
+    @property
+    def other_region(self) -> str:
+        return OTHER_REGION if self.region != OTHER_REGION else DEFAULT_REGION
+
+    def config_text(self) -> str:
+        lines = [
+            "# How flysim runs this app on this computer: `flysim up`. Every key: docs/configuration.md of flysim.",
+            "version = 1",
+            "",
+            "[edges]                    # where clients connect",
+            f"{self.region} = 8080",
+            f"{self.other_region} = 8081",
+            "",
+            f"[apps.{self.app}]",
+        ]
+        if self.has_fly_toml:
+            lines.append('fly_toml = "fly.toml"')
+        if self.command is not None:
+            lines.append(f"command = {_toml(self.command)}")
+            lines.append(
+                "# It listens on PORT, which differs from machine to machine. With {host} in it, every machine"
+            )
+            lines.append("# has an address of its own and the same port, as on Fly.")
+        for region in (self.region, self.other_region):
+            lines += ["", f"[[apps.{self.app}.machines]]", f'region = "{region}"']
+        return "\n".join(lines) + "\n"
+
+    def scenario_text(self, config: str) -> str:
+        return (
+            "version: 1\n"
+            "name: A visitor lands on the nearest machine\n"
+            f"config: {config}\n"
+            "steps:\n"
+            f"  - request: GET {self.path}\n"
+            f"    edge: {self.region}\n"
+            "    expect:\n"
+            f"      served_by: {self.region}-1\n"
+            f"  - request: GET {self.path}\n"
+            f"    edge: {self.other_region}\n"
+            "    expect:\n"
+            f"      served_by: {self.other_region}-1\n"
+        )
+
+
+def find_app(folder: Path, command: str | None) -> Starter:
+    """What the folder tells; a file that cannot be read tells nothing here."""
+    fly_path = folder / "fly.toml"
+    fly = _read_toml(fly_path)
+    service = fly.get("http_service") if isinstance(fly.get("http_service"), dict) else {}
+    found = command or (None if fly.get("processes") else _guess_command(folder))
+    return Starter(
+        app=_app_name(fly.get("app") or folder.resolve().name),
+        region=str(fly.get("primary_region") or DEFAULT_REGION),
+        has_fly_toml=fly_path.is_file(),
+        command=found,
+        path=_check_path(service),
+    )
+
+
+def needs_command(starter: Starter, folder: Path) -> bool:
+    return starter.command is None and not _read_toml(folder / "fly.toml").get("processes")
+
+
+def _guess_command(folder: Path) -> str | None:
+    """From a Procfile or a package.json, the two that say it outright."""
+    procfile = _read(folder / "Procfile")
+    if match := _WEB_OF_PROCFILE.search(procfile):
+        return match[1]
+    try:
+        package = json.loads(_read(folder / "package.json") or "{}")
+    except ValueError:
+        return None
+    scripts = package.get("scripts") if isinstance(package, dict) else None
+    return "npm start" if isinstance(scripts, dict) and "start" in scripts else None
+
+
+def _check_path(service: Any) -> str:
+    checks = service.get("checks") if isinstance(service, dict) else None
+    paths = (
+        [check.get("path") for check in checks if isinstance(check, dict)] if isinstance(checks, list) else []
+    )
+    return next((path for path in paths if isinstance(path, str) and path.startswith("/")), "/")
+
+
+def _app_name(text: object) -> str:
+    name = re.sub("[^a-z0-9]+", "-", f"{text}".lower()).strip("-")[:63].strip("-")
+    return name or "app"
+
+
+def _toml(command: str) -> str:
+    """As a list where a shell has to read it, else as it is."""
+    if _SHELL_SIGNS.search(command):
+        words = ["sh", "-c", command if re.search("[&|;]", command) else f"exec {command}"]
+    else:
+        words = shlex.split(command)
+    return "[" + ", ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError:
+        return {}

@@ -1,0 +1,123 @@
+"""`flysim init`: what it writes can be read and run, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from simulator.cli.app import app
+from simulator.config import load_config
+from simulator.errors import InputError
+from simulator.scenario import load_scenario
+from simulator.scenario.runner import RunOptions, plan
+
+FLY = """\
+app = "chat"
+primary_region = "lhr"
+[http_service]
+internal_port = 3000
+auto_start_machines = false
+[[http_service.checks]]
+path = "/up"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "My App"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def init(*options: str) -> Result:
+    return CliRunner().invoke(app, ["init", *options])
+
+
+def test_a_command_is_enough(folder: Path) -> None:
+    assert init("--command", "python app.py").exit_code == 0
+
+    config = load_config(folder)
+
+    assert [machine.name for machine in config.machines] == ["ams-1", "dfw-1"]
+    assert config.machines[0].command == ("python", "app.py")
+    assert config.apps[0].app.name == "my-app"
+
+
+def test_app_region_and_check_come_from_fly_toml_and_the_command_from_package_json(folder: Path) -> None:
+    (folder / "fly.toml").write_text(FLY)
+    (folder / "package.json").write_text(json.dumps({"scripts": {"start": "node server.js"}}))
+    assert init().exit_code == 0
+
+    config = load_config(folder)
+    scenario = load_scenario(folder / "scenarios" / "first.yaml")
+
+    assert [machine.name for machine in config.machines] == ["lhr-1", "dfw-1"]
+    assert config.machines[0].command == ("npm", "start")
+    assert config.machines[0].internal_port == 3000
+    assert [step.title for step in scenario.steps] == ["GET /up", "GET /up"]
+    assert plan([scenario], RunOptions())[0].config.machines
+
+
+def test_a_command_under_processes_stays_there(folder: Path) -> None:
+    (folder / "fly.toml").write_text(FLY + '[processes]\napp = "bin/server"\n')
+    assert init().exit_code == 0
+
+    assert "command" not in (folder / "flysim.toml").read_text()
+    assert load_config(folder).machines[0].command == ("bin/server",)
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (
+            "gunicorn app:app --bind 127.0.0.1:$PORT",
+            ("sh", "-c", "exec gunicorn app:app --bind 127.0.0.1:$PORT"),
+        ),
+        ("make assets && ./serve", ("sh", "-c", "make assets && ./serve")),
+        ("./serve --quiet", ("./serve", "--quiet")),
+    ],
+)
+def test_a_procfile_that_a_shell_has_to_read_is_given_to_one(
+    folder: Path, line: str, command: tuple[str, ...]
+) -> None:
+    (folder / "Procfile").write_text(f"worker: ./work\nweb: {line}\n")
+    assert init().exit_code == 0
+
+    config = load_config(folder)
+
+    assert config.machines[0].command == command
+    assert config.warnings == ()
+
+
+def test_files_that_are_there_are_written_over_by_force_only(folder: Path) -> None:
+    (folder / "flysim.toml").write_text("mine")
+
+    refused = init("--command", "serve")
+
+    assert isinstance(refused.exception, InputError)
+    assert "flysim.toml is there already" in str(refused.exception)
+    assert (folder / "flysim.toml").read_text() == "mine"
+    assert init("--command", "serve", "--force").exit_code == 0
+    assert load_config(folder).machines
+
+
+def test_without_a_command_nothing_is_written_and_one_is_asked_for(folder: Path) -> None:
+    refused = init()
+
+    assert isinstance(refused.exception, InputError)
+    assert "--command" in str(refused.exception)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_fly_toml_that_is_wrong_is_told_before_anything_is_written(folder: Path) -> None:
+    (folder / "fly.toml").write_text("app = ")
+
+    refused = init("--command", "serve")
+
+    assert isinstance(refused.exception, InputError)
+    assert "fly.toml:1" in str(refused.exception)
+    assert not (folder / "flysim.toml").exists()

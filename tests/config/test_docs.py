@@ -1,0 +1,58 @@
+"""docs/configuration.md tells every key, with its default, and its examples can be read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from simulator.config import load_config
+from simulator.config.document import AppTable, ControlTable, Document, MachineTable
+from simulator.config.model import PLACEHOLDERS
+from simulator.routing.options import RoutingOptions
+
+REFERENCE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```", REFERENCE, re.DOTALL | re.MULTILINE)
+ROWS = re.findall(r"^\| (`[^|]+) \|.*\| (.*?) ?\|$", REFERENCE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_can_be_read_without_a_warning(example: str, tmp_path: Path) -> None:
+    fly_toml = 'app = "chat"\n[http_service]\nauto_start_machines = false\n'
+    (tmp_path / "fly.toml").write_text(fly_toml)
+    is_fly = "[processes]" in example
+    path = tmp_path / ("fly.toml" if is_fly else "flysim.toml")
+    path.write_text(example)
+
+    config = load_config(path)
+
+    assert config.machines
+    assert is_fly or config.warnings == ()
+
+
+@pytest.mark.parametrize("table", [Document, AppTable, MachineTable, ControlTable])
+def test_every_key_has_its_row(table: type) -> None:
+    told = set(re.findall(r"`\[*([a-z_]+)[^`]*`", " ".join(keys for keys, _ in ROWS) + REFERENCE))
+    assert set(table.model_fields) - told == set()  # type: ignore[attr-defined]
+
+
+def test_every_key_of_the_proxy_has_its_row_with_its_default() -> None:
+    defaults = {key.strip("`"): default.strip("`") for key, default in ROWS}
+    for option in fields(RoutingOptions):
+        assert defaults.get(option.name) == f"{option.default}".lower(), option.name
+
+
+def test_every_placeholder_has_its_row() -> None:
+    keys = " ".join(keys for keys, _ in re.findall(r"^\| (`[^|]+) \| ([^|]*) \|$", REFERENCE, re.MULTILINE))
+    assert {f"{{{name}}}" for name in PLACEHOLDERS} == set(re.findall(r"`(\{\w+\})`", keys))
+
+
+def test_every_variable_of_fly_is_told() -> None:
+    from simulator.machines.backend import Placement
+    from simulator.machines.environment import fly_variables
+
+    config = Path(__file__).parents[2] / "flysim.toml"
+    for name in fly_variables(load_config(config).machines[0], Placement("127.0.0.1", 1, "::1")):
+        assert f"`{name}`" in REFERENCE, name

@@ -1,0 +1,294 @@
+"""What people type wrong, pipes that end early, signals at any moment: a status that is right and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from simulator.cli.app import app
+from simulator.errors import SimulatorError
+from tests.e2e.command import DEADLINE_SECONDS, FLYSIM, ROOT, Up, flysim, start_up, wait_for
+
+APP = """
+import http.server, os, pathlib, signal, sys
+if pathlib.Path("dies").exists():
+    sys.exit("no database here")
+signal.signal(signal.SIGINT, signal.SIG_IGN if pathlib.Path("stubborn").exists() else signal.SIG_DFL)
+
+class App(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(302 if self.path == "/gone" else 200)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), App).serve_forever()
+"""
+SCENARIO = """
+version: 1
+name: It is there
+config: flysim.toml
+steps:
+  - request: GET /
+    expect: {status: 200}
+"""
+
+
+def tiny_config(folder: Path, *, ams: int = 0) -> Path:
+    """One machine of one tiny app. In its folder, `dies` makes it die at start, `stubborn` ignore Ctrl-C."""
+    (folder / "app.py").write_text(APP)
+    (folder / "fly.toml").write_text(
+        'app = "tiny"\nkill_timeout = 60\n[http_service]\ninternal_port = 8080\n'
+    )
+    (folder / "first.yaml").write_text(SCENARIO)
+    path = folder / "flysim.toml"
+    path.write_text(
+        f"version = 1\n[edges]\nams = {ams}\n[control]\nport = 0\n"
+        '[apps.tiny]\nfly_toml = "fly.toml"\ncommand = ["{python}", "app.py"]\n'
+        '[[apps.tiny.machines]]\nregion = "ams"\n'
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("tiny")
+    with start_up(folder, tiny_config(folder)) as running:
+        yield running
+
+
+def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        [*FLYSIM, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def fault_of(*arguments: str) -> SimulatorError:
+    """What a command ends with, before `main` prints it; without a process of its own, which takes its time."""
+    fault = CliRunner().invoke(app, arguments).exception
+    assert isinstance(fault, SimulatorError)
+    return fault
+
+
+def output_of(process: subprocess.Popen[str]) -> IO[str]:
+    assert process.stdout
+    return process.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["foo"], 2, "'foo' is not a URL"),
+        (["127.0.0.1:8080/x"], 2, "'127.0.0.1:8080/x' is not a URL"),
+        (["http://[::1/"], 2, "is not a URL"),
+        (["ftp://127.0.0.1/"], 2, "is not a URL"),
+        (["/", "-X", "NO WAY"], 2, "cannot be sent"),
+        (["/", "-H", "nothing"], 2, "-H 'nothing' is not a header"),
+        (["/", "-H", "X-Ä: ö"], 2, "cannot be sent"),
+        (["/", "--edge", "lhr"], 2, "there is no edge 'lhr'\n  expected: one of ams"),
+        (["/", "--ws", "-d", "x"], 2, "without -X and -d"),
+        (["http://127.0.0.1:9/"], 3, "nothing listens at http://127.0.0.1:9/"),
+        (["--ws", "http://127.0.0.1:9/"], 3, "nothing listens at http://127.0.0.1:9/"),
+    ],
+)
+def test_trace_says_what_is_wrong_with_its_words(
+    up: Up, arguments: list[str], status: int, told: str
+) -> None:
+    fault = fault_of("trace", *arguments, "--control", up.ready["control"])
+    assert told in str(fault)
+    assert fault.exit_status == status
+
+
+def test_trace_of_what_is_no_edge_says_so(up: Up) -> None:
+    fault = fault_of("trace", up.ready["control"])
+    assert "is not an edge of flysim" in str(fault)
+    assert fault.exit_status == 3
+
+
+def test_trace_of_a_handshake_works_with_tls_and_follows_no_redirect(up: Up) -> None:
+    url = up.edge("ams").replace("http", "https")
+    result = up.flysim("trace", "--ws", f"{url}/gone", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["status"] == 302
+
+
+def test_a_control_url_that_is_none_is_an_error_of_the_command() -> None:
+    fault = fault_of("status", "--control", "nonsense")
+    assert "'nonsense' cannot be the URL of a control API" in str(fault)
+    assert fault.exit_status == 2
+
+
+def test_what_is_no_control_api_is_told_from_one(up: Up) -> None:
+    fault = fault_of("status", "--control", up.edge("ams"))
+    assert "is not flysim's control API" in str(fault)
+    assert fault.exit_status == 3
+
+
+def test_a_machine_that_dies_when_started_is_a_fault_of_the_environment(up: Up) -> None:
+    folder = up.log.parent
+    assert up.flysim("machine", "stop", "ams-1", "--quiet").stdout == ""
+    (folder / "dies").touch()
+    result = up.flysim("machine", "start", "ams-1")
+    assert result.returncode == 3
+    assert "| no database here" in result.stderr
+    (folder / "dies").unlink()
+    refused = fault_of("machine", "kill", "tiny/ams-1", "--control", up.ready["control"])
+    assert re.match(r"machine ams-1 \(\w+\) is stopped, so it cannot be killed", str(refused))
+    assert refused.exit_status == 2
+    assert up.flysim("machine", "start", "tiny/ams-1").returncode == 0
+
+
+def test_nothing_is_complained_of_when_nobody_reads_the_output(up: Up) -> None:
+    process = start("logs", "--follow", "--control", up.ready["control"])
+    httpx.get(up.edge("ams"), trust_env=False)
+    assert output_of(process).readline()
+    output_of(process).close()
+    for _ in range(5):  # A pipe's end is known by writing to it.
+        httpx.get(up.edge("ams"), trust_env=False)
+    assert process.wait(DEADLINE_SECONDS) == 141
+    assert process.stderr
+    assert process.stderr.read() == ""
+
+
+def test_up_ends_in_order_when_nobody_reads_its_output(tmp_path: Path) -> None:
+    process = start("up", "-c", str(tiny_config(tmp_path)))
+    edge = output_of(process).readline().split()[-1]
+    httpx.get(edge, trust_env=False)
+    output_of(process).close()
+    httpx.get(edge, trust_env=False)
+    assert process.wait(DEADLINE_SECONDS) == 141
+    assert process.stderr
+    assert process.stderr.read().splitlines() == ["starting 1 machine …", "stopping …"]
+
+
+def test_a_follower_of_the_logs_ends_with_the_simulator(tmp_path: Path) -> None:
+    with start_up(tmp_path, tiny_config(tmp_path)) as up:
+        httpx.get(up.edge("ams"), trust_env=False)
+        follower = start("logs", "-f", "--control", up.ready["control"])
+        assert output_of(follower).readline()
+        up.process.terminate()
+        assert follower.wait(DEADLINE_SECONDS) == 0
+
+
+def test_a_second_ctrl_c_waits_for_no_machine(tmp_path: Path) -> None:
+    (tmp_path / "stubborn").touch()
+    with start_up(tmp_path, tiny_config(tmp_path)) as up:
+        up.process.send_signal(signal.SIGINT)
+        up.wait_for_line("stopping …")
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(DEADLINE_SECONDS) == 130
+        assert up.lines()[-1] == "stopped at once"
+        assert not (tmp_path / "ready.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    config = tiny_config(tmp_path)
+    (tmp_path / "app.py").write_text("import time; print('up', flush=True); time.sleep(600)")
+    process = start("up", "-c", str(config))
+    assert output_of(process).readline() == "ams up\n"
+    process.send_signal(number)
+    assert process.wait(DEADLINE_SECONDS) == 128 + number
+    assert process.stderr
+    assert process.stderr.read().splitlines()[-1] == "stopped before all machines were healthy"
+
+
+def test_a_second_simulator_leaves_the_ready_file_of_the_first(up: Up, tmp_path: Path) -> None:
+    ready = up.log.parent / "ready.json"
+    port = int(up.edge("ams").rsplit(":", 1)[1])
+    result = flysim("up", "-c", str(tiny_config(tmp_path, ams=port)), "--ready-file", str(ready))
+    assert result.returncode == 3
+    assert json.loads(ready.read_text()) == up.ready
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["up", "--ready-file", "{0}/none/ready.json", "-c", "{0}/flysim.toml"], "there is no folder"),
+        (["run", "{0}/first.yaml", "--junit", "{0}"], "it is a folder"),
+        (["run", "{0}/first.yaml", "--json", "{0}/none/report.json"], "there is no folder"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, arguments: list[str], place: str
+) -> None:
+    tiny_config(tmp_path)
+    fault = fault_of(*(argument.format(tmp_path) for argument in arguments))
+    assert place in str(fault)
+    assert fault.exit_status == 2
+
+
+def test_exec_gives_the_command_its_signals_and_its_own_options(tmp_path: Path) -> None:
+    script = "import signal, sys; print(sys.argv[1:], flush=True); signal.pause()"
+    command = [sys.executable, "-c", script, "-q", "--logs"]
+    process = start("exec", "-q", "-c", str(tiny_config(tmp_path)), *command)
+    assert output_of(process).readline() == "['-q', '--logs']\n"
+    process.terminate()
+    assert process.wait(DEADLINE_SECONDS) == 128 + signal.SIGTERM
+    assert process.stderr
+    assert process.stderr.read() == ""
+
+
+def test_exec_passes_ctrl_c_on_where_there_is_no_terminal(tmp_path: Path) -> None:
+    script = "import signal; print('up', flush=True); signal.pause()"
+    command = ["exec", "-c", str(tiny_config(tmp_path)), "--", "/bin/sh", "-c", 'exec "$0" -c "$1"']
+    process = start(*command, sys.executable, script, start_new_session=True)
+    assert output_of(process).readline() == "up\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_SECONDS) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), ("/", 126)])
+def test_exec_leaves_as_a_shell_for_a_command_that_cannot_be_run(
+    tmp_path: Path, command: str, status: int
+) -> None:
+    result = CliRunner().invoke(app, ["exec", "-c", str(tiny_config(tmp_path)), "--", command])
+    assert result.exit_code == status
+    assert result.stderr.startswith(f"flysim: cannot run {command}:")
+
+
+def test_run_prints_what_the_encoding_allows_and_only_the_summary_when_quiet(tmp_path: Path) -> None:
+    tiny_config(tmp_path)
+    result = flysim("run", str(tmp_path), env={"PYTHONIOENCODING": "ascii"})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("? It is there")
+    quiet = CliRunner().invoke(app, ["run", "-q", str(tmp_path)])
+    assert quiet.stdout == "\n1 passed, 0 failed\n"
+
+
+def test_run_that_is_told_to_stop_leaves_with_the_signals_status(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    (tmp_path / "app.py").write_text("import pathlib, time; pathlib.Path('started').touch(); time.sleep(600)")
+    process = start("run", str(config.with_name("first.yaml")))
+    wait_for((tmp_path / "started").exists, "the start of the machine")
+    process.terminate()
+    assert process.wait(DEADLINE_SECONDS) == 143
+    assert process.stderr
+    assert process.stderr.read() == "stopped after 0 scenarios\n"
+
+
+@pytest.mark.parametrize("file", ["scenario", "config"])
+def test_schema_prints_json_schema(file: str) -> None:
+    schema = json.loads(CliRunner().invoke(app, ["schema", file]).stdout)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["properties"]
+
+
+def test_version_is_told() -> None:
+    assert flysim("--version").stdout.startswith("flysim ")
+
+
+def test_no_colour_without_a_terminal(up: Up) -> None:
+    result = flysim("logs", "bogus", "--control", up.ready["control"])
+    assert result.returncode == 2
+    assert "\x1b" not in result.stdout + result.stderr
