@@ -89,6 +89,8 @@ def cross_network(source: str, target: str) -> ProxyError:
 REPLAY_FROM_FALLBACK = ProxyError(
     "PA03", "'fly-replay' response header was returned for a fallback request, which cannot be replayed"
 )
+# F-6.52, F-5.44: chosen, and destroyed before the request came there.
+MACHINE_GONE = ProxyError("PR02", "fly proxy could not find local instance for route")
 # F-6.37, F-5.30
 NOT_REACHABLE = ProxyError("PM05", "failed to connect to machine: gave up after 15 attempts (in 8.2s)")
 

@@ -98,7 +98,8 @@ class Exchange(Balancing):
     def fail(self, failure: Failure, now: float, *, body_kept: bool = True) -> Decision:
         """No response head came. `body_kept` as for `receive`."""
         machine, aim = self._delivered_to(), self._aim
-        error = errors.delivery_error(failure, self._port)
+        is_gone = self._router.fleet.find(machine.id) is None and not failure.reached_the_machine
+        error = errors.MACHINE_GONE if is_gone else errors.delivery_error(failure, self._port)
         self._record.close_hop(now, failure=str(error))
         self._release()
         if failure.reached_the_machine and not self._may_send_again():

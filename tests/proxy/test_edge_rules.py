@@ -13,7 +13,7 @@ import pytest
 from simulator.proxy.convert import connect_failure
 from simulator.routing import App, Failure
 from simulator.routing.service import HttpOptions, Service, ServicePort
-from tests.proxy.client import tls_context
+from tests.proxy.client import request, tls_context
 from tests.proxy.machine import OK, MachineWire, answering
 from tests.proxy.stage import AMS, Stage, open_stage, until
 
@@ -81,6 +81,28 @@ async def test_a_body_is_not_compressed_on_the_way(stage: Stage) -> None:
     assert answer.body == text
     assert answer.get("content-encoding") is None
     assert ams.requests[0].get("accept-encoding") == "zstd, br, gzip"
+
+
+async def test_only_what_comes_through_the_proxy_is_load(stage: Stage) -> None:
+    """F-5.39: as between two machines on the private network"""
+    held: list[str] = []
+
+    async def hold(wire: MachineWire) -> None:
+        held.append((await wire.read_request()).target)
+        await wire.rest()
+
+    ams = await stage.add_machine(AMS, "ams", hold)
+    _, other_machine = await asyncio.open_connection("127.0.0.1", ams.fleet_entry.port)
+    other_machine.write(request(path="/direct"))
+    await until(lambda: held == ["/direct"])
+    assert stage.router.load.of_machine(AMS) == 0
+    client = await stage.connect()
+    await client.send(request(path="/by-proxy"))
+    await until(lambda: held == ["/direct", "/by-proxy"])
+    assert stage.router.load.of_machine(AMS) == 1
+    other_machine.close()
+    await client.aclose()
+    await until(lambda: stage.router.load.of_machine(AMS) == 0)
 
 
 @pytest.mark.parametrize(

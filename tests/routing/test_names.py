@@ -72,6 +72,11 @@ def test_an_unknown_app_has_no_addresses(name: str) -> None:
     assert find_addresses(FLEET, name, "ams") is None
 
 
+def test_a_peer_has_no_address_since_there_are_no_peers() -> None:
+    """F-8.8"""
+    assert find_addresses(FLEET, "laptop._peer.internal", "ams") is None
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

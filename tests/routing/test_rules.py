@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.routing import App, Deliver, Fleet, Relay, Router, RoutingOptions
+from simulator.routing import App, Deliver, Failure, Fleet, Reject, Relay, Router, RoutingOptions
+from simulator.routing.decision import Redirect
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.routing.build import (
     AMS_1,
@@ -18,10 +19,12 @@ from tests.routing.build import (
     REQUEST_ID,
     Caller,
     as_texts,
+    awake,
     fleet,
     machine,
     request,
     response,
+    stopped,
 )
 
 SWITCHED_ON = RoutingOptions(cross_network_replays=("personal",))
@@ -109,7 +112,7 @@ def test_an_app_may_take_as_long_as_it_likes_to_answer() -> None:
 
 
 def test_connections_have_no_idle_timeout_unless_the_app_sets_one() -> None:
-    """F-9.7, F-10.9, K-35"""
+    """F-9.7, F-10.9, K-35; F-10.10: nor have WebSockets, which are requests like any other to this rule"""
     port = ServicePort(80, 80, http=HttpOptions(idle_timeout_seconds=600.0))
     patient = fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))])
     assert Caller().exchange.idle_timeout_seconds is None
@@ -156,3 +159,62 @@ def test_a_replay_starts_at_the_clients_edge_not_at_the_machine_that_asked() -> 
     caller.replay("app=chat")
     assert caller.at == near_edge.name
     assert caller.sent["fly-region"] == "ams"
+
+
+# Between choice and delivery, and on the way in.
+
+
+def test_a_machine_that_is_destroyed_before_the_request_comes_there_is_pr02() -> None:
+    """F-5.44, F-6.52: as when a deploy replaces machines; another one takes the request"""
+    caller = Caller()
+    assert caller.at == "ams-1"
+    caller.router.fleet = fleet(DFW_1)
+    caller.fail()
+    assert caller.at == "dfw-1"
+    assert caller.trace.hops[0].failure == "[PR02] fly proxy could not find local instance for route"
+
+
+def test_a_destroyed_machine_that_had_the_request_is_lost_with_it() -> None:
+    """F-5.44, F-6.12: that it is gone does not mean that it did nothing"""
+    caller = Caller()
+    caller.router.fleet = fleet(DFW_1)
+    caller.fail(Failure.CLOSED)
+    assert caller.code == "PU02"
+
+
+def test_the_proxy_asks_for_starts_of_machines_that_there_are_and_makes_none() -> None:
+    """F-5.28: where there is no machine it gives up"""
+    wanted: list[str] = []
+    resting = awake(stopped(DFW_1))
+    router = Router(resting, RoutingOptions(), lambda n: 0, want=wanted.append)
+    router.open(request(), "ams", REQUEST_ID, NOW).begin(NOW)
+    assert wanted == [DFW_1.id]
+    assert router.fleet == resting
+    empty = Router(fleet(), RoutingOptions(), lambda n: 0, want=wanted.append)
+    assert isinstance(empty.open(request(), "ams", REQUEST_ID, NOW).begin(NOW), Reject)
+    assert wanted == [DFW_1.id]
+
+
+def test_closeness_is_that_of_a_machine_to_the_edge() -> None:
+    """F-5.5: on Fly by measured round trips, here by the distance of the regions"""
+    both = fleet(machine(1, "lhr"), machine(2, "ord"))
+    assert Caller(both, edge="ams").at == "lhr-1"
+    assert Caller(both, edge="iad").at == "ord-2"
+    mine = request(client_ip="203.0.113.9")  # where the client is does not matter
+    assert Caller(both, edge="iad", request=mine).at == "ord-2"
+
+
+def test_flycast_goes_by_the_apps_services_like_any_other_way_in() -> None:
+    """F-8.20, F-8.21, K-43: no force_https, for there is no https; no service, no way
+
+    F-8.23: its headers tell of the machine that called, and of the edge by which its call came in.
+    """
+    inside = request({"Host": "streams.flycast"}, host="streams.flycast", client_ip="fdaa::2")
+    caller = Caller(request=inside)
+    assert caller.at == "ams-1"
+    assert (caller.sent["fly-client-ip"], caller.sent["fly-region"]) == ("fdaa::2", "ams")
+    port = ServicePort(80, 80, force_https=True)
+    forced = fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))])
+    assert isinstance(Caller(forced, request=inside).decision, Redirect)
+    without = fleet(AMS_1, apps=[App("streams", services=())])
+    assert Caller(without, request=inside).code == "PR01"
