@@ -25,30 +25,29 @@ NOT_EMULATED: Mapping[str, str] = {
     # Things of Fly's own, inside.
     "Fly's own directory failed: ours is one table in memory": "F-1.74, F-6.49, F-6.50",
     "internal to Fly's proxy: nothing here can fail so": "F-6.10, F-6.14, F-6.23, F-6.34, F-6.38, F-6.42",
-    "there are no worker hosts here between an edge and a machine": "F-5.14, F-6.13",
+    "there are no worker hosts here between an edge and a machine": "F-5.14",
     "machines are woken by a call in one process, not by a request to an API": "F-6.33, F-6.35, F-6.36",
     "the fleet's state is known to every edge at once": "F-5.15, F-6.41",
     "the limits are never bypassed": "F-5.11, F-6.56, F-6.57",
     "an address and its port are always known here: PC01": "F-6.17",
     "counted as attempts of the balancing: PR03": "F-6.22",
     "durations of Fly's own: a process starts as fast as it does": "F-5.40",
-    "deploys are not emulated": "F-5.24, F-7.13",
+    "deploys are not emulated": "F-7.13",
     "machines do not move to other hosts": "F-5.49",
-    "there is no WireGuard here": "F-7.23, F-8.8",
+    "there is no WireGuard here": "F-7.23",
     "all machines share the network of this computer": "F-8.22, F-8.24",
     "not a thing of the proxy": "F-7.16, F-7.25, F-7.26, F-12.16, F-12.17, F-12.19, F-12.20, F-12.21",
     # The wire.
-    "the certificate is flysim's own, and handshakes have no limit": "F-6.24 to F-6.32, F-10.13",
+    "the certificate is flysim's own, and handshakes have no limit": "F-6.24, F-6.25, F-6.28 to F-6.32, F-10.13",
     "not among what an app may set here: a warning names it": "F-9.8, F-9.12",
-    "static files are left to the app: a warning names them": "F-6.55, F-9.16, F-10.15",
+    "static files are left to the app: a warning names them": "F-6.55, F-9.16",
     "WebSockets come over HTTP/1.1 only": "F-1.98",
-    "seen in captures, not documented, and not sent": "F-4.12, F-4.15, F-4.23",
+    "seen in captures, not documented, and not sent": "F-4.15, F-4.23",
     "connections are kept by mitmproxy's own rule": "F-10.8",
     "a limit of 2023, of which nobody knows whether it still holds": "F-10.11",
     # What others say.
-    "one user's report, against the documents": "F-3.4, F-3.15",
     "one report whose cause is not known": "F-1.92",
-    "what some client or framework does": "F-1.96, F-3.14",
+    "what some framework does": "F-1.96",
 }
 
 

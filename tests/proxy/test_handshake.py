@@ -51,7 +51,7 @@ OVER_TLS = ["101 and hang-up", "101 with frames, a close and hang-up", "307"]
 async def test_the_client_sees_one_handshake_that_of_the_last_machine(
     stage: Stage, shape: str, tls: bool
 ) -> None:
-    """F-1.85 to F-1.91, K-13"""
+    """F-12.4, F-1.85 to F-1.91, K-13"""
     answer, close = ANSWERS[shape]
     await stage.add_machine(AMS, "ams", answering(answer, close=close))
     dfw = await stage.add_machine(DFW, "dfw", accepting(early=HELLO))
@@ -80,7 +80,7 @@ async def test_an_upgrade_may_be_replayed_several_times(stage: Stage) -> None:
 
 @pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
 async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(stage: Stage, full: bool) -> None:
-    """The machine that replayed closes only after the new handshake; the client must not notice."""
+    """F-1.30: The machine that replayed closes only after the new handshake; the client must not notice."""
     hang_up = asyncio.Event()
 
     async def replay_and_linger(wire: MachineWire) -> None:

@@ -116,7 +116,7 @@ def test_what_is_released_is_no_load() -> None:
     ],
 )
 def test_least_loaded_comes_before_closest_within_a_region(loads: dict[str, int], name: str | None) -> None:
-    """F-5.1, F-5.2, F-5.3, F-5.4, X-5, X-10"""
+    """F-12.11, F-5.1, F-5.2, F-5.3, F-5.4, X-5, X-10"""
     choice = choose(loads, LIMITED)
     assert (choice.machine.name if choice.machine else None) == name
     assert choice.full is (name is None)
@@ -225,7 +225,7 @@ def test_where_one_runs_below_its_soft_limit_nothing_is_started() -> None:
 
 
 def test_with_autostart_off_nothing_is_started() -> None:
-    """F-5.26"""
+    """F-12.10, F-5.26"""
     caller = Caller(awake(stopped(AMS_1), autostart=False))
     assert (caller.code, caller.wanted, caller.elapsed) == ("PR04", [], 0.0)
     busy = choose({"ams-1": 2}, LIMITED, (AMS_1, stopped(AMS_2)))

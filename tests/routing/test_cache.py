@@ -86,7 +86,7 @@ class Proxy:
 
 
 def test_a_remembered_replay_is_served_without_asking_the_origin() -> None:
-    """F-2.1, F-2.6, F-2.11, F-2.14"""
+    """F-12.13, F-2.1, F-2.6, F-2.11, F-2.14"""
     proxy = Proxy()
     first = proxy.remember()
     assert first.trace.hops[1].sent[-1] == ("fly-replay-cache-status", "miss")  # F-1.47
@@ -242,7 +242,7 @@ def test_an_entry_lives_as_long_as_it_was_given(at: float, hit: bool) -> None:
     ],
 )
 def test_a_short_or_missing_time_to_live(ttl: str, ignored_for: int, clamped_for: int) -> None:
-    """F-2.4, K-22 (gallery 24)"""
+    """F-10.7, F-2.4, K-22 (gallery 24)"""
     for choice, seconds in (("ignore", ignored_for), ("clamp", clamped_for)):
         proxy = Proxy(short_ttl=choice)
         caller = proxy.remember(cache=CACHE | {"fly-replay-cache-ttl-secs": ttl})
