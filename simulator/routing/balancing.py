@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -52,7 +53,7 @@ class Surroundings(Protocol):
     def new_request_id(self, edge: str, now: float) -> str: ...
 
 
-class Balancing:
+class Balancing(ABC):
     """The half of an exchange that deals with machines; what their answers mean is the other half's."""
 
     def __init__(
@@ -252,8 +253,9 @@ class Balancing:
         self._aim = aim_at_fallback(aim, aim.source, reason, now + wait_seconds, self._options)
         return self._choose(now, wait_seconds)
 
+    @abstractmethod
     def _lose_cached(self, now: float) -> Decision:
-        raise NotImplementedError
+        """What a remembered replay came to nothing for is asked of the origin."""
 
     def _reject(
         self, error: ProxyError, status: int, now: float, source: Machine | None, *, wait_seconds: float = 0.0

@@ -316,7 +316,7 @@ def test_a_request_that_was_never_replayed_has_no_lost_target() -> None:
 
 def test_a_directive_that_another_version_took_and_this_one_cannot_read() -> None:
     trace = replayed(TO_DFW_1, machines=fleet(AMS_1)).trace
-    unread = replace(trace, hops=(replace(trace.hops[0], replay="timeout=1500"),))
+    unread = replace(trace, hops=(replace(trace.hops[0], replay="leader"),))
     assert diagnose(unread, DEMO) == ()
 
 

@@ -168,7 +168,11 @@ class Caller:
             if isinstance(body, str)
             else _json(body)
         )
-        return self._carry_out(self.exchange.receive_body(raw, self.now, body_kept=body_kept))
+        return self.receive_body(raw, body_kept=body_kept)
+
+    def receive_body(self, body: bytes | None, *, body_kept: bool = True) -> Decision:
+        """After ReadBody: this is it, or it did not come whole."""
+        return self._carry_out(self.exchange.receive_body(body, self.now, body_kept=body_kept))
 
     def wait(self, seconds: float = 0.0, fleet: Fleet | None = None) -> Decision:
         """What was really waited for: `seconds` pass, the fleet has changed, the exchange looks again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
@@ -16,17 +17,28 @@ from simulator.routing import (
     Hop,
     Machine,
     MachineState,
+    ReadBody,
     Reject,
     RoutingOptions,
     Trace,
     Wait,
 )
-from simulator.routing.directive import ReplayDirective, parse_directive
+from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
 from simulator.routing.options import MAX_REPLAYS
 from simulator.routing.regions import members
+from simulator.routing.replay_body import CONTENT_TYPE, parse_replay_body
+from simulator.routing.service import Service
 from tests.routing.build import Caller, fleet, machine
 
-APPS = [App("streams"), App("chat")]
+SERVICES = (Service(hard_limit=2),)
+APPS = [
+    App("streams", services=SERVICES),
+    App("chat", services=SERVICES),
+    App("lab", network="lab", services=SERVICES),
+    App("vault", org="other", services=SERVICES),
+    App("open", org="other", replay_sources=("personal",), services=SERVICES),
+    App("raw", services=()),
+]
 MACHINES = [
     machine(1, "ams"),
     machine(2, "dfw"),
@@ -34,13 +46,15 @@ MACHINES = [
     machine(4, "iad"),
     machine(5, "ams", "chat"),
     machine(6, "iad", "chat"),
+    *(machine(number, "ams", app.name) for number, app in enumerate(APPS[2:], 7)),
 ]
 PAIRS = [
-    *(f"instance={machine.id}" for machine in MACHINES),
-    *(f"prefer_instance={machine.id}" for machine in MACHINES),
-    *("region=ams", "region=dfw", "region=us", 'region="nrt,iad"', 'region="dfw,any"', "elsewhere=true"),
-    *("app=streams", "app=chat", "app=nobody", "state=x", "timeout=300ms", "instance=gone", "nonsense"),
-    *("fallback=force_self", "fallback=prefer_self"),
+    *(("instance", machine.id) for machine in MACHINES),
+    *(("prefer_instance", machine.id) for machine in MACHINES),
+    *(("region", codes) for codes in ("ams", "dfw", "us", "nrt,iad", "dfw,any", "xyz", "")),
+    *(("app", app.name) for app in APPS),
+    *(("app", "nobody"), ("instance", "gone"), ("elsewhere", "true"), ("state", "x"), ("timeout", "300ms")),
+    *(("fallback", "force_self"), ("fallback", "prefer_self"), ("nonsense", "")),
 ]
 
 
@@ -50,8 +64,18 @@ class Step:
 
     after: float
     failure: Failure | None
-    replay: str
+    pairs: tuple[tuple[str, str], ...]
+    in_body: bool
     toggled: int | None
+
+    @property
+    def header(self) -> str:
+        return ";".join(f'{key}="{text}"' if key == "region" else f"{key}={text}" for key, text in self.pairs)
+
+    @property
+    def body(self) -> bytes:
+        typed = {key: text == "true" if key == "elsewhere" else text for key, text in self.pairs}
+        return json.dumps(typed).encode()
 
 
 @dataclass(frozen=True)
@@ -66,7 +90,8 @@ STEPS = st.builds(
     Step,
     st.sampled_from([0.0, 0.0, 0.1, 4.0]),
     st.sampled_from([None, None, None, *Failure]),
-    st.lists(st.sampled_from(PAIRS), min_size=1, max_size=3, unique=True).map(";".join),
+    st.lists(st.sampled_from(PAIRS), min_size=1, max_size=3, unique=True).map(tuple),
+    st.booleans(),
     st.sampled_from([None, None, None, *range(len(MACHINES))]),
 )
 
@@ -74,34 +99,48 @@ STEPS = st.builds(
 class Play:
     """An exchange whose machines go through `steps` over and over, until it ends; toggles happen once."""
 
-    def __init__(self, steps: list[Step], edge: str, attempts: int) -> None:
+    def __init__(self, steps: list[Step], edge: str, options: RoutingOptions, busy: int) -> None:
         self.deliveries: list[Delivery] = []
-        options = RoutingOptions(attempts=attempts)
+        self.options = options
         self.caller = Caller(fleet(*MACHINES, apps=APPS), edge=edge, options=options, chance=lambda n: n - 1)
-        for turn in range(1_000):
+        self.held = [self.caller.router.load.take(MACHINES[1].id, SERVICES[0]) for _ in range(busy)]
+        turn = 0
+        while turn < 1_000 and isinstance(self.caller.decision, Deliver | Wait):
             if isinstance(self.caller.decision, Wait):
+                self._start_wanted()
                 self.caller.wait(1.0)
                 continue
-            if not isinstance(self.caller.decision, Deliver):
-                return
             chosen = self.caller.decision.machine
             self.deliveries.append(Delivery(chosen, self.caller.router.fleet.find(chosen.id)))
             self._go_on(steps[turn % len(steps)], can_toggle=turn < len(steps))
-        raise AssertionError("it does not end")
+            turn += 1
 
     def _go_on(self, step: Step, *, can_toggle: bool) -> None:
         if can_toggle and step.toggled is not None:
             self._toggle(MACHINES[step.toggled].id)
         if step.failure is not None:
             self.caller.fail(step.failure, after=step.after)
+        elif step.in_body:
+            self.caller.answer(200, {"content-type": CONTENT_TYPE}, after=step.after)
+            if isinstance(self.caller.decision, ReadBody):
+                self.caller.receive_body(step.body)
         else:
-            self.caller.replay(step.replay, after=step.after)
+            self.caller.replay(step.header, after=step.after)
 
     def _toggle(self, machine_id: str) -> None:
+        machine = self.caller.router.fleet.find(machine_id)
+        assert machine is not None
+        self._put(machine_id, MachineState.STOPPED if machine.is_candidate else MachineState.STARTED)
+
+    def _start_wanted(self) -> None:
+        """Of the machines that are waited for every second one comes up."""
+        for machine_id in self.caller.wanted:
+            self._put(machine_id, MachineState.STARTED if int(machine_id, 16) % 2 else MachineState.FAILED)
+
+    def _put(self, machine_id: str, state: MachineState) -> None:
         router = self.caller.router
         machine = router.fleet.find(machine_id)
         assert machine is not None
-        state = MachineState.STOPPED if machine.is_candidate else MachineState.STARTED
         router.fleet = router.fleet.with_machine(replace(machine, state=state))
 
     @property
@@ -109,22 +148,33 @@ class Play:
         return self.caller.trace.hops
 
 
+OPTIONS = st.builds(
+    RoutingOptions,
+    attempts=st.sampled_from([1, 3, 40]),
+    fallback_on_refusal=st.booleans(),
+    elsewhere_lasts=st.booleans(),
+    retry_reached=st.booleans(),
+    cross_network_replays=st.sampled_from([(), ("personal",)]),
+    unready_instance=st.sampled_from(["retry", "reject"]),
+)
 PLAYS = st.builds(
     Play,
     st.lists(STEPS, min_size=1, max_size=8),
     st.sampled_from(["ams", "dfw"]),
-    st.sampled_from([1, 3, 40]),
+    OPTIONS,
+    st.sampled_from([0, 0, 2]),
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(PLAYS)
 def test_every_exchange_without_an_answer_ends_in_a_rejection(play: Play) -> None:
     assert isinstance(play.caller.decision, Reject)
     assert play.caller.trace.error == play.caller.rejection.error.code
+    assert play.caller.elapsed < 11 * 20  # its time is bounded as well
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(PLAYS)
 def test_a_delivery_goes_to_a_machine_that_can_take_it_at_that_moment(play: Play) -> None:
     """F-5.13, F-5.17"""
@@ -132,15 +182,44 @@ def test_a_delivery_goes_to_a_machine_that_can_take_it_at_that_moment(play: Play
     assert all(delivery.chosen.is_candidate for delivery in play.deliveries)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(PLAYS)
 def test_there_are_at_most_ten_replays_and_none_after_a_fallback(play: Play) -> None:
-    """F-1.38, F-1.56"""
+    """F-1.38, F-1.56: eleven deliveries by replay or fallback at most, whichever form asks for them"""
     causes = [hop.cause for hop in play.hops]
     assert causes.count(Cause.REPLAY) <= MAX_REPLAYS
     assert sum(hop.replay is not None for hop in play.hops) <= MAX_REPLAYS + 1
+    assert sum(cause is not Cause.RETRY for cause in causes) <= MAX_REPLAYS + 1
     if Cause.FALLBACK in causes:
         assert set(causes[causes.index(Cause.FALLBACK) + 1 :]) <= {Cause.RETRY}
+
+
+@settings(max_examples=40)
+@given(PLAYS)
+def test_no_machine_is_busy_for_an_exchange_that_is_over(play: Play) -> None:
+    """F-5.7: whatever path it took"""
+    play.caller.exchange.finish(play.caller.now)
+    for key in play.held:
+        play.caller.router.load.release(key)
+    assert all(play.caller.router.load.of_machine(machine.id) == 0 for machine in MACHINES)
+
+
+@settings(max_examples=40)
+@given(PLAYS)
+def test_no_replay_reaches_an_app_that_it_may_not(play: Play) -> None:
+    """F-1.68 to F-1.72: fleet, network and organization, on each hop from one app to another"""
+    apps = {app.name: app for app in APPS}
+    for before, hop in zip(play.hops, play.hops[1:], strict=False):
+        source, target = apps[before.app], apps[hop.app]
+        if source is target or hop.cause is Cause.FALLBACK:
+            continue
+        if before.replay is None:  # a retry elsewhere, of what was asked for before
+            assert hop.cause is Cause.RETRY
+            continue
+        if source.org == target.org:
+            assert source.network == target.network or source.org in play.options.cross_network_replays
+        else:
+            assert source.org in target.replay_sources
 
 
 def admits(directive: ReplayDirective, source: Hop, hop: Hop) -> bool:
@@ -153,14 +232,20 @@ def admits(directive: ReplayDirective, source: Hop, hop: Hop) -> bool:
     )
 
 
-@settings(max_examples=120)
+def read(replay: str) -> ReplayDirective:
+    if replay.startswith("{"):
+        return parse_replay_body(replay.encode(), RoutingOptions()).directive
+    return parse_directive(replay)
+
+
+@settings(max_examples=80)
 @given(PLAYS)
 def test_no_replay_and_no_retry_of_it_is_delivered_outside_the_directive(play: Play) -> None:
     """F-1.1, F-1.2, F-1.4, F-1.6, F-1.20: all but prefer_instance are hard conditions"""
     source, directive = play.hops[0], ReplayDirective(app="streams")
     for before, hop in zip(play.hops, play.hops[1:], strict=False):
         if before.replay is not None:
-            source, directive = before, parse_directive(before.replay)
+            source, directive = before, read(before.replay)
         if hop.cause is Cause.FALLBACK:
             assert directive.fallback is not None
             forced = directive.fallback == "force_self"
@@ -168,8 +253,96 @@ def test_no_replay_and_no_retry_of_it_is_delivered_outside_the_directive(play: P
         assert admits(directive, source, hop)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(PLAYS)
 def test_a_trace_is_the_same_after_a_journey_through_json(play: Play) -> None:
     trace = play.caller.trace
     assert Trace.from_dict(json.loads(json.dumps(trace.as_dict()))) == trace
+
+
+# Whatever bytes come.
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                (
+                    *(
+                        "region",
+                        "instance",
+                        "app",
+                        "state",
+                        "elsewhere",
+                        "timeout",
+                        "fallback",
+                        "transform",
+                        "cache",
+                    ),
+                    *(
+                        "path",
+                        "delete_headers",
+                        "set_headers",
+                        "name",
+                        "value",
+                        "prefix",
+                        "ttl",
+                        "invalidate",
+                    ),
+                )
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_a_replay_body_is_read_or_refused(body: bytes) -> None:
+    """F-1.84: nothing but DirectiveError is raised, and nothing is read that is no header field"""
+    try:
+        replay = parse_replay_body(body, RoutingOptions())
+    except DirectiveError:
+        return
+    texts = (
+        replay.directive.state,
+        replay.directive.instance,
+        replay.directive.app,
+        *replay.directive.regions,
+    )
+    assert not any(character in (text or "") for text in texts for character in "\r\n\0")
+    if replay.transform is not None:
+        changed = replay.transform.apply(((b"a", b"1"),))
+        assert not any(byte in name + value for name, value in changed for byte in b"\r\n\0")
+
+
+@settings(max_examples=100)
+@given(
+    st.text(max_size=40)
+    | st.binary(max_size=40).map(lambda raw: raw.decode("latin-1"))
+    | st.lists(
+        st.sampled_from(["region", "=", '"', ";", ",", "iad", "timeout", "10s", " ", "elsewhere", "true"])
+    ).map("".join)
+)
+def test_a_header_is_read_or_refused(value: str) -> None:
+    """F-1.17: nothing but DirectiveError is raised"""
+    for lenient in (True, False):
+        with suppress(DirectiveError):
+            directive = parse_directive(value, lenient_region_list=lenient, bare_milliseconds=lenient)
+            assert all(directive.regions)
+
+
+@settings(max_examples=40)
+@given(st.binary(max_size=40), st.booleans())
+def test_whatever_a_machine_replays_the_exchange_goes_on_or_ends(raw: bytes, in_body: bool) -> None:
+    """F-1.17, F-1.84"""
+    caller = Caller(options=RoutingOptions(replay_error_seconds=0.0))
+    if in_body:
+        caller.replay_body(raw)
+    else:
+        caller.answer(200, {"fly-replay": raw.decode("latin-1")})
+    assert isinstance(caller.decision, Deliver | Reject)

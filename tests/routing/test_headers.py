@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.routing import Fields, RoutingOptions
+from simulator.routing import App, Fields, Relay, RoutingOptions
 from simulator.routing.headers import (
     SERVER,
     FailedReplay,
@@ -20,8 +21,8 @@ from simulator.routing.headers import (
     response_fields,
     telling_fields,
 )
-from simulator.routing.service import HttpOptions
-from tests.routing.build import DFW_1, NOW, REQUEST_ID, as_texts, fields, request
+from simulator.routing.service import HttpOptions, Service, ServicePort
+from tests.routing.build import AMS_1, DFW_1, NOW, REQUEST_ID, Caller, as_texts, fields, fleet, request
 
 
 def sent(
@@ -268,6 +269,56 @@ def test_a_rejection_has_an_empty_body_and_gives_no_reason() -> None:
     }
 
 
+# What fly.toml says about responses.
+
+
+def test_a_pristine_response_is_left_as_it_is() -> None:
+    """F-4.21, F-4.24: nothing added, nothing modified"""
+    headers = {"Server": "nginx", "Via": "1.0 app", "X-App": "1"}
+    answered = relayed(headers, replayed=True, http=HttpOptions(pristine=True))
+    assert answered == {"server": "nginx", "via": "1.0 app", "x-app": "1"}
+    assert relayed({"Connection": "close"}, http=HttpOptions(pristine=True)) == {}  # F-4.20
+
+
+@pytest.mark.parametrize(
+    ("configured", "headers", "seen"),
+    [
+        ((("X-New", ("1",)),), {}, [("x-new", "1")]),
+        ((("X-New", ("1", "2")),), {}, [("x-new", "1"), ("x-new", "2")]),  # a list
+        ((("x-app", None),), {"X-App": "1"}, []),  # false: removed
+        ((("Server", None), ("via", None), ("fly-request-id", None)), {}, []),
+        ((("X-App", ("2",)),), {"X-App": "1"}, [("x-app", "1"), ("x-app", "2")]),  # added, not replaced
+        ((("X-App", None), ("x-new", ("1",))), {"x-app": "1"}, [("x-new", "1")]),
+    ],
+)
+def test_headers_of_responses_are_added_and_removed(
+    configured: Any, headers: dict[str, str], seen: list[tuple[str, str]]
+) -> None:
+    """F-4.25"""
+    http = HttpOptions(response_headers=configured)
+    answered = response_fields(fields(headers), REQUEST_ID, "1.1", http, replayed=False)
+    removed = {name.lower() for name, values in configured if values is None}
+    usual = {"server", "via", "fly-request-id"} - removed
+    texts = [(name.decode().lower(), value.decode()) for name, value in answered]
+    assert [pair for pair in texts if pair[0] not in usual] == seen
+    assert {name for name, _ in texts} >= usual
+
+
+def test_an_app_may_be_pristine_and_have_headers_of_its_own() -> None:
+    """F-4.24, F-4.25"""
+    http = HttpOptions(pristine=True, response_headers=(("x-new", ("1",)), ("x-app", None)))
+    assert relayed({"X-App": "1", "Server": "nginx"}, http=http) == {"server": "nginx", "x-new": "1"}
+
+
+def test_the_response_options_are_those_of_the_app_that_the_client_asked() -> None:
+    """F-4.24, F-4.25"""
+    port = ServicePort(80, 80, http=HttpOptions(pristine=True))
+    caller = Caller(fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))]))
+    relay = caller.answer(200, {"server": "nginx"})
+    assert isinstance(relay, Relay)
+    assert relay.fields == ((b"server", b"nginx"),)
+
+
 # What the proxy writes about a replay.
 
 
@@ -293,7 +344,7 @@ def test_replay_src_names_the_machine_that_replayed(state: str | None, value: by
             FailedReplay("00bb33ff", "target-app", "iad", "11aa44ee", "timeout", 10_000),
             b"instance=00bb33ff;app=target-app;region=iad;replay_source=11aa44ee;reason=timeout;elapsed_ms=10000",
         ),
-        # K-39
+        # F-1.55, K-39
         (
             FailedReplay(None, "target-app", None, "11aa44ee", "no_candidate", 0),
             b"app=target-app;replay_source=11aa44ee;reason=no_candidate;elapsed_ms=0",
