@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -40,8 +41,12 @@ def test_every_key_has_its_row(table: type) -> None:
 
 def test_every_key_of_the_proxy_has_its_row_with_its_default() -> None:
     defaults = {key.strip("`"): default.strip("`") for key, default in ROWS}
+    usual = RoutingOptions()
     for option in fields(RoutingOptions):
-        assert defaults.get(option.name) == f"{option.default}".lower(), option.name
+        assert option.name in defaults
+        written = tomllib.loads(f"it = {defaults[option.name]}")["it"]
+        value = getattr(usual, option.name)
+        assert written == (list(value) if isinstance(value, tuple) else value), option.name
 
 
 def test_every_placeholder_has_its_row() -> None:
