@@ -182,6 +182,13 @@ def connect_failure(error: str) -> Failure:
     return _CONNECT_FAILURES.get(int(number[1]), Failure.UNREACHABLE) if number else Failure.UNREACHABLE
 
 
+def failure_of(problem: OSError) -> Failure:
+    """The same of a connection that asyncio did not open."""
+    if isinstance(problem, TimeoutError):
+        return Failure.TIMED_OUT
+    return _CONNECT_FAILURES.get(problem.errno or 0, Failure.UNREACHABLE)
+
+
 def is_silent(message: str) -> bool:
     """Whether mitmproxy's words mean that the connection ended without a single byte of an answer."""
     return message == "server closed connection"

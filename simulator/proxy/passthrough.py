@@ -8,17 +8,35 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from simulator.events import ProxyLogged
+from simulator.proxy.convert import failure_of
 from simulator.proxy.core import ProxyCore
 from simulator.routing import App, Machine
-from simulator.routing.errors import no_route
-from simulator.routing.selection import Selector, Target
+from simulator.routing.aim import FIRST_PAUSE_SECONDS
+from simulator.routing.balancing import POLL_SECONDS
+from simulator.routing.errors import ProxyError, delivery_error, no_route, retries_exhausted
+from simulator.routing.options import START_SECONDS
+from simulator.routing.selection import Choice, Selector, Target
 from simulator.routing.service import ServicePort
 
 _CHUNK_BYTES = 65536
 _CONNECT_SECONDS = 8.0
+CONNECT_ATTEMPTS = 6
+"""As Fly's logs have it for raw connections (F-6.22)."""
 _V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class ConnectError(Exception):
+    """No connection to a machine came about."""
+
+    def __init__(self, error: ProxyError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Passthrough:
@@ -53,23 +71,56 @@ class Passthrough:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found = self._find()
-        machine = self._choose(found[0]) if found else None
-        if found is None or machine is None:
-            self._log_nobody(found[0].name if found else "")
-            return
+        if found is None:
+            return self._log(None, no_route(self._public_port))
+        app, port = found
+        tried: set[str] = set()
+        error = no_route(self._public_port)
+        for attempt in range(CONNECT_ATTEMPTS):
+            machine = await self._await_machine(app, tried)
+            if machine is None:
+                return self._log(app, error)
+            try:
+                async with self._connected(machine) as upstream:
+                    return await self._relay(port, (reader, writer), upstream)
+            except ConnectError as problem:
+                tried.add(machine.id)
+                error = retries_exhausted(attempt + 1, problem.error)
+            await self._core.clock.sleep(FIRST_PAUSE_SECONDS * 2.0**attempt)
+        return self._log(app, error)
+
+    async def _await_machine(self, app: App, tried: set[str]) -> Machine | None:
+        """One that takes connections; one that rests is started for it (F-5.25). All were tried: anew (F-5.41)."""
+        clock, asked = self._core.clock, False
+        deadline = clock.now() + START_SECONDS
+        while clock.now() < deadline:
+            choice = self._choose(app, tried)
+            if choice.machine is None and choice.start is None and tried:
+                tried.clear()
+                choice = self._choose(app, tried)
+            if choice.start is None:
+                return choice.machine
+            if not asked:
+                self._core.router.want(choice.start.id)
+                asked = True
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
+    @asynccontextmanager
+    async def _connected(self, machine: Machine) -> AsyncIterator[Streams]:
+        """A connection that counts as load while it lasts (F-5.38)."""
         router = self._core.router
         service = router.fleet.find_service(machine, self._public_port)
         assert service is not None, "selection only finds machines that offer the port"
-        place = router.load.take(machine.id, service)
+        port = router.fleet.port_of(machine, self._public_port)
+        load = router.load
+        place = load.take(machine.id, service)
         try:
-            port = router.fleet.port_of(machine, self._public_port)
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                upstream = await asyncio.open_connection(machine.host, port)
-            await self._relay(found[1], (reader, writer), upstream)
+            yield await _connect(machine.host, port)
         finally:
-            router.load.release(place)
+            load.release(place)
 
-    def _choose(self, app: App) -> Machine | None:
+    def _choose(self, app: App, tried: set[str]) -> Choice:
         router, now = self._core.router, self._core.clock.now()
         selector = Selector(
             router.fleet,
@@ -80,13 +131,13 @@ class Passthrough:
             router.chance,
             router.aliases,
         )
-        return selector.select(Target(app.name)).machine
+        return selector.select(Target(app.name), tried)
 
     async def _relay(
         self,
         port: ServicePort,
-        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        machine: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        client: Streams,
+        machine: Streams,
     ) -> None:
         if "proxy_proto" in port.handlers:
             machine[1].write(
@@ -105,11 +156,18 @@ class Passthrough:
         finally:
             machine[1].close()
 
-    def _log_nobody(self, app: str) -> None:
-        """The client sees its connection closed (F-6.51)."""
-        error = no_route(self._public_port)
-        now = self._core.clock.now()
-        self._core.bus.publish(ProxyLogged(now, app, None, self._edge, "error", str(error), error.code))
+    def _log(self, app: App | None, error: ProxyError) -> None:
+        """The client sees its connection closed, and no more (F-6.51)."""
+        name, now = app.name if app else "", self._core.clock.now()
+        self._core.bus.publish(ProxyLogged(now, name, None, self._edge, "error", str(error), error.code))
+
+
+async def _connect(host: str, port: int) -> Streams:
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            return await asyncio.open_connection(host, port)
+    except OSError as problem:
+        raise ConnectError(delivery_error(failure_of(problem), port)) from problem
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

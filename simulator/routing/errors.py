@@ -108,6 +108,11 @@ def no_route(port: int) -> ProxyError:
     return ProxyError("PR01", f"no known healthy instances found for route tcp/{port}")
 
 
+def retries_exhausted(attempts: int, last: ProxyError) -> ProxyError:
+    """F-6.22: a raw connection that no machine took."""
+    return ProxyError("PC07", f"connection retries exhausted after {attempts} attempts. last error: {last}")
+
+
 def tls_cancelled(name: str) -> ProxyError:
     """F-6.26: the client hung up; Fly's own words for this and the next are not known."""
     return ProxyError("PT03", f"TLS handshake for SNI {name} was cancelled by the client")

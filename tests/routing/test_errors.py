@@ -43,6 +43,11 @@ from simulator.routing import Failure, ProxyError, errors
             "[PA05] app 'src' used 'fly-replay' response header to target app 'dst', "
             "but cross-network replays are not allowed",
         ),
+        # F-6.22
+        (
+            errors.retries_exhausted(6, ProxyError("PC01", "refused")),
+            "[PC07] connection retries exhausted after 6 attempts. last error: [PC01] refused",
+        ),
         # F-6.26, F-6.27
         (errors.tls_cancelled("a.dev"), "[PT03] TLS handshake for SNI a.dev was cancelled by the client"),
         (errors.tls_failed("a.dev", "no trust"), "[PT04] TLS handshake for SNI a.dev failed: no trust"),
