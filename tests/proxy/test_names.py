@@ -105,7 +105,7 @@ async def test_an_unknown_name_does_not_exist(named: Stage, kind: str, tcp: bool
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 async def test_public_names_are_refused(named: Stage, tcp: bool) -> None:
-    """F-8.15: Fly's server resolves them; ours stays on this machine, and says so."""
+    """Not emulated: F-8.15, Fly's server resolves them; ours stays on this machine, and says so."""
     for name in ("example.com", "internal.example.com", "."):
         assert (await ask(named, name, tcp=tcp)).rcode() == dns.rcode.REFUSED
 
