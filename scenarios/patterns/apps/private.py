@@ -40,9 +40,9 @@ def _parse(answer: bytes, at: int) -> list[str]:
     return found
 
 
-async def forward(request: Request, address: str, port: int = 8080) -> Response:
+async def forward(request: Request, address: str) -> Response:
     """The request as it is, to the machine at `address`; its answer."""
-    reader, writer = await asyncio.open_connection(address, port)
+    reader, writer = await asyncio.open_connection(address, int(os.environ["PORT"]))
     fields = {**request.headers, "connection": "close", "content-length": str(len(request.body))}
     lines = [
         f"{request.method} {request.target} HTTP/1.1",

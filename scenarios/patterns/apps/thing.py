@@ -8,14 +8,17 @@
     Do-Invalidate: instance=…  what to answer when a remembered replay comes here
     Do-Die: yes                end this machine with the replaying answer
     Do-Target-Status: 500      the status of the final answer
+    Do-Old: yes                speak HTTP/1.0, as old programs do, and end each answer by closing the connection
 
-`/hold` is held until `/release`, `/events` is a stream, `/sick` and `/well` say what `/healthz` is to answer.
+`/hold` is held until `/release`, or until this machine is told to stop. `/events` is a stream. `/sick` and `/well` say
+what `/healthz` is to answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 
@@ -48,6 +51,11 @@ async def app(request: Request) -> Response | None:
 
 async def send_on(request: Request, do: dict[str, str]) -> Response | None:
     status = int(do.get("status", 307))
+    if request.path == "/hold":
+        await hold()
+    if "old" in do:
+        await request.raw(f"HTTP/1.0 {status} Elsewhere\r\nfly-replay: {do['replay']}\r\n\r\nnot here")
+        return None
     if "die" in do:
         await request.raw(f"HTTP/1.1 {status} Bye\r\nfly-replay: {do['replay']}\r\nContent-Length: 0\r\n\r\n")
         os._exit(1)
@@ -71,7 +79,7 @@ async def echo(request: Request) -> None:
         await socket.send(text)
 
 
-async def answer(request: Request, do: dict[str, str]) -> Response:
+async def answer(request: Request, do: dict[str, str]) -> Response | None:
     match request.path:
         case "/healthz":
             return Response(health["status"])
@@ -79,10 +87,7 @@ async def answer(request: Request, do: dict[str, str]) -> Response:
             health["status"] = 503 if request.path == "/sick" else 200
             return Response(204)
         case "/hold":
-            sys.stderr.write("holding\n")
-            await released.wait()
-            health["held"] += 1
-            released.clear()
+            await hold()
         case "/release":
             released.set()
             return Response(204)
@@ -97,7 +102,24 @@ async def answer(request: Request, do: dict[str, str]) -> Response:
         "bytes": len(request.body),
         "held": health["held"],
     }
+    if "old" in do:
+        await request.raw(f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nold {MACHINE}")
+        return None
     return json_response(data, int(do.get("target-status", 200)))
+
+
+async def hold() -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+    sys.stderr.write("holding\n")
+    await released.wait()
+    health["held"] += 1
+    released.clear()
+
+
+def stop() -> None:
+    """What is under way is finished, then it is over."""
+    released.set()
+    asyncio.get_running_loop().call_later(0.2, os._exit, 0)
 
 
 async def events() -> AsyncIterator[bytes]:
