@@ -216,8 +216,9 @@ class Exchange(Balancing):
             doubts.append(foreign)
         if response.status == 101:
             doubts.append("the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)")
-        forced, named = find_field(self.request.fields, FORCE_INSTANCE), replay.directive.instance
-        if forced and named and forced != named:  # K-14
+        named = replay.directive.instance
+        forced = find_field(self.request.fields, FORCE_INSTANCE) if named else None
+        if forced and forced != named:  # K-14
             winner = "the client's" if self._options.client_headers_win else "the replay's"
             doubts.append(
                 f"the client forces machine {forced}, the replay names {named}: {winner} counts (K-14)"
@@ -241,8 +242,7 @@ class Exchange(Balancing):
     def _aim_of(self, replay: ReplayBody, source: Machine, now: float) -> Aim:
         directive, options = replay.directive, self._options
         target = target_of(directive, source.app, source.id)
-        forced = find_field(self.request.fields, FORCE_INSTANCE)
-        if options.client_headers_win and forced:  # K-14
+        if options.client_headers_win and (forced := find_field(self.request.fields, FORCE_INSTANCE)):  # K-14
             target = Target(target.app, instance=forced)
         src = replay_src(source, int(now * 1_000_000), directive.state)
         self._first_src = self._first_src or src

@@ -166,7 +166,10 @@ PLAYS = st.builds(
 )
 
 
-@settings(max_examples=40)
+PLAYED = settings(max_examples=40, deadline=None)
+
+
+@PLAYED
 @given(PLAYS)
 def test_every_exchange_without_an_answer_ends_in_a_rejection(play: Play) -> None:
     assert isinstance(play.caller.decision, Reject)
@@ -174,7 +177,7 @@ def test_every_exchange_without_an_answer_ends_in_a_rejection(play: Play) -> Non
     assert play.caller.elapsed < 11 * 20  # its time is bounded as well
 
 
-@settings(max_examples=40)
+@PLAYED
 @given(PLAYS)
 def test_a_delivery_goes_to_a_machine_that_can_take_it_at_that_moment(play: Play) -> None:
     """F-5.13, F-5.17"""
@@ -182,7 +185,7 @@ def test_a_delivery_goes_to_a_machine_that_can_take_it_at_that_moment(play: Play
     assert all(delivery.chosen.is_candidate for delivery in play.deliveries)
 
 
-@settings(max_examples=40)
+@PLAYED
 @given(PLAYS)
 def test_there_are_at_most_ten_replays_and_none_after_a_fallback(play: Play) -> None:
     """F-1.38, F-1.56: eleven deliveries by replay or fallback at most, whichever form asks for them"""
@@ -194,7 +197,7 @@ def test_there_are_at_most_ten_replays_and_none_after_a_fallback(play: Play) -> 
         assert set(causes[causes.index(Cause.FALLBACK) + 1 :]) <= {Cause.RETRY}
 
 
-@settings(max_examples=40)
+@PLAYED
 @given(PLAYS)
 def test_no_machine_is_busy_for_an_exchange_that_is_over(play: Play) -> None:
     """F-5.7: whatever path it took"""
@@ -204,7 +207,7 @@ def test_no_machine_is_busy_for_an_exchange_that_is_over(play: Play) -> None:
     assert all(play.caller.router.load.of_machine(machine.id) == 0 for machine in MACHINES)
 
 
-@settings(max_examples=40)
+@PLAYED
 @given(PLAYS)
 def test_no_replay_reaches_an_app_that_it_may_not(play: Play) -> None:
     """F-1.68 to F-1.72: fleet, network and organization, on each hop from one app to another"""
@@ -238,7 +241,7 @@ def read(replay: str) -> ReplayDirective:
     return parse_directive(replay)
 
 
-@settings(max_examples=80)
+@PLAYED
 @given(PLAYS)
 def test_no_replay_and_no_retry_of_it_is_delivered_outside_the_directive(play: Play) -> None:
     """F-1.1, F-1.2, F-1.4, F-1.6, F-1.20: all but prefer_instance are hard conditions"""
@@ -253,7 +256,7 @@ def test_no_replay_and_no_retry_of_it_is_delivered_outside_the_directive(play: P
         assert admits(directive, source, hop)
 
 
-@settings(max_examples=40)
+@PLAYED
 @given(PLAYS)
 def test_a_trace_is_the_same_after_a_journey_through_json(play: Play) -> None:
     trace = play.caller.trace

@@ -91,6 +91,15 @@ def test_a_changed_machine_makes_a_new_fleet_and_leaves_the_old_one_as_it_was() 
     assert DEMO.find(AMS_1.id) == AMS_1
 
 
+def test_a_changed_app_makes_a_new_fleet_too() -> None:
+    DEMO.app_for_host("streams.fly.dev")
+    changed = DEMO.with_app(App("streams", hostnames=("example.com",))).with_app(App("chat"))
+    assert list(changed.apps) == ["streams", "chat"]
+    assert changed.app_for_host("example.com") == changed.apps["streams"]
+    assert changed.app_for_host("chat.fly.dev") == changed.apps["chat"]
+    assert list(DEMO.apps) == ["streams"]
+
+
 def test_a_new_machine_joins_at_the_end() -> None:
     added = machine(1, "iad")
     assert DEMO.with_machine(added).machines == (AMS_1, DFW_1, DFW_2, added)
