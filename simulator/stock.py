@@ -1,7 +1,8 @@
-"""A script for stock mitmproxy: `mitmweb -s simulator/stock.py` runs the fleet and shows every flow in the inspector.
+"""A script for stock mitmproxy: `mitmweb -n -s simulator/stock.py` runs the fleet, with every flow in the inspector.
 
-It reads flysim.toml in this folder, or the one given by `--set flysim_config=FILE`. All of mitmproxy's hooks fire,
-so this is slower than `flysim up`, and is for looking.
+It reads flysim.toml in this folder, or the one given by `--set flysim_config=FILE`. `-n` keeps mitmproxy 12 from
+listening on port 8080 before it has loaded the script. All of mitmproxy's hooks fire, so this is slower than
+`flysim up`, and is for looking.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class FlysimScript:
 
     async def running(self) -> None:
         assert self._simulator is not None
+        await stock.listen_now()
         try:
             await self._simulator.__aenter__()
             self._is_running = True

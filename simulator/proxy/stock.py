@@ -30,10 +30,16 @@ def listen(edges: Mapping[str, int], host: str, dns_port: int) -> None:
     modes = [f"reverse:http://{region}:80@{host}:{port}" for region, port in edges.items()]
     ctx.options.update(
         mode=[*modes, f"dns@{host}:{dns_port}"],
+        server=True,
         connection_strategy="lazy",
         keep_host_header=True,
         upstream_cert=False,
     )
+
+
+async def listen_now() -> None:
+    """Make what mitmproxy listens on what `listen` said: mitmproxy 12 begins to before it has loaded the script."""
+    await ctx.master.addons.get("proxyserver").setup_servers()
 
 
 def refuse(error: Exception) -> exceptions.OptionsError:

@@ -23,11 +23,10 @@ BIN = Path(sys.executable).parent
 @contextmanager
 def stock(tool: str, folder: Path, *arguments: str) -> Iterator[tuple[str, Path]]:
     """`tool -s simulator/stock.py` with the demo; gives the URL of its Amsterdam edge, and its log."""
-    ams, dfw, control = free_ports(3)
+    (control,) = free_ports(1)
     config = free_demo(folder)
-    text = config.read_text().replace("ams = 0", f"ams = {ams}").replace("dfw = 0", f"dfw = {dfw}")
-    config.write_text(text.replace("port = 0", f"port = {control}"))
-    command = [BIN / tool, "-s", ROOT / "simulator" / "stock.py", "--set", f"flysim_config={config}"]
+    config.write_text(config.read_text().replace("port = 0", f"port = {control}"))
+    command = [BIN / tool, "-n", "-s", ROOT / "simulator" / "stock.py", "--set", f"flysim_config={config}"]
     command += ["--set", f"confdir={folder}", *arguments]
     log = folder / "stock.log"
     with log.open("w") as output:
@@ -35,20 +34,25 @@ def stock(tool: str, folder: Path, *arguments: str) -> Iterator[tuple[str, Path]
             command, stdout=output, stderr=output, env={**os.environ, "PYTHONUNBUFFERED": "1"}
         )
     try:
-        edge = f"http://127.0.0.1:{ams}"
-        wait_for(lambda: process.poll() is not None or _serves(edge), tool, log)
+        wait_for(lambda: process.poll() is not None or _edge_that_serves(control), tool, log)
         assert process.poll() is None, log.read_text()
+        edge = _edge_that_serves(control)
+        assert edge
         yield edge, log
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _serves(edge: str) -> bool:
+def _edge_that_serves(control: int) -> str | None:
+    """The URL of the Amsterdam edge, on the free port that the config asks for, once it delivers to Dallas."""
     try:
-        return httpx.get(f"{edge}/", params={"instance": DFW}, trust_env=False).status_code == 200
+        ready = httpx.get(f"http://127.0.0.1:{control}/_flysim/ready", trust_env=False).json()
+        edge: str = ready["edges"]["ams"]
+        answer = httpx.get(f"{edge}/", params={"instance": DFW}, trust_env=False)
     except httpx.HTTPError:
-        return False
+        return None
+    return edge if answer.status_code == 200 else None
 
 
 def test_mitmdump_replays_and_shows_what_the_client_saw(tmp_path: Path) -> None:
