@@ -65,8 +65,8 @@ class Balancing(ABC):
         self._options = router.options
         self._edge = edge
         self._app = app
-        port = app.find_port(request.public_port)
-        self._http = port.http if port is not None else HttpOptions()
+        self._door = app.find_port(request.public_port)
+        self._http = self._door.http if self._door is not None else HttpOptions()
         scope = edge if router.options.cache_scope == "edge" else ""  # K-24
         self._asked = Asked(scope, request.hostname, request.path, request.fields)
         self._base_fields = request_fields(request, edge, request_id, now, router.options)
@@ -159,7 +159,8 @@ class Balancing(ABC):
 
     def _h2(self, machine: Machine) -> bool:
         """An upgrade travels as HTTP/1.1 on every hop (F-1.97)."""
-        port = self._router.fleet.apps[machine.app].find_port(self.request.public_port)
+        app = self._router.fleet.apps[machine.app]
+        port = self._door if app is self._app else app.find_port(self.request.public_port)
         return (
             port is not None and port.http.h2_backend and find_field(self.request.fields, b"upgrade") is None
         )

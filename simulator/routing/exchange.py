@@ -51,7 +51,7 @@ class Exchange(Balancing):
     # What the caller reports.
 
     def begin(self, now: float) -> Decision:
-        port = self._app.find_port(self.request.public_port)
+        port = self._door
         if port is None:  # F-9.18
             error = errors.no_route(self.request.public_port)
             return self._reject(error, self._options.no_candidate_status, now, None)

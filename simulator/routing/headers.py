@@ -43,6 +43,7 @@ _OVERWRITTEN = frozenset(
         b"x-request-start",
     }
 )
+_UNWANTED = _OVERWRITTEN | ONLY_FROM_THE_PROXY
 # F-4.20: headers that belong to one connection (RFC 9110, 7.6.1). Transfer-Encoding frames the body and stays with it.
 PER_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
 # F-4.21: what the proxy adds or changes on every response.
@@ -102,7 +103,7 @@ def request_fields(
 
     What was seen in captured requests and is not documented is there too (F-4.12 to F-4.14).
     """
-    unwanted = _OVERWRITTEN | ONLY_FROM_THE_PROXY if options.strip_forged_headers else _OVERWRITTEN
+    unwanted = _UNWANTED if options.strip_forged_headers else _OVERWRITTEN
     if not options.forward_client_headers:  # K-37
         unwanted |= _CLIENT_ROUTING
     kept: list[tuple[bytes, bytes]] = []
@@ -111,13 +112,11 @@ def request_fields(
     present: set[bytes] = set()
     for key, value in end_to_end(request.fields):
         name = key.lower()
-        if name in unwanted:
-            continue
         if name == b"x-forwarded-for":
             forwarded_for.append(value)
         elif name == b"via":
             via.append(value)
-        else:
+        elif name not in unwanted:
             kept.append((key, value))
             present.add(name)
     tls = request.scheme == "https"
@@ -138,13 +137,12 @@ def request_fields(
         (b"Via", b", ".join([*via, request.http_version.encode() + b" fly.io"])),
     )
     # F-4.17: what the client set of these three passes through.
-    for name, value in (
-        (b"X-Forwarded-Proto", scheme),
-        (b"X-Forwarded-Port", port),
-        (b"X-Forwarded-SSL", ssl),
-    ):
-        if name.lower() not in present:
-            kept.append((name, value))
+    if b"x-forwarded-proto" not in present:
+        kept.append((b"X-Forwarded-Proto", scheme))
+    if b"x-forwarded-port" not in present:
+        kept.append((b"X-Forwarded-Port", port))
+    if b"x-forwarded-ssl" not in present:
+        kept.append((b"X-Forwarded-SSL", ssl))
     return tuple(kept)
 
 

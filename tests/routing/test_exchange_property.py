@@ -166,7 +166,7 @@ PLAYS = st.builds(
 )
 
 
-PLAYED = settings(max_examples=40, deadline=None)
+PLAYED = settings(max_examples=25, deadline=None)
 
 
 @PLAYED
@@ -303,7 +303,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_a_replay_body_is_read_or_refused(body: bytes) -> None:
     """F-1.84: nothing but DirectiveError is raised, and nothing is read that is no header field"""
@@ -323,7 +323,7 @@ def test_a_replay_body_is_read_or_refused(body: bytes) -> None:
         assert not any(byte in name + value for name, value in changed for byte in b"\r\n\0")
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(
     st.text(max_size=40)
     | st.binary(max_size=40).map(lambda raw: raw.decode("latin-1"))

@@ -189,7 +189,7 @@ FIELDS = st.lists(st.tuples(NAMES | st.binary(max_size=6), VALUES | st.binary(ma
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(FIELDS)
 def test_no_header_of_one_connection_is_left(given_fields: Fields) -> None:
     """F-4.20"""
@@ -209,7 +209,7 @@ def test_no_header_of_one_connection_is_left(given_fields: Fields) -> None:
     assert end_to_end(left) == left
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(FIELDS)
 def test_no_bytes_confuse_the_header_functions(given_fields: Fields) -> None:
     client = request()
