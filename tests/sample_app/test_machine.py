@@ -122,7 +122,7 @@ async def test_what_is_no_message_is_answered_with_what_was_expected(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_stop_closes_sockets_and_ends_within_a_second_without_a_traceback(
+async def test_a_stop_closes_sockets_and_ends_well_before_the_kill_timeout_without_a_traceback(
     number: signal.Signals,
 ) -> None:
     """F-5.37: SIGINT is what Fly sends unless told otherwise."""
@@ -137,7 +137,7 @@ async def test_a_stop_closes_sockets_and_ends_within_a_second_without_a_tracebac
         await kept_alive.get(app.url)
         began = monotonic()
         status = await app.stop(number)
-        assert monotonic() - began < 1
+        assert monotonic() - began < 4
         assert status == 0
         assert await read_to_the_end(viewer) == 1012
         assert all(line.startswith("[info]") for line in app.lines)
