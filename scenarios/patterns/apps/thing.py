@@ -22,7 +22,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 
-from web import MACHINE, Request, Response, json_response, replay, serve
+from web import MACHINE, Request, Response, json_response, replay, serve, servers
 
 KIND = "application/vnd.fly.replay+json"
 TOLD = (
@@ -57,7 +57,8 @@ async def send_on(request: Request, do: dict[str, str]) -> Response | None:
         await request.raw(f"HTTP/1.0 {status} Elsewhere\r\nfly-replay: {do['replay']}\r\n\r\nnot here")
         return None
     if "die" in do:
-        await request.raw(f"HTTP/1.1 {status} Bye\r\nfly-replay: {do['replay']}\r\nContent-Length: 0\r\n\r\n")
+        servers[0].close()  # first of all, lest a connection is accepted that nobody will answer
+        await request.raw(f"HTTP/1.1 {status} Bye\r\nfly-replay: {do['replay']}\r\nConnection: close\r\n\r\n")
         os._exit(1)
     if status == 101:
         await request.accept({"fly-replay": do["replay"]})

@@ -107,6 +107,8 @@ def json_response(data: Any, status: int = 200, kind: str = "application/json", 
     return Response(status, json.dumps(data), {"Content-Type": kind, **more})
 
 
+servers: list[asyncio.Server] = []
+"""What listens."""
 App = Callable[[Request], Awaitable[Response | None]]
 
 
@@ -117,7 +119,8 @@ def serve(app: App, *more: tuple[App, int]) -> None:
 
 async def _serve(apps: list[tuple[App, int]]) -> None:
     host = os.environ.get("HOST", "127.0.0.1")
-    servers = [await asyncio.start_server(_connection(app), host, port) for app, port in apps]
+    for app, port in apps:
+        servers.append(await asyncio.start_server(_connection(app), host, port))
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
