@@ -59,10 +59,11 @@ class ControlServer:
         self._is_stopping = False
         self._uvicorn: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
 
     async def start(self) -> int:
         """Returns the port once connections are accepted. Raises EnvironmentFault if there is no having it."""
-        listener = _listen(self._host, self._port)
+        listener = self._listener = _listen(self._host, self._port)
         self._uvicorn = _Uvicorn(self._configure())
         self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[listener]), name="control API")
         listening = asyncio.create_task(self._uvicorn.is_listening.wait())
@@ -89,7 +90,7 @@ class ControlServer:
 
     async def stop(self) -> None:
         """Ends live streams at once, and whatever else is under way after a moment."""
-        if self._uvicorn is None or self._serving is None:
+        if self._uvicorn is None or self._serving is None or self._listener is None:
             return
         streams: Streams = self._app.state.streams
         streams.close()
@@ -98,7 +99,8 @@ class ControlServer:
         await asyncio.wait([self._serving], timeout=GRACE_SECONDS)
         if not self._serving.done():
             await self._break_off(self._uvicorn, self._serving)
-        self._uvicorn = self._serving = None
+        self._listener.close()  # uvicorn does that, unless it was broken off while it started
+        self._uvicorn = self._serving = self._listener = None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
