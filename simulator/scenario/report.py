@@ -36,8 +36,11 @@ class TextReport:
         if result.failure is not None:
             self._write(indent(failure_text(result.failure), "    ") + "\n\n")
 
-    def finish(self, report: Report) -> None:
-        self._write(f"\n{report.summary}\n")
+    def finish(self, report: Report, *, planned: int | None = None, is_first: bool = False) -> None:
+        """`planned`: how many scenarios there were to be, of which some may not have been played."""
+        left = 0 if planned is None else planned - len(report.results)
+        space = "" if is_first else "\n"
+        self._write(f"{space}{report.summary}{f', {left} not played' if left else ''}\n")
 
     def _line(self, result: ScenarioResult) -> str:
         mark = self._painted(_MARKS[result.verdict], _COLOURS[result.verdict])
