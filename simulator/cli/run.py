@@ -108,7 +108,8 @@ class Teller:
         from simulator.scenario.report import TextReport
 
         stream = console.err if on_stderr else console.out
-        self._text = TextReport(self._write, colour=stream.is_terminal and not stream.no_color)
+        colour = stream.is_terminal and not stream.no_color
+        self._text = TextReport(self._write, colour=colour, width=console.width())
         self._file = stream.file
         self._quiet = quiet
         self._has_written = False
