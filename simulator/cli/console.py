@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 
 from rich.console import Console
@@ -37,6 +38,11 @@ def discard_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def width() -> int:
+    """Columns that there are for a line: those of the terminal, or of COLUMNS; 100 where neither is known."""
+    return shutil.get_terminal_size((100, 24)).columns
 
 
 def say(text: str = "", style: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,8 @@ class Control:
     """A client of the control API at `url`."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        is_bare = re.fullmatch(r"[^/]+:[0-9]+/?", url)  # 127.0.0.1:4280
+        self.url = (f"http://{url}" if is_bare else url).rstrip("/")
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self._ask("GET", path, params=parameters)

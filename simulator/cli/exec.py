@@ -68,6 +68,7 @@ async def _exec(config: Config, command: list[str], *, show_logs: bool, quiet: b
                 with ready_file(ready, simulator):
                     return await _run(command, simulator_variables(simulator, ready), signals)
         except asyncio.CancelledError:
+            console.note(f"stopped before {command[0]} had ended", quiet=quiet)
             return signals.exit_status
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.errors import EnvironmentFault, InputError
+
+_NOT_EMULATED = re.compile(r"(.+?)(?::\d+)?: (.+) is not emulated")
 
 if TYPE_CHECKING:
     from simulator.config import Config
@@ -23,9 +26,28 @@ def read_config(path: Path | None, backend: str, *, quiet: bool) -> Config:
     check_backend(backend)
     config = load_config(path)
     if not quiet:
-        for warning in config.warnings:
-            console.warn(warning)
+        for line in warning_lines(config):
+            console.warn(line)
     return config
+
+
+def warning_lines(config: Config) -> list[str]:
+    """One line for all that a file asks for and does not get, and one for each other warning."""
+    missing: dict[str, list[str]] = {}
+    others = []
+    for warning in config.warnings:
+        match = _NOT_EMULATED.fullmatch(warning)
+        if match:
+            missing.setdefault(match[1], []).append(match[2])
+        else:
+            others.append(warning)
+    return [_missing_line(path, keys) for path, keys in missing.items()] + others
+
+
+def _missing_line(path: str, keys: list[str]) -> str:
+    if len(keys) == 1:
+        return f"{path}: {keys[0]} is not emulated"
+    return f"{path}: {len(keys)} things are not emulated: {', '.join(keys)}"
 
 
 def check_backend(backend: str) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simulator.cli import console
-from simulator.cli.fleet import check_backend, check_writable, write_file
+from simulator.cli.fleet import check_backend, check_writable, warning_lines, write_file
 from simulator.cli.options import BackendOption, QuietOption
 from simulator.cli.signals import StopSignals
+from simulator.errors import InputError
+
+STDOUT = Path("-")
 
 if TYPE_CHECKING:
+    from simulator.config import Config
     from simulator.scenario.result import Report, ScenarioResult
     from simulator.scenario.runner import RunOptions
 
@@ -23,9 +29,11 @@ def run(
     keyword: Annotated[
         str | None, typer.Option("-k", metavar="EXPR", help="Only those it fits, as 'cookie and not loop'.")
     ] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JUnit XML report.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a JUnit XML report; -: to stdout.")
+    ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write a JSON report.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write a JSON report; -: to stdout.")
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Instead of each scenario's own.")] = None,
     realtime: Annotated[
@@ -38,42 +46,95 @@ def run(
 
     Example: flysim run scenarios/ -k cookie --junit report.xml
     """
-    from simulator.scenario.report import json_report, junit_xml
     from simulator.scenario.runner import RunOptions
 
     check_backend(backend)
-    for file in (junit, json_file):
-        check_writable(file)
+    files = Reports(junit, json_file)
     options = RunOptions(keyword=keyword, seed=seed, realtime=realtime, backend=backend)
-    report = asyncio.run(_run(paths, options, quiet=quiet))
-    if isinstance(report, int):
-        raise typer.Exit(report)
-    if junit is not None:
-        write_file(junit, junit_xml(report) + "\n")
-    if json_file is not None:
-        write_file(json_file, json_report(report) + "\n")
-    raise typer.Exit(report.exit_status)
+    raise typer.Exit(asyncio.run(_run(paths, options, files, quiet=quiet)))
 
 
-async def _run(paths: list[Path], options: RunOptions, *, quiet: bool) -> Report | int:
-    """The exit status instead of a report, if a signal ended it."""
-    from simulator.scenario.report import TextReport
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The files to be written, `-` being stdout."""
+
+    junit: Path | None
+    json: Path | None
+
+    def __post_init__(self) -> None:
+        """Raises InputError before the work for what could not be written after it."""
+        if self.junit == STDOUT and self.json == STDOUT:
+            raise InputError("both --junit and --json are to go to stdout", expected="one of them")
+        for file in (self.junit, self.json):
+            check_writable(None if file == STDOUT else file)
+
+    @property
+    def is_stdout_taken(self) -> bool:
+        return STDOUT in (self.junit, self.json)
+
+    def write(self, report: Report) -> None:
+        from simulator.scenario.report import json_report, junit_xml
+
+        for file, text in ((self.junit, junit_xml(report)), (self.json, json_report(report))):
+            if file == STDOUT:
+                console.write(text + "\n")
+            elif file is not None:
+                write_file(file, text + "\n")
+
+
+async def _run(paths: list[Path], options: RunOptions, files: Reports, *, quiet: bool) -> int:
+    """The exit status: of the results, or of the signal that cut them short."""
+    from simulator.scenario.loader import load_scenarios
+    from simulator.scenario.result import Report
     from simulator.scenario.runner import run_scenarios
+    from simulator.scenario.selection import select
 
-    text = TextReport(console.write, colour=console.out.is_terminal and not console.out.no_color)
-    count = 0
-
-    def take(result: ScenarioResult) -> None:
-        nonlocal count
-        count += 1
-        if result.failure or not quiet:
-            text.take(result)
-
+    teller, started = Teller(quiet=quiet, on_stderr=files.is_stdout_taken), time.monotonic()
     with StopSignals() as signals:
+        planned = select(load_scenarios(paths), options.keyword)
         try:
-            report = await run_scenarios(paths, options, on_result=take)
+            report = await run_scenarios(planned, options, on_result=teller.take, on_config=teller.warn_of)
         except asyncio.CancelledError:
-            console.note(f"stopped after {count} scenario{'s' if count != 1 else ''}")
-            return signals.exit_status
-    text.finish(report)
-    return report
+            report = Report(tuple(teller.results), time.monotonic() - started)
+    teller.finish(report, len(planned))
+    files.write(report)
+    return signals.exit_status or report.exit_status
+
+
+class Teller:
+    """Tells what comes of each scenario; when nobody reads on, the run goes on without a word."""
+
+    def __init__(self, *, quiet: bool, on_stderr: bool) -> None:
+        from simulator.scenario.report import TextReport
+
+        stream = console.err if on_stderr else console.out
+        colour = stream.is_terminal and not stream.no_color
+        self._text = TextReport(self._write, colour=colour, width=console.width())
+        self._file = stream.file
+        self._quiet = quiet
+        self._has_written = False
+        self._warned: set[str] = set()
+        self.results: list[ScenarioResult] = []
+
+    def take(self, result: ScenarioResult) -> None:
+        self.results.append(result)
+        if result.failure or not self._quiet:
+            self._text.take(result)
+
+    def warn_of(self, config: Config) -> None:
+        for line in () if self._quiet else warning_lines(config):
+            if line not in self._warned:
+                self._warned.add(line)
+                console.warn(line)
+
+    def finish(self, report: Report, planned: int) -> None:
+        self._text.finish(report, planned=planned, is_first=not self._has_written)
+
+    def _write(self, text: str) -> None:
+        self._has_written = True
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except BrokenPipeError:
+            if self._file is console.out.file:
+                console.discard_output()

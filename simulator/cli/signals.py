@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from simulator.cli import leave_at_once
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -15,7 +17,7 @@ class StopSignals:
     """Answers stop signals within its `with` block, in the running event loop.
 
     At first a signal gives the current task up, by cancelling it; after `ask_politely` it ends `wait` instead.
-    The next one gives the task up in any case, and one more has its usual effect.
+    The next one gives the task up in any case, and one more ends flysim at once.
     """
 
     def __init__(self) -> None:
@@ -82,5 +84,7 @@ class StopSignals:
         self._let_go()
 
     def _let_go(self) -> None:
+        """From now on a signal ends flysim at once: raised as an exception, it could leave a traceback anywhere."""
         for number in STOP_SIGNALS:
-            self._loop.remove_signal_handler(number)
+            if self._loop.remove_signal_handler(number):
+                signal.signal(number, leave_at_once)

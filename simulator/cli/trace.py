@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
@@ -13,16 +16,23 @@ import typer
 from simulator.cli import console
 from simulator.cli.control import Control
 from simulator.cli.options import DEFAULT_CONTROL, ControlOption, JsonOption
+from simulator.cli.target import Target, find_target
 from simulator.errors import EnvironmentFault, InputError
 
 if TYPE_CHECKING:
     import httpx
 
 _REQUEST_SECONDS = 60.0
+_SILENCE_SECONDS = 2.0
 
 
 def trace(
-    url: Annotated[str, typer.Argument(help="A URL at an edge, or a path at the first one.")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="A URL at an edge, a path at the first one, or your app's own URL: it goes to an edge, too."
+        ),
+    ],
     method: Annotated[
         str | None, typer.Option("-X", "--request", metavar="METHOD", help="Default: GET.")
     ] = None,
@@ -34,7 +44,9 @@ def trace(
     ] = None,
     data: Annotated[str | None, typer.Option("-d", "--data", help="The body; makes it a POST.")] = None,
     edge: Annotated[str | None, typer.Option(metavar="REGION", help="Send it to this edge instead.")] = None,
-    websocket: Annotated[bool, typer.Option("--ws", help="A WebSocket handshake.")] = False,
+    websocket: Annotated[
+        bool, typer.Option("--ws", help="A WebSocket handshake; ws:// means it, too.")
+    ] = False,
     control: ControlOption = DEFAULT_CONTROL,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,16 +54,34 @@ def trace(
 
     Example: flysim trace 'http://127.0.0.1:8080/?instance=286533db064e58'
     """
-    if websocket and (method is not None or data is not None):
-        raise InputError("a WebSocket handshake is a GET without a body", expected="--ws without -X and -d")
     api = Control(control)
     headers = _read_headers(header or [], cookie or [])
-    address = _find_address(api, url, edge)
-    if websocket:
-        request_id = asyncio.run(_shake_hands(address, headers))
-    else:
-        request_id = _request(address, method or ("POST" if data is not None else "GET"), headers, data)
-    _show(api, request_id, as_json=as_json)
+    target = find_target(url, api.get("/_flysim/status")["edges"], edge)
+    is_websocket = websocket or target.is_websocket
+    if is_websocket and (method is not None or data is not None):
+        raise InputError("a WebSocket handshake is a GET without a body", expected="it without -X and -d")
+    if target.host and not any(name.lower() == "host" for name, _ in headers):
+        headers.insert(0, ("Host", target.host))
+        console.note(f"to edge {target.edge} of the simulator, with Host: {target.host}", quiet=as_json)
+    with _patience():
+        if is_websocket:
+            request_id = asyncio.run(_shake_hands(target, headers))
+        else:
+            request_id = _request(target, method or ("POST" if data is not None else "GET"), headers, data)
+    _show(api, request_id, as_json=as_json, is_websocket=is_websocket)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Say why nothing comes, if nothing comes for a while."""
+    words = "no answer yet; for a replay to a machine that is gone, the proxy looks 7.5 s, as Fly's does …"
+    timer = Timer(_SILENCE_SECONDS, console.note, [words])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _read_headers(headers: list[str], cookies: list[str]) -> list[tuple[str, str]]:
@@ -61,36 +91,24 @@ def _read_headers(headers: list[str], cookies: list[str]) -> list[tuple[str, str
         if not separator or not name.strip():
             raise InputError(f"-H {text!r} is not a header", expected="'Name: value'")
         pairs.append((name.strip(), value.strip()))
+    for text in cookies:
+        if "=" not in text:
+            raise InputError(f"-b {text!r} is not a cookie", expected="'name=value'")
     if cookies:
         pairs.append(("Cookie", "; ".join(cookies)))
     return pairs
 
 
-def _find_address(api: Control, url: str, edge: str | None) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise _no_url(url) from error
-    if edge is None and parts.scheme:
-        return url
-    path = parts.path or "/"
-    if not path.startswith("/"):
-        raise _no_url(url)
-    edges: dict[str, str] = api.get("/_flysim/status")["edges"]
-    if edge is not None and edge not in edges:
-        raise InputError(f"there is no edge {edge!r}", expected=f"one of {', '.join(edges)}")
-    base = edges[edge] if edge is not None else next(iter(edges.values()))
-    return base + path + (f"?{parts.query}" if parts.query else "")
-
-
-def _request(url: str, method: str, headers: list[tuple[str, str]], data: str | None) -> str:
+def _request(target: Target, method: str, headers: list[tuple[str, str]], data: str | None) -> str:
     import httpx
 
+    url = target.url
+    extensions = {"sni_hostname": target.server_name} if target.server_name else {}
     encoded = [(name.encode(), value.encode()) for name, value in headers]
     try:
         with (
             httpx.Client(timeout=_REQUEST_SECONDS, trust_env=False, verify=False) as client,
-            client.stream(method, url, headers=encoded, content=data) as response,
+            client.stream(method, url, headers=encoded, content=data, extensions=extensions) as response,
         ):
             return _request_id(response.headers, url)  # an event stream need not end
     except httpx.ConnectError as error:
@@ -105,7 +123,7 @@ def _request(url: str, method: str, headers: list[tuple[str, str]], data: str | 
         raise _no_answer(url, error) from error
 
 
-async def _shake_hands(url: str, headers: list[tuple[str, str]]) -> str:
+async def _shake_hands(target: Target, headers: list[tuple[str, str]]) -> str:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -113,11 +131,21 @@ async def _shake_hands(url: str, headers: list[tuple[str, str]]) -> str:
         def process_redirect(self, exc: Exception) -> Exception:
             return exc  # the answer is what was asked for
 
-    address = "ws" + url.removeprefix("http") if url.startswith("http") else url
-    tls = _any_certificate() if address.startswith("wss:") else None
+    url, edge = target.url, urlsplit(target.url)
+    # The library writes the Host of the URL; the connection goes to the edge all the same.
+    host = next((value for name, value in headers if name.lower() == "host"), edge.netloc)
+    headers = [pair for pair in headers if pair[0].lower() != "host"]
+    address = "ws" + edge._replace(netloc=host).geturl().removeprefix("http")
+    tls = _any_certificate() if edge.scheme == "https" else None
     try:
         async with Connect(
-            address, additional_headers=headers, open_timeout=_REQUEST_SECONDS, proxy=None, ssl=tls
+            address,
+            host=edge.hostname,
+            port=edge.port,
+            additional_headers=headers,
+            open_timeout=_REQUEST_SECONDS,
+            proxy=None,
+            ssl=tls,
         ) as socket:
             assert socket.response is not None
             return _request_id(socket.response.headers, url)
@@ -150,9 +178,7 @@ def _request_id(headers: httpx.Headers | Any, url: str) -> str:
 
 
 def _no_url(url: str) -> InputError:
-    return InputError(
-        f"{url!r} is not a URL that can be asked", expected="http://127.0.0.1:8080/path, or /path"
-    )
+    return InputError(f"{url!r} cannot be asked", expected="http://127.0.0.1:8080/path, or /path")
 
 
 def _no_answer(url: str, error: Exception) -> EnvironmentFault:
@@ -165,7 +191,7 @@ def _nobody_there(url: str) -> EnvironmentFault:
     )
 
 
-def _show(api: Control, request_id: str, *, as_json: bool) -> None:
+def _show(api: Control, request_id: str, *, as_json: bool, is_websocket: bool) -> None:
     from simulator.routing.trace import Trace
     from simulator.scenario.ladder import ladder
 
@@ -173,7 +199,9 @@ def _show(api: Control, request_id: str, *, as_json: bool) -> None:
     if as_json:
         console.say(json.dumps(found, indent=2))
         return
-    console.say(ladder(Trace.from_dict(found), headers=True))
+    console.say(
+        ladder(Trace.from_dict(found), headers=True, width=console.width(), as_websocket=is_websocket)
+    )
     for finding in api.get("/_flysim/findings"):
         if finding["request_id"] == request_id:
             console.say(f"\n{finding['id']}: {finding['cause']}\n  mend: {finding['mend']}")

@@ -15,26 +15,34 @@ WIDTH = 100
 _INDENT = "  "
 _LONGEST_BLOCK = 4
 _LEAST_REPEATS = 3
+_ROOM_FOR_IDS = 80
+_LEAST_NOTE = 8
 _TELLING_REQUEST_FIELDS = ("fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable")
 _TELLING_RESPONSE_FIELDS = ("location", "set-cookie")
 
 
-def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH) -> str:
-    """The exchange in a few lines; with `headers`, also what each machine was sent and answered, in full."""
-    lines = [_headline(trace)]
+def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH, as_websocket: bool = False) -> str:
+    """The exchange in a few lines; with `headers`, also what each machine was sent and answered, in full.
+
+    Headers of a hop that is like an earlier one stand there once. `as_websocket`: it was meant to be one.
+    """
+    lines = [_headline(trace, as_websocket=as_websocket)]
     table = _Table.of(trace.hops, width)
+    told: set[tuple[object, ...]] = set()
     for block in collapse(trace.hops):
         for offset, hop in enumerate(block.hops):
-            lines.append(table.line(_number(block, offset), hop))
-            lines += _fields(hop) if headers else ()
+            fields = list(_fields(hop)) if headers and _kind(hop) not in told else []
+            told.add(_kind(hop))
+            note = "" if any(_note(hop) in field for field in fields) else _note(hop)
+            lines += [table.line(_number(block, offset), hop, note), *fields]
         if block.repeats > 1 and len(block.hops) > 1:
             lines.append(f"{_INDENT}{'⋮':>{table.number}}  {_repetition(block)}")
     lines += _endings(trace)
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _headline(trace: Trace) -> str:
-    method = "WebSocket" if trace.websocket else trace.method
+def _headline(trace: Trace, *, as_websocket: bool) -> str:
+    method = "WebSocket" if trace.websocket or as_websocket else trace.method
     return f"{method} {_cut(trace.target, 48)}  at edge {trace.edge}  → {_result(trace)}{_duration(trace)}"
 
 
@@ -126,27 +134,31 @@ def _number(block: Block, offset: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Column widths that fit the hops, with what is left for the last column."""
+    """Column widths that fit the hops, with what is left for the last column; ids only where there is room."""
 
     number: int
     machine: int
     cause: int
     note: int
+    has_ids: bool
 
     @classmethod
     def of(cls, hops: Sequence[Hop], width: int) -> _Table:
         number = max((len(_number(block, len(block.hops) - 1)) for block in collapse(hops)), default=1)
         machine = max((len(hop.machine) for hop in hops), default=0)
         cause = max((len(_cause(hop)) for hop in hops), default=0)
-        fixed = len(_INDENT) + number + machine + cause + len("  reg  0123456789abcd    307    ") + 9
-        return cls(number, machine, cause, max(20, width - fixed))
+        has_ids = width >= _ROOM_FOR_IDS
+        ids = len("  0123456789abcd") if has_ids else 0
+        fixed = len(_INDENT) + number + machine + cause + len("  reg    307    ") + 9 + ids
+        return cls(number, machine, cause, max(_LEAST_NOTE, width - fixed), has_ids)
 
-    def line(self, number: str, hop: Hop) -> str:
+    def line(self, number: str, hop: Hop, note: str) -> str:
         status = "—" if hop.status is None else str(hop.status)
-        note = _cut(_note(hop), self.note)
+        note = _cut(note, self.note)
+        ids = f"{hop.machine_id:<14}  " if self.has_ids else ""
         took = "" if hop.ended_at is None else _milliseconds(hop.ended_at - hop.started_at)
         return (
-            f"{_INDENT}{number:>{self.number}}  {hop.machine:<{self.machine}}  {hop.region:<3}  {hop.machine_id:<14}  "
+            f"{_INDENT}{number:>{self.number}}  {hop.machine:<{self.machine}}  {hop.region:<3}  {ids}"
             f"{_cause(hop):<{self.cause}}  {status:<3}  {note:<{self.note}} {took:>8}"
         )
 

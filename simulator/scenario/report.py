@@ -13,12 +13,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.ladder import ladder
+from simulator.scenario.ladder import WIDTH, ladder
 from simulator.scenario.match import escaped
 from simulator.scenario.result import Report, ScenarioFailure, ScenarioResult, Verdict
 from simulator.scenario.scene import StepRecord
 
 _MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.SKIPPED: "–"}
+_MARGIN = 4
 _COLOURS = {Verdict.PASSED: "32", Verdict.FAILED: "31", Verdict.SKIPPED: "33"}
 _COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,17 +28,24 @@ _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 class TextReport:
     """One line per scenario as it ends, the whole story of one that failed, and the summary as the very last line."""
 
-    def __init__(self, write: Callable[[str], object], *, colour: bool = False) -> None:
+    def __init__(
+        self, write: Callable[[str], object], *, colour: bool = False, width: int = WIDTH + _MARGIN
+    ) -> None:
         self._write = write
         self._colour = colour
+        self._width = width
 
     def take(self, result: ScenarioResult) -> None:
         self._write(self._line(result) + "\n")
         if result.failure is not None:
-            self._write(indent(failure_text(result.failure), "    ") + "\n\n")
+            text = failure_text(result.failure, width=self._width - _MARGIN)
+            self._write(indent(text, " " * _MARGIN) + "\n\n")
 
-    def finish(self, report: Report) -> None:
-        self._write(f"\n{report.summary}\n")
+    def finish(self, report: Report, *, planned: int | None = None, is_first: bool = False) -> None:
+        """`planned`: how many scenarios there were to be, of which some may not have been played."""
+        left = 0 if planned is None else planned - len(report.results)
+        space = "" if is_first else "\n"
+        self._write(f"{space}{report.summary}{f', {left} not played' if left else ''}\n")
 
     def _line(self, result: ScenarioResult) -> str:
         mark = self._painted(_MARKS[result.verdict], _COLOURS[result.verdict])
@@ -49,12 +57,12 @@ class TextReport:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
 
-def failure_text(failure: ScenarioFailure) -> str:
+def failure_text(failure: ScenarioFailure, *, width: int = WIDTH) -> str:
     """Where, what was expected and what was, the hops, what diagnosis says, and the machines' last words."""
-    return "\n".join(_failure_lines(failure))
+    return "\n".join(_failure_lines(failure, width))
 
 
-def _failure_lines(failure: ScenarioFailure) -> Iterator[str]:
+def _failure_lines(failure: ScenarioFailure, width: int) -> Iterator[str]:
     yield f"{failure.place}  {failure.step}" if failure.place else failure.step
     if failure.problem:
         yield indent(failure.problem, "  ")
@@ -62,7 +70,7 @@ def _failure_lines(failure: ScenarioFailure) -> Iterator[str]:
         yield from _mismatch_lines(mismatch)
     if failure.trace is not None:
         yield ""
-        yield ladder(failure.trace)
+        yield ladder(failure.trace, width=width)
     if failure.withheld:
         yield f"cookies not sent: {', '.join(failure.withheld)}"
     for finding in failure.findings:

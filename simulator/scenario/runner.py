@@ -34,6 +34,7 @@ from simulator.scenario.step import Step, play
 TAIL_LINES = 8
 
 Listener = Callable[[ScenarioResult], None]
+ConfigListener = Callable[[Config], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,17 @@ async def run_scenarios(
     options: RunOptions | None = None,
     *,
     on_result: Listener = lambda result: None,
+    on_config: ConfigListener = lambda config: None,
     open_stage: OpenStage = open_simulator,
 ) -> Report:
-    """Play them all; `on_result` hears of each as it ends. Raises InputError for files that are wrong."""
+    """Play them all; `on_result` hears of each as it ends, `on_config` of the fleets before any starts.
+
+    Raises InputError for files that are wrong.
+    """
     options, started = options or RunOptions(), time.monotonic()
     groups = plan(select(_load(scenarios), options.keyword), options)
+    for group in groups:
+        on_config(group.config)
     results: list[ScenarioResult] = []
 
     def take(result: ScenarioResult) -> None:
@@ -172,10 +179,11 @@ async def play_scenario(scenario: Scenario, stage: Stage) -> ScenarioResult:
     started = time.monotonic()
     props = Props(stage, scenario.path.parent.resolve(), Names(stage))
     scene, failure = Scene(props), None
+    began_at = stage.clock.now()
     try:
         await _play_steps(scenario, scene)
     except StepFailed as failed:
-        failure = _explain(failed, props)
+        failure = _explain(failed, props, began_at)
     except Exception:
         failure = ScenarioFailure(None, "a fault of flysim itself", traceback.format_exc(), exit_status=4)
     finally:
@@ -205,7 +213,7 @@ async def _play_steps(scenario: Scenario, scene: Scene) -> None:
         raise failed from None
 
 
-def _explain(failed: StepFailed, props: Props) -> ScenarioFailure:
+def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailure:
     answer = failed.answer
     trace = answer.trace if answer else None
     return ScenarioFailure(
@@ -216,18 +224,19 @@ def _explain(failed: StepFailed, props: Props) -> ScenarioFailure:
         trace,
         withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
         findings=tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else (),
-        logs=_tails(trace, props),
+        logs=_tails(trace, props, began_at),
         exit_status=2 if failed.is_input_fault else 1,
     )
 
 
-def _tails(trace: Trace | None, props: Props) -> tuple[LogTail, ...]:
-    """Of the machines that the exchange came to; of all machines where none is known."""
+def _tails(trace: Trace | None, props: Props, began_at: float) -> tuple[LogTail, ...]:
+    """Of the machines that the exchange came to; where none is known, what any has logged since the scenario began."""
     ids = dict.fromkeys(hop.machine_id for hop in trace.hops) if trace else {}
+    since = 0.0 if ids else began_at
     ids = ids or dict.fromkeys(machine.id for machine in props.stage.fleet.machines)
     tails = []
     for machine_id in ids:
-        lines = tuple(line.line for line in props.stage.journal.log_of(machine_id)[-TAIL_LINES:])
+        lines = [line.line for line in props.stage.journal.log_of(machine_id) if line.at >= since]
         if lines:
-            tails.append(LogTail(props.names.name_of(machine_id), lines))
+            tails.append(LogTail(props.names.name_of(machine_id), tuple(lines[-TAIL_LINES:])))
     return tuple(tails)

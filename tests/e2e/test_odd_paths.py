@@ -89,16 +89,20 @@ def output_of(process: subprocess.Popen[str]) -> IO[str]:
     ("arguments", "status", "told"),
     [
         (["foo"], 2, "'foo' is not a URL"),
-        (["127.0.0.1:8080/x"], 2, "'127.0.0.1:8080/x' is not a URL"),
+        (
+            ["127.0.0.1:9/x"],
+            2,
+            "no edge of the running simulator is at 127.0.0.1:9\n  expected: one of http://",
+        ),
         (["http://[::1/"], 2, "is not a URL"),
         (["ftp://127.0.0.1/"], 2, "is not a URL"),
         (["/", "-X", "NO WAY"], 2, "cannot be sent"),
         (["/", "-H", "nothing"], 2, "-H 'nothing' is not a header"),
         (["/", "-H", "X-Ä: ö"], 2, "cannot be sent"),
+        (["/", "-b", "nothing"], 2, "-b 'nothing' is not a cookie"),
         (["/", "--edge", "lhr"], 2, "there is no edge 'lhr'\n  expected: one of ams"),
         (["/", "--ws", "-d", "x"], 2, "without -X and -d"),
-        (["http://127.0.0.1:9/"], 3, "nothing listens at http://127.0.0.1:9/"),
-        (["--ws", "http://127.0.0.1:9/"], 3, "nothing listens at http://127.0.0.1:9/"),
+        (["ws://localhost:9/"], 2, "no edge of the running simulator is at localhost:9"),
     ],
 )
 def test_trace_says_what_is_wrong_with_its_words(
@@ -110,9 +114,37 @@ def test_trace_says_what_is_wrong_with_its_words(
 
 
 def test_trace_of_what_is_no_edge_says_so(up: Up) -> None:
-    fault = fault_of("trace", up.ready["control"])
-    assert "is not an edge of flysim" in str(fault)
-    assert fault.exit_status == 3
+    fault = fault_of("trace", up.ready["control"], "--control", up.ready["control"])
+    assert "no edge of the running simulator is at" in str(fault)
+    assert fault.exit_status == 2
+
+
+def test_trace_of_the_apps_own_url_goes_to_an_edge_and_not_to_production(up: Up) -> None:
+    for words in (
+        ["https://tiny.fly.dev/x?y=1", "-X", "DELETE"],
+        ["wss://tiny.fly.dev/x"],
+        ["tiny.fly.dev/x"],
+    ):
+        result = up.flysim("trace", *words, "--json")
+        assert result.returncode == 0, result.stderr
+        trace = json.loads(result.stdout)
+        assert (trace["host"], trace["edge"], trace["app"]) == ("tiny.fly.dev", "ams", "tiny")
+        assert trace["target"].startswith("/x")
+
+
+def test_trace_tells_a_refused_handshake_from_a_plain_request(up: Up) -> None:
+    result = up.flysim("trace", up.edge("ams").replace("http", "ws") + "/gone")
+    assert result.stdout.startswith("WebSocket /gone  at edge ams  → 302 from ams-1"), result.stdout
+
+
+def test_a_control_address_needs_no_scheme(up: Up) -> None:
+    result = flysim("status", "--control", up.ready["control"].removeprefix("http://"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_trace_fits_a_narrow_terminal(up: Up) -> None:
+    result = flysim("trace", "/", "--control", up.ready["control"], env={"COLUMNS": "50"})
+    assert max(map(len, result.stdout.splitlines()[1:2])) <= 50, result.stdout
 
 
 def test_trace_of_a_handshake_works_with_tls_and_follows_no_redirect(up: Up) -> None:
@@ -263,7 +295,7 @@ def test_run_prints_what_the_encoding_allows_and_only_the_summary_when_quiet(tmp
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("? It is there")
     quiet = CliRunner().invoke(app, ["run", "-q", str(tmp_path)])
-    assert quiet.stdout == "\n1 passed, 0 failed\n"
+    assert quiet.stdout == "1 passed, 0 failed\n"
 
 
 def test_run_that_is_told_to_stop_leaves_with_the_signals_status(tmp_path: Path) -> None:
@@ -273,8 +305,7 @@ def test_run_that_is_told_to_stop_leaves_with_the_signals_status(tmp_path: Path)
     wait_for((tmp_path / "started").exists, "the start of the machine")
     process.terminate()
     assert process.wait(DEADLINE_SECONDS) == 143
-    assert process.stderr
-    assert process.stderr.read() == "stopped after 0 scenarios\n"
+    assert output_of(process).read() == "0 passed, 0 failed, 1 not played\n"
 
 
 @pytest.mark.parametrize("file", ["scenario", "config"])

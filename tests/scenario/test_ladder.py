@@ -67,9 +67,9 @@ def test_headers_are_told_in_full_where_they_are_asked_for() -> None:
         TRACE,
         """
 GET /?instance=286533db064e58  at edge ams  → 200 from dfw-1 in 12 ms
-  1  ams-1  ams  d8dd626f379508  routed  307  fly-replay: instance=286533db064e58               3 ms
+  1  ams-1  ams  d8dd626f379508  routed  307                                                    3 ms
       ← fly-replay: instance=286533db064e58
-  2  dfw-1  dfw  286533db064e58  replay  200  fly-replay-src: instance=d8dd626f379508;regi…     8 ms
+  2  dfw-1  dfw  286533db064e58  replay  200                                                    8 ms
       → fly-replay-src: instance=d8dd626f379508;region=ams;t=1730000000000000
       ← content-type: text/html
 """,
@@ -105,6 +105,31 @@ def test_a_cycle_stands_once_with_its_count() -> None:
     text = ladder(replace(TRACE, hops=(AMS, *(back, again) * 5)))
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["1", "2", "3", "⋮"]
     assert "hops 2–3 come 5 times, up to hop 11" in text
+
+
+def test_headers_of_hops_that_are_alike_stand_once() -> None:
+    """A loop through a region: no run of hops repeats itself, but each hop is like one before."""
+    there = [
+        replace(DFW, machine=name, machine_id=name, replay="region=ams", status=307) for name in ("a", "b")
+    ]
+    again = replace(AMS, cause=Cause.REPLAY)
+    hops = (AMS, there[0], again, there[1], again, there[1], again, there[0], again, there[0], again)
+    lines = ladder(replace(TRACE, hops=hops), headers=True).splitlines()[1:]
+    assert [line.split()[0] for line in lines if not line.startswith("      ")] == [
+        str(number) for number in range(1, 12)
+    ]
+    assert len([line for line in lines if "→ fly-replay-src" in line]) == 2
+    assert len([line for line in lines if "← fly-replay:" in line]) == 2
+
+
+def test_a_narrow_terminal_gets_no_ids_and_no_line_that_is_too_long() -> None:
+    lines = ladder(TRACE, width=50).splitlines()[1:]
+    assert max(map(len, lines)) <= 50
+    assert "d8dd626f379508" not in lines[0].split("fly-replay")[0]
+
+
+def test_a_handshake_that_was_refused_is_told_as_one() -> None:
+    assert ladder(TRACE, as_websocket=True).startswith("WebSocket /?instance=")
 
 
 def test_hops_that_come_twice_are_listed() -> None:

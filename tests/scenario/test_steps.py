@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from simulator.machines.lifecycle import require
 from simulator.routing.model import MachineState
+from simulator.scenario import Scenario, play_scenario
 from tests.scenario.conftest import Play
 from tests.scenario.stage import AMS, CLONE_ID, DFW, PaperStage
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
@@ -236,3 +240,20 @@ async def test_a_placeholder_that_names_nothing_lists_what_there_is(play: Play) 
     assert "{ams-1.region}" in problem_of(result)
     assert AMS.name in problem_of(result)
     assert DFW.name in problem_of(result)
+
+
+async def test_a_command_that_is_given_up_while_it_starts_is_ended_with_its_children(
+    stage: PaperStage, load: Callable[[str], Scenario]
+) -> None:
+    """asyncio waits for whoever holds the pipes, which a child of the shell does for ten minutes."""
+    playing = asyncio.create_task(play_scenario(load("- shell: sleep 600; true"), stage))
+    while not children_of_this_process():  # noqa: ASYNC110 - only looking tells
+        await asyncio.sleep(0)
+    playing.cancel()
+    done, _ = await asyncio.wait([playing], timeout=5)
+    assert done
+    assert children_of_this_process() == []
+
+
+def children_of_this_process() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]

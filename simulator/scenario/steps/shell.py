@@ -57,15 +57,7 @@ class ShellStep(Step):
         command = ["/bin/sh", "-c", self.shell] if isinstance(self.shell, str) else self.shell
         env = os.environ | simulator_variables(scene.stage, _ready_file(scene)) | (self.env or {})
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                cwd=scene.props.folder,
-                env=env,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=PIPE,
-                stderr=PIPE,
-                start_new_session=True,
-            )
+            process = await _launch(command, scene.props.folder, env)
         except OSError as error:
             raise StepFailed(f"{command[0]} cannot be run: {error.strerror or error}") from None
         started = time.monotonic()
@@ -97,6 +89,27 @@ class ShellStep(Step):
         found += await scene.log_mismatches(expect.logs or ())
         if found:
             raise StepFailed(mismatches=tuple(found))
+
+
+async def _launch(command: list[str], folder: Path, env: dict[str, str]) -> Process:
+    """Raises OSError. One that is cancelled ends what it has begun: asyncio alone would wait for its children."""
+    launching = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(launching)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end(await launching)
+        raise
 
 
 async def _end(process: Process) -> None:
