@@ -67,9 +67,9 @@ async def _up(config: Config, ready: Path | None, *, quiet: bool) -> int:
             async with simulator:
                 signals.ask_politely()
                 cut_short = "stopped at once"
+                if not quiet:
+                    _show_places(simulator)
                 with ready_file(ready, simulator):
-                    if not quiet:
-                        _show_places(simulator)
                     await signals.wait()
                 console.note("stopping …", quiet=quiet)
         except asyncio.CancelledError:
