@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PURE = tests/routing tests/diagnosis
 
 .PHONY: scenarios test check bench demo fidelity format clean
 
@@ -11,9 +12,15 @@ scenarios: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/flysim demo
 
+# The pure packages first, with their coverage; then everything else on all cores. ARGS='tests/proxy -k tls': a part.
 test: $(VENV)/.installed-dev
-	$(BIN)/coverage run -m pytest $(ARGS)
-	$(if $(ARGS),,$(BIN)/coverage report)
+ifdef ARGS
+	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/coverage run -m pytest $(PURE)
+	$(BIN)/coverage report
+	$(BIN)/pytest $(PURE:%=--ignore=%) -n auto --dist worksteal
+endif
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -37,9 +44,11 @@ clean:
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flysim needs Python 3.11 or later: make PYTHON=python3.13 …")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@echo "installing flysim and what it needs into $(VENV) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "installing the development tools into $(VENV) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
