@@ -83,7 +83,7 @@ class Simulator:
         self._control_port = 0
 
     async def __aenter__(self) -> Self:
-        self._check_ports()
+        self.check_ports()
         async with AsyncExitStack() as parts:
             parts.callback(self.bus.subscribe(self._follow_fleet))
             if self._asks_for_names():
@@ -265,14 +265,18 @@ class Simulator:
         parts.push_async_callback(self._control.stop)
         self._control_port = await self._control.start()
 
-    def _check_ports(self) -> None:
-        """Raises EnvironmentFault that names the process which holds a port of ours."""
+    def check_ports(self) -> None:
+        """Raises EnvironmentFault that names the process which holds a port of ours; entering does it, too."""
         if self._free_ports:
             return
-        _check_port(LOOPBACK, self.config.control_port, "the control API", "set another port under [control]")
+        mend = "set another `port` under [control] in flysim.toml, 0 for any free one, or take --free-ports"
+        _check_port(LOOPBACK, self.config.control_port, "the control API", mend)
         for region, port in self.config.edges.items() if self._make_proxy is None else ():
             _check_port(
-                self._host, port, f"edge {region}", f"give {region} another port under [edges]; 0: any"
+                self._host,
+                port,
+                f"edge {region}",
+                f"give {region} another port under [edges], 0 for any free one, or take --free-ports",
             )
 
 

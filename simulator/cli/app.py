@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Container
 from contextlib import suppress
 from importlib import metadata
 from typing import Annotated, Any, NoReturn
@@ -42,6 +43,17 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             console.discard_output()
             raise typer.Exit(NOBODY_READS) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As any group's, but whoever leaves out `machine` is told so."""
+        if args and args[0] not in self.commands and args[0] in _machine_verbs(self):
+            ctx.fail(f"No such command '{args[0]}'. Did you mean 'flysim machine {args[0]}'?")
+        return super().resolve_command(ctx, args)
+
+
+def _machine_verbs(commands: TyperGroup) -> Container[str]:
+    verbs: Container[str] = getattr(commands.commands["machine"], "commands", {})
+    return verbs
 
 
 def _show_version(wanted: bool) -> None:

@@ -71,19 +71,19 @@ def complain(text: str) -> None:
     err.print(Text("flysim: ", style="bold red"), Text(text), sep="")
 
 
-def show_log(line: MachineLogged | ProxyLogged, *, on: Console = out) -> None:
-    """One log line: a machine's with its region in front, the proxy's as Fly writes them (F-6.62)."""
+def show_log(line: MachineLogged | ProxyLogged, *, on: Console = out, names: bool = False) -> None:
+    """One log line: a machine's with its region or name in front, the proxy's as Fly writes them (F-6.62)."""
     if isinstance(line, MachineLogged):
-        show_machine_line(line.region, line.line, on=on)
+        show_machine_line(line.name if names else line.region, line.line, on=on)
     else:
         show_proxy_line(line.machine_id, line.region, line.level, line.message, on=on)
 
 
-def show_machine_line(region: str, text: str, *, on: Console = out) -> None:
+def show_machine_line(origin: str, text: str, *, on: Console = out) -> None:
     if on.is_terminal:
-        on.print(Text(region, style=_colour(region)), Text.from_ansi(text))
+        on.print(Text(origin, style=_colour(origin)), Text.from_ansi(text))
     else:
-        on.file.write(f"{region} {text}\n")
+        on.file.write(f"{origin} {text}\n")
         on.file.flush()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.cli.options import DEFAULT_CONTROL
+from simulator.config.model import DEFAULT_CONTROL_PORT
 from simulator.errors import EnvironmentFault, InputError, SimulatorError
 
 if TYPE_CHECKING:
@@ -18,10 +20,19 @@ _ACTION_SECONDS = 120.0
 _FLYS_WORDS = "failed_precondition: "
 
 
+def usual_control_url() -> str:
+    """By [control] of the flysim.toml in this folder; what is wrong with that file is for others to say."""
+    port: object = None
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        port = tomllib.loads(Path("flysim.toml").read_text(encoding="utf-8"))["control"]["port"]
+    return f"http://127.0.0.1:{port if isinstance(port, int) and port else DEFAULT_CONTROL_PORT}"
+
+
 class Control:
-    """A client of the control API at `url`."""
+    """A client of the control API at `url`; where that is empty, at the address that this folder's config gives it."""
 
     def __init__(self, url: str) -> None:
+        url = url or usual_control_url()
         is_bare = re.fullmatch(r"[^/]+:[0-9]+/?", url)  # 127.0.0.1:4280
         self.url = (f"http://{url}" if is_bare else url).rstrip("/")
 
@@ -102,7 +113,7 @@ def _reaching(url: str) -> Iterator[None]:
         ) from error
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise InputError(
-            f"{url!r} cannot be the URL of a control API", expected=f"one such as {DEFAULT_CONTROL}"
+            f"{url!r} cannot be the URL of a control API", expected="one such as http://127.0.0.1:4280"
         ) from error
     except httpx.HTTPError as error:
         raise EnvironmentFault(

@@ -19,7 +19,7 @@ from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, ProxyLogged
 
 if TYPE_CHECKING:
-    from simulator.config import Config
+    from simulator.runtime import Simulator
 
 MAY_NOT_BE_RUN = 126
 NOT_FOUND = 127
@@ -31,6 +31,9 @@ def exec_command(
     config: ConfigOption = None,
     backend: BackendOption = "process",
     show_logs: Annotated[bool, typer.Option("--logs", help="Show the machines' logs on stderr.")] = False,
+    fixed_ports: Annotated[
+        bool, typer.Option("--fixed-ports", help="The ports of the config; otherwise, free ones.")
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Start the fleet, run a command with FLYSIM_* set, stop the fleet; leave with the command's own status.
@@ -39,7 +42,13 @@ def exec_command(
     """
     _check(command[0])
     fleet = read_config(config, backend, quiet=quiet)
-    raise typer.Exit(asyncio.run(_exec(fleet, command, show_logs=show_logs, quiet=quiet)))
+    from simulator.runtime import Simulator
+
+    simulator = Simulator(fleet, free_ports=not fixed_ports)
+    simulator.check_ports()
+    if show_logs:
+        simulator.bus.subscribe(_show)
+    raise typer.Exit(asyncio.run(_exec(simulator, command, quiet=quiet)))
 
 
 def _check(program: str) -> None:
@@ -53,14 +62,10 @@ def _check(program: str) -> None:
     raise typer.Exit(NOT_FOUND)
 
 
-async def _exec(config: Config, command: list[str], *, show_logs: bool, quiet: bool) -> int:
-    from simulator.runtime import Simulator
+async def _exec(simulator: Simulator, command: list[str], *, quiet: bool) -> int:
     from simulator.scenario import simulator_variables
 
-    note_start(config, quiet=quiet)
-    simulator = Simulator(config)
-    if show_logs:
-        simulator.bus.subscribe(_show)
+    note_start(simulator.config, quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="flysim-") as folder, StopSignals() as signals:
         ready = Path(folder) / "ready.json"
         try:

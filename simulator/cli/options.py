@@ -25,6 +25,14 @@ ControlOption = Annotated[
         metavar="URL",
         envvar="FLYSIM_CONTROL",
         help="The control API of the running simulator.",
+        show_default="the port under [control] in ./flysim.toml, else http://127.0.0.1:4280",
     ),
 ]
-DEFAULT_CONTROL = "http://127.0.0.1:4280"
+OF_THIS_FOLDER = ""
+"""The control API of a simulator that runs with this folder's flysim.toml, or on the usual port."""
+NamesOption = Annotated[
+    bool, typer.Option("--names", help="Names of machines before their log lines, not only regions.")
+]
+FreePortsOption = Annotated[
+    bool, typer.Option("--free-ports", help="Take free ports, whatever the config says.")
+]

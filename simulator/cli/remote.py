@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 import typer
 
 from simulator.cli import console
 from simulator.cli.control import Control
-from simulator.cli.options import DEFAULT_CONTROL, ControlOption, JsonOption, QuietOption
+from simulator.cli.options import OF_THIS_FOLDER, ControlOption, JsonOption, NamesOption, QuietOption
 
 MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name, as dfw-1, or its id.")]
 
@@ -20,7 +21,7 @@ machine_commands = typer.Typer(
 
 
 @machine_commands.command("list")
-def list_machines(control: ControlOption = DEFAULT_CONTROL, as_json: JsonOption = False) -> None:
+def list_machines(control: ControlOption = OF_THIS_FOLDER, as_json: JsonOption = False) -> None:
     """All machines with their state.
 
     Example: flysim machine list --json
@@ -37,7 +38,8 @@ def _show_machines(machines: list[dict[str, Any]], *, as_json: bool = False) -> 
         notes += ["cordoned"] if machine["cordoned"] else []
         state = ", ".join([machine["state"], *notes])
         console.say(
-            f"{machine['name']:10} {machine['id']}  {machine['app']:12} {machine['address']:22} {state}"
+            f"{machine['name']:10} {machine['id']}  {machine['region']:4} {machine['app']:12} "
+            f"{machine['address']:22} {state}"
         )
 
 
@@ -55,7 +57,7 @@ def _say_done(machine: dict[str, Any], done: str, *, quiet: bool) -> None:
 
 @machine_commands.command()
 def start(
-    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+    machine: MachineArgument, control: ControlOption = OF_THIS_FOLDER, quiet: QuietOption = False
 ) -> None:
     """Start or resume it, and wait until it is healthy.
 
@@ -66,7 +68,7 @@ def start(
 
 @machine_commands.command()
 def stop(
-    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+    machine: MachineArgument, control: ControlOption = OF_THIS_FOLDER, quiet: QuietOption = False
 ) -> None:
     """Its kill signal, then after its kill timeout the end.
 
@@ -77,7 +79,7 @@ def stop(
 
 @machine_commands.command()
 def suspend(
-    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+    machine: MachineArgument, control: ControlOption = OF_THIS_FOLDER, quiet: QuietOption = False
 ) -> None:
     """Freeze it; start resumes it.
 
@@ -88,7 +90,7 @@ def suspend(
 
 @machine_commands.command()
 def cordon(
-    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+    machine: MachineArgument, control: ControlOption = OF_THIS_FOLDER, quiet: QuietOption = False
 ) -> None:
     """Deliver nothing new to it.
 
@@ -99,7 +101,7 @@ def cordon(
 
 @machine_commands.command()
 def uncordon(
-    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+    machine: MachineArgument, control: ControlOption = OF_THIS_FOLDER, quiet: QuietOption = False
 ) -> None:
     """Deliver to it again.
 
@@ -110,7 +112,7 @@ def uncordon(
 
 @machine_commands.command()
 def kill(
-    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+    machine: MachineArgument, control: ControlOption = OF_THIS_FOLDER, quiet: QuietOption = False
 ) -> None:
     """End it at once, as kill -9 does.
 
@@ -124,7 +126,7 @@ def kill(
 
 @machine_commands.command()
 def destroy(
-    machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
+    machine: MachineArgument, control: ControlOption = OF_THIS_FOLDER, quiet: QuietOption = False
 ) -> None:
     """End it and forget it.
 
@@ -142,7 +144,7 @@ def clone(
     region: Annotated[
         str | None, typer.Option(metavar="REGION", help="Where the new one runs; default: beside the first.")
     ] = None,
-    control: ControlOption = DEFAULT_CONTROL,
+    control: ControlOption = OF_THIS_FOLDER,
     quiet: QuietOption = False,
 ) -> None:
     """Another machine like this one.
@@ -155,7 +157,7 @@ def clone(
     _say_done(made, "is started", quiet=quiet)
 
 
-def status(control: ControlOption = DEFAULT_CONTROL, as_json: JsonOption = False) -> None:
+def status(control: ControlOption = OF_THIS_FOLDER, as_json: JsonOption = False) -> None:
     """Where the edges are, and the state of every machine.
 
     Example: flysim status
@@ -171,21 +173,33 @@ def status(control: ControlOption = DEFAULT_CONTROL, as_json: JsonOption = False
 
 
 def logs(
-    machine: Annotated[str | None, typer.Argument(metavar="[MACHINE]", help="Only of this one.")] = None,
+    machine: Annotated[
+        str | None, typer.Argument(metavar="[MACHINE]", help="Only of this one, or of all in this region.")
+    ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
-    control: ControlOption = DEFAULT_CONTROL,
+    names: NamesOption = False,
+    control: ControlOption = OF_THIS_FOLDER,
 ) -> None:
     """The latest log lines of the machines and the proxy.
 
     Example: flysim logs dfw-1 --follow
     """
     api = Control(control)
-    wanted = {} if machine is None else {"machine": _logged_as(api, machine)}
+    region = machine if machine in _regions_of(api, machine) else None
+    wanted = {} if machine is None or region else {"machine": _logged_as(api, machine)}
     lines = (
         api.follow("/_flysim/logs", follow="true", **wanted) if follow else api.get("/_flysim/logs", **wanted)
     )
     for line in lines:
-        _show_line(line)
+        if region in (None, line["region"]):
+            _show_line(line, names=names)
+
+
+def _regions_of(api: Control, key: str | None) -> set[str]:
+    """None has to be asked for where a machine is meant: names have a dash, ids are longer."""
+    if key is None or not re.fullmatch("[a-z]{3}", key):
+        return set()
+    return {str(machine["region"]) for machine in api.get("/_flysim/status")["machines"]}
 
 
 def _logged_as(api: Control, key: str) -> str:
@@ -193,8 +207,8 @@ def _logged_as(api: Control, key: str) -> str:
     return str(api.find_machine(key)["id"]) if "/" in key else key
 
 
-def _show_line(line: dict[str, Any]) -> None:
+def _show_line(line: dict[str, Any], *, names: bool) -> None:
     if line["type"] == "MachineLogged":
-        console.show_machine_line(line["region"], line["line"])
+        console.show_machine_line(line["name"] if names else line["region"], line["line"])
     else:
         console.show_proxy_line(line["machine_id"], line["region"], line["level"], line["message"])

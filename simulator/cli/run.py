@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Scenario files, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Scenario files, or folders of them.")
+    ] = None,
     keyword: Annotated[
         str | None, typer.Option("-k", metavar="EXPR", help="Only those it fits, as 'cookie and not loop'.")
     ] = None,
@@ -40,6 +42,7 @@ def run(
         bool, typer.Option("--realtime", help="Really wait for what the emulated proxy waits for.")
     ] = False,
     backend: BackendOption = "process",
+    config: Annotated[str | None, typer.Option("-c", "--config", hidden=True)] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run scenarios and say what came of them; exit status 1 if an expectation failed.
@@ -49,6 +52,11 @@ def run(
     from simulator.scenario.runner import RunOptions
 
     check_backend(backend)
+    if not paths:
+        raise InputError("no scenario is named", expected="a file or a folder, as in: flysim run scenarios/")
+    if config is not None:
+        words = "each scenario names its own, as in config: ../flysim.toml"
+        raise InputError(f"-c {config}: a run has no config", expected=f"no -c: {words}")
     files = Reports(junit, json_file)
     options = RunOptions(keyword=keyword, seed=seed, realtime=realtime, backend=backend)
     raise typer.Exit(asyncio.run(_run(paths, options, files, quiet=quiet)))

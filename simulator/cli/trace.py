@@ -15,7 +15,7 @@ import typer
 
 from simulator.cli import console
 from simulator.cli.control import Control
-from simulator.cli.options import DEFAULT_CONTROL, ControlOption, JsonOption
+from simulator.cli.options import OF_THIS_FOLDER, ControlOption, JsonOption
 from simulator.cli.target import Target, find_target
 from simulator.errors import EnvironmentFault, InputError
 
@@ -47,7 +47,7 @@ def trace(
     websocket: Annotated[
         bool, typer.Option("--ws", help="A WebSocket handshake; ws:// means it, too.")
     ] = False,
-    control: ControlOption = DEFAULT_CONTROL,
+    control: ControlOption = OF_THIS_FOLDER,
     as_json: JsonOption = False,
 ) -> None:
     """Send one request and show each hop it made, with times and the headers that matter.

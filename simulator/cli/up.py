@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simulator.cli import console
+from simulator.cli.control import usual_control_url
 from simulator.cli.fleet import check_writable, demo_config, note_start, read_config, ready_file
-from simulator.cli.options import DEFAULT_CONTROL, BackendOption, ConfigOption, QuietOption
+from simulator.cli.options import BackendOption, ConfigOption, FreePortsOption, NamesOption, QuietOption
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, MachineStateChanged, ProxyLogged
 from simulator.routing.model import MachineState
@@ -18,6 +20,8 @@ from simulator.routing.model import MachineState
 if TYPE_CHECKING:
     from simulator.config import Config
     from simulator.runtime import Simulator
+
+_SILENCE_SECONDS = 5.0
 
 ReadyOption = Annotated[
     Path | None,
@@ -30,6 +34,8 @@ ReadyOption = Annotated[
 def up(
     config: ConfigOption = None,
     ready_file: ReadyOption = None,
+    free_ports: FreePortsOption = False,
+    names: NamesOption = False,
     backend: BackendOption = "process",
     quiet: QuietOption = False,
 ) -> None:
@@ -37,51 +43,79 @@ def up(
 
     Example: flysim up -c flysim.toml
     """
-    _up_until_stopped(config, backend, ready_file, quiet=quiet)
+    manner = Manner(ready_file, free_ports, names, quiet)
+    _up_until_stopped(config, backend, manner)
 
 
 def demo(
-    ready_file: ReadyOption = None, backend: BackendOption = "process", quiet: QuietOption = False
+    ready_file: ReadyOption = None,
+    free_ports: FreePortsOption = False,
+    names: NamesOption = False,
+    backend: BackendOption = "process",
+    quiet: QuietOption = False,
 ) -> None:
     """Start the sample app: one machine in Amsterdam, two in Dallas. Works in any folder.
 
     Example: flysim demo
     """
-    _up_until_stopped(demo_config(), backend, ready_file, quiet=quiet)
+    _up_until_stopped(demo_config(), backend, Manner(ready_file, free_ports, names, quiet))
 
 
-def _up_until_stopped(path: Path | None, backend: str, ready: Path | None, *, quiet: bool) -> None:
-    check_writable(ready)
-    config = read_config(path, backend, quiet=quiet)
-    raise typer.Exit(asyncio.run(_up(config, ready, quiet=quiet)))
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a fleet is to be started and shown."""
+
+    ready_file: Path | None
+    free_ports: bool
+    names: bool
+    quiet: bool
 
 
-async def _up(config: Config, ready: Path | None, *, quiet: bool) -> int:
+def _up_until_stopped(path: Path | None, backend: str, manner: Manner) -> None:
+    check_writable(manner.ready_file)
+    config = read_config(path, backend, quiet=manner.quiet)
+    raise typer.Exit(asyncio.run(_up(config, manner)))
+
+
+async def _up(config: Config, manner: Manner) -> int:
     from simulator.runtime import Simulator
 
+    quiet = manner.quiet
+    simulator = Simulator(config, free_ports=manner.free_ports)
+    simulator.check_ports()
     note_start(config, quiet=quiet)
-    simulator, cut_short = Simulator(config), "stopped before all machines were healthy"
+    cut_short = "stopped before all machines were healthy"
     with StopSignals() as signals:
-        _show_events(simulator, signals, quiet=quiet)
+        _show_events(simulator, signals, manner)
+        hint = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, _hint, simulator, quiet)
         try:
             async with simulator:
+                hint.cancel()
                 signals.ask_politely()
                 cut_short = "stopped at once"
                 if not quiet:
                     _show_places(simulator)
-                with ready_file(ready, simulator):
+                with ready_file(manner.ready_file, simulator):
                     await signals.wait()
                 console.note("stopping …", quiet=quiet)
         except asyncio.CancelledError:
             console.note(cut_short, quiet=quiet)
             return signals.exit_status
+        finally:
+            hint.cancel()
     return signals.exit_status if signals.is_hung_up else 0
 
 
-def _show_events(simulator: Simulator, signals: StopSignals, *, quiet: bool) -> None:
+def _hint(simulator: Simulator, quiet: bool) -> None:
+    """What is waited for, when it takes long."""
+    for name, why in simulator.room.ailments().items():
+        console.note(f"{name} is not healthy yet: {why}", quiet=quiet)
+
+
+def _show_events(simulator: Simulator, signals: StopSignals, manner: Manner) -> None:
     def show(event: Event) -> None:
         try:
-            _show(event, quiet=quiet)
+            _show(event, manner)
         except BrokenPipeError:  # Nobody reads on: the end, and in order.
             unsubscribe()
             console.discard_output()
@@ -90,14 +124,14 @@ def _show_events(simulator: Simulator, signals: StopSignals, *, quiet: bool) -> 
     unsubscribe = simulator.bus.subscribe(show)
 
 
-def _show(event: Event, *, quiet: bool) -> None:
+def _show(event: Event, manner: Manner) -> None:
     if isinstance(event, MachineLogged | ProxyLogged):
-        console.show_log(event)
+        console.show_log(event, names=manner.names)
     elif isinstance(event, MachineStateChanged) and event.after in (
         MachineState.STOPPED,
         MachineState.FAILED,
     ):
-        console.note(f"{event.name} is {event.after}: {event.reason}", quiet=quiet)
+        console.note(f"{event.name} is {event.after}: {event.reason}", quiet=manner.quiet)
 
 
 def _show_places(simulator: Simulator) -> None:
@@ -106,6 +140,7 @@ def _show_places(simulator: Simulator) -> None:
     for machine in simulator.fleet.machines:
         console.say(f"{machine.name:13} {machine.id}  {machine.region}  {machine.address}  {machine.app}")
     console.say(f"{'control':13} {simulator.control_url}")
+    console.say(f"{'page':13} {simulator.control_url}/  (every exchange, hop by hop)")
     first = next(iter(simulator.edges.values()))
-    control = "" if simulator.control_url == DEFAULT_CONTROL else f"--control {simulator.control_url} "
+    control = "" if simulator.control_url == usual_control_url() else f"--control {simulator.control_url} "
     console.say(f"\nOpen {first}/ — or: flysim trace {control}{first}/ — Ctrl-C stops everything.\n")

@@ -10,13 +10,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from simulator.config.duration import parse_duration
+from simulator.config.problem import suggest
 from simulator.dashboard.answer import ApiError, read_flag, read_json, read_number
 from simulator.dashboard.controls import Controls
 from simulator.dashboard.stream import LiveResponse, Streams, Subscription
 from simulator.dashboard.view import encode_line, encode_server_sent, event_view, finding_view, machine_view
 from simulator.events import MachineLogged, ProxyLogged
 from simulator.routing.model import Machine
-from simulator.routing.regions import is_region
+from simulator.routing.regions import REGIONS, is_region
 
 DEFAULT_TRACES = 100
 MAX_LIMIT = 100_000
@@ -130,8 +131,12 @@ class OwnApi:
 
 def _read_region(data: dict[str, Any]) -> str | None:
     region = data.get("region")
-    if region is not None and not (isinstance(region, str) and is_region(region)):
+    if region is not None and not isinstance(region, str):
         raise ApiError(400, f'region is {region!r}; expected the code of one region, such as "ams"')
+    if region is not None and not is_region(region):
+        codes = [code for code, each in REGIONS.items() if each.current]
+        hint = suggest(region, codes)
+        raise ApiError(400, f'there is no region "{region}"{hint}; expected one of {", ".join(codes)}')
     return region
 
 

@@ -59,6 +59,14 @@ class MachineRoom:
     def machine(self, machine_id: str) -> Machine:
         return self._roster.find(machine_id).machine
 
+    def ailments(self) -> dict[str, str]:
+        """Of each machine that is started but not healthy, by name: why its latest check did not pass."""
+        return {
+            slot.spec.name: slot.monitor.last_failure
+            for slot in self._roster
+            if slot.machine.state is MachineState.STARTED and not slot.machine.healthy and slot.monitor
+        }
+
     def spec(self, machine_id: str) -> MachineSpec:
         return self._roster.find(machine_id).spec
 

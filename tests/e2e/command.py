@@ -76,10 +76,10 @@ def flysim_up(folder: Path) -> Iterator[Up]:
 
 
 @contextmanager
-def start_up(folder: Path, config: Path | None = None) -> Iterator[Up]:
+def start_up(folder: Path, config: Path | None = None, *options: str) -> Iterator[Up]:
     """`flysim up`, ready, with the demo on free ports or with another config; how it ends is the block's affair."""
     ready, log = folder / "ready.json", folder / "up.log"
-    command = [*FLYSIM, "up", "-c", str(config or free_demo(folder)), "--ready-file", str(ready)]
+    command = [*FLYSIM, "up", "-c", str(config or free_demo(folder)), "--ready-file", str(ready), *options]
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)
     try:

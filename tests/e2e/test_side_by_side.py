@@ -1,0 +1,137 @@
+"""Two flysims at once, and what finds which of them; names and regions of machines in what is shown."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from simulator.cli.app import app
+from simulator.cli.control import usual_control_url
+from simulator.errors import InputError
+from tests.e2e.command import Up, flysim, free_demo, start_up
+from tests.e2e.test_odd_paths import start, tiny_config
+
+
+@pytest.fixture
+def taken_ports() -> Iterator[tuple[int, int]]:
+    """As if another flysim ran: an edge's port and a control API's."""
+    with socket.create_server(("127.0.0.1", 0)) as edge, socket.create_server(("127.0.0.1", 0)) as control:
+        yield edge.getsockname()[1], control.getsockname()[1]
+
+
+def config_on(ports: tuple[int, int], folder: Path) -> Path:
+    config = tiny_config(folder, ams=ports[0])
+    config.write_text(config.read_text().replace("[control]\nport = 0", f"[control]\nport = {ports[1]}"))
+    return config
+
+
+def test_exec_takes_free_ports_unless_it_is_to_keep_those_of_the_config(
+    taken_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    config = str(config_on(taken_ports, tmp_path))
+    assert flysim("exec", "-c", config, "--", "true").returncode == 0
+    kept = flysim("exec", "--fixed-ports", "-c", config, "--", "true")
+    assert kept.returncode == 3
+    assert f"port {taken_ports[1]} on 127.0.0.1 is taken by" in kept.stderr
+
+
+def test_up_takes_free_ports_where_it_is_told_to_and_else_says_how_before_it_starts(
+    taken_ports: tuple[int, int], tmp_path: Path
+) -> None:
+    config = config_on(taken_ports, tmp_path)
+    refused = flysim("up", "-c", str(config))
+    assert refused.returncode == 3
+    assert "starting" not in refused.stderr
+    assert "set another `port` under [control] in flysim.toml, 0 for any free one" in refused.stderr
+    assert "--free-ports" in refused.stderr
+    with start_up(tmp_path, config, "--free-ports") as up:
+        assert up.flysim("status").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        ("[control]\nport = 4292\n", 4292),
+        ("[control]\nport = 0\n", 4280),
+        ("[control]\nport = 'x'\n", 4280),
+        ("control = 1\n", 4280),
+        ("not toml", 4280),
+        (None, 4280),
+    ],
+)
+def test_commands_find_the_simulator_by_the_config_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, port: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "flysim.toml").write_text(text)
+    assert usual_control_url() == f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("names")
+    with start_up(folder, free_demo(folder), "--names") as running:
+        yield running
+
+
+def test_machines_are_listed_with_their_region_and_the_page_is_named(up: Up) -> None:
+    for command in (["machine", "list"], ["status"]):
+        assert "dfw-1      286533db064e58  dfw  streams" in up.flysim(*command).stdout
+    up.wait_for_line(f"{up.ready['control']}/  (every exchange")
+
+
+def test_log_lines_have_names_where_they_are_asked_for(up: Up) -> None:
+    assert up.flysim("trace", "/?instance=286533db064e58").returncode == 0
+    up.wait_for_line("dfw-1 [info] Sent 200")
+    assert "dfw-1 [info] Sent 200" in up.flysim("logs", "--names").stdout
+    assert "dfw-1 [info]" not in up.flysim("logs").stdout
+
+
+def test_logs_of_a_region_are_those_of_all_its_machines(up: Up) -> None:
+    lines = up.flysim("logs", "dfw", "--names").stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {"dfw-1", "dfw-2"}
+
+
+def test_a_start_that_takes_long_says_what_it_waits_for(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    (tmp_path / "app.py").write_text("import time; time.sleep(600)")
+    process = start("up", "-c", str(config))
+    assert process.stderr
+    try:
+        told = [process.stderr.readline() for _ in range(2)]
+    finally:
+        process.terminate()
+        process.wait()
+    assert told[0] == "starting 1 machine …\n"
+    assert told[1].startswith("ams-1 is not healthy yet: nothing listens on 127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run"], "flysim run scenarios/"),
+        (["run", "scenarios", "-c", "x.toml"], "each scenario names its own"),
+    ],
+)
+def test_a_run_that_is_called_otherwise_is_told_how(arguments: list[str], told: str) -> None:
+    fault = CliRunner().invoke(app, arguments).exception
+    assert isinstance(fault, InputError)
+    assert told in str(fault)
+
+
+def test_who_leaves_out_the_word_machine_is_told_so() -> None:
+    result = CliRunner().invoke(app, ["stop", "dfw-1"])
+    assert result.exit_code == 2
+    assert "flysim machine stop" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_clone_in_a_region_that_there_is_not_is_told_with_all_regions(up: Up) -> None:
+    result = up.flysim("machine", "clone", "ams-1", "--region", "dwf")
+    assert result.returncode == 2
+    assert 'did you mean "dfw"' in result.stderr
+    assert "ams, arn" in result.stderr
