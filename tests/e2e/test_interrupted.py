@@ -112,10 +112,9 @@ def test_a_report_may_go_to_stdout_and_the_story_goes_to_stderr_then(tmp_path: P
 def test_what_is_not_emulated_is_told_in_one_line_and_not_when_quiet(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     with (tmp_path / "fly.toml").open("a") as file:
-        file.write(
-            "[http_service.http_options]\ncompress = true\n[[statics]]\nguest_path = '/a'\nurl_prefix = '/a'\n"
-        )
-    line = "fly.toml: 2 things are not emulated: http_service.http_options.compress, statics"
+        file.write("[http_service.http_options]\ncompress = true\nheaders_read_timeout = 5\n")
+    options = "http_service.http_options.compress, http_service.http_options.headers_read_timeout"
+    line = f"fly.toml: 2 things are not emulated: {options}"
     told = flysim("run", str(tmp_path)).stderr.splitlines()
     assert [each for each in told if "warning" in each] == [f"warning: {tmp_path}/{line}"]
     assert flysim("run", "-q", str(tmp_path)).stderr == ""

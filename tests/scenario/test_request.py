@@ -150,7 +150,7 @@ async def test_a_redirect_that_was_not_followed_is_told_with_whatever_failed(pla
 
 async def test_an_answer_that_does_not_come_fails_the_step(play: Play) -> None:
     found = mismatches_of(await play("- request: GET /slow\n  timeout: 300ms\n  expect: {status: 200}"))
-    assert found["answer"] == ("one", "no answer within 0.05 s")
+    assert found["answer"] == ("one", "no answer within 0.3 s")
 
 
 async def test_an_answer_that_does_not_come_may_be_expected(play: Play) -> None:
@@ -163,7 +163,7 @@ async def test_nothing_of_an_answer_can_hold_if_there_is_none(play: Play) -> Non
             "- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout, body: {not_contains: x}}"
         )
     )
-    assert found == {"body": ("an answer", "no answer within 0.05 s")}
+    assert found == {"body": ("an answer", "no answer within 0.3 s")}
 
 
 async def test_a_connection_that_fails_is_a_disconnect(play: Play, stage: PaperStage) -> None:
