@@ -55,7 +55,7 @@ class InspectedStream(ExchangeStream):
         yield from super()._begin(event)
 
     def _end_request(self) -> Commands:
-        self.flow.request.data.content = b"".join(self._body)
+        self.flow.request.data.content = b"".join(self._body.pieces)
         yield HttpRequestHook(self.flow)
         yield from super()._end_request()
 

@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http._events import (
 
 from simulator.events import ExchangeAnswered, ExchangeFinished
 from simulator.proxy import convert
+from simulator.proxy.request_body import RequestBody
 from simulator.proxy.tunnel import Tunnel
 from simulator.routing import (
     Decision,
@@ -74,12 +75,7 @@ class ExchangeStream(HttpStream):
         super().__init__(context, stream_id)
         self._edge = edge
         self._core = edge.core
-        self._limit = edge.core.router.options.replay_body_limit_bytes
-        self._body: list[bytes] = []
-        self._body_size = 0
-        self._body_kept = True  # within the replay limit: a replay may send it again
-        self._body_lost = False  # some of it was sent and not kept: nothing may send it again
-        self._body_complete = False
+        self._body = RequestBody(edge.core.router.options.replay_body_limit_bytes)
         self._is_sending = False  # the machine at hand has the head and gets the body as it comes
         self._client_head_sent = False
         self._finished = False
@@ -92,7 +88,7 @@ class ExchangeStream(HttpStream):
         if self._is_sending or self._finished:
             return False
         paused = sum(len(event.data) for event in self._paused_event_queue if isinstance(event, RequestData))
-        return self._body_size + paused > self._limit
+        return self._body.is_too_much(paused)
 
     # Events in.
 
@@ -127,8 +123,7 @@ class ExchangeStream(HttpStream):
             return
         if convert.expects_continue(request):
             yield SendHttp(ResponseHeaders(self.stream_id, convert.continue_response()), self.context.client)
-        self._has_body = not event.end_stream
-        self._body_kept = convert.declared_length(request) <= self._limit  # F-1.32
+        self._body.announce(convert.declared_length(request), exists=not event.end_stream)
         now, edge = core.clock.now(), convert.edge_of(self.context.client)
         head = convert.to_request(request, self.context.client)
         self.exchange = core.router.open(head, edge, core.new_request_id(edge, now), now)
@@ -148,20 +143,10 @@ class ExchangeStream(HttpStream):
             return
         if self._is_sending:
             yield SendHttp(RequestData(self.stream_id, data), self.context.server)
-        if self._body_kept or not self._is_sending:
-            self._body.append(data)
-            self._body_size += len(data)
-        if self._body_size > self._limit:  # F-1.36: what counts is what was read
-            self._body_kept = False
-            if self._is_sending:
-                self._lose_body()
-
-    def _lose_body(self) -> None:
-        self._body.clear()
-        self._body_lost = True
+        self._body.take(data, is_sending=self._is_sending)
 
     def _end_request(self) -> Commands:
-        self._body_complete = True
+        self._body.is_complete = True
         if self._is_sending:
             yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
 
@@ -193,7 +178,7 @@ class ExchangeStream(HttpStream):
             if failure is None:
                 yield from self._send_request(decision)
                 return
-            decision = self.exchange.fail(failure, self._core.clock.now(), body_kept=not self._body_lost)
+            decision = self.exchange.fail(failure, self._core.clock.now(), body_kept=not self._body.is_lost)
         if isinstance(decision, Redirect):
             yield from self._answer(convert.redirection(decision, self.exchange.request_id, self.request))
             return
@@ -227,17 +212,16 @@ class ExchangeStream(HttpStream):
         return None
 
     def _send_request(self, decision: Deliver) -> Commands:
-        delivery = convert.to_delivery(self.request, decision, has_body=self._has_body)
+        delivery = convert.to_delivery(self.request, decision, has_body=self._body.exists)
         self._is_sending = True
         self._delivery = decision
         self.server_state = self._await_head
         server = self.context.server
-        yield SendHttp(RequestHeaders(self.stream_id, delivery, not self._has_body), server)
-        for data in self._body:
+        yield SendHttp(RequestHeaders(self.stream_id, delivery, not self._body.exists), server)
+        for data in self._body.pieces:
             yield SendHttp(RequestData(self.stream_id, data), server)
-        if not self._body_kept:
-            self._lose_body()
-        if self._body_complete:
+        self._body.was_sent()
+        if self._body.is_complete:
             yield SendHttp(RequestEndOfMessage(self.stream_id), server)
 
     def _reject(self, decision: Reject) -> Commands:
@@ -265,7 +249,7 @@ class ExchangeStream(HttpStream):
             yield from self._lose_machine(Failure.UNREADABLE)
             return
         decision = self.exchange.receive(
-            convert.to_response_head(event.response), self._core.clock.now(), body_kept=self._body_kept
+            convert.to_response_head(event.response), self._core.clock.now(), body_kept=self._body.is_kept
         )
         if isinstance(decision, Relay):
             yield from self._relay_head(event, decision)
@@ -295,7 +279,7 @@ class ExchangeStream(HttpStream):
 
     def _end_replay_body(self, body: bytes | None) -> None:
         now = self._core.clock.now()
-        self._leave_with(self.exchange.receive_body(body, now, body_kept=self._body_kept))
+        self._leave_with(self.exchange.receive_body(body, now, body_kept=self._body.is_kept))
 
     def _drop_answer(self, event: Any) -> Commands:
         yield from ()
@@ -319,7 +303,7 @@ class ExchangeStream(HttpStream):
             yield from self._end_response()
 
     def _end_response(self) -> Commands:
-        if not self._body_complete:  # the machine answered without reading all of the request
+        if not self._body.is_complete:  # the machine answered without reading all of the request
             yield from self._edge.detach(self.context.server)
         self._finish()
         yield Drop(self.stream_id)
@@ -366,12 +350,12 @@ class ExchangeStream(HttpStream):
         """The delivery failed without a response head; `stale`: nothing at all came of a connection used before."""
         self._is_sending = False
         yield from self._edge.detach(self.context.server)
-        if stale and not self._body_lost and self.request.method.upper() in convert.IDEMPOTENT_METHODS:
+        if stale and not self._body.is_lost and self.request.method.upper() in convert.IDEMPOTENT_METHODS:
             # The machine closed a kept-alive connection just as it was used: no failure, a new connection will do.
             yield from self._carry_out(self._delivery)
             return
         now = self._core.clock.now()
-        yield from self._carry_out(self.exchange.fail(failure, now, body_kept=not self._body_lost))
+        yield from self._carry_out(self.exchange.fail(failure, now, body_kept=not self._body.is_lost))
 
     # The record.
 

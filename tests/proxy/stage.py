@@ -194,7 +194,7 @@ class Stage:
     def held_uploads(self) -> int:
         """How many bytes of requests the proxy keeps."""
         return sum(
-            sum(map(len, stream._body)) for layer in self.layers() for stream in layer.streams.values()
+            sum(map(len, stream._body.pieces)) for layer in self.layers() for stream in layer.streams.values()
         )
 
     def held_responses(self) -> int:
