@@ -6,11 +6,11 @@ import asyncio
 import errno
 import importlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from simulator.clock import Clock
 from simulator.config.model import Config, MachineSpec
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simulator.proxy import ProxyCore, ProxyServer
 
 LOOPBACK = "127.0.0.1"
+T = TypeVar("T")
 
 
 class Simulator:
@@ -254,7 +255,7 @@ class Simulator:
             self._core, edges, host=self._host, dns_port=self.dns_port, extra_ports=extra
         )
         parts.push_async_callback(self._proxy.stop)
-        await self._proxy.start()
+        await _undisturbed(self._proxy.start())
 
     async def _start_control(self, parts: AsyncExitStack) -> None:
         await asyncio.to_thread(importlib.import_module, "simulator.dashboard")
@@ -263,7 +264,7 @@ class Simulator:
         port = 0 if self._free_ports else self.config.control_port
         self._control = ControlServer(make_app(self), LOOPBACK, port)
         parts.push_async_callback(self._control.stop)
-        self._control_port = await self._control.start()
+        self._control_port = await _undisturbed(self._control.start())
 
     def check_ports(self) -> None:
         """Raises EnvironmentFault that names the process which holds a port of ours; entering does it, too."""
@@ -296,6 +297,16 @@ async def _settle(task: asyncio.Task[None]) -> None:
     """Take a task that may have been left behind to its end, whatever that is."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def _undisturbed(starting: Coroutine[Any, Any, T]) -> T:
+    """Let a part start to the end, also when we are cancelled: asyncio loses a listener that is cancelled at birth."""
+    task = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task])
 
 
 def _reachable(host: str) -> str:

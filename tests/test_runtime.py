@@ -191,6 +191,40 @@ async def test_a_proxy_that_does_not_start_ends_the_machines(tmp_path: Path) -> 
             await Simulator(config_of(tmp_path), make_proxy=_NoProxy).__aenter__()
 
 
+class _SlowProxy(_NoProxy):
+    """Takes a few turns of the event loop to start."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+        self.story: list[str] = []
+        _SlowProxy.latest = self
+
+    async def start(self) -> None:
+        self.story.append("starting")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        self.story.append("started")
+
+    async def stop(self) -> None:
+        self.story.append("stopped")
+
+    latest: _SlowProxy | None = None
+
+
+async def test_a_part_that_is_starting_when_the_start_is_cancelled_is_stopped_once_it_has(
+    tmp_path: Path,
+) -> None:
+    """asyncio's own start_server leaves its socket listening when it is cancelled at the wrong moment."""
+    async with nothing_left(tmp_path):
+        starting = asyncio.create_task(Simulator(config_of(tmp_path), make_proxy=_SlowProxy).__aenter__())
+        while _SlowProxy.latest is None or not _SlowProxy.latest.story:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    assert _SlowProxy.latest.story == ["starting", "started", "stopped"]
+
+
 async def test_a_control_port_that_is_taken_meanwhile_ends_machines_and_edges(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     simulator = Simulator(config_of(tmp_path, control=port))
