@@ -78,6 +78,16 @@ class Aim:
     def seconds_left(self, now: float) -> float:
         return max(0.0, self.since + self.budget_seconds - now)
 
+    def waited_for(self, now: float) -> str | None:
+        """What a delivery that begins now had to wait for, in words."""
+        if self.start is not None:
+            return (
+                f"it was started for this request and was there after {now - self.start.since:.1f} s (F-1.59)"
+            )
+        if self.queued_since is not None:
+            return f"all were at their hard limit for {now - self.queued_since:.1f} s (F-5.6)"
+        return None
+
     def pause_seconds(self) -> float:
         """How long to wait before the next round."""
         doublings = max(0, min(self.attempts + self.rounds - 1, 10))

@@ -138,6 +138,7 @@ class Balancing(ABC):
         aim, fleet, public_port = self._aim, self._router.fleet, self.request.public_port
         service = fleet.find_service(machine, public_port)
         assert service is not None, "selection only finds machines that offer the port"
+        note = aim.waited_for(now)
         self._machine, self._port, aim.start = machine, fleet.port_of(machine, public_port), None
         load = self._router.load
         self._place = (load, load.take(machine.id, service))
@@ -152,7 +153,8 @@ class Balancing(ABC):
             )
         # Where forged ones are stripped, none can be there to overwrite.
         fields = (*fields, *extra) if self._options.strip_forged_headers else overwrite(fields, extra)
-        self._record.open_hop(machine, Cause.RETRY if aim.attempts else aim.cause, extra, now + wait_seconds)
+        cause = Cause.RETRY if aim.attempts else aim.cause
+        self._record.open_hop(machine, cause, extra, now + wait_seconds, note)
         # No time at all (K-6 set to 0) is time for one try.
         connect_seconds = aim.seconds_left(now + wait_seconds) or ROUTING_SECONDS
         return Deliver(machine, self._port, target, fields, connect_seconds, wait_seconds, self._h2(machine))

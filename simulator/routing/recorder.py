@@ -14,7 +14,8 @@ class _Hop:
     """One hop under way; the names are those of `Hop`."""
 
     __slots__ = (
-        "attempts", "cause", "ended_at", "failure", "fields", "machine", "replay", "sent", "started_at", "status"
+        "attempts", "cause", "ended_at", "failure", "fields", "machine", "note", "replay", "sent", "started_at",
+        "status",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, cause: Cause, sent: Fields, started_at: float) -> None:
@@ -27,6 +28,7 @@ class _Hop:
         self.status: int | None = None
         self.failure: str | None = None
         self.replay: str | None = None
+        self.note: str | None = None
         self.fields: Fields = ()
 
     def frozen(self) -> Hop:
@@ -43,6 +45,7 @@ class _Hop:
             self.status,
             self.failure,
             self.replay,
+            self.note,
             sent=tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in self.sent),
             received=telling_fields(self.fields),
         )
@@ -66,13 +69,16 @@ class Recorder:
         self._close_code: int | None = None
         self._warnings: list[str] = []
 
-    def open_hop(self, machine: Machine, cause: Cause, sent: Fields, now: float) -> None:
+    def open_hop(
+        self, machine: Machine, cause: Cause, sent: Fields, now: float, note: str | None = None
+    ) -> None:
         """A delivery begins. One more try of the machine that just failed is counted, not listed again."""
         last = self._hops[-1] if self._hops else None
         if cause is Cause.RETRY and last is not None and last.machine.id == machine.id:
             last.attempts += 1
         else:
             self._hops.append(_Hop(machine, cause, sent, now))
+        self._hops[-1].note = note
 
     def close_hop(
         self,

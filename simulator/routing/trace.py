@@ -38,6 +38,8 @@ class Hop:
     """Why no answer came: the proxy's error code and its words."""
     replay: str | None = None
     """The `fly-replay` value that the machine answered with."""
+    note: str | None = None
+    """What was waited for first, in words: a machine that had to start, a place at a full one."""
     sent: tuple[tuple[str, str], ...] = ()
     """The request headers that the proxy set for this delivery and that tell hops apart."""
     received: tuple[tuple[str, str], ...] = ()

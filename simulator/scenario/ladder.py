@@ -34,7 +34,8 @@ def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH, as_websoc
             fields = list(_fields(hop)) if headers and _kind(hop) not in told else []
             told.add(_kind(hop))
             note = "" if any(_note(hop) in field for field in fields) else _note(hop)
-            lines += [table.line(_number(block, offset), hop, note), *fields]
+            waited = [f"{_INDENT * 3}· {hop.note}"] if hop.note else []
+            lines += [table.line(_number(block, offset), hop, note), *waited, *fields]
         if block.repeats > 1 and len(block.hops) > 1:
             lines.append(f"{_INDENT}{'⋮':>{table.number}}  {_repetition(block)}")
     lines += _endings(trace)

@@ -161,3 +161,8 @@ def test_what_a_machine_writes_can_break_neither_lines_nor_terminal() -> None:
     text = ladder(replace(TRACE, target="/" + "y" * 500, hops=(wild,)))
     assert "\x1b" not in text
     assert max(map(len, text.splitlines()[1:])) <= WIDTH
+
+
+def test_what_a_hop_waited_for_stands_below_it() -> None:
+    waited = replace(AMS, status=200, replay=None, received=(), note="it was started for this request")
+    assert ladder(replace(TRACE, hops=(waited,))).splitlines()[2] == "      · it was started for this request"
