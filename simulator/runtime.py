@@ -306,7 +306,7 @@ async def _undisturbed(starting: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     finally:
         if not task.done():
-            await asyncio.wait([task])
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def _reachable(host: str) -> str:
