@@ -16,6 +16,7 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 from mitmproxy.proxy.layers.http import _events as http_events
 
+from simulator.proxy.lean import FixedHeaders
 from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
 from simulator.routing.headers import rejection_fields
 from simulator.routing.service import HTTP_PORT
@@ -101,7 +102,7 @@ def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> 
         b"",
         decision.target.encode("utf-8", "surrogateescape"),
         b"HTTP/1.1",
-        http.Headers(fields),
+        FixedHeaders(fields),
         None,
         None,
         time.time(),
@@ -133,7 +134,7 @@ def to_client_response(
         version,
         response.status_code,
         response.data.reason,
-        http.Headers(fields),
+        FixedHeaders(fields),
         None,
         None,
         time.time(),
@@ -157,7 +158,7 @@ def _own_response(
     version = "2" if request.is_http2 else request.http_version.removeprefix("HTTP/")
     head = (*fields, *rejection_fields(request_id, version, formatdate(usegmt=True).encode()))
     reason = status_codes.RESPONSES.get(status, "").encode()
-    return http.Response(b"HTTP/1.1", status, reason, http.Headers(head), b"", None, time.time(), time.time())
+    return http.Response(b"HTTP/1.1", status, reason, FixedHeaders(head), b"", None, time.time(), time.time())
 
 
 def is_out_of_place(response: http.Response, request: http.Request) -> bool:

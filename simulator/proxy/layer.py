@@ -72,6 +72,21 @@ class EdgeLayer(HttpLayer):
         self._to_carry: list[ExchangeStream] = []
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """One write for all that one event brings the client, such as a head and its body."""
+        client, held = self.context.client, b""
+        for command in self._take(event):
+            if isinstance(command, commands.ConnectionCommand) and command.connection is client:
+                if isinstance(command, commands.SendData):
+                    held += command.data
+                    continue
+                if held:
+                    yield commands.SendData(client, held)
+                    held = b""
+            yield command
+        if held:
+            yield commands.SendData(client, held)
+
+    def _take(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.ConnectionEvent):
             if self._tunnel is not None and self._tunnel.owns(event.connection):
                 yield from self._tunnel.pass_on(event)

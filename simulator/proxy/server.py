@@ -22,6 +22,7 @@ from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.handler import EdgeHandler
+from simulator.proxy.lean import drop_debug_checks
 from simulator.proxy.names import NameLayer, NameServer
 from simulator.proxy.passthrough import Passthrough
 from simulator.proxy.trust import LazyTls, authority_folder
@@ -129,6 +130,7 @@ class ProxyServer:
             await asyncio.wait(ending, timeout=_HANG_UP_SECONDS)
 
     def _make_master(self) -> Master:
+        drop_debug_checks()
         master = Master(options.Options(), asyncio.get_running_loop())
         logging.getLogger().removeHandler(master._legacy_log_events)
         logging.getLogger("mitmproxy").setLevel(logging.ERROR)

@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http._events import (
 
 from simulator.events import ExchangeAnswered, ExchangeFinished
 from simulator.proxy import convert
+from simulator.proxy.lean import fix_headers
 from simulator.proxy.request_body import RequestBody
 from simulator.proxy.tunnel import Tunnel
 from simulator.routing import (
@@ -116,6 +117,8 @@ class ExchangeStream(HttpStream):
 
     def _begin(self, event: RequestHeaders) -> Commands:
         self.request = request = event.request
+        if not self._edge.inspected:
+            fix_headers(request)
         core = self._core
         error = validate_request(self.mode, request, True)
         if error:
@@ -241,6 +244,8 @@ class ExchangeStream(HttpStream):
     def _await_head(self, event: Any) -> Commands:
         if not isinstance(event, ResponseHeaders):
             return
+        if not self._edge.inspected:
+            fix_headers(event.response)
         try:
             validate_headers(event.response)
             if convert.is_out_of_place(event.response, self.request):
