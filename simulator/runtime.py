@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import importlib
-import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from random import Random
@@ -15,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from simulator.clock import Clock
 from simulator.config.model import Config, MachineSpec
 from simulator.diagnosis import Finding, diagnose
-from simulator.errors import EnvironmentFault, InputError
+from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.journal import Journal
 from simulator.machines import MachineRoom, ProcessBackend
-from simulator.machines.port import port_taken
+from simulator.machines.port import LOOPBACK, check_port, free_port, hold_port
 from simulator.routing import Fleet, Machine, Router, Trace
 from simulator.routing.service import HTTP_PORT
 from simulator.upkeep import Upkeep
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from simulator.dashboard import ControlServer
     from simulator.proxy import ProxyCore, ProxyServer
 
-LOOPBACK = "127.0.0.1"
 T = TypeVar("T")
 
 
@@ -243,7 +240,7 @@ class Simulator:
     async def _start_proxy(self, parts: AsyncExitStack) -> None:
         with ExitStack() as hold:
             with suppress(OSError):  # The name server will say that its port is taken.
-                _hold_port(self.dns_port, hold)
+                hold_port(self.dns_port, hold)
             await asyncio.to_thread(importlib.import_module, "simulator.proxy")
         from simulator.proxy import ProxyCore, ProxyServer
 
@@ -271,26 +268,14 @@ class Simulator:
         if self._free_ports:
             return
         mend = "set another `port` under [control] in flysim.toml, 0 for any free one, or take --free-ports"
-        _check_port(LOOPBACK, self.config.control_port, "the control API", mend)
+        check_port(LOOPBACK, self.config.control_port, "the control API", mend)
         for region, port in self.config.edges.items() if self._make_proxy is None else ():
-            _check_port(
+            check_port(
                 self._host,
                 port,
                 f"edge {region}",
                 f"give {region} another port under [edges], 0 for any free one, or take --free-ports",
             )
-
-
-def _check_port(host: str, port: int, wanted_by: str, mend: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise port_taken(host, port, wanted_by=wanted_by, mend=mend) from error
-            problem = f"{wanted_by} cannot listen on {host}:{port}: {error.strerror}"
-            raise EnvironmentFault(problem, mend=mend) from error
 
 
 async def _settle(task: asyncio.Task[None]) -> None:
@@ -311,20 +296,3 @@ async def _undisturbed(starting: Coroutine[Any, Any, T]) -> T:
 
 def _reachable(host: str) -> str:
     return LOOPBACK if host in ("0.0.0.0", "::") else host
-
-
-def free_port() -> int:
-    """A port of the loopback address that is free for UDP and TCP now."""
-    for _ in range(20):
-        with ExitStack() as hold, suppress(OSError):
-            return _hold_port(0, hold)
-    raise EnvironmentFault(f"no port on {LOOPBACK} is free", mend="stop what uses thousands of them")
-
-
-def _hold_port(port: int, hold: ExitStack) -> int:
-    """Let nobody else have a port, for UDP and TCP, until `hold` is closed. Raises OSError if it is taken."""
-    udp = hold.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    udp.bind((LOOPBACK, port))
-    held: int = udp.getsockname()[1]
-    hold.enter_context(socket.socket()).bind((LOOPBACK, held))
-    return held

@@ -13,8 +13,9 @@ from typing import Any
 
 from simulator.config import Config, load_config
 from simulator.errors import SimulatorError
+from simulator.machines.port import LOOPBACK, free_port
 from simulator.proxy import stock
-from simulator.runtime import LOOPBACK, Simulator, free_port
+from simulator.runtime import Simulator
 
 
 class FlysimScript:

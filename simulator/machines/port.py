@@ -5,11 +5,15 @@ The kernel tells of other users' processes only to root; psutil asks it.
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from simulator.errors import EnvironmentFault
 
+LOOPBACK = "127.0.0.1"
 _WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
 
 
@@ -75,3 +79,33 @@ def describe_process(pid: int | None) -> str:
         return f"{psutil.Process(pid).name()} (pid {pid})"
     except psutil.Error:
         return f"pid {pid}"
+
+
+def check_port(host: str, port: int, wanted_by: str, mend: str) -> None:
+    """Raises EnvironmentFault, which names the process that holds the port, where nobody can listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise port_taken(host, port, wanted_by=wanted_by, mend=mend) from error
+            problem = f"{wanted_by} cannot listen on {host}:{port}: {error.strerror}"
+            raise EnvironmentFault(problem, mend=mend) from error
+
+
+def free_port() -> int:
+    """A port of the loopback address that is free for UDP and TCP now."""
+    for _ in range(20):
+        with ExitStack() as hold, suppress(OSError):
+            return hold_port(0, hold)
+    raise EnvironmentFault(f"no port on {LOOPBACK} is free", mend="stop what uses thousands of them")
+
+
+def hold_port(port: int, hold: ExitStack) -> int:
+    """Let nobody else have a port, for UDP and TCP, until `hold` is closed. Raises OSError if it is taken."""
+    udp = hold.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    udp.bind((LOOPBACK, port))
+    held: int = udp.getsockname()[1]
+    hold.enter_context(socket.socket()).bind((LOOPBACK, held))
+    return held
