@@ -94,9 +94,11 @@ class HealthMonitor:
         return failure
 
     async def _sleep(self, seconds: float) -> None:
-        """On the simulated clock, which can be put forward meanwhile."""
+        """On the simulated clock, which can be put forward meanwhile, and back to the real time (never longer then)."""
         until = self._clock.now() + seconds
         while (left := until - self._clock.now()) > 0:  # noqa: ASYNC110 - a clock tells nobody that it is put forward
+            if left > seconds:
+                until = self._clock.now() + seconds
             await asyncio.sleep(min(left, _CLOCK_TICK_SECONDS))
 
 

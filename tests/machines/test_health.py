@@ -214,6 +214,16 @@ async def test_a_check_is_repeated_at_its_interval_on_the_simulated_clock(listen
     assert len(listener.requests) == 3
 
 
+async def test_a_clock_that_goes_back_puts_no_check_off(listener: Listener) -> None:
+    """Between two scenarios the simulated clock is reset: what was put forward before must not be waited for."""
+    monitored = Monitored()
+    monitored.clock.advance(86_400)
+    async with monitored.watch(await listener.listen(), Check("http", interval_seconds=0.5)):
+        await eventually(lambda: len(monitored.reports) == 1, "the first pass")
+        monitored.clock.reset()
+        await eventually(lambda: len(listener.requests) >= 3, "two more checks")
+
+
 async def test_all_checks_must_pass(listener: Listener) -> None:
     listener.answer = b"HTTP/1.1 404 Not Found\r\n\r\n"
     monitored = Monitored()
