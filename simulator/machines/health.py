@@ -96,7 +96,7 @@ class HealthMonitor:
     async def _sleep(self, seconds: float) -> None:
         """On the simulated clock, which can be put forward meanwhile, and back to the real time (never longer then)."""
         until = self._clock.now() + seconds
-        while (left := until - self._clock.now()) > 0:  # noqa: ASYNC110 - a clock tells nobody that it is put forward
+        while (left := until - self._clock.now()) > 0:
             if left > seconds:
                 until = self._clock.now() + seconds
             await asyncio.sleep(min(left, _CLOCK_TICK_SECONDS))
