@@ -39,7 +39,6 @@ _CONNECT_FAILURES = {
     errno.ENETUNREACH: Failure.HOST_UNREACHABLE,
     errno.ETIMEDOUT: Failure.TIMED_OUT,
 }
-IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
 def edge_of(client: Client) -> str:

@@ -33,6 +33,7 @@ from simulator.proxy.lean import fix_headers
 from simulator.proxy.request_body import RequestBody
 from simulator.proxy.tunnel import Tunnel
 from simulator.routing import (
+    IDEMPOTENT_METHODS,
     Decision,
     Deliver,
     Exchange,
@@ -355,7 +356,7 @@ class ExchangeStream(HttpStream):
         """The delivery failed without a response head; `stale`: nothing at all came of a connection used before."""
         self._is_sending = False
         yield from self._edge.detach(self.context.server)
-        if stale and not self._body.is_lost and self.request.method.upper() in convert.IDEMPOTENT_METHODS:
+        if stale and not self._body.is_lost and self.request.method.upper() in IDEMPOTENT_METHODS:
             # The machine closed a kept-alive connection just as it was used: no failure, a new connection will do.
             yield from self._carry_out(self._delivery)
             return

@@ -2,13 +2,14 @@
 
 from simulator.routing.decision import Decision, Deliver, ReadBody, Redirect, Reject, Relay, Wait
 from simulator.routing.errors import Failure, ProxyError
-from simulator.routing.exchange import Exchange
+from simulator.routing.exchange import IDEMPOTENT_METHODS, Exchange
 from simulator.routing.model import App, Fields, Fleet, Machine, MachineState, Request, Response
 from simulator.routing.options import RoutingOptions
 from simulator.routing.router import Router
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
 __all__ = [
+    "IDEMPOTENT_METHODS",
     "App",
     "Cause",
     "Decision",
