@@ -38,6 +38,10 @@ class MachineSpec:
     cwd: Path = field(default_factory=Path)
     url: str | None = None
     """A server that is already running and that flysim only routes to."""
+    lookup: str | None = None
+    """The name by which the network's own DNS tells whether it runs, and where; flysim only routes to it."""
+    is_taken: bool = False
+    """Somebody else made it, such as Docker Compose: it is taken as it is, and left as it was."""
     image: str | None = None
     internal_port: int = DEFAULT_INTERNAL_PORT
     listens: bool = True
@@ -50,6 +54,16 @@ class MachineSpec:
     kill_timeout_seconds: float = 5.0
     start_timeout_seconds: float = 30.0
     """How long it may take to become healthy."""
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it is run by somebody else altogether, and flysim only routes to it."""
+        return self.url is not None or self.lookup is not None
+
+    @property
+    def is_found(self) -> bool:
+        """Whether its backend tells when it runs, without having been told to start it."""
+        return self.is_taken or self.lookup is not None
 
     @property
     def has_own_address(self) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from simulator.config.model import MachineSpec
+from simulator.routing.model import Ports, forwarded_port, join_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,21 @@ class Placement:
     host: str
     port: int
     private_ip: str
+    ports: Ports = ()
+    """Where its ports are forwarded, as pairs of its own port and that at `host`; empty: they are the same."""
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return join_address(self.host, self.port)
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether something stands between that accepts connections even where the machine would not."""
+        return bool(self.ports)
+
+    def port_for(self, internal_port: int) -> int:
+        """Where one of the machine's own ports is to be reached, at `host`."""
+        return forwarded_port(self.ports, internal_port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +66,32 @@ class Observer(Protocol):
 
     def machine_exited(self, machine_id: str, ending: Exit) -> None: ...
 
+    # What others did to machines: a person at a terminal, Docker Compose, an orchestrator.
+
+    def machine_joined(self, spec: MachineSpec) -> None:
+        """There is another machine; it does not run yet, as far as has been told."""
+
+    def machine_began(self, machine_id: str, placement: Placement) -> None:
+        """It runs although it was not launched from here. Its exit is reported like that of any launch."""
+
+    def machine_froze(self, machine_id: str) -> None: ...
+
+    def machine_thawed(self, machine_id: str) -> None: ...
+
+    def machine_left(self, machine_id: str) -> None:
+        """It has been removed, for good."""
+
 
 class Backend(Protocol):
     """Runs machines. All but `launch` take a machine that does not run for granted, and do nothing then."""
+
+    async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        """Before the first launch: begin to tell of what others do to machines, `specs` and any that join.
+
+        Before it returns it has told `machine_began` of every one of `specs` that is found running.
+        Raises EnvironmentFault when what runs the machines does not answer.
+        """
+        ...
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         """Start a machine that does not run; returns when its program runs, which is before it listens.

@@ -38,6 +38,13 @@ class FakeBackend:
         """Machine -> who answers in its place."""
         self._addresses = AddressBook()
         self._machines: dict[str, _FakeMachine] = {}
+        self._observer: Observer | None = None
+
+    async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        self._observer = observer
+        for spec in specs:
+            if spec.is_found:
+                await self.begin(spec)
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         program = spec.command[0] if spec.command else ""
@@ -80,6 +87,13 @@ class FakeBackend:
             machine.end(-signal.SIGKILL)
         self._machines.clear()
         self._addresses.close()
+
+    async def begin(self, spec: MachineSpec) -> None:
+        """Let somebody else start a machine, which may be a new one."""
+        assert self._observer is not None
+        self._observer.machine_joined(spec)
+        placement = await self.launch(spec, self._observer, dns_address="")
+        self._observer.machine_began(spec.id, placement)
 
     def say(self, machine_id: str, line: str) -> None:
         """Let a machine write a line."""

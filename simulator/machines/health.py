@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from simulator.clock import Clock
 from simulator.config.model import Check
 from simulator.machines.backend import Placement
+from simulator.routing.model import join_address
 
 _FIRST_PAUSE_SECONDS = 0.025
 _LONGEST_PAUSE_SECONDS = 0.5
 _CLOCK_TICK_SECONDS = 0.2  # How late it may be noticed that the clock was put forward.
 _LINGER_SECONDS = 0.25
+_HANG_UP_SECONDS = 0.1
 _MAX_BODY_BYTES = 65_536
 
 Report = Callable[[bool, str], None]
@@ -87,9 +89,9 @@ class HealthMonitor:
 
     async def _find_failure(self, check: Check) -> Failure | None:
         failure = await find_failure(check, self._placement)
-        port = check.port or self._placement.port
+        port = _port_of(check, self._placement)
         if failure is None and (impostor := await self._find_impostor(port)):
-            words = f"{impostor} answers at {self._placement.host}:{port} in its place"
+            words = f"{impostor} answers at {join_address(self._placement.host, port)} in its place"
             return Failure(words, was_answered=True)
         return failure
 
@@ -113,20 +115,40 @@ class Failure:
         return self.words
 
 
+def _port_of(check: Check, placement: Placement) -> int:
+    return placement.port_for(check.port) if check.port else placement.port
+
+
 async def find_failure(check: Check, placement: Placement) -> Failure | None:
     """Examine a machine once."""
-    port = check.port or placement.port
+    port = _port_of(check, placement)
     try:
         async with asyncio.timeout(check.timeout_seconds):
             reader, writer = await asyncio.open_connection(placement.host, port)
     except TimeoutError:
-        return Failure(f"{placement.host}:{port} accepts no connection within {check.timeout_seconds:g} s")
+        address = join_address(placement.host, port)
+        return Failure(f"{address} accepts no connection within {check.timeout_seconds:g} s")
     except OSError:
-        return Failure(f"nothing listens on {placement.host}:{port}")
+        return Failure(f"nothing listens on {join_address(placement.host, port)}")
     try:
-        return await _find_http_failure(check, reader, writer) if check.type == "http" else None
+        if check.type == "http":
+            return await _find_http_failure(check, reader, writer)
+        if placement.is_forwarded and await _is_hung_up_on(reader):
+            return Failure(f"nothing listens behind {join_address(placement.host, port)}")
+        return None
     finally:
         writer.close()
+
+
+async def _is_hung_up_on(reader: asyncio.StreamReader) -> bool:
+    """Docker accepts connections to a published port itself, and ends them when nobody in the container does."""
+    try:
+        async with asyncio.timeout(_HANG_UP_SECONDS):
+            return not await reader.read(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
 
 
 async def _find_http_failure(
@@ -156,7 +178,7 @@ async def _find_http_failure(
 
 def _request(check: Check, writer: asyncio.StreamWriter) -> bytes:
     host, port = writer.get_extra_info("peername")[:2]
-    fields = {"Host": f"{host}:{port}", "User-Agent": "flysim-check", "Connection": "close"}
+    fields = {"Host": join_address(host, port), "User-Agent": "flysim-check", "Connection": "close"}
     own_names = {name.lower() for name, _ in check.headers}
     lines = [f"{check.method.upper()} {check.path} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in fields.items() if name.lower() not in own_names]

@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable
-from functools import partial
 
 from simulator.clock import Clock
 from simulator.config.model import MachineSpec
 from simulator.errors import MachineFault
 from simulator.events import Bus
 from simulator.machines.backend import Backend, Exit
-from simulator.machines.health import HealthMonitor
 from simulator.machines.lifecycle import ALIVE, require
 from simulator.machines.naming import clone_spec
 from simulator.machines.roster import Roster
 from simulator.machines.slot import Slot, died_at_start, find_port_in_use, not_healthy_in_time
+from simulator.machines.witness import Witness
 from simulator.routing.model import App, Fleet, Machine, MachineState
 
 
@@ -41,15 +40,18 @@ class MachineRoom:
         *,
         dns_address: str = "",
         seed: int = 0,
+        is_patient: bool = False,
     ) -> None:
-        self._specs = tuple(specs)
+        """`is_patient`: a machine that others run may be ill when we come, or not be there yet."""
         self._backend = backend
         self._clock = clock
         self._dns_address = dns_address
         self._seed = seed
         self._random = random.Random(seed)
         self._roster = Roster(apps, bus, clock)
-        self._roster.arrange(self._specs)
+        self._roster.expect(specs)
+        self._witness = Witness(self._roster, backend, clock)
+        self._is_patient = is_patient
 
     @property
     def fleet(self) -> Fleet:
@@ -73,9 +75,10 @@ class MachineRoom:
     async def open(self) -> None:
         """Start every machine at once; returns when all are healthy. When one fails, none is left running."""
         try:
+            await self._backend.watch(self._roster.standing, self._witness)
             await _all_or_first_failure(asyncio.create_task(self._bring_up(slot)) for slot in self._roster)
             for slot in self._roster:
-                if slot.machine.state is MachineState.STOPPED and slot.ending:
+                if slot.machine.state is MachineState.STOPPED and slot.ending and not self._spares(slot):
                     raise await self._explain_death(slot, slot.ending, "before all machines were healthy")
         except BaseException:
             await self._abandon()
@@ -90,9 +93,9 @@ class MachineRoom:
 
     async def reset(self) -> None:
         """The machines of the config as after `open`: started, healthy, not cordoned; and no others."""
-        of_config = {spec.id for spec in self._specs}
-        await asyncio.gather(*(self._remove(slot) for slot in self._roster if slot.spec.id not in of_config))
-        self._roster.arrange(self._specs)
+        standing = {spec.id for spec in self._roster.standing}
+        await asyncio.gather(*(self._remove(slot) for slot in self._roster if slot.spec.id not in standing))
+        self._roster.arrange()
         self._random = random.Random(self._seed)
         await _all_or_first_failure(asyncio.create_task(self._bring_back(slot)) for slot in self._roster)
 
@@ -158,31 +161,31 @@ class MachineRoom:
             raise
         return slot.machine
 
-    def line_logged(self, machine_id: str, stream: str, line: str) -> None:
-        if slot := self._roster.get(machine_id):
-            self._roster.tell_line(slot, stream, line)
-
-    def machine_exited(self, machine_id: str, ending: Exit) -> None:
-        slot = self._roster.get(machine_id)
-        if slot is None:
-            return
-        if slot.machine.state is not MachineState.DESTROYING:
-            self._roster.change(slot, MachineState.STOPPED, reason=str(ending))
-        slot.ending = ending
-        slot.settle_start(ending)
-
     async def _bring_up(self, slot: Slot) -> None:
+        if slot.spec.is_found:
+            await self._greet(slot)
+            return
         if not slot.is_external:
             await self.start(slot.spec.id)
             return
         slot.await_outcome()
         self._roster.change(slot, MachineState.STARTED, reason="runs outside flysim")
-        self._examine(slot)
+        self._witness.examine(slot)
         await self._until_healthy(slot)
+
+    async def _greet(self, slot: Slot) -> None:
+        """One that runs already is to be healthy; one that does not is left at rest."""
+        if slot.outcome is None:
+            self._roster.change(slot, MachineState.STOPPED, reason="it does not run")
+        elif not self._spares(slot):
+            await self._until_healthy(slot)
+
+    def _spares(self, slot: Slot) -> bool:
+        return self._is_patient and slot.spec.is_found
 
     async def _bring_down(self, slot: Slot) -> None:
         async with slot.lock:  # It may be about to start.
-            if slot.machine.state in ALIVE and not slot.is_external:
+            if slot.machine.state in ALIVE and not slot.is_external and not slot.spec.is_taken:
                 self._roster.change(slot, MachineState.STOPPING, reason="flysim ends")
         if slot.machine.state is MachineState.STOPPING:
             await self._backend.stop(slot.spec.id)
@@ -193,13 +196,11 @@ class MachineRoom:
         is_there = slot.machine.state is MachineState.STARTED and slot.machine.healthy
         if not slot.is_external and not is_there:
             await self._backend.kill(slot.spec.id)
-            await self._bring_up(slot)
+            await self.start(slot.spec.id)
 
     async def _run(self, slot: Slot) -> None:
         is_resumed = slot.machine.state is MachineState.SUSPENDED
-        outcome = slot.await_outcome()
-        slot.tail.clear()
-        slot.ending = None
+        outcome = slot.begin_start()
         self._roster.change(slot, MachineState.STARTING, reason="asked to start")
         if is_resumed:
             await self._backend.resume(slot.spec.id)
@@ -207,31 +208,15 @@ class MachineRoom:
             await self._launch(slot)
         if not outcome.done():  # It may be over already.
             self._roster.change(slot, MachineState.STARTED)
-            self._examine(slot)
+            self._witness.examine(slot)
 
     async def _launch(self, slot: Slot) -> None:
         try:
-            placement = await self._backend.launch(slot.spec, self, dns_address=self._dns_address)
+            placement = await self._backend.launch(slot.spec, self._witness, dns_address=self._dns_address)
         except BaseException as error:
             self._roster.change(slot, MachineState.FAILED, reason=str(error).partition("\n")[0])
             raise
         self._roster.change(slot, placement=placement)
-
-    def _examine(self, slot: Slot) -> None:
-        def report(healthy: bool, reason: str) -> None:
-            self._roster.change(slot, healthy=healthy, reason=reason)
-            slot.settle_start(None)
-
-        find_impostor = partial(self._backend.find_impostor, slot.spec.id)
-        slot.monitor = HealthMonitor(
-            slot.placement,
-            slot.own_checks(),
-            self._clock,
-            report,
-            find_impostor,
-            listens=slot.spec.listens,
-        )
-        slot.examining = asyncio.create_task(slot.monitor.run())
 
     async def _until_healthy(self, slot: Slot) -> None:
         outcome = slot.outcome

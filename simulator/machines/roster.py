@@ -25,14 +25,25 @@ class Roster:
         self._bus = bus
         self._clock = clock
         self._slots: dict[str, Slot] = {}
+        self._standing: list[MachineSpec] = []
         self._ever: list[MachineSpec] = []
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(tuple(self._slots.values()))
 
-    def arrange(self, specs: Iterable[MachineSpec]) -> None:
-        """Exactly these machines, in this order: those that are here as they are, the others anew."""
-        self._ever = list(specs)
+    def expect(self, specs: Iterable[MachineSpec]) -> None:
+        """These are the machines that `arrange` goes back to."""
+        self._standing = list(specs)
+        self.arrange()
+
+    @property
+    def standing(self) -> tuple[MachineSpec, ...]:
+        """The machines that there are unless a scenario does something: those of the config, and who joined them."""
+        return tuple(self._standing)
+
+    def arrange(self) -> None:
+        """Exactly the standing machines, in their order: those that are here as they are, the others anew."""
+        self._ever = list(self._standing)
         self._slots = {spec.id: self._slots.get(spec.id) or slot_of(spec) for spec in self._ever}
         self._publish_fleet(slot.machine for slot in self)
 
@@ -41,6 +52,16 @@ class Roster:
         self._ever.append(spec)
         self._publish_fleet(slot.machine for slot in self)
         return slot
+
+    def admit(self, spec: MachineSpec) -> Slot:
+        """One that has come to stay."""
+        self._standing.append(spec)
+        return self.add(spec)
+
+    def dismiss(self, slot: Slot) -> None:
+        """One that has left for good."""
+        self._standing = [spec for spec in self._standing if spec.id != slot.spec.id]
+        self.remove(slot)
 
     def remove(self, slot: Slot) -> None:
         before = slot.machine
@@ -70,8 +91,8 @@ class Roster:
         slot = self.find(machine_id)
         if slot.is_external:
             raise InputError(
-                f"machine {slot.spec.name} runs at {slot.spec.url}, outside flysim, so it cannot be {deed}",
-                expected="a machine with a `command`, which flysim runs itself",
+                f"machine {slot.spec.name} runs{_whereabouts(slot)} outside flysim, so it cannot be {deed}",
+                expected=_own_machine(slot),
             )
         return slot
 
@@ -88,7 +109,13 @@ class Roster:
         """Make it so, and tell everyone. A machine that is not started is neither healthy nor examined."""
         before = after = slot.machine
         if placement is not None:
-            after = replace(after, host=placement.host, port=placement.port, private_ip=placement.private_ip)
+            after = replace(
+                after,
+                host=placement.host,
+                port=placement.port,
+                private_ip=placement.private_ip,
+                ports=placement.ports,
+            )
         if healthy is not None:
             after = replace(after, healthy=healthy)
         if cordoned is not None:
@@ -145,3 +172,13 @@ class Roster:
                 reason,
             )
         )
+
+
+def _whereabouts(slot: Slot) -> str:
+    return f" at {slot.spec.url}," if slot.spec.url else ""
+
+
+def _own_machine(slot: Slot) -> str:
+    if slot.spec.lookup:
+        return "flysim with access to the Docker engine, which this one has not: see docs/docker.md"
+    return "a machine with a `command` or an `image`, which flysim runs itself"

@@ -39,11 +39,12 @@ class Slot:
     @property
     def is_external(self) -> bool:
         """Whether it runs already, and flysim only routes to it."""
-        return self.spec.url is not None
+        return self.spec.is_external
 
     @property
     def placement(self) -> Placement:
-        return Placement(self.machine.host, self.machine.port, self.machine.private_ip)
+        machine = self.machine
+        return Placement(machine.host, machine.port, machine.private_ip, machine.ports)
 
     def own_checks(self) -> tuple[Check, ...]:
         """The app's checks; one of its internal port is of the port that this machine got instead."""
@@ -56,6 +57,12 @@ class Slot:
         """Before a start: what will come of it."""
         self.outcome = asyncio.get_running_loop().create_future()
         return self.outcome
+
+    def begin_start(self) -> asyncio.Future[Exit | None]:
+        """It is about to run: what it said and how it ended before is another story."""
+        self.tail.clear()
+        self.ending = None
+        return self.await_outcome()
 
     def settle_start(self, outcome: Exit | None) -> None:
         if self.outcome is not None and not self.outcome.done():

@@ -16,6 +16,19 @@ from simulator.routing.service import HTTP_PORT, HTTPS_PORT, Service, ServicePor
 Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields as sent: (name, value) pairs in order, names in the sender's case."""
 
+Ports = tuple[tuple[int, int], ...]
+"""Pairs of a machine's own port and the one by which it is to be reached; empty: they are the same."""
+
+
+def forwarded_port(ports: Ports, internal_port: int) -> int:
+    """By which port one of the machine's own is to be reached."""
+    return dict(ports).get(internal_port, internal_port)
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port`, the host in brackets if it is an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
 
 class MachineState(StrEnum):
     """Of the states of a Machine (F-5.47), those that one has here."""
@@ -87,6 +100,8 @@ class Machine:
     private_ip: str = ""
     stopped_at: float | None = None
     """When it was last stopped (F-5.43)."""
+    ports: Ports = ()
+    """Where its ports are forwarded."""
 
     @property
     def is_candidate(self) -> bool:
@@ -105,7 +120,7 @@ class Machine:
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return join_address(self.host, self.port)
 
 
 @dataclass(frozen=True)
@@ -198,7 +213,7 @@ class Fleet:
         first = next((each for each in services if each.is_offered_by(machine.group)), None)
         if service is None or first is None or service.internal_port == first.internal_port:
             return machine.port
-        return service.internal_port
+        return forwarded_port(machine.ports, service.internal_port)
 
     def app_for_host(self, host: str) -> App | None:
         """The app that a `Host` names: `<app>.fly.dev`, `<app>.flycast` (F-8.20), a hostname; else the first."""
