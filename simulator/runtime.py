@@ -16,7 +16,7 @@ from simulator.diagnosis import Finding, diagnose
 from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.journal import Journal
-from simulator.machines import MachineRoom, ProcessBackend
+from simulator.machines import Backend, MachineRoom, ProcessBackend
 from simulator.machines.port import LOOPBACK, check_port, free_port, hold_port
 from simulator.routing import Fleet, Machine, Router, Trace
 from simulator.routing.service import HTTP_PORT
@@ -33,8 +33,8 @@ class Simulator:
     """A fleet behind Fly's proxy, from `async with` to its end.
 
     `realtime`: simulated waits are really waited for. `free_ports`: every port is a free one, whatever the
-    config says. `make_proxy`: another class in the place of `ProxyServer`. Entering raises SimulatorError, with
-    nothing left running, when a part cannot start.
+    config says. `make_proxy`: another class in the place of `ProxyServer`. `backend`: what runs the machines, if
+    not plain processes. Entering raises SimulatorError, with nothing left running, when a part cannot start.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Simulator:
         host: str = LOOPBACK,
         free_ports: bool = False,
         make_proxy: Callable[..., Any] | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.config = config
         self.bus = Bus()
@@ -59,7 +60,7 @@ class Simulator:
         self.room = MachineRoom(
             [app.app for app in config.apps],
             config.machines,
-            ProcessBackend(),
+            backend or ProcessBackend(),
             self.bus,
             self.clock,
             dns_address=self.dns_address,

@@ -14,7 +14,18 @@ ConfigOption = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str, typer.Option("--backend", metavar="process", help="What the machines run on: plain processes.")
+    str,
+    typer.Option(
+        "--backend",
+        metavar="process|swarm",
+        help="What runs the machines: plain processes, or a Docker Swarm.",
+    ),
+]
+StackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stack", metavar="NAME", help="With --backend swarm: the machines of a stack that is there already."
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, no word about progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -11,8 +11,22 @@ import typer
 
 from simulator.cli import console
 from simulator.cli.control import usual_control_url
-from simulator.cli.fleet import check_writable, demo_config, note_start, read_config, ready_file
-from simulator.cli.options import BackendOption, ConfigOption, FreePortsOption, NamesOption, QuietOption
+from simulator.cli.fleet import (
+    check_writable,
+    demo_config,
+    note_start,
+    open_simulator,
+    read_config,
+    ready_file,
+)
+from simulator.cli.options import (
+    BackendOption,
+    ConfigOption,
+    FreePortsOption,
+    NamesOption,
+    QuietOption,
+    StackOption,
+)
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, MachineStateChanged, ProxyLogged
 from simulator.routing.model import MachineState
@@ -37,14 +51,14 @@ def up(
     free_ports: FreePortsOption = False,
     names: NamesOption = False,
     backend: BackendOption = "process",
+    stack: StackOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Start edges, machines and control API; show the machines' logs; Ctrl-C stops all of it.
 
     Example: flysim up -c flysim.toml
     """
-    manner = Manner(ready_file, free_ports, names, quiet)
-    _up_until_stopped(config, backend, manner)
+    _up_until_stopped(config, Manner(ready_file, free_ports, names, quiet, backend, stack))
 
 
 def demo(
@@ -58,7 +72,7 @@ def demo(
 
     Example: flysim demo
     """
-    _up_until_stopped(demo_config(), backend, Manner(ready_file, free_ports, names, quiet))
+    _up_until_stopped(demo_config(), Manner(ready_file, free_ports, names, quiet, backend))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +83,19 @@ class Manner:
     free_ports: bool
     names: bool
     quiet: bool
+    backend: str
+    stack: str | None = None
 
 
-def _up_until_stopped(path: Path | None, backend: str, manner: Manner) -> None:
+def _up_until_stopped(path: Path | None, manner: Manner) -> None:
     check_writable(manner.ready_file)
-    config = read_config(path, backend, quiet=manner.quiet)
+    config = read_config(path, manner.backend, manner.stack, quiet=manner.quiet)
     raise typer.Exit(asyncio.run(_up(config, manner)))
 
 
 async def _up(config: Config, manner: Manner) -> int:
-    from simulator.runtime import Simulator
-
     quiet = manner.quiet
-    simulator = Simulator(config, free_ports=manner.free_ports)
+    simulator = open_simulator(config, manner.backend, manner.stack, free_ports=manner.free_ports)
     simulator.check_ports()
     note_start(config, quiet=quiet)
     cut_short = "stopped before all machines were healthy"
