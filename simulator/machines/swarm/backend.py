@@ -180,10 +180,10 @@ class SwarmBackend:
     async def _until_gone(self, manager: Manager, lookout: Lookout) -> None:
         patience = max((spec.kill_timeout_seconds for spec in lookout.specs.values()), default=0.0)
         deadline = time.monotonic() + _REMOVAL_SECONDS + patience
-        while await manager.tasks(self.stack) or lookout.tracked or await manager.networks(self.stack):
+        while (left := await manager.find_left(self.stack)) or lookout.tracked:
             if time.monotonic() > deadline:
                 raise EnvironmentFault(
-                    f"Swarm has not removed all of the stack {self.stack}",
+                    f"Swarm has not removed all of the stack {self.stack}: {left} left",
                     mend=f"see what is left: docker stack ps {self.stack}",
                 )
             await lookout.look()

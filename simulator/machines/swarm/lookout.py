@@ -43,6 +43,7 @@ class Lookout:
         """Task -> the machine that it is."""
         self._looking: asyncio.Task[None] | None = None
         self._hurried = 0
+        self._is_one_leaving = False
         self._poke = asyncio.Event()
 
     def open(self) -> None:
@@ -78,6 +79,7 @@ class Lookout:
         if not all(self._manager.knows_host(task["NodeID"]) for task in tasks if "NodeID" in task):
             await self._manager.learn_hosts()
         seen = sight(tasks, self._manager.find_host)
+        self._is_one_leaving = any(each.is_leaving for each in seen.values())
         vanished = [machine_id for machine_id in self.tracked if machine_id not in seen]
         services = await self._manager.services(self._stack) if vanished else {}
         for sighting in seen.values():
@@ -89,7 +91,8 @@ class Lookout:
     async def _keep_looking(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(HURRIED_SECONDS if self._hurried else PAUSE_SECONDS):
+                in_hurry = self._hurried or self._is_one_leaving
+                async with asyncio.timeout(HURRIED_SECONDS if in_hurry else PAUSE_SECONDS):
                     await self._poke.wait()
             self._poke.clear()
             with suppress(EnvironmentFault):  # It may answer again; until then, nothing is known.

@@ -64,9 +64,16 @@ class Manager:
         found = await self._do(lambda: self.api.services(filters=_of(stack)))
         return {service["ID"]: service for service in found}
 
-    async def networks(self, stack: str) -> list[str]:
-        found = await self._do(lambda: self.api.networks(filters=_of(stack)))
-        return [network["Name"] for network in found]
+    async def find_left(self, stack: str) -> str:
+        """What there still is of it, in words: Swarm's own, and containers of this engine, which go last."""
+        for kind, ask in (
+            ("task", self.api.tasks),
+            ("network", self.api.networks),
+            ("container", partial(self.api.containers, all=True)),
+        ):
+            if found := await self._do(partial(ask, filters=_of(stack))):
+                return f"{len(found)} {kind}{'s' if len(found) > 1 else ''}"
+        return ""
 
     async def regions(self) -> set[str]:
         """That nodes have for their label fly.region."""

@@ -54,6 +54,8 @@ class Sighting:
     exit_status: int
     labels: Mapping[str, str]
     made_at: str
+    is_leaving: bool
+    """Whether it still runs, and was told to end."""
 
     @property
     def ending(self) -> Exit:
@@ -113,6 +115,7 @@ def read_task(task: Task, find_host: FindHost) -> Sighting | None:
         exit_status=ran.get("ExitCode", 0),
         labels=labels,
         made_at=task["CreatedAt"],
+        is_leaving=status["State"] == "running" and task.get("DesiredState") != "running",
     )
 
 
