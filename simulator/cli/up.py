@@ -43,8 +43,7 @@ def up(
 
     Example: flysim up -c flysim.toml
     """
-    manner = Manner(ready_file, free_ports, names, quiet)
-    _up_until_stopped(config, backend, manner)
+    _up_until_stopped(config, Manner(ready_file, free_ports, names, quiet, backend))
 
 
 def demo(
@@ -58,7 +57,7 @@ def demo(
 
     Example: flysim demo
     """
-    _up_until_stopped(demo_config(), backend, Manner(ready_file, free_ports, names, quiet))
+    _up_until_stopped(demo_config(), Manner(ready_file, free_ports, names, quiet, backend))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +68,12 @@ class Manner:
     free_ports: bool
     names: bool
     quiet: bool
+    backend: str
 
 
-def _up_until_stopped(path: Path | None, backend: str, manner: Manner) -> None:
+def _up_until_stopped(path: Path | None, manner: Manner) -> None:
     check_writable(manner.ready_file)
-    config = read_config(path, backend, quiet=manner.quiet)
+    config = read_config(path, manner.backend, quiet=manner.quiet)
     raise typer.Exit(asyncio.run(_up(config, manner)))
 
 
@@ -81,7 +81,7 @@ async def _up(config: Config, manner: Manner) -> int:
     from simulator.runtime import Simulator
 
     quiet = manner.quiet
-    simulator = Simulator(config, free_ports=manner.free_ports)
+    simulator = Simulator(config, free_ports=manner.free_ports, backend=manner.backend)
     simulator.check_ports()
     note_start(config, quiet=quiet)
     cut_short = "stopped before all machines were healthy"

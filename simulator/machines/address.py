@@ -150,7 +150,10 @@ def _private_ip(spec: MachineSpec, host: str, *, own: bool) -> str:
 
 
 def private_address(network: int, spec: MachineSpec) -> str:
-    """As Fly's: fdaa, then 32 bits each of network, host and machine (F-8.16)."""
-    host = int.from_bytes(sha256(spec.region.encode()).digest()[:4])
+    """As Fly's: fdaa, then 32 bits each of network, host and machine (F-8.16).
+
+    Of the host's, the upper half is 0: Docker hands out the last 64 bits of an address only.
+    """
+    host = int.from_bytes(sha256(spec.region.encode()).digest()[:2])
     machine = int.from_bytes(sha256(spec.id.encode()).digest()[:4])
     return str(IPv6Address((0xFDAA << 112) | (network << 80) | (host << 48) | (machine << 16) | 2))

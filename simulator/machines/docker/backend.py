@@ -16,7 +16,7 @@ from typing import Any
 from simulator.config.model import MachineSpec
 from simulator.errors import InputError
 from simulator.machines.address import AddressBook, private_address
-from simulator.machines.backend import Observer, Placement
+from simulator.machines.backend import FindEdge, Observer, Placement
 from simulator.machines.docker import label
 from simulator.machines.docker.container import MachineContainer
 from simulator.machines.docker.engine import Engine
@@ -25,7 +25,7 @@ from simulator.machines.docker.guard import ContainerGuard
 from simulator.machines.docker.image import PYTHON, Images, Source
 from simulator.machines.docker.network import Networks, PrivateNetwork
 from simulator.machines.docker.sockets import listening_ports
-from simulator.machines.docker.tunnel import Address, FindEdge
+from simulator.machines.docker.tunnel import Address
 from simulator.machines.environment import machine_command, machine_environment
 from simulator.routing.model import App
 
@@ -40,9 +40,9 @@ class DockerBackend:
         self,
         apps: Iterable[App] = (),
         *,
-        find_edge: FindEdge = lambda port, asker: None,
+        find_edge: FindEdge = lambda port, region: None,
     ) -> None:
-        """`find_edge` tells where an edge listens, for whoever in a private network asks by a `.flycast` name."""
+        """`find_edge` tells where the edge listens that a `.flycast` name leads to, for machines of a region."""
         self._apps = tuple(apps)
         self._find_edge = find_edge
         self._run = secrets.token_hex(4)
@@ -51,7 +51,6 @@ class DockerBackend:
         self._containers: dict[str, MachineContainer] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Lock = asyncio.Lock()
-        self._names: Address = ("", 0)
         self._engine: Engine | None = None
         self._events: EventStream | None = None
         self._images: Images
@@ -182,9 +181,15 @@ class DockerBackend:
             host, _, port = dns_address.rpartition(":")
             names = (host, int(port))
             self._networks = Networks(
-                self._engine, self._images, self._run, self._apps, names, self._find_edge
+                self._engine, self._images, self._run, self._apps, names, self._find_edge_for
             )
         return await self._networks.of_app(spec.app)
+
+    async def _find_edge_for(self, port: int, asker: str) -> Address | None:
+        assert self._networks is not None
+        container_id = await self._networks.find_container(asker)
+        regions = (each.spec.region for each in self._containers.values() if each.id == container_id)
+        return self._find_edge(port, next(regions, ""))
 
     def _place(self, spec: MachineSpec, host: str, private_ip: str) -> Placement:
         wanted = (

@@ -22,6 +22,7 @@ DOCKER_RESOLVER = ("127.0.0.11", 53)
 PRIVATE = (b"internal", b"flycast")
 PATIENCE_SECONDS = 5.0
 CHUNK_BYTES = 65536
+LARGEST_DATAGRAM = 65535
 LOOPBACK = b"\0" * 10 + b"\xff\xff" + bytes([127, 0, 0, 1])
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -87,10 +88,9 @@ class Names(asyncio.DatagramProtocol):
 
 
 async def answer(waiting: Waiting, question: bytes, asker: str) -> bytes:
-    if last_label(question) in PRIVATE:
-        reader, writer = await waiting.take("names")
-    else:
-        reader, writer = await asyncio.open_connection(*DOCKER_RESOLVER)
+    if last_label(question) not in PRIVATE:
+        return await ask_docker(question)
+    reader, writer = await waiting.take("names")
     try:
         writer.write(len(question).to_bytes(2, "big") + question)
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -101,6 +101,16 @@ async def answer(waiting: Waiting, question: bytes, asker: str) -> bytes:
     # flysim's edges are at its own loopback address: from here, that is us.
     mapped = LOOPBACK[:12] + socket.inet_aton(own_address(asker))
     return found.replace(LOOPBACK, mapped)
+
+
+async def ask_docker(question: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
+        resolver.setblocking(False)
+        resolver.connect(DOCKER_RESOLVER)
+        await loop.sock_sendall(resolver, question)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await loop.sock_recv(resolver, LARGEST_DATAGRAM)
 
 
 async def serve_names(waiting: Waiting, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

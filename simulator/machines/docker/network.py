@@ -36,7 +36,7 @@ class PrivateNetwork:
 
 
 def _subnet(number: int) -> IPv6Network:
-    return IPv6Network(((0xFDAA << 112) | (number << 80), 48))
+    return IPv6Network(((0xFDAA << 112) | (number << 80), 64))
 
 
 class Networks:
@@ -72,6 +72,16 @@ class Networks:
         if key not in self._networks:
             self._networks[key] = asyncio.create_task(self._make(key))
         return await asyncio.shield(self._networks[key])
+
+    async def find_container(self, ip: str) -> str | None:
+        """The id of the container with an IPv4 address in one of the networks."""
+        for making in self._networks.values():
+            network = await making
+            described = await self._engine.do(self._engine.api.inspect_network, network.name)
+            for container_id, endpoint in described["Containers"].items():
+                if endpoint["IPv4Address"].partition("/")[0] == ip:
+                    return str(container_id)
+        return None
 
     async def close(self) -> None:
         if self._tunnel is not None:

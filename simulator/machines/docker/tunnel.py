@@ -6,7 +6,7 @@ See `gateway.py` for what is said on them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 _SPARE = 4
@@ -14,7 +14,7 @@ _PAUSE_SECONDS = 0.05
 _CHUNK_BYTES = 65536
 
 Address = tuple[str, int]
-FindEdge = Callable[[int, str], Address | None]
+FindEdge = Callable[[int, str], Awaitable[Address | None]]
 """From a public port and the private address of whoever asks to where an edge listens for it."""
 
 
@@ -61,7 +61,7 @@ class Tunnel:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _serve(self, purpose: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address = self._find(purpose)
+        address = await self._find(purpose)
         if address is None:
             return
         own_reader, own_writer = await asyncio.open_connection(*address)
@@ -70,12 +70,12 @@ class Tunnel:
         finally:
             own_writer.close()
 
-    def _find(self, purpose: str) -> Address | None:
+    async def _find(self, purpose: str) -> Address | None:
         match purpose.split():
             case ["names"]:
                 return self._names
             case ["edge", port, asker]:
-                return self._find_edge(int(port), asker)
+                return await self._find_edge(int(port), asker)
         return None
 
 
