@@ -150,7 +150,9 @@ def not_healthy_in_time(slot: Slot, listening: tuple[str, ...]) -> MachineFault:
 
 def _wanted(slot: Slot) -> str:
     if slot.placement.is_forwarded:
-        return f"let it listen on 0.0.0.0:{slot.spec.internal_port} (PORT), which the proxy reaches, or on [::]"
+        return (
+            f"let it listen on 0.0.0.0:{slot.spec.internal_port} (PORT), which the proxy reaches, or on [::]"
+        )
     return f"let it listen on {slot.placement.address} (PORT, or {{host}} and {{port}} in its command)"
 
 
