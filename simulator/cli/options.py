@@ -21,6 +21,30 @@ BackendOption = Annotated[
         "--backend", metavar="|".join(BACKENDS), help="What the machines are: processes, containers."
     ),
 ]
+ComposeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--compose",
+        metavar="FILE",
+        help="Take the containers of this Compose file that have a fly.region label.",
+    ),
+]
+ListenOption = Annotated[
+    str,
+    typer.Option("--listen", metavar="ADDRESS", help="Where edges and names are to be had; any: everywhere."),
+]
+DnsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dns-port", metavar="PORT", min=1, max=65535, help="Of the name server.", show_default="a free one"
+    ),
+]
+PublishedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--published", metavar="PORT:OUTSIDE", help="In a container: what a port is published as. Repeatable."
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, no word about progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ControlOption = Annotated[

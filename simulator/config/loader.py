@@ -256,7 +256,7 @@ class _Builder:
             group=group,
             memory_mb=fly.memory_of(group),
             primary_region=fly.primary_region,
-            checks=_checks(services),
+            checks=service_checks(services),
             kill_signal=fly.kill_signal,
             kill_timeout_seconds=fly.kill_timeout_seconds,
         )
@@ -273,7 +273,7 @@ class _Builder:
             attempt += 1
 
 
-def _checks(services: tuple[FlyService, ...]) -> tuple[Check, ...]:
+def service_checks(services: tuple[FlyService, ...]) -> tuple[Check, ...]:
     """Those of all services (F-5.17: they gate routing). The first service's port is the machine's own."""
     return tuple(
         check if index == 0 or check.port else replace(check, port=service.internal_port)

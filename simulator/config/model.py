@@ -72,6 +72,12 @@ class MachineSpec:
         return self.is_taken or self.lookup is not None
 
     @property
+    def all_ports(self) -> tuple[int, ...]:
+        """Those that the proxy or a check may come by; the first is that of its first service."""
+        checked = (check.port for check in self.checks if check.port)
+        return tuple(dict.fromkeys((self.internal_port, *self.further_ports, *checked)))
+
+    @property
     def has_own_address(self) -> bool:
         """Whether it gets a loopback address of its own and listens on the app's internal port there."""
         return any("{host}" in text for text in (*self.command, *self.env.values()))

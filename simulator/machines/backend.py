@@ -45,8 +45,12 @@ class Exit:
     """How a machine's main process ended: its exit status, or minus the number of the signal that killed it."""
 
     status: int
+    words: str = ""
+    """How it is to be told where nobody knows the status."""
 
     def __str__(self) -> str:
+        if self.words:
+            return self.words
         if self.status >= 0:
             return f"exited with status {self.status}"
         return f"was killed by {_signal_name(-self.status)}"

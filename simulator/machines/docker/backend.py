@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from simulator.config.model import MachineSpec
-from simulator.errors import InputError
-from simulator.machines.address import AddressBook, private_address
+from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import FindEdge, Observer, Placement
 from simulator.machines.docker import label
 from simulator.machines.docker.container import MachineContainer
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.events import ContainerEvent, EventStream
 from simulator.machines.docker.guard import ContainerGuard
-from simulator.machines.docker.image import PYTHON, Images, Source
-from simulator.machines.docker.network import Networks, PrivateNetwork
+from simulator.machines.docker.maker import Maker
+from simulator.machines.docker.project import Project, locate, name_of, own_networks
 from simulator.machines.docker.sockets import listening_ports
 from simulator.machines.docker.tunnel import Address
-from simulator.machines.environment import machine_command, machine_environment
 from simulator.routing.model import App
-
-ANY_HOST = "0.0.0.0"
-"""What {host} is in a container: Fly's proxy comes by IPv4 (F-8.17)."""
 
 
 class DockerBackend:
@@ -40,26 +35,39 @@ class DockerBackend:
         self,
         apps: Iterable[App] = (),
         *,
+        project: Project | None = None,
         find_edge: FindEdge = lambda port, region: None,
     ) -> None:
-        """`find_edge` tells where the edge listens that a `.flycast` name leads to, for machines of a region."""
+        """`project`: whose containers to take, also those that join later.
+
+        `find_edge` tells where the edge listens that a `.flycast` name leads to, for machines of a region.
+        """
         self._apps = tuple(apps)
+        self._project = project
         self._find_edge = find_edge
         self._run = secrets.token_hex(4)
-        self._addresses = AddressBook()
         self._guard = ContainerGuard(self._run)
         self._containers: dict[str, MachineContainer] = {}
         self._hearing: set[asyncio.Task[None]] = set()
-        self._opening: asyncio.Lock = asyncio.Lock()
+        self._opening = asyncio.Lock()
+        self._observer: Observer | None = None
+        self._own_networks: frozenset[str] = frozenset()
         self._engine: Engine | None = None
-        self._events: EventStream | None = None
-        self._images: Images
-        self._networks: Networks | None = None
+        self._events: EventStream
+        self._maker: Maker
 
     # The protocol.
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        await self._open()
+        engine = await self._open()
+        self._observer = observer
+        if self._project is None:
+            return
+        self._own_networks = await own_networks(engine)
+        known = {spec.id: spec for spec in specs}
+        for described in await self._project.find_containers(engine):
+            spec = self._project.read(described, known.values())
+            await self._take(described, known.get(spec.id, spec))
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         await self._open()
@@ -86,18 +94,20 @@ class DockerBackend:
             await container.resume()
 
     async def release(self, machine_id: str) -> None:
-        if container := self._containers.pop(machine_id, None):
+        """One that is not ours is kept, at rest, for its owner."""
+        container = self._containers.get(machine_id)
+        if container is not None and container.is_ours:
+            del self._containers[machine_id]
             await container.remove()
-        self._addresses.give_back(machine_id)
+            self._maker.give_back(machine_id)
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
         container = self._containers.get(machine_id)
         if container is None or self._engine is None:
             return ()
         open_ports, own_ports = await self._engine.do(listening_ports, self._engine.api, container.id)
-        reached = [
-            f"{container.placement.host}:{container.placement.port_for(port)}" for port in sorted(open_ports)
-        ]
+        placement = container.placement
+        reached = [f"{placement.host}:{placement.port_for(port)}" for port in sorted(open_ports)]
         return (*reached, *(f"127.0.0.1:{port} of its container" for port in sorted(own_ports)))
 
     async def find_impostor(self, machine_id: str, port: int) -> str | None:
@@ -105,170 +115,136 @@ class DockerBackend:
         return None
 
     async def close(self) -> None:
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             return
-        await self._engine.settle()
-        await asyncio.gather(*(each.kill() for each in self._containers.values() if each.is_ours))
-        if self._networks is not None:
-            await self._networks.close()
-        if self._events is not None:
-            self._events.close()
+        await engine.settle()
+        await asyncio.gather(*(self._leave(each) for each in self._containers.values()))
+        await self._maker.close()
+        self._events.close()
         for task in tuple(self._hearing):
             task.cancel()
         await asyncio.gather(*self._hearing, return_exceptions=True)
-        await self._engine.settle()
-        await self._engine.do(sweep, self._engine.api, self._run)
+        await engine.settle()
+        await engine.do(sweep, engine.api, self._run)
         self._containers.clear()
-        self._addresses.close()
         self._guard.close()
-        self._engine.close()
+        engine.close()
         self._engine = None
 
     # The engine.
 
-    async def _open(self) -> None:
+    async def _open(self) -> Engine:
         async with self._opening:
-            if self._engine is not None:
-                return
-            engine = await Engine.connect()
-            self._guard.start()
-            self._images = Images(engine)
-            self._events = EventStream(engine.api, self._hear, self._lose_engine)
-            await engine.do(self._events.open)
-            self._engine = engine
+            if self._engine is None:
+                engine = await Engine.connect()
+                self._guard.start()
+                self._maker = Maker(engine, self._run, self._apps, self._find_edge_for)
+                self._events = EventStream(engine.api, self._hear, self._lose_engine)
+                await engine.do(self._events.open)
+                self._engine = engine
+        return self._engine
 
     def _hear(self, event: ContainerEvent) -> None:
-        for machine_id, container in tuple(self._containers.items()):
-            if container.id == event.container_id:
-                task = asyncio.create_task(self._pass_on(machine_id, container, event))
-                self._hearing.add(task)
-                task.add_done_callback(self._hearing.discard)
+        heard_by = [each for each in self._containers.items() if each[1].id == event.container_id]
+        for machine_id, container in heard_by:
+            self._do(self._pass_on(machine_id, container, event))
+        is_machine = self._project is not None and self._project.is_machine(event.attributes)
+        if not heard_by and event.action == "start" and is_machine:
+            self._do(self._welcome(event.container_id))
+
+    def _do(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._hearing.add(task)
+        task.add_done_callback(self._hearing.discard)
 
     async def _pass_on(self, machine_id: str, container: MachineContainer, event: ContainerEvent) -> None:
         await container.hear(event)
-        if event.action == "destroy":
-            await container.is_over()
-            if self._containers.get(machine_id) is container:  # Else it was released.
-                del self._containers[machine_id]
+        if event.action != "destroy":
+            return
+        await container.is_over()
+        if self._containers.get(machine_id) is container:  # Else it was released, or another took its place.
+            del self._containers[machine_id]
+            if not container.is_ours and self._observer is not None:
+                self._observer.machine_left(machine_id)
 
     def _lose_engine(self) -> None:
         """The engine stopped: so did its containers, or nobody can tell."""
         for container in self._containers.values():
-            lost = ContainerEvent(container.id, "die", {"exitCode": "137"})
-            self._hear(lost)
+            self._hear(ContainerEvent(container.id, "die", {"exitCode": "137"}))
 
-    # A machine of ours.
+    # Machines that others made.
+
+    async def _welcome(self, container_id: str) -> None:
+        """A container of the project that was not there before."""
+        from docker.errors import APIError
+
+        assert self._engine is not None
+        assert self._project is not None
+        with suppress(APIError, EnvironmentFault):  # it has gone again
+            described = await self._engine.do(self._engine.api.inspect_container, container_id)
+            known = [each.spec for each in self._containers.values()]
+            try:
+                spec = self._project.read(described, known)
+            except InputError as error:
+                self._complain(known, f"{error}")
+                return
+            before = self._containers.get(spec.id)
+            if before is not None and before.runs:
+                problem = f"container {name_of(described)} is machine {spec.id} too, and is not routed to"
+                self._complain([before.spec], problem)
+                return
+            if self._observer is not None:
+                self._observer.machine_joined(spec)
+            await self._take(described, spec if before is None else before.spec)
+
+    def _complain(self, specs: list[MachineSpec], problem: str) -> None:
+        """In the log of a machine, where people look."""
+        if self._observer is not None and specs:
+            self._observer.line_logged(specs[0].id, "stderr", f"flysim: {problem}")
+
+    async def _take(self, described: Any, spec: MachineSpec) -> None:
+        assert self._engine is not None
+        assert self._observer is not None
+        host, ours = self._engine.published_host, self._own_networks
+
+        def find_place(described: Any) -> Placement:
+            return locate(described, spec.all_ports, host, ours)
+
+        container = MachineContainer(
+            self._engine, described["Id"], spec, find_place(described), self._observer, find_place
+        )
+        self._containers[spec.id] = container
+        if described["State"]["Running"]:
+            await container.adopt(is_paused=described["State"]["Paused"])
+
+    async def _leave(self, container: MachineContainer) -> None:
+        if container.is_ours:
+            await container.kill()
+        else:
+            with suppress(EnvironmentFault, InputError):  # nobody is there to be told
+                await container.restore()
+
+    # Machines of ours.
 
     async def _make(self, spec: MachineSpec, observer: Observer, dns_address: str) -> MachineContainer:
-        engine = self._engine
-        assert engine is not None
-        network = await self._network_of(spec, dns_address)
-        private_ip = private_address(network.number, spec)
-        inside = Placement(ANY_HOST, spec.internal_port, private_ip)
-        names = f"{network.gateway_ip}:53"
-        command = machine_command(spec, inside, dns_address=names, python=PYTHON)
-        variables = machine_environment(spec, inside, dns_address=names, inherited={}, python=PYTHON)
-        source = await self._images.source_of(spec, command)
-        placement = self._place(spec, engine.published_host, private_ip)
-        publish = {own: (engine.publishing_address, there) for own, there in placement.ports}
-        options = self._options(spec, source, network, private_ip, publish)
-        made = await engine.do(_create, engine.api, source, environment=variables, **options)
-        return MachineContainer(engine, made, spec, placement, observer, is_ours=True)
-
-    async def _network_of(self, spec: MachineSpec, dns_address: str) -> PrivateNetwork:
-        assert self._engine is not None
-        if self._networks is None:
-            host, _, port = dns_address.rpartition(":")
-            names = (host, int(port))
-            self._networks = Networks(
-                self._engine, self._images, self._run, self._apps, names, self._find_edge_for
+        if spec.is_taken:
+            raise EnvironmentFault(
+                f"the container of machine {spec.name} of app {spec.app} is gone",
+                mend=f"docker compose -f {self._project.path if self._project else 'FILE'} up -d",
             )
-        return await self._networks.of_app(spec.app)
+        originals = (
+            each for each in self._containers.values() if each.spec.app == spec.app and not each.is_ours
+        )
+        original = next(originals, None)
+        if original is not None:
+            return await self._maker.clone(spec, original, observer)
+        return await self._maker.make(spec, observer, dns_address)
 
     async def _find_edge_for(self, port: int, asker: str) -> Address | None:
-        assert self._networks is not None
-        container_id = await self._networks.find_container(asker)
+        container_id = await self._maker.find_container(asker)
         regions = (each.spec.region for each in self._containers.values() if each.id == container_id)
         return self._find_edge(port, next(regions, ""))
-
-    def _place(self, spec: MachineSpec, host: str, private_ip: str) -> Placement:
-        wanted = (
-            spec.internal_port,
-            *spec.further_ports,
-            *(check.port for check in spec.checks if check.port),
-        )
-        ports = tuple((own, self._addresses.take_port(spec, own)) for own in dict.fromkeys(wanted))
-        return Placement(host, ports[0][1], private_ip, ports)
-
-    def _options(
-        self,
-        spec: MachineSpec,
-        source: Source,
-        network: PrivateNetwork,
-        private_ip: str,
-        publish: Mapping[int, tuple[str, int]],
-    ) -> dict[str, Any]:
-        return {
-            "name": f"flysim-{self._run}-{spec.app}-{spec.name}-{spec.id}",
-            "hostname": spec.id,
-            "labels": {
-                label.RUN: self._run,
-                label.REGION: spec.region,
-                label.APP: spec.app,
-                label.MACHINE_ID: spec.id,
-            },
-            "network": network.name,
-            "private_ip": private_ip,
-            "publish": publish,
-            "stop_signal": spec.kill_signal,
-            "host_options": {
-                "dns": [network.gateway_ip],
-                "extra_hosts": {"fly-local-6pn": private_ip},  # F-8.17
-                "init": True,  # As on Fly, the app is not process 1: signals work as anywhere.
-                "mem_limit": f"{spec.memory_mb}m",
-            },
-        }
-
-
-def _create(
-    api: Any,
-    source: Source,
-    *,
-    name: str,
-    hostname: str,
-    environment: Mapping[str, str],
-    labels: Mapping[str, str],
-    network: str,
-    private_ip: str,
-    publish: Mapping[int, tuple[str, int]],
-    stop_signal: str,
-    host_options: Mapping[str, Any],
-) -> str:
-    """A container's id. Blocks."""
-    from docker.errors import APIError
-
-    endpoint = api.create_endpoint_config(ipv6_address=private_ip)
-    try:
-        made = api.create_container(
-            source.image,
-            list(source.command) or None,
-            name=name,
-            hostname=hostname,
-            environment=dict(environment),
-            labels=dict(labels),
-            working_dir=source.folder,
-            ports=list(publish),
-            stop_signal=stop_signal,
-            networking_config=api.create_networking_config({network: endpoint}),
-            host_config=api.create_host_config(port_bindings=dict(publish), **host_options),
-        )
-        if source.files:
-            api.put_archive(made["Id"], "/", source.files)
-    except APIError as error:
-        raise InputError(
-            f"the engine makes no container of image {source.image} with host name {hostname}: {error.explanation}"
-        ) from error
-    return str(made["Id"])
 
 
 def sweep(api: Any, run: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -25,8 +26,12 @@ _NO_PROGRAM = re.compile(
 )
 
 
+Locate = Callable[[Any], Placement]
+"""From what the engine says of a container to where its machine listens."""
+
+
 class MachineContainer:
-    """A container that exists. `is_ours`: flysim made it, and removes it."""
+    """A container that exists. `locate` tells where it is once it runs, if that is not known before."""
 
     def __init__(
         self,
@@ -35,13 +40,12 @@ class MachineContainer:
         spec: MachineSpec,
         placement: Placement,
         observer: Observer,
-        *,
-        is_ours: bool,
+        locate: Locate | None = None,
     ) -> None:
         self.id = container_id
         self.spec = spec
         self.placement = placement
-        self.is_ours = is_ours
+        self._locate = locate
         self._engine = engine
         self._observer = observer
         self._logs: LogStream | None = None
@@ -56,10 +60,17 @@ class MachineContainer:
         self._is_suspended = False
         """By us: what the engine says of it is no news."""
         self._concluding: asyncio.Task[None] | None = None
+        self._is_to_run = False
+        """Of one that is not ours: whether it runs when nobody here has to do with it."""
 
     @property
     def runs(self) -> bool:
         return self._runs
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether flysim made it, and removes it."""
+        return not self.spec.is_taken
 
     # What we do.
 
@@ -73,6 +84,7 @@ class MachineContainer:
         try:
             await self._engine.do(self._engine.api.start, self.id)
             await self._see_it_off()
+            await self._find_place()
         except (APIError, InputError) as error:
             self._runs, self._early_end = False, None
             self._ended.set()
@@ -108,6 +120,7 @@ class MachineContainer:
 
     async def kill(self) -> None:
         if self._runs:
+            self._is_stopping = True
             await self._signal("SIGKILL")
             await self._ended.wait()
 
@@ -125,6 +138,15 @@ class MachineContainer:
         self._is_suspended = False
         with suppress(APIError):  # it is not paused
             await self._engine.do(self._engine.api.unpause, self.id)
+
+    async def restore(self) -> None:
+        """Leave it as it was found."""
+        if self._is_suspended:
+            await self.resume()
+        if self._is_to_run and self._is_stopping and not self._runs:
+            await self.start()
+        elif self._runs and not self._is_to_run:
+            await self.stop()
 
     async def remove(self) -> None:
         from docker.errors import NotFound
@@ -151,6 +173,8 @@ class MachineContainer:
         """It runs already: listen to it from now on."""
         await self._listen()
         self._begin()
+        self._is_to_run = True
+        await self._find_place()
         self._observer.machine_began(self.spec.id, self.placement)
         if is_paused:
             self._observer.machine_froze(self.spec.id)
@@ -182,6 +206,10 @@ class MachineContainer:
 
     async def describe(self) -> Any:
         return await self._engine.do(self._engine.api.inspect_container, self.id)
+
+    async def _find_place(self) -> None:
+        if self._locate is not None:
+            self.placement = self._locate(await self.describe())
 
     async def is_over(self) -> None:
         await self._ended.wait()
