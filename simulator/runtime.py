@@ -16,10 +16,13 @@ from simulator.diagnosis import Finding, diagnose
 from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.journal import Journal
-from simulator.machines import Backend, MachineRoom, ProcessBackend
-from simulator.machines.port import LOOPBACK, check_port, free_port, hold_port
+from simulator.machines import PROCESS, Backend, MachineRoom, make_backend, suit
+from simulator.machines.port import LOOPBACK, free_port, hold_port
 from simulator.routing import Fleet, Machine, Router, Trace
-from simulator.routing.service import HTTP_PORT
+from simulator.routing.model import join_address
+from simulator.routing.regions import distance_km
+from simulator.routing.service import HTTP_PORT, HTTPS_PORT
+from simulator.standpoint import Standpoint
 from simulator.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -33,8 +36,9 @@ class Simulator:
     """A fleet behind Fly's proxy, from `async with` to its end.
 
     `realtime`: simulated waits are really waited for. `free_ports`: every port is a free one, whatever the
-    config says. `make_proxy`: another class in the place of `ProxyServer`. `backend`: what runs the machines, if
-    not plain processes. Entering raises SimulatorError, with nothing left running, when a part cannot start.
+    config says. `backend`: what the machines are, by its name or as it is; `is_patient`: one that others run may be
+    ill at the start. `make_proxy`: another class in the place of `ProxyServer`. Entering raises SimulatorError, with
+    nothing left running, when a part cannot start.
     """
 
     def __init__(
@@ -43,28 +47,32 @@ class Simulator:
         *,
         realtime: bool = True,
         seed: int = 0,
-        host: str = LOOPBACK,
         free_ports: bool = False,
+        backend: Backend | str = PROCESS,
+        is_patient: bool = False,
+        standpoint: Standpoint | None = None,
         make_proxy: Callable[..., Any] | None = None,
-        backend: Backend | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = suit(config, backend) if isinstance(backend, str) else config
         self.bus = Bus()
         self.clock = Clock(realtime=realtime)
         self.journal = Journal(self.bus)
         self._seed = seed
-        self._host = host
+        self._standpoint = standpoint or Standpoint()
         self._free_ports = free_ports
         self._make_proxy = make_proxy
-        self.dns_port = free_port()  # The machines are told of it before the name server listens there.
+        self.dns_port = (
+            self._standpoint.dns_port or free_port()
+        )  # The machines are told of it before the name server listens there.
         self.room = MachineRoom(
             [app.app for app in config.apps],
             config.machines,
-            backend or ProcessBackend(),
+            make_backend(backend, config, self._find_edge) if isinstance(backend, str) else backend,
             self.bus,
             self.clock,
             dns_address=self.dns_address,
             seed=seed,
+            is_patient=is_patient,
         )
         self._random = Random(seed)
         self._upkeep = Upkeep(self.room, lambda: self.router.load, self.bus, self.clock, self._go_away)
@@ -116,28 +124,25 @@ class Simulator:
     @property
     def edges(self) -> Mapping[str, str]:
         """Region of the edge -> its base URL."""
-        return {
-            region: f"http://{_reachable(host)}:{port}"
-            for region, (host, port) in self._proxy.addresses.items()
-        }
+        return {region: self._standpoint.url(*where) for region, where in self._proxy.addresses.items()}
 
     @property
     def extra_ports(self) -> Mapping[str, Mapping[int, str]]:
         """Region of the edge -> public port other than 80 and 443 -> where it is to be had."""
         found: dict[str, dict[int, str]] = {}
-        for (region, public_port), (host, port) in self._proxy.all_addresses.items():
+        for (region, public_port), where in self._proxy.all_addresses.items():
             if public_port != HTTP_PORT:
-                found.setdefault(region, {})[public_port] = f"http://{_reachable(host)}:{port}"
+                found.setdefault(region, {})[public_port] = self._standpoint.url(*where)
         return found
 
     @property
     def control_url(self) -> str:
-        return f"http://{LOOPBACK}:{self._control_port}"
+        return self._standpoint.url(LOOPBACK, self._control_port)
 
     @property
     def dns_address(self) -> str:
         """Of the name server that knows the `.internal` names."""
-        return f"{LOOPBACK}:{self.dns_port}"
+        return join_address(self._standpoint.own_host, self.dns_port)
 
     def ready(self) -> dict[str, Any]:
         """What the ready file says."""
@@ -224,6 +229,17 @@ class Simulator:
         if isinstance(event, FleetChanged):
             self.router.fleet = event.fleet
 
+    def _find_edge(self, public_port: int, region: str) -> tuple[str, int] | None:
+        """The edge nearest to a region; 80 and 443 are one port here."""
+        addresses = self._proxy.all_addresses
+        port = HTTP_PORT if public_port == HTTPS_PORT else public_port
+        edges = [edge for edge, its_port in addresses if its_port == port]
+        if not edges:
+            return None
+        nearest = min(edges, key=lambda edge: distance_km(region, edge) if region else 0.0)
+        host, listening = addresses[nearest, port]
+        return LOOPBACK if host == "0.0.0.0" else host, listening
+
     def _asks_for_names(self) -> bool:
         """Whether a machine is told of the name server, which then must be there before the machine."""
         return any(
@@ -250,7 +266,12 @@ class Simulator:
         self._core = ProxyCore(self.router, self.clock, self.bus, self._random)
         make_proxy = self._make_proxy or ProxyServer
         self._proxy = make_proxy(
-            self._core, edges, host=self._host, dns_port=self.dns_port, extra_ports=extra
+            self._core,
+            edges,
+            host=self._standpoint.hosts,
+            dns_port=self.dns_port,
+            extra_ports=extra,
+            private_ip=self._standpoint.private_ip,
         )
         parts.push_async_callback(self._proxy.stop)
         await _undisturbed(self._proxy.start())
@@ -260,23 +281,14 @@ class Simulator:
         from simulator.dashboard import ControlServer, make_app
 
         port = 0 if self._free_ports else self.config.control_port
-        self._control = ControlServer(make_app(self), LOOPBACK, port)
+        self._control = ControlServer(make_app(self), self._standpoint.control_hosts, port)
         parts.push_async_callback(self._control.stop)
         self._control_port = await _undisturbed(self._control.start())
 
     def check_ports(self) -> None:
         """Raises EnvironmentFault that names the process which holds a port of ours; entering does it, too."""
-        if self._free_ports:
-            return
-        mend = "set another `port` under [control] in flysim.toml, 0 for any free one, or take --free-ports"
-        check_port(LOOPBACK, self.config.control_port, "the control API", mend)
-        for region, port in self.config.edges.items() if self._make_proxy is None else ():
-            check_port(
-                self._host,
-                port,
-                f"edge {region}",
-                f"give {region} another port under [edges], 0 for any free one, or take --free-ports",
-            )
+        if not self._free_ports:
+            self._standpoint.check_ports(self.config, edges_too=self._make_proxy is None)
 
 
 async def _settle(task: asyncio.Task[None]) -> None:
@@ -293,7 +305,3 @@ async def _undisturbed(starting: Coroutine[Any, Any, T]) -> T:
     finally:
         if not task.done():
             await asyncio.gather(task, return_exceptions=True)
-
-
-def _reachable(host: str) -> str:
-    return LOOPBACK if host in ("0.0.0.0", "::") else host

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.errors import EnvironmentFault, InputError
+from simulator.machines import kind_of_backend
 
-BACKENDS = ("process", "swarm")
 _NOT_EMULATED = re.compile(r"(.+?)(?::\d+)?: (.+) is not emulated")
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from simulator.runtime import Simulator
 
 
-def read_config(path: Path | None, backend: str, stack: str | None = None, *, quiet: bool) -> Config:
+def read_config(path: Path | None, backend: str, *, quiet: bool) -> Config:
     """The config at `path`, else of this folder; says on stderr what of it will not be emulated."""
     from simulator.config import load_config
 
-    check_backend(backend, stack)
+    check_backend(backend)
     config = load_config(path)
     if not quiet:
         for line in warning_lines(config):
@@ -51,26 +51,9 @@ def _missing_line(path: str, keys: list[str]) -> str:
     return f"{path}: {len(keys)} things are not emulated: {', '.join(keys)}"
 
 
-def check_backend(backend: str, stack: str | None = None) -> None:
-    if backend not in BACKENDS:
-        raise InputError(f"there is no backend {backend!r}", expected=" or ".join(BACKENDS))
-    if stack is not None and backend != "swarm":
-        raise InputError(
-            f"--stack {stack}: the backend {backend} has no stacks",
-            expected=f"--backend swarm --stack {stack}",
-        )
-
-
-def open_simulator(config: Config, backend: str, stack: str | None, **options: Any) -> Simulator:
-    """On that backend. `options` are the Simulator's own."""
-    from simulator.runtime import Simulator
-
-    if backend == "swarm":
-        from simulator.machines.swarm import SwarmBackend, as_tasks
-
-        config = as_tasks(config)
-        options["backend"] = SwarmBackend(config, stack=stack)
-    return Simulator(config, **options)
+def check_backend(backend: str) -> None:
+    """Raises InputError for a name that is none."""
+    kind_of_backend(backend)
 
 
 def demo_config() -> Path:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from simulator.machines import BACKENDS
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -17,14 +19,32 @@ BackendOption = Annotated[
     str,
     typer.Option(
         "--backend",
-        metavar="process|swarm",
-        help="What runs the machines: plain processes, or a Docker Swarm.",
+        metavar="|".join(BACKENDS),
+        help="What the machines are: processes, containers, tasks of a swarm. swarm:NAME: those of a stack.",
     ),
 ]
-StackOption = Annotated[
-    str | None,
+ComposeOption = Annotated[
+    Path | None,
     typer.Option(
-        "--stack", metavar="NAME", help="With --backend swarm: the machines of a stack that is there already."
+        "--compose",
+        metavar="FILE",
+        help="Take the containers of this Compose file that have a fly.region label.",
+    ),
+]
+ListenOption = Annotated[
+    str,
+    typer.Option("--listen", metavar="ADDRESS", help="Where edges and names are to be had; any: everywhere."),
+]
+DnsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dns-port", metavar="PORT", min=1, max=65535, help="Of the name server.", show_default="a free one"
+    ),
+]
+PublishedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--published", metavar="PORT:OUTSIDE", help="In a container: what a port is published as. Repeatable."
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, no word about progress.")]

@@ -11,8 +11,11 @@ import typer
 from simulator.cli import console
 from simulator.cli.control import Control
 from simulator.cli.options import OF_THIS_FOLDER, ControlOption, JsonOption, NamesOption, QuietOption
+from simulator.errors import EnvironmentFault
 
 MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="Its name, as dfw-1, or its id.")]
+
+_ON_THE_WAY = ("created", "starting")
 
 machine_commands = typer.Typer(
     help="Act on the machines of a running simulator. Example: flysim machine stop dfw-1",
@@ -157,12 +160,20 @@ def clone(
     _say_done(made, "is started", quiet=quiet)
 
 
-def status(control: ControlOption = OF_THIS_FOLDER, as_json: JsonOption = False) -> None:
+def status(
+    control: ControlOption = OF_THIS_FOLDER,
+    as_json: JsonOption = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Leave with 3 unless every machine that runs is routed to.")
+    ] = False,
+) -> None:
     """Where the edges are, and the state of every machine.
 
     Example: flysim status
     """
     found = Control(control).get("/_flysim/status")
+    if check:
+        _check(found["machines"])
     if as_json:
         console.say(json.dumps(found, indent=2))
         return
@@ -170,6 +181,17 @@ def status(control: ControlOption = OF_THIS_FOLDER, as_json: JsonOption = False)
         console.say(f"edge {region:5} {url}")
     console.say(f"{'control':10} {found['control']}")
     _show_machines(found["machines"])
+
+
+def _check(machines: list[dict[str, Any]]) -> None:
+    """Raises EnvironmentFault that names the machines which are on their way, or ill."""
+    ill = [
+        f"{machine['name']} ({'unhealthy' if machine['state'] == 'started' else machine['state']})"
+        for machine in machines
+        if machine["state"] in _ON_THE_WAY or (machine["state"] == "started" and not machine["healthy"])
+    ]
+    if ill:
+        raise EnvironmentFault(f"not routed to: {', '.join(ill)}")
 
 
 def logs(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simulator.cli import console
-from simulator.cli.fleet import check_backend, check_writable, open_simulator, warning_lines, write_file
-from simulator.cli.options import BackendOption, QuietOption, StackOption
+from simulator.cli.fleet import check_backend, check_writable, warning_lines, write_file
+from simulator.cli.options import BackendOption, QuietOption
 from simulator.cli.signals import StopSignals
 from simulator.errors import InputError
 
@@ -43,7 +42,6 @@ def run(
         bool, typer.Option("--realtime", help="Really wait for what the emulated proxy waits for.")
     ] = False,
     backend: BackendOption = "process",
-    stack: StackOption = None,
     config: Annotated[str | None, typer.Option("-c", "--config", hidden=True)] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -53,7 +51,7 @@ def run(
     """
     from simulator.scenario.runner import RunOptions
 
-    check_backend(backend, stack)
+    check_backend(backend)
     if not paths:
         raise InputError("no scenario is named", expected="a file or a folder, as in: flysim run scenarios/")
     if config is not None:
@@ -61,7 +59,7 @@ def run(
         raise InputError(f"-c {config}: a run has no config", expected=f"no -c: {words}")
     files = Reports(junit, json_file)
     options = RunOptions(keyword=keyword, seed=seed, realtime=realtime, backend=backend)
-    raise typer.Exit(asyncio.run(_run(paths, options, files, stack, quiet=quiet)))
+    raise typer.Exit(asyncio.run(_run(paths, options, files, quiet=quiet)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,7 @@ class Reports:
                 write_file(file, text + "\n")
 
 
-async def _run(
-    paths: list[Path], options: RunOptions, files: Reports, stack: str | None, *, quiet: bool
-) -> int:
+async def _run(paths: list[Path], options: RunOptions, files: Reports, *, quiet: bool) -> int:
     """The exit status: of the results, or of the signal that cut them short."""
     from simulator.scenario.loader import load_scenarios
     from simulator.scenario.result import Report
@@ -105,13 +101,7 @@ async def _run(
     with StopSignals() as signals:
         planned = select(load_scenarios(paths), options.keyword)
         try:
-            report = await run_scenarios(
-                planned,
-                options,
-                on_result=teller.take,
-                on_config=teller.warn_of,
-                open_stage=partial(open_simulator, backend=options.backend, stack=stack, free_ports=True),
-            )
+            report = await run_scenarios(planned, options, on_result=teller.take, on_config=teller.warn_of)
         except asyncio.CancelledError:
             report = Report(tuple(teller.results), time.monotonic() - started)
     teller.finish(report, len(planned))

@@ -21,7 +21,7 @@ def stack(
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Print the fleet as a stack of Docker Swarm; `flysim up --backend swarm --stack NAME` finds it there.
+    """Print the fleet as a stack of Docker Swarm; `flysim up --backend swarm:NAME` finds it there.
 
     Example: flysim stack | docker stack deploy --compose-file - fleet
     """

@@ -11,29 +11,27 @@ import typer
 
 from simulator.cli import console
 from simulator.cli.control import usual_control_url
-from simulator.cli.fleet import (
-    check_writable,
-    demo_config,
-    note_start,
-    open_simulator,
-    read_config,
-    ready_file,
-)
+from simulator.cli.fleet import check_writable, demo_config, note_start, ready_file
 from simulator.cli.options import (
     BackendOption,
+    ComposeOption,
     ConfigOption,
+    DnsPortOption,
     FreePortsOption,
+    ListenOption,
     NamesOption,
+    PublishedOption,
     QuietOption,
-    StackOption,
 )
+from simulator.cli.place import read_standpoint
+from simulator.cli.project import Fleet, open_fleet
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, MachineStateChanged, ProxyLogged
 from simulator.routing.model import MachineState
 
 if TYPE_CHECKING:
-    from simulator.config import Config
     from simulator.runtime import Simulator
+    from simulator.standpoint import Standpoint
 
 _SILENCE_SECONDS = 5.0
 
@@ -47,18 +45,24 @@ ReadyOption = Annotated[
 
 def up(
     config: ConfigOption = None,
+    compose: ComposeOption = None,
     ready_file: ReadyOption = None,
     free_ports: FreePortsOption = False,
     names: NamesOption = False,
     backend: BackendOption = "process",
-    stack: StackOption = None,
+    listen: ListenOption = "127.0.0.1",
+    dns_port: DnsPortOption = None,
+    published: PublishedOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Start edges, machines and control API; show the machines' logs; Ctrl-C stops all of it.
 
     Example: flysim up -c flysim.toml
     """
-    _up_until_stopped(config, Manner(ready_file, free_ports, names, quiet, backend, stack))
+    check_writable(ready_file)
+    standpoint = read_standpoint(listen, dns_port, published or [], beside_machines=compose is not None)
+    fleet = open_fleet(config, compose, backend, quiet=quiet)
+    _up_until_stopped(fleet, Manner(ready_file, free_ports, names, quiet, standpoint))
 
 
 def demo(
@@ -72,7 +76,9 @@ def demo(
 
     Example: flysim demo
     """
-    _up_until_stopped(demo_config(), Manner(ready_file, free_ports, names, quiet, backend))
+    check_writable(ready_file)
+    fleet = open_fleet(demo_config(), None, backend, quiet=quiet)
+    _up_until_stopped(fleet, Manner(ready_file, free_ports, names, quiet))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +89,29 @@ class Manner:
     free_ports: bool
     names: bool
     quiet: bool
-    backend: str
-    stack: str | None = None
+    standpoint: Standpoint | None = None
 
 
-def _up_until_stopped(path: Path | None, manner: Manner) -> None:
-    check_writable(manner.ready_file)
-    config = read_config(path, manner.backend, manner.stack, quiet=manner.quiet)
-    raise typer.Exit(asyncio.run(_up(config, manner)))
+def _up_until_stopped(fleet: Fleet, manner: Manner) -> None:
+    raise typer.Exit(asyncio.run(_up(fleet, manner)))
 
 
-async def _up(config: Config, manner: Manner) -> int:
+async def _up(fleet: Fleet, manner: Manner) -> int:
+    from simulator.runtime import Simulator
+
     quiet = manner.quiet
-    simulator = open_simulator(config, manner.backend, manner.stack, free_ports=manner.free_ports)
+    simulator = Simulator(
+        fleet.config,
+        free_ports=manner.free_ports,
+        backend=fleet.backend,
+        is_patient=fleet.is_patient,
+        standpoint=manner.standpoint,
+    )
     simulator.check_ports()
-    note_start(config, quiet=quiet)
+    if fleet.mode:
+        console.note(fleet.mode, quiet=quiet)
+    else:
+        note_start(fleet.config, quiet=quiet)
     cut_short = "stopped before all machines were healthy"
     with StopSignals() as signals:
         _show_events(simulator, signals, manner)

@@ -254,12 +254,15 @@ class _Builder:
             cwd=self._folder,
             url=row.url,
             image=image,
+            image_folder=self._folder / table.build if table.build else None,
+            image_command=fly.processes.get(group, ()),
             internal_port=services[0].internal_port if services else DEFAULT_INTERNAL_PORT,
+            further_ports=tuple(dict.fromkeys(service.internal_port for service in services[1:])),
             listens=bool(services) or known is None,
             group=group,
             memory_mb=fly.memory_of(group),
             primary_region=fly.primary_region,
-            checks=_checks(services),
+            checks=service_checks(services),
             kill_signal=fly.kill_signal,
             kill_timeout_seconds=fly.kill_timeout_seconds,
         )
@@ -282,7 +285,7 @@ class _Builder:
             attempt += 1
 
 
-def _checks(services: tuple[FlyService, ...]) -> tuple[Check, ...]:
+def service_checks(services: tuple[FlyService, ...]) -> tuple[Check, ...]:
     """Those of all services (F-5.17: they gate routing). The first service's port is the machine's own."""
     return tuple(
         check if index == 0 or check.port else replace(check, port=service.internal_port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import uvicorn
@@ -50,29 +50,29 @@ class _Uvicorn(uvicorn.Server):
 
 
 class ControlServer:
-    """`app` on `host`; `port` 0 takes a free one."""
+    """`app` on `host`, one address or several; `port` 0 takes a free one."""
 
-    def __init__(self, app: Starlette, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, app: Starlette, host: str | Sequence[str] = "127.0.0.1", port: int = 0) -> None:
         self._app = app
-        self._host = host
+        self._hosts = (host,) if isinstance(host, str) else tuple(host)
         self._port = port
         self._is_stopping = False
         self._uvicorn: _Uvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
 
     async def start(self) -> int:
         """Returns the port once connections are accepted. Raises EnvironmentFault if there is no having it."""
-        listener = self._listener = _listen(self._host, self._port)
+        self._listeners = _listen_on_all(self._hosts, self._port)
         self._uvicorn = _Uvicorn(self._configure())
-        self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[listener]), name="control API")
+        serving = self._uvicorn.serve(sockets=list(self._listeners))
+        self._serving = asyncio.create_task(serving, name="control API")
         listening = asyncio.create_task(self._uvicorn.is_listening.wait())
         await asyncio.wait([listening, self._serving], return_when=asyncio.FIRST_COMPLETED)
         if self._serving.done():
             listening.cancel()
             await self._serving  # it has failed, and says why
-        port: int = listener.getsockname()[1]
-        return port
+        return _port_of(self._listeners[0])
 
     def _configure(self) -> uvicorn.Config:
         return uvicorn.Config(
@@ -90,7 +90,7 @@ class ControlServer:
 
     async def stop(self) -> None:
         """Ends live streams at once, and whatever else is under way after a moment."""
-        if self._uvicorn is None or self._serving is None or self._listener is None:
+        if self._uvicorn is None or self._serving is None:
             return
         streams: Streams = self._app.state.streams
         streams.close()
@@ -99,8 +99,9 @@ class ControlServer:
         await asyncio.wait([self._serving], timeout=GRACE_SECONDS)
         if not self._serving.done():
             await self._break_off(self._uvicorn, self._serving)
-        self._listener.close()  # uvicorn does that, unless it was broken off while it started
-        self._uvicorn = self._serving = self._listener = None
+        for listener in self._listeners:
+            listener.close()  # uvicorn does that, unless it was broken off while it started
+        self._uvicorn = self._serving = None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -123,12 +124,32 @@ class ControlServer:
             listening.close()
 
 
+def _listen_on_all(hosts: Iterable[str], port: int) -> list[socket.socket]:
+    """On the same port of each. Raises EnvironmentFault."""
+    listeners: list[socket.socket] = []
+    try:
+        for host in hosts:
+            listeners.append(_listen(host, _port_of(listeners[0]) if listeners else port))
+    except EnvironmentFault:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _port_of(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio switches Nagle's delay off (40 ms for every answer) only where it sees that the protocol is TCP.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a listener of its own.
         listener.bind((host, port))
         listener.listen()
     except OSError as error:

@@ -8,6 +8,7 @@ before `stop`, `kill` or `close` return. All fulfil one suite, `tests/contract/t
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,8 +45,12 @@ class Exit:
     """How a machine's main process ended: its exit status, or minus the number of the signal that killed it."""
 
     status: int
+    words: str = ""
+    """How it is to be told where nobody knows the status."""
 
     def __str__(self) -> str:
+        if self.words:
+            return self.words
         if self.status >= 0:
             return f"exited with status {self.status}"
         return f"was killed by {_signal_name(-self.status)}"
@@ -56,6 +61,10 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # A real-time signal has a number only.
         return f"signal {number}"
+
+
+FindEdge = Callable[[int, str], tuple[str, int] | None]
+"""From a public port and a machine's region to where the edge listens that the private network leads it to (F-8.20)."""
 
 
 class Observer(Protocol):

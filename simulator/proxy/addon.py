@@ -60,16 +60,16 @@ class FirstBytes(layer.Layer):
             yield commands.CloseConnection(event.connection)
 
 
-Resolver = Callable[[Any], Any]
-"""From a DNS message to its answer; mitmproxy 11 calls the type `dns.Message`, 12 `dns.DNSMessage`."""
+Answer = Callable[[dns.DNSFlow], None]
+"""Puts the answer into a flow, or the address of the server that has it."""
 
 
 class FlyReplay:
     """Fly's proxy, as an addon. `inspected`: other addons look on, so announce every flow to them."""
 
-    def __init__(self, core: ProxyCore, resolve: Resolver | None = None, *, inspected: bool = False) -> None:
+    def __init__(self, core: ProxyCore, answer: Answer | None = None, *, inspected: bool = False) -> None:
         self._core = core
-        self._resolve = resolve
+        self._answer = answer
         self._inspected = inspected
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
@@ -107,5 +107,5 @@ class FlyReplay:
         self._core.log(tls_cancelled(name) if was_cancelled else tls_failed(name, problem), name, edge)
 
     def dns_request(self, flow: dns.DNSFlow) -> None:
-        if self._resolve is not None:
-            flow.response = self._resolve(flow.request)
+        if self._answer is not None:
+            self._answer(flow)

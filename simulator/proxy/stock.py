@@ -60,7 +60,7 @@ class StockProxy:
         self, core: ProxyCore, edges: Mapping[str, int], *, host: str, dns_port: int | None, **_: Any
     ) -> None:
         names = NameServer(lambda: core.router.fleet, next(iter(edges), ""))
-        self._addon = FlyReplay(core, names.resolve, inspected=True)
+        self._addon = FlyReplay(core, names.answer, inspected=True)
         self._edges = edges
         self._host = host
 

@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from simulator.config.duration import parse_duration
 from simulator.config.problem import describe
-from simulator.scenario.document import WrittenFloat
+from simulator.config.yaml_document import WrittenFloat
 
 
 def fault(problem: str, *, expected: str) -> PydanticCustomError:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from simulator.config.problem import describe, suggest
+from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
-from simulator.scenario.document import Document, KeyPath
 from simulator.scenario.location import real_path
 from simulator.scenario.schema import Scenario
 from simulator.scenario.steps import STEPS, TAG_PREFIX

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simulator.config import Config, load_config, parse_config
+from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
-from simulator.scenario.document import Document, KeyPath
 from simulator.scenario.schema import Scenario
 
 DEFAULT_SEED = 0

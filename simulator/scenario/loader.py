@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from simulator.config.problem import Problems
+from simulator.config.yaml_document import Document, KeyPath, read_document
 from simulator.errors import InputError
 from simulator.scenario.complaint import complaints, find_empty
-from simulator.scenario.document import Document, KeyPath, read_document
 from simulator.scenario.failure import Place
 from simulator.scenario.location import real_path
 from simulator.scenario.schema import Scenario

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.scenario.document import KeyPath
+from simulator.config.yaml_document import KeyPath
 from simulator.scenario.steps import STEPS, find_kind
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from simulator.config import Config
 from simulator.config.problem import Problems, suggest
+from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
-from simulator.scenario.document import Document, KeyPath
 from simulator.scenario.names import MACHINE_FIELDS
 from simulator.scenario.schema import Scenario
 from simulator.scenario.steps.machine import VERBS

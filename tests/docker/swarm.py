@@ -26,15 +26,6 @@ def docker(*words: str, stdin: str | None = None) -> str:
     return result.stdout.strip()
 
 
-def has_engine() -> bool:
-    try:
-        return (
-            subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=30).returncode == 0
-        )
-    except OSError:
-        return False
-
-
 def build_image() -> None:
     docker("build", "--quiet", "--tag", IMAGE, str(Path(__file__).parent / "app"))
 
@@ -73,10 +64,6 @@ def _locked() -> Iterator[None]:
     with (_FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def stacks() -> set[str]:
-    return set(docker("stack", "ls", "--format", "{{.Name}}").split())
 
 
 def leftovers(stack: str) -> list[str]:

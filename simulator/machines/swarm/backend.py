@@ -13,7 +13,8 @@ import time
 from dataclasses import replace
 from typing import NoReturn
 
-from simulator.config.model import AppConfig, Config, MachineSpec
+from simulator.config.label import REGION
+from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer, Placement
 from simulator.machines.swarm import label
@@ -89,7 +90,7 @@ class SwarmBackend:
         starting = tracked.await_start(is_strict=True)
         async with lookout.hurry():
             if not await _scale(manager, tracked, 1, anew=True):
-                await self._deploy(manager, (service_of(self._app_of(spec), (spec,)),))
+                await self._deploy(manager, (service_of((spec,)),))
             placement = await starting
         assert placement is not None
         return placement
@@ -163,16 +164,11 @@ class SwarmBackend:
         finally:
             if lookout is not None:
                 await lookout.close()
-            manager.close()
+            await manager.close()
 
     async def _deploy(self, manager: Manager, services: tuple[FleetService, ...]) -> None:
-        images = {service.spec.image for service in services if service.spec.image}
-        missing = await manager.find_missing_image(images) if manager.is_alone else None
-        if missing:
-            raise EnvironmentFault(
-                f"the image {missing} is not on this computer, and Swarm would not find it either",
-                mend=f"docker build -t {missing} …, or docker pull {missing}",
-            )
+        if manager.is_alone:  # Otherwise the image has to come from where every node can get it.
+            await manager.require_images(service.spec for service in services)
         labels = {label.RUN: self._deployment.run}
         text = render_stack(services, placed=bool(await manager.regions()), labels=labels)
         await self._deployment.deploy(text, from_registry=not manager.is_alone)
@@ -188,9 +184,6 @@ class SwarmBackend:
                 )
             await lookout.look()
             await asyncio.sleep(HURRIED_SECONDS)
-
-    def _app_of(self, spec: MachineSpec) -> AppConfig:
-        return next(each for each in self._config.apps if each.app.name == spec.app)
 
     def _find(self, machine_id: str) -> Tracked | None:
         """One that runs."""
@@ -225,15 +218,15 @@ async def _check_stack(manager: Manager, stack: str) -> None:
             mend=f"flysim stack | docker stack deploy --compose-file - {stack}",
         )
     specs = [service["Spec"] for service in services.values()]
-    if not any(label.REGION in spec["Labels"] for spec in specs):
+    if not any(REGION in spec["Labels"] for spec in specs):
         names = ", ".join(sorted(spec["Name"] for spec in specs))
         raise EnvironmentFault(
-            f"the stack {stack} has no machines: none of its services has the label {label.REGION} ({names})",
+            f"the stack {stack} has no machines: none of its services has the label {REGION} ({names})",
             mend="name a stack that was made by flysim stack, or give its services and containers that label",
         )
     owner = next((spec["Labels"][label.RUN] for spec in specs if label.RUN in spec["Labels"]), None)
     if owner:
         raise EnvironmentFault(
             f"the stack {stack} belongs to another flysim ({owner}), which removes it when it ends",
-            mend="flysim stack | docker stack deploy --compose-file - ANOTHER-NAME, and --stack ANOTHER-NAME",
+            mend="flysim stack | docker stack deploy --compose-file - ANOTHER-NAME, and --backend swarm:ANOTHER-NAME",
         )

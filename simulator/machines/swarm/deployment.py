@@ -17,6 +17,7 @@ from contextlib import suppress
 from simulator.errors import EnvironmentFault
 from simulator.machines.swarm import caretaker
 
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 _PATIENCE_SECONDS = 5.0
 
 
@@ -84,6 +85,7 @@ class Deployment:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                env={"DOCKER_HOST": DEFAULT_ENGINE, **os.environ},
                 start_new_session=True,  # Ctrl-C in the terminal is for flysim.
             )
 
@@ -98,7 +100,10 @@ class Deployment:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=[each.fileno() for each in pipe],
-                env={**os.environ, "DOCKER_CLI_HINTS": "false"},
+                env={
+                    "DOCKER_HOST": DEFAULT_ENGINE,
+                    **os.environ,
+                },  # Not that of a context, of which the SDK is unaware.
                 start_new_session=True,
             )
         except FileNotFoundError:

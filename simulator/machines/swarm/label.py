@@ -1,14 +1,9 @@
-"""The labels by which services, tasks and networks are known, and the one blank that Swarm fills in itself."""
+"""The one blank that Swarm fills in itself, in ids too; what makes a task a machine is in `simulator.config.label`."""
 
 from __future__ import annotations
 
 from hashlib import sha256
 
-REGION = "fly.region"
-APP = "fly.app"
-MACHINE_ID = "fly.machine_id"
-INTERNAL_PORT = "fly.internal_port"
-GROUP = "fly.process_group"
 RUN = "flysim.run"
 """Of a stack that goes with the flysim that deployed it: its process."""
 STACK = "com.docker.stack.namespace"

@@ -41,6 +41,8 @@ class Lookout:
         self._logs: dict[str, ServiceLog] = {}
         self._owners: dict[str, str] = {}
         """Task -> the machine that it is."""
+        self._early: dict[str, list[Line]] = {}
+        """Task that has not been told to run yet -> what it wrote: nobody would know whose words these are."""
         self._looking: asyncio.Task[None] | None = None
         self._hurried = 0
         self._is_one_leaving = False
@@ -106,6 +108,9 @@ class Lookout:
             self._owners[now.task_id] = now.machine_id
             self._log_of(now.service_id).open()
         tracked.take(now)
+        if tracked.told == now.task_id:
+            for line in self._early.pop(now.task_id, ()):
+                self._tell_line(line)
         if tracked.fails(now, _STUCK_SECONDS):
             spec = self.specs[now.machine_id]
             tracked.fail_start(why_not_started(spec, now.complaint, is_alone=self._manager.is_alone))
@@ -144,14 +149,19 @@ class Lookout:
 
     def _tell_line(self, line: Line) -> None:
         machine_id = self._owners.get(line.task_id)
-        if machine_id is not None:
+        if machine_id is None or machine_id not in self.tracked:
+            return
+        if self.tracked[machine_id].told == line.task_id:
             self._observer.line_logged(machine_id, line.stream, line.text)
+        else:
+            self._early.setdefault(line.task_id, []).append(line)
 
     def _forget_tasks(self, tasks: Iterable[dict[str, object]]) -> None:
         """Those that Swarm has forgotten, or this would grow for ever; their machines may still have a last word."""
         there = {task["ID"] for task in tasks}
         told = {each.told for each in self.tracked.values()}
         self._owners = {each: whose for each, whose in self._owners.items() if each in there or each in told}
+        self._early = {each: lines for each, lines in self._early.items() if each in there}
 
 
 def now_in_seconds() -> str:

@@ -25,8 +25,6 @@ class FleetService:
 
     name: str
     specs: tuple[MachineSpec, ...]
-    ports: tuple[int, ...]
-    """That the machines listen on."""
 
     @property
     def spec(self) -> MachineSpec:
@@ -45,15 +43,15 @@ def services_of(config: Config) -> tuple[FleetService, ...]:
     return tuple(service for app in config.apps for service in _services_of_app(app))
 
 
-def service_of(app: AppConfig, specs: tuple[MachineSpec, ...]) -> FleetService:
+def service_of(specs: tuple[MachineSpec, ...]) -> FleetService:
     """Raises InputError for machines that Swarm cannot run."""
-    _check(specs)
-    return FleetService(_name(specs), specs, _ports(app, specs[0]))
+    _check(specs[0])
+    return FleetService(_name(specs), specs)
 
 
 def _services_of_app(app: AppConfig) -> Iterator[FleetService]:
     for specs in _rows(spec for spec in app.machines if not spec.is_external):
-        yield service_of(app, specs)
+        yield service_of(specs)
 
 
 def _rows(specs: Iterable[MachineSpec]) -> list[tuple[MachineSpec, ...]]:
@@ -73,18 +71,11 @@ def _is_next(row: list[MachineSpec], spec: MachineSpec) -> bool:
     return counts and replace(spec, id=first.id, name=first.name) == first
 
 
-def _check(specs: tuple[MachineSpec, ...]) -> None:
-    spec = specs[0]
+def _check(spec: MachineSpec) -> None:
     if spec.image is None:
         raise InputError(
             f"machine {spec.name} of app {spec.app} has no image, so Swarm cannot run it",
             expected=f'an `image` under [apps.{spec.app}], as in image = "registry.example.com/{spec.app}:1"',
-        )
-    if len(specs) > 1 and any("{machine_id}" in word for word in spec.command):
-        raise InputError(
-            f"the command of app {spec.app} has {{machine_id}} in it, which Swarm does not fill in for "
-            f"{len(specs)} machines of one row",
-            expected="a program that reads FLY_MACHINE_ID, or {machine_id} in a value of env",
         )
 
 
@@ -98,10 +89,3 @@ def _name(specs: tuple[MachineSpec, ...]) -> str:
         return name
     digest = sha256(name.encode()).hexdigest()[:8]
     return f"{name[: _MOST_CHARACTERS - 9]}-{digest}"
-
-
-def _ports(app: AppConfig, spec: MachineSpec) -> tuple[int, ...]:
-    if not spec.listens:
-        return tuple(sorted({check.port for check in spec.checks if check.port}))
-    offered = {each.internal_port for each in app.app.services if each.is_offered_by(spec.group)}
-    return tuple(sorted(offered | {spec.internal_port} | {check.port for check in spec.checks if check.port}))

@@ -16,24 +16,24 @@ from typing import Any
 
 import yaml
 
+from simulator.config.label import APP, MACHINE_ID, PORT, REGION
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Placement
-from simulator.machines.environment import machine_command, machine_environment
+from simulator.machines.docker.image import PYTHON
+from simulator.machines.environment import machine_environment
 from simulator.machines.swarm import label
 from simulator.machines.swarm.service import FleetService
 
 EVERY_ADDRESS = "0.0.0.0"
 RESOLVER = "127.0.0.11:53"
 """Docker's name server, as every container has it; it stands for {dns}."""
-NODE_REGION = "fly.region"
-"""The label of a node that says where it stands, for `placed`."""
 _SMALL_NETWORK = 200
 _WIDE_SUBNET = "10.224.0.0"
 
 _HEAD = """\
 # {count} of {apps}, for Docker Swarm. Rendered by `flysim stack`; nothing in it is secret but what was in env.
 #   docker stack deploy --compose-file THIS-FILE NAME     deploys it, or changes what has been deployed
-#   flysim up --backend swarm --stack NAME                is Fly's proxy in front of it
+#   flysim up --backend swarm:NAME                        is Fly's proxy in front of it
 #   docker stack rm NAME                                  removes it
 """
 
@@ -57,14 +57,14 @@ def _service(service: FleetService, placed: bool, extra: Mapping[str, str]) -> d
     spec = _in_container(service.spec)
     placement = Placement(EVERY_ADDRESS, spec.internal_port, private_ip(spec))
     labels = {**_labels(spec), **extra}
-    command = machine_command(spec, placement, dns_address=RESOLVER)
     return {
         "image": spec.image,
-        **({"command": list(command)} if command else {}),
+        **({"command": list(spec.image_command)} if spec.image_command else {}),
+        "init": True,  # As on Fly, the app is not process 1: signals work as anywhere.
         "hostname": spec.id,  # F-7.3
         "environment": _environment(spec, placement, replace(service.specs[0], is_taken=True).version),
         "labels": labels,
-        "ports": [{"target": port, "mode": "host", "protocol": "tcp"} for port in service.ports],
+        "ports": [{"target": port, "mode": "host", "protocol": "tcp"} for port in _ports(spec)],
         "stop_signal": spec.kill_signal,
         "stop_grace_period": f"{round(spec.kill_timeout_seconds * 1000)}ms",
         "healthcheck": {"disable": True},  # The image's own is not asked on Fly, and Swarm would kill by it.
@@ -74,7 +74,7 @@ def _service(service: FleetService, placed: bool, extra: Mapping[str, str]) -> d
 
 
 def _deploy(service: FleetService, labels: dict[str, str], placed: bool) -> dict[str, Any]:
-    constraints = [f"node.labels.{NODE_REGION} == {service.spec.region}"]
+    constraints = [f"node.labels.{REGION} == {service.spec.region}"]
     return {
         "endpoint_mode": "dnsrr",
         "replicas": len(service.specs),
@@ -87,16 +87,15 @@ def _deploy(service: FleetService, labels: dict[str, str], placed: bool) -> dict
 
 def _labels(spec: MachineSpec) -> dict[str, str]:
     return {
-        label.REGION: spec.region,
-        label.APP: spec.app,
-        label.MACHINE_ID: spec.id,
-        label.INTERNAL_PORT: str(spec.internal_port),
-        label.GROUP: spec.group,
+        REGION: spec.region,
+        APP: spec.app,
+        MACHINE_ID: spec.id,
+        PORT: str(spec.internal_port),
     }
 
 
 def _environment(spec: MachineSpec, placement: Placement, version: str) -> dict[str, str]:
-    environment = machine_environment(spec, placement, dns_address=RESOLVER, inherited={})
+    environment = machine_environment(spec, placement, dns_address=RESOLVER, inherited={}, python=PYTHON)
     return environment | {"FLY_PUBLIC_IP": _public_ip(spec), "FLY_MACHINE_VERSION": version}
 
 
@@ -107,13 +106,14 @@ def _names(spec: MachineSpec) -> list[str]:
 
 
 def _in_container(spec: MachineSpec) -> MachineSpec:
-    """{python} is the image's; braces of the app's own variables mean nothing to Swarm."""
-    env = {name: _without_python(value).replace("{{", '{{"{{"}}') for name, value in spec.env.items()}
-    return replace(spec, command=tuple(_without_python(word) for word in spec.command), env=env)
+    """Braces of the app's own variables mean nothing to Swarm."""
+    return replace(spec, env={name: value.replace("{{", '{{"{{"}}') for name, value in spec.env.items()})
 
 
-def _without_python(text: str) -> str:
-    return text.replace("{python}", "python")
+def _ports(spec: MachineSpec) -> tuple[int, ...]:
+    """A worker that no service leads to may still be checked."""
+    own = () if spec.listens else (spec.internal_port,)
+    return tuple(port for port in spec.all_ports if port not in own)
 
 
 def private_ip(spec: MachineSpec) -> str:

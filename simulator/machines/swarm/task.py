@@ -10,9 +10,9 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv6Address
 from typing import Any
 
+from simulator.config.label import MACHINE_ID, PORT, REGION
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.swarm import label
 
@@ -54,6 +54,7 @@ class Sighting:
     exit_status: int
     labels: Mapping[str, str]
     made_at: str
+    env: Mapping[str, str]
     is_leaving: bool
     """Whether it still runs, and was told to end."""
 
@@ -67,12 +68,8 @@ class Sighting:
         return self.phase is Phase.COMING and bool(self.complaint)
 
 
-@dataclass(frozen=True, slots=True)
-class UnseenExit(Exit):
-    """Swarm forgets a task that was told to go, and how it ended; sometimes before anybody can look."""
-
-    def __str__(self) -> str:
-        return "ended; Swarm does not say how"
+UNSEEN = Exit(0, "ended; Swarm does not say how")
+"""It forgets a task that was told to go; sometimes before anybody can look."""
 
 
 def ending_of(status: int) -> Exit:
@@ -96,11 +93,13 @@ def sight(tasks: Iterable[Task], find_host: FindHost) -> dict[str, Sighting]:
 def read_task(task: Task, find_host: FindHost) -> Sighting | None:
     container = task["Spec"].get("ContainerSpec", {})
     labels = container.get("Labels") or {}
-    if label.REGION not in labels:
+    if REGION not in labels:
         return None
     status, slot = task["Status"], task.get("Slot", 0)
     ran = status.get("ContainerStatus") or {}
-    machine_label = labels.get(label.MACHINE_ID)
+    variables = (variable.partition("=") for variable in container.get("Env") or ())
+    env = {name: label.fill_in_slot(value, slot) for name, _, value in variables}
+    machine_label = labels.get(MACHINE_ID)
     return Sighting(
         machine_id=label.machine_id_of(machine_label, task["ServiceID"], slot),
         task_id=task["ID"],
@@ -110,11 +109,12 @@ def read_task(task: Task, find_host: FindHost) -> Sighting | None:
         phase=_phase(status),
         node_id=task.get("NodeID", ""),
         container_id=ran.get("ContainerID", ""),
-        placement=_placement(task, labels, slot, find_host),
+        placement=_placement(task, labels, env, find_host),
         complaint=status.get("Err", ""),
         exit_status=ran.get("ExitCode", 0),
         labels=labels,
         made_at=task["CreatedAt"],
+        env=env,
         is_leaving=status["State"] == "running" and task.get("DesiredState") != "running",
     )
 
@@ -128,22 +128,22 @@ def _phase(status: Mapping[str, Any]) -> Phase:
     return Phase.RUNNING if state == "running" else Phase.COMING
 
 
-def _placement(task: Task, labels: Mapping[str, str], slot: int, find_host: FindHost) -> Placement:
+def _placement(
+    task: Task, labels: Mapping[str, str], env: Mapping[str, str], find_host: FindHost
+) -> Placement:
     published = (task["Status"].get("PortStatus") or {}).get("Ports") or ()
     ports = tuple(
         sorted({(each["TargetPort"], each["PublishedPort"]) for each in published if "PublishedPort" in each})
     )
-    own_port = int(labels.get(label.INTERNAL_PORT) or (ports[0][0] if ports else 0))
+    own_port = int(labels.get(PORT) or (ports[0][0] if ports else 0))
     host = find_host(task["NodeID"]) if ports and "NodeID" in task else ""
-    return Placement(host, dict(ports).get(own_port, own_port), _private_ip(task, slot), ports)
+    return Placement(host, dict(ports).get(own_port, own_port), _private_ip(task, env), ports)
 
 
-def _private_ip(task: Task, slot: int) -> str:
+def _private_ip(task: Task, env: Mapping[str, str]) -> str:
     """What the machine was told; one that was told nothing is known by its address in the overlay network."""
-    for variable in task["Spec"].get("ContainerSpec", {}).get("Env") or ():
-        name, _, value = variable.partition("=")
-        if name == "FLY_PRIVATE_IP":
-            return str(IPv6Address(label.fill_in_slot(value, slot)))
+    if "FLY_PRIVATE_IP" in env:
+        return env["FLY_PRIVATE_IP"]
     for attachment in task.get("NetworksAttachments") or ():
         for address in attachment.get("Addresses") or ():
             return f"::ffff:{address.partition('/')[0]}"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, MachineFault
 from simulator.machines.backend import Observer, Placement
-from simulator.machines.swarm.task import Phase, Sighting, UnseenExit
+from simulator.machines.swarm.task import UNSEEN, Phase, Sighting
 
 Drain = Callable[[str, str], Awaitable[None]]
 """Of a service, and of one of its tasks: tell what that wrote last."""
@@ -109,7 +109,7 @@ class Tracked:
         await self._drain(self.service_id, self.told)
         self._over, self.told = self.told, ""
         self._observer.machine_exited(
-            self._machine_id, now.ending if now is not None and has_seen_it else UnseenExit(0)
+            self._machine_id, now.ending if now is not None and has_seen_it else UNSEEN
         )
         self.gone.set()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from simulator.scenario.document import KeyPath
+from simulator.config.yaml_document import KeyPath
 from simulator.scenario.scene import Scene
 from simulator.scenario.step import Step, play
 

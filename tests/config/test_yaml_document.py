@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.config.yaml_document import Document, WrittenFloat, read_document, read_scalar
 from simulator.errors import InputError
-from simulator.scenario.document import Document, WrittenFloat, read_document, read_scalar
 
 
 def read(tmp_path: Path, text: str | bytes) -> Document:

@@ -96,7 +96,7 @@ def read_document(path: Path) -> Document:
             path=path,
             line=mark.line,
             column=mark.column,
-            expected="one scenario per file",
+            expected="one document per file",
         )
     return _Builder(Document(path)).build(nodes[0] if nodes else None)
 

@@ -1,0 +1,104 @@
+"""A Compose project's containers as the machines: found by the engine that runs them, or by name alone.
+
+Where there is no engine, as inside a container of the project itself, flysim routes to what the network's name server
+tells of, and leaves the containers to whoever runs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.cli import console
+from simulator.cli.fleet import check_backend, read_config
+from simulator.errors import InputError
+from simulator.machines import PROCESS, SWARM
+
+if TYPE_CHECKING:
+    from simulator.config import Config
+    from simulator.config.compose import ComposeFile
+    from simulator.machines import Backend
+
+_SOCKET = Path("/var/run/docker.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What to start a simulator with."""
+
+    config: Config
+    backend: Backend | str = PROCESS
+    is_patient: bool = False
+    mode: str = ""
+    """What is to be known of how the machines are found, if anything."""
+
+
+def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: bool) -> Fleet:
+    """The machines of a config, or with `compose` those of a Compose file. Raises SimulatorError."""
+    if compose is None:
+        config = read_config(path, backend, quiet=quiet)
+        return Fleet(config, backend, is_patient=backend.startswith(f"{SWARM}:"))
+    check_backend(backend)
+    base = None if path is None else read_config(path, backend, quiet=quiet)
+    return asyncio.run(_engine_fleet(compose, base)) if find_engine() else _lookup_fleet(compose, base)
+
+
+def find_engine() -> str | None:
+    """Where a Docker engine is to be asked, if there is one within reach."""
+    return os.environ.get("DOCKER_HOST") or (f"unix://{_SOCKET}" if _SOCKET.exists() else None)
+
+
+async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
+    from simulator.config.compose import config_of_machines, read_compose
+    from simulator.machines.docker import DockerBackend
+    from simulator.machines.docker.engine import Engine
+    from simulator.machines.docker.project import Project
+
+    file = read_compose(compose, base)
+    project = Project(file.project, compose, file.services, base)
+    engine = await Engine.connect()
+    try:
+        machines = await project.find_machines(engine)
+    finally:
+        engine.close()
+    config = config_of_machines(machines, file.regions, path=compose, base=base)
+    backend = DockerBackend([app.app for app in config.apps], project=project)
+    count = len(machines)
+    mode = f"the {count} machine{'s are containers' if count != 1 else ' is a container'} of {file.project}"
+    return Fleet(config, backend, is_patient=True, mode=mode)
+
+
+def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
+    from simulator.config.compose import config_of_machines, read_compose
+    from simulator.machines.lookup import LookupBackend
+
+    file = read_compose(compose, base)
+    if not file.machines:
+        raise InputError(
+            f"no service with fly.region says which machine it is: {', '.join(file.unnamed)}",
+            path=compose,
+            expected="the label fly.machine_id too, where there is no Docker engine to ask",
+        )
+    return Fleet(
+        config_of_machines(file.machines, file.regions, path=compose, base=base),
+        LookupBackend(file.unnamed, lambda service: console.warn(_unnamed(service))),
+        is_patient=True,
+        mode=_mode(file),
+    )
+
+
+def _mode(file: ComposeFile) -> str:
+    return (
+        f"the machines are containers of {file.project}, found by name: no Docker engine is within reach, so flysim "
+        "routes to them and shows no logs of theirs, and does not start, stop or clone any"
+    )
+
+
+def _unnamed(service: str) -> str:
+    return (
+        f"containers of the service {service} run, and are not routed to: they have no fly.machine_id, and their host "
+        "names are known to the engine only. With docker-compose.engine.yml flysim asks it: see docs/docker.md"
+    )

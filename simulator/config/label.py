@@ -1,0 +1,143 @@
+"""What the labels of a container say of the machine that it is, whether a Compose file or an engine tells them.
+
+`fly.region` makes a container a machine; the others are optional. What no label says is the base configuration's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from simulator.config.fly_model import DEFAULT_INTERNAL_PORT, FlyToml
+from simulator.config.kind import REFUSED, AppName, InternalPort, MachineId, RegionCode
+from simulator.config.loader import FALLBACK_APP, service_checks
+from simulator.config.model import AppConfig, Config, MachineSpec
+from simulator.config.problem import suggest
+from simulator.errors import InputError
+
+REGION, MACHINE_ID, APP, PORT = "fly.region", "fly.machine_id", "fly.app", "fly.internal_port"
+PREFIX = "fly."
+
+_KINDS: dict[str, TypeAdapter[Any]] = {
+    REGION: TypeAdapter(RegionCode),
+    MACHINE_ID: TypeAdapter(MachineId),
+    APP: TypeAdapter(AppName),
+    PORT: TypeAdapter(InternalPort),
+}
+
+
+class WrongLabel(NamedTuple):
+    label: str
+    problem: str
+    """A predicate: it follows the label's name."""
+    expected: str
+
+
+def is_machine(labels: Mapping[str, str]) -> bool:
+    """Whether a container with these labels is meant to be one."""
+    return any(label.startswith(PREFIX) for label in labels)
+
+
+def find_wrong_labels(labels: Mapping[str, str], base: Config | None = None) -> Iterator[WrongLabel]:
+    """Everything that is wrong with the labels of a machine."""
+    for label, value in labels.items():
+        if label.startswith(PREFIX):
+            yield from _find_wrong_value(label, value, base)
+    if is_machine(labels) and REGION not in labels:
+        first = next(label for label in labels if label.startswith(PREFIX))
+        yield WrongLabel(
+            first, f"stands without {REGION}", f'the label {REGION} too, such as {REGION}: "ams"'
+        )
+
+
+def _find_wrong_value(label: str, value: str, base: Config | None) -> Iterator[WrongLabel]:
+    kind = _KINDS.get(label)
+    if kind is None:
+        yield WrongLabel(
+            label, f"is no label of flysim's{suggest(label, _KINDS)}", f"one of {', '.join(_KINDS)}"
+        )
+        return
+    try:
+        kind.validate_python(value)
+    except ValidationError as error:
+        context = error.errors()[0].get("ctx", {}) if error.errors()[0]["type"] == REFUSED else {}
+        yield WrongLabel(label, context.get("problem", f'is "{value}"'), context.get("expected", ""))
+        return
+    apps = [] if base is None else [each.app.name for each in base.apps]
+    if label == APP and apps and value not in apps:
+        yield WrongLabel(
+            label, f'is "{value}"{suggest(value, apps)}', f"an app of {base_name(base)}: {', '.join(apps)}"
+        )
+
+
+def base_name(base: Config | None) -> str:
+    return "the config" if base is None or base.path is None else base.path.name
+
+
+def machine_of_labels(
+    labels: Mapping[str, str],
+    *,
+    host_name: str = "",
+    env: Mapping[str, str] | None = None,
+    image: str | None = None,
+    base: Config | None = None,
+    known: Iterable[MachineSpec] = (),
+) -> MachineSpec:
+    """The machine that a container is. Its id is that of the label, else its host name.
+
+    `env` are the variables that it was made with, `known` the machines before it, which have their names already.
+    `base` says what its app's fly.toml says. Raises InputError for labels that are wrong.
+    """
+    for wrong in find_wrong_labels(labels, base):
+        raise InputError(f"the label {wrong.label} {wrong.problem}", expected=wrong.expected)
+    if REGION not in labels or not (labels.get(MACHINE_ID) or host_name):
+        raise InputError("this container is no machine", expected=f"the label {REGION}, and a host name")
+    app, env = _app_of(labels, base), env or {}
+    known_fly = app.fly if app else None
+    fly = known_fly or FlyToml(Path())
+    group = env.get("FLY_PROCESS_GROUP") or fly.group
+    services, name = fly.services_of(group), _app_name(labels, app)
+    return MachineSpec(
+        id=labels.get(MACHINE_ID) or host_name,
+        name=name_machine(labels[REGION], name, known),
+        app=name,
+        region=labels[REGION],
+        env={**env},
+        image=image,
+        internal_port=_port_of(labels, services[0].internal_port if services else None),
+        further_ports=tuple(dict.fromkeys(service.internal_port for service in services[1:])),
+        listens=bool(services) or known_fly is None,
+        group=group,
+        memory_mb=fly.memory_of(group),
+        primary_region=fly.primary_region,
+        checks=service_checks(services),
+        kill_signal=fly.kill_signal,
+        kill_timeout_seconds=fly.kill_timeout_seconds,
+    )
+
+
+def name_machine(region: str, app: str, known: Iterable[MachineSpec]) -> str:
+    """The next name of a region, `<region>-<n>`."""
+    names = {spec.name for spec in known if spec.app == app}
+    return next(
+        f"{region}-{number}" for number in range(1, len(names) + 2) if f"{region}-{number}" not in names
+    )
+
+
+def _app_of(labels: Mapping[str, str], base: Config | None) -> AppConfig | None:
+    """Where no label names one, the first of the base configuration."""
+    apps = () if base is None else base.apps
+    wanted = labels.get(APP)
+    return next((each for each in apps if wanted in (None, each.app.name)), None)
+
+
+def _app_name(labels: Mapping[str, str], app: AppConfig | None) -> str:
+    return app.app.name if app else labels.get(APP, FALLBACK_APP)
+
+
+def _port_of(labels: Mapping[str, str], otherwise: int | None) -> int:
+    port: int = _KINDS[PORT].validate_python(labels.get(PORT) or otherwise or DEFAULT_INTERNAL_PORT)
+    return port
