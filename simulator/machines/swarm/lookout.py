@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Container, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from simulator.config.model import Config, MachineSpec
-from simulator.errors import EnvironmentFault
+from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer
 from simulator.machines.swarm.joining import join
 from simulator.machines.swarm.log import Line, ServiceLog
@@ -132,8 +132,11 @@ class Lookout:
         """Whether it is a machine that has just come, of an app that we know."""
         if now.phase in (Phase.ENDED, Phase.NEVER_RAN):
             return False
-        spec = join(now, self._config, self.specs)
-        if spec is None:
+        try:
+            spec = join(now, self._config, self.specs)
+        except InputError:
+            if self._looking is None:  # Later it is nobody's fault here, and others are served meanwhile.
+                raise
             return False
         self.specs[spec.id] = spec
         self._observer.machine_joined(spec)
