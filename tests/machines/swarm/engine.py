@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from simulator.machines.swarm.task import Sighting, sight
+
 RECORDED = Path(__file__).parent / "recorded"
 SINGLE = "61ebc030226434"
 ROW = "04287365ec"
@@ -42,19 +44,13 @@ class RecordedManager:
         self.listed = tasks
         self.requests = 0
 
-    async def tasks(self, stack: str) -> list[dict[str, Any]]:
+    async def look(self, stack: str) -> dict[str, Sighting]:
         self.requests += 1
-        return self.listed
+        return sight(self.listed, lambda node_id: "127.0.0.1")
 
     async def services(self, stack: str) -> dict[str, Any]:
         self.requests += 1
         return {task["ServiceID"]: {} for task in self.listed}
-
-    def knows_host(self, node_id: str) -> bool:
-        return True
-
-    def find_host(self, node_id: str) -> str:
-        return "127.0.0.1"
 
     def open_log(self, service_id: str, **options: str) -> Any:
         raise ConnectionError("nobody wrote anything")
