@@ -44,8 +44,9 @@ class Deployment:
         `from_registry`: nodes fetch the images by themselves. Raises EnvironmentFault with what `docker` said.
         """
         self._engage()
-        look_up = ["--with-registry-auth"] if from_registry else ["--resolve-image", "never"]
-        words = ["stack", "deploy", "--compose-file", "-", *look_up, self.name]
+        login = ["--with-registry-auth"] if from_registry else []
+        # Every node asks for the image itself, if it can; to ask beforehand takes seconds where no registry answers.
+        words = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "never", *login, self.name]
         status, said = await self._docker(*words, stdin=text)
         if status:
             raise EnvironmentFault(

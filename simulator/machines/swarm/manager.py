@@ -19,7 +19,7 @@ from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine
 from simulator.machines.docker.image import Images
 from simulator.machines.swarm import label
-from simulator.machines.swarm.task import Sighting, sight
+from simulator.machines.swarm.task import Node, Sighting, is_down, is_leaving, sight
 
 _UNSPECIFIC = ("", "0.0.0.0", "::", LOOPBACK)
 _ATTEMPTS = 5
@@ -38,8 +38,7 @@ class Manager:
         self.is_alone = info["Swarm"].get("Nodes", 1) == 1
         self._engine = engine
         self._api: Any = engine.api
-        self._addresses: dict[str, str] = {}
-        """Node -> where the ports are that its tasks publish."""
+        self._nodes: dict[str, Node] = {}
         self._latest = b""
 
     @classmethod
@@ -79,7 +78,7 @@ class Manager:
 
     async def regions(self) -> set[str]:
         """That nodes have for their label fly.region."""
-        nodes = await self._engine.do(self._learn_hosts)
+        nodes = await self._engine.do(self._learn_nodes)
         return {found for node in nodes if (found := (node["Spec"].get("Labels") or {}).get(REGION))}
 
     async def require_images(self, specs: Iterable[MachineSpec]) -> None:
@@ -128,16 +127,16 @@ class Manager:
             return None
         with _without_collector():
             tasks = answer.json()
-            if any(task.get("NodeID", "") not in self._addresses for task in tasks if "NodeID" in task):
-                self._learn_hosts()
-            seen = sight(tasks, lambda node_id: self._addresses.get(node_id, ""))
+            if any(is_leaving(task) or task.get("NodeID", "") not in self._nodes for task in tasks):
+                self._learn_nodes()
+            seen = sight(tasks, self._nodes)
             del tasks
         self._latest = answer.content
         return seen
 
-    def _learn_hosts(self) -> list[Json]:
+    def _learn_nodes(self) -> list[Json]:
         nodes: list[Json] = self._api.nodes()
-        self._addresses.update((node["ID"], self._address(node)) for node in nodes)
+        self._nodes = {each["ID"]: Node(self._address(each), is_down(each)) for each in nodes}
         return nodes
 
     def _change(self, service_id: str, alter: Alter) -> bool:

@@ -7,7 +7,7 @@ Source: Docker Engine API 1.41, `GET /tasks`.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -18,11 +18,22 @@ from simulator.machines.swarm import label
 from simulator.routing.model import Ports
 
 Task = Mapping[str, Any]
-FindHost = Callable[[str], str]
-"""From the id of a node to the address at which the ports are that its tasks publish."""
 
 _SIGNALLED = 128
 """Docker gives the status of a program that a signal ended as a shell does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A host of the swarm."""
+
+    host: str
+    """Where the ports are that its tasks publish."""
+    is_down: bool = False
+
+
+Nodes = Mapping[str, Node]
+"""By their ids."""
 
 
 class Phase(Enum):
@@ -33,6 +44,7 @@ class Phase(Enum):
 
 
 _ENDED = frozenset({"complete", "shutdown", "failed", "remove", "orphaned"})
+_NOWHERE = Node("")
 _NOT_STARTED = "starting container failed"
 
 
@@ -52,7 +64,8 @@ class Sighting:
     placement: Placement
     complaint: str
     """What Swarm says is wrong."""
-    exit_status: int
+    ending: Exit
+    """How it ended, if it has."""
     labels: Mapping[str, str]
     made_at: str
     env: Mapping[str, str]
@@ -60,15 +73,13 @@ class Sighting:
     """Whether it still runs, and was told to end."""
 
     @property
-    def ending(self) -> Exit:
-        return ending_of(self.exit_status)
-
-    @property
     def is_stuck(self) -> bool:
         """Whether Swarm has found no place for it."""
         return self.phase is Phase.COMING and bool(self.complaint)
 
 
+NODE_DOWN = Exit(0, "is out of reach: its node is down")
+"""Swarm has no news of what runs there."""
 UNSEEN = Exit(0, "ended; Swarm does not say how")
 """It forgets a task that was told to go; sometimes before anybody can look."""
 
@@ -78,11 +89,20 @@ def ending_of(status: int) -> Exit:
     return Exit(-number) if 0 < number < signal.NSIG else Exit(status)
 
 
-def sight(tasks: Iterable[Task], find_host: FindHost) -> dict[str, Sighting]:
+def is_leaving(task: Task) -> bool:
+    """Whether it runs, as far as Swarm knows, and is not to."""
+    return task["Status"]["State"] == "running" and task.get("DesiredState") != "running"
+
+
+def is_down(node: Mapping[str, Any]) -> bool:
+    return bool(node["Status"]["State"] == "down")
+
+
+def sight(tasks: Iterable[Task], nodes: Nodes) -> dict[str, Sighting]:
     """Machine id -> its newest task; tasks without a region are no machines."""
     found: dict[str, Sighting] = {}
     for task in tasks:
-        sighting = read_task(task, find_host)
+        sighting = read_task(task, nodes)
         if sighting is None:
             continue
         earlier = found.get(sighting.machine_id)
@@ -91,7 +111,7 @@ def sight(tasks: Iterable[Task], find_host: FindHost) -> dict[str, Sighting]:
     return found
 
 
-def read_task(task: Task, find_host: FindHost) -> Sighting | None:
+def read_task(task: Task, nodes: Nodes) -> Sighting | None:
     container = task["Spec"].get("ContainerSpec", {})
     labels = container.get("Labels") or {}
     if REGION not in labels:
@@ -101,22 +121,24 @@ def read_task(task: Task, find_host: FindHost) -> Sighting | None:
     variables = (variable.partition("=") for variable in container.get("Env") or ())
     env = {name: label.fill_in_slot(value, slot) for name, _, value in variables}
     machine_label = labels.get(MACHINE_ID)
+    node = nodes.get(task.get("NodeID", ""), _NOWHERE)
+    is_lost = node.is_down and is_leaving(task)
     return Sighting(
         machine_id=label.machine_id_of(machine_label, task["ServiceID"], slot),
         task_id=task["ID"],
         service_id=task["ServiceID"],
         slot=slot,
         is_one_of_many=label.is_shared(machine_label),
-        phase=_phase(status),
+        phase=Phase.ENDED if is_lost else _phase(status),
         node_id=task.get("NodeID", ""),
         container_id=ran.get("ContainerID", ""),
-        placement=_placement(task, labels, env, find_host),
+        placement=_placement(task, labels, env, node.host),
         complaint=status.get("Err", ""),
-        exit_status=ran.get("ExitCode", 0),
+        ending=NODE_DOWN if is_lost else ending_of(ran.get("ExitCode", 0)),
         labels=labels,
         made_at=task["CreatedAt"],
         env=env,
-        is_leaving=status["State"] == "running" and task.get("DesiredState") != "running",
+        is_leaving=is_leaving(task) and not is_lost,
     )
 
 
@@ -129,12 +151,9 @@ def _phase(status: Mapping[str, Any]) -> Phase:
     return Phase.RUNNING if state == "running" else Phase.COMING
 
 
-def _placement(
-    task: Task, labels: Mapping[str, str], env: Mapping[str, str], find_host: FindHost
-) -> Placement:
+def _placement(task: Task, labels: Mapping[str, str], env: Mapping[str, str], host: str) -> Placement:
     ports = _published((task["Status"].get("PortStatus") or {}).get("Ports") or ())
     own_port = int(labels.get(PORT) or (ports[0][0] if ports else 0))
-    host = find_host(task["NodeID"]) if ports and "NodeID" in task else ""
     return Placement(host, dict(ports).get(own_port, own_port), _private_ip(task, env), ports)
 
 

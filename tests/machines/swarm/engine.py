@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from simulator.machines.swarm.task import Sighting, sight
+from simulator.machines.swarm.task import Node, Sighting, sight
 
 RECORDED = Path(__file__).parent / "recorded"
 SINGLE = "61ebc030226434"
+NODE = "fqj56nnwzi1hm017sr8bvepmy"
 ROW = "04287365ec"
 """Of the ids of three machines of one service."""
 
@@ -38,7 +39,7 @@ class RecordedManager:
     """Answers as `Manager` does, with the tasks that it was given."""
 
     is_alone = True
-    node_id = "fqj56nnwzi1hm017sr8bvepmy"
+    node_id = NODE
 
     def __init__(self, tasks: list[dict[str, Any]]) -> None:
         self.listed = tasks
@@ -46,7 +47,7 @@ class RecordedManager:
 
     async def look(self, stack: str) -> dict[str, Sighting]:
         self.requests += 1
-        return sight(self.listed, lambda node_id: "127.0.0.1")
+        return sight(self.listed, {NODE: Node("127.0.0.1")})
 
     async def services(self, stack: str) -> dict[str, Any]:
         self.requests += 1

@@ -7,15 +7,15 @@ import pytest
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Exit
 from simulator.machines.swarm.log import Line, epoch_seconds, read_lines
-from simulator.machines.swarm.task import Phase, Sighting, ending_of, sight
+from simulator.machines.swarm.task import Node, Phase, Sighting, ending_of, sight
 from simulator.machines.swarm.tracking import why_not_started
-from tests.machines.swarm.engine import RECORDED, ROW, SINGLE, recorded
+from tests.machines.swarm.engine import NODE, RECORDED, ROW, SINGLE, recorded
 
 SPEC = MachineSpec(id=SINGLE, name="ams-1", app="streams", region="ams", image="streams:1")
 
 
 def seen(name: str) -> dict[str, Sighting]:
-    return sight(recorded(name), lambda node_id: "10.1.2.3")
+    return sight(recorded(name), {NODE: Node("10.1.2.3")})
 
 
 def test_every_task_of_a_service_is_a_machine_with_an_id_of_its_own() -> None:
@@ -66,7 +66,7 @@ def test_a_task_without_a_region_is_no_machine() -> None:
 def test_a_machine_is_the_newest_of_its_tasks() -> None:
     older, newer = recorded("fleet")[0], recorded("fleet")[0]
     newer |= {"ID": "newer", "CreatedAt": "2099-01-01T00:00:00Z"}
-    (found,) = sight([newer, older], lambda node_id: "").values()
+    (found,) = sight([newer, older], {}).values()
     assert found.task_id == "newer"
 
 
@@ -74,6 +74,14 @@ def test_one_that_is_told_to_end_is_leaving_and_one_that_finds_no_place_is_stuck
     states = seen("states")
     assert [each for each in sorted(states) if states[each].is_leaving] == ["00000000000007"]
     assert [each for each in sorted(states) if states[each].is_stuck] == ["00000000000002"]
+
+
+def test_what_ran_on_a_node_that_is_down_is_out_of_reach() -> None:
+    """Swarm wants it gone and does not know whether it is."""
+    lost = sight(recorded("states"), {NODE: Node("10.1.2.3", is_down=True)})["00000000000007"]
+    assert lost.phase is Phase.ENDED
+    assert str(lost.ending) == "is out of reach: its node is down"
+    assert not lost.is_leaving
 
 
 @pytest.mark.parametrize(("status", "ending"), [(0, Exit(0)), (3, Exit(3)), (130, Exit(-2)), (137, Exit(-9))])
