@@ -54,19 +54,20 @@ async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
     from simulator.config.compose import config_of_machines, read_compose
     from simulator.machines.docker import DockerBackend
     from simulator.machines.docker.engine import Engine
-    from simulator.machines.docker.project import Project
+    from simulator.machines.docker.project import Project, own_project
 
     file = read_compose(compose, base)
-    project = Project(file.project, compose, file.services, base)
     engine = await Engine.connect()
     try:
-        machines = await project.find_machines(engine)
+        own = await own_project(engine)
+        project = Project(own or file.project, compose, file.services, base)
+        # As a container of the project itself, flysim may well be the first to start.
+        machines = await project.find_machines(engine, may_be_none=own is not None)
     finally:
         engine.close()
     config = config_of_machines(machines, file.regions, path=compose, base=base)
     backend = DockerBackend([app.app for app in config.apps], project=project)
-    count = len(machines)
-    mode = f"the {count} machine{'s are containers' if count != 1 else ' is a container'} of {file.project}"
+    mode = f"the machines are containers of {project.name}, which the Docker engine tells of"
     return Fleet(config, backend, is_patient=True, mode=mode)
 
 

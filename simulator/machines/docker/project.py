@@ -41,7 +41,7 @@ class Project:
         found = [await engine.do(engine.api.inspect_container, each["Id"]) for each in listed]
         return sorted(found, key=self._place_in_order)
 
-    async def find_machines(self, engine: Engine) -> tuple[MachineSpec, ...]:
+    async def find_machines(self, engine: Engine, *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
         """Raises EnvironmentFault when there is none, InputError for labels that are wrong."""
         specs: list[MachineSpec] = []
         names: dict[str, str] = {}
@@ -56,7 +56,7 @@ class Project:
                 )
             names[spec.id] = name
             specs.append(spec)
-        if not specs:
+        if not specs and not may_be_none:
             raise EnvironmentFault(
                 f"the Compose project {self.name} has no container with the label {REGION}",
                 mend=f"docker compose -f {self.path} up -d --wait",
@@ -98,17 +98,28 @@ def name_of(described: Any) -> str:
     return str(described["Name"]).lstrip("/")
 
 
-async def own_networks(engine: Engine) -> frozenset[str]:
-    """The networks that flysim itself is in, when it runs in a container of this engine."""
+async def own_container(engine: Engine) -> Any | None:
+    """What the engine says of the container that flysim itself runs in, if it does in one of this engine."""
     from docker.errors import APIError
 
     if not os.path.exists("/.dockerenv"):  # noqa: ASYNC240, PTH110 - at once, and once
-        return frozenset()
+        return None
     try:
-        described = await engine.do(engine.api.inspect_container, socket.gethostname())
+        return await engine.do(engine.api.inspect_container, socket.gethostname())
     except APIError:
-        return frozenset()
-    return frozenset(described["NetworkSettings"]["Networks"])
+        return None
+
+
+async def own_project(engine: Engine) -> str | None:
+    """The Compose project that flysim itself is a container of."""
+    described = await own_container(engine)
+    return described["Config"]["Labels"].get(label.PROJECT) if described else None
+
+
+async def own_networks(engine: Engine) -> frozenset[str]:
+    """The networks that flysim itself is in."""
+    described = await own_container(engine)
+    return frozenset(described["NetworkSettings"]["Networks"] if described else ())
 
 
 def locate(
