@@ -40,9 +40,9 @@ def serve(settings: Settings) -> None:
 
 
 def listen(host: str | None, port: int) -> socket.socket:
-    """On every address unless `host` is given: the proxy comes by IPv4, other machines by IPv6 (F-8.17)."""
+    """On every address unless one is given: the proxy comes by IPv4, other machines by IPv6 (F-8.17)."""
     try:
-        if host in (None, "::") and socket.has_dualstack_ipv6():
+        if host in (None, "::", "0.0.0.0") and socket.has_dualstack_ipv6():
             return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
         address = host or "0.0.0.0"
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

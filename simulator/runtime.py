@@ -16,11 +16,12 @@ from simulator.diagnosis import Finding, diagnose
 from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.journal import Journal
-from simulator.machines import Backend, MachineRoom, ProcessBackend
+from simulator.machines import PROCESS, Backend, MachineRoom, make_backend
 from simulator.machines.port import LOOPBACK, free_port, hold_port
 from simulator.routing import Fleet, Machine, Router, Trace
 from simulator.routing.model import join_address
-from simulator.routing.service import HTTP_PORT
+from simulator.routing.regions import distance_km
+from simulator.routing.service import HTTP_PORT, HTTPS_PORT
 from simulator.standpoint import Standpoint
 from simulator.upkeep import Upkeep
 
@@ -35,8 +36,8 @@ class Simulator:
     """A fleet behind Fly's proxy, from `async with` to its end.
 
     `realtime`: simulated waits are really waited for. `free_ports`: every port is a free one, whatever the
-    config says. `backend` runs the machines, processes if none is given; `is_patient`: one that others run may be ill
-    at the start. `make_proxy`: another class in the place of `ProxyServer`. Entering raises SimulatorError, with
+    config says. `backend`: what the machines are, by its name or as it is; `is_patient`: one that others run may be
+    ill at the start. `make_proxy`: another class in the place of `ProxyServer`. Entering raises SimulatorError, with
     nothing left running, when a part cannot start.
     """
 
@@ -47,7 +48,7 @@ class Simulator:
         realtime: bool = True,
         seed: int = 0,
         free_ports: bool = False,
-        backend: Backend | None = None,
+        backend: Backend | str = PROCESS,
         is_patient: bool = False,
         standpoint: Standpoint | None = None,
         make_proxy: Callable[..., Any] | None = None,
@@ -66,7 +67,7 @@ class Simulator:
         self.room = MachineRoom(
             [app.app for app in config.apps],
             config.machines,
-            backend or ProcessBackend(),
+            make_backend(backend, config, self._find_edge) if isinstance(backend, str) else backend,
             self.bus,
             self.clock,
             dns_address=self.dns_address,
@@ -227,6 +228,17 @@ class Simulator:
     def _follow_fleet(self, event: Event) -> None:
         if isinstance(event, FleetChanged):
             self.router.fleet = event.fleet
+
+    def _find_edge(self, public_port: int, region: str) -> tuple[str, int] | None:
+        """The edge nearest to a region; 80 and 443 are one port here."""
+        addresses = self._proxy.all_addresses
+        port = HTTP_PORT if public_port == HTTPS_PORT else public_port
+        edges = [edge for edge, its_port in addresses if its_port == port]
+        if not edges:
+            return None
+        nearest = min(edges, key=lambda edge: distance_km(region, edge) if region else 0.0)
+        host, listening = addresses[nearest, port]
+        return LOOPBACK if host == "0.0.0.0" else host, listening
 
     def _asks_for_names(self) -> bool:
         """Whether a machine is told of the name server, which then must be there before the machine."""

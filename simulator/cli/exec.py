@@ -44,7 +44,7 @@ def exec_command(
     fleet = read_config(config, backend, quiet=quiet)
     from simulator.runtime import Simulator
 
-    simulator = Simulator(fleet, free_ports=not fixed_ports)
+    simulator = Simulator(fleet, free_ports=not fixed_ports, backend=backend)
     simulator.check_ports()
     if show_logs:
         simulator.bus.subscribe(_show)

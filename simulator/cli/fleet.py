@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.errors import EnvironmentFault, InputError
+from simulator.machines import BACKENDS
 
 _NOT_EMULATED = re.compile(r"(.+?)(?::\d+)?: (.+) is not emulated")
 
@@ -51,8 +52,8 @@ def _missing_line(path: str, keys: list[str]) -> str:
 
 
 def check_backend(backend: str) -> None:
-    if backend != "process":
-        raise InputError(f"there is no backend {backend!r}", expected="process")
+    if backend not in BACKENDS:
+        raise InputError(f"there is no backend {backend!r}", expected=f"one of {', '.join(BACKENDS)}")
 
 
 def demo_config() -> Path:

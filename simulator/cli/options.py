@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from simulator.machines import BACKENDS
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -14,7 +16,10 @@ ConfigOption = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str, typer.Option("--backend", metavar="process", help="What the machines run on: plain processes.")
+    str,
+    typer.Option(
+        "--backend", metavar="|".join(BACKENDS), help="What the machines are: processes, containers."
+    ),
 ]
 ComposeOption = Annotated[
     Path | None,

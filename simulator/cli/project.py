@@ -6,6 +6,7 @@ tells of, and leaves the containers to whoever runs them.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.cli.fleet import check_backend, read_config
-from simulator.errors import EnvironmentFault, InputError
+from simulator.errors import InputError
+from simulator.machines import PROCESS
 
 if TYPE_CHECKING:
     from simulator.config import Config
@@ -28,8 +30,7 @@ class Fleet:
     """What to start a simulator with."""
 
     config: Config
-    backend: Backend | None = None
-    """None: processes."""
+    backend: Backend | str = PROCESS
     is_patient: bool = False
     mode: str = ""
     """What is to be known of how the machines are found, if anything."""
@@ -38,10 +39,10 @@ class Fleet:
 def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: bool) -> Fleet:
     """The machines of a config, or with `compose` those of a Compose file. Raises SimulatorError."""
     if compose is None:
-        return Fleet(read_config(path, backend, quiet=quiet))
+        return Fleet(read_config(path, backend, quiet=quiet), backend)
     check_backend(backend)
     base = None if path is None else read_config(path, backend, quiet=quiet)
-    return _engine_fleet(compose, base) if find_engine() else _lookup_fleet(compose, base)
+    return asyncio.run(_engine_fleet(compose, base)) if find_engine() else _lookup_fleet(compose, base)
 
 
 def find_engine() -> str | None:
@@ -49,11 +50,24 @@ def find_engine() -> str | None:
     return os.environ.get("DOCKER_HOST") or (f"unix://{_SOCKET}" if _SOCKET.exists() else None)
 
 
-def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
-    raise EnvironmentFault(
-        f"there is a Docker engine ({find_engine()}), and this flysim does not ask it yet",
-        mend=f"docker compose -f {compose} up",
-    )
+async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
+    from simulator.config.compose import config_of_machines, read_compose
+    from simulator.machines.docker import DockerBackend
+    from simulator.machines.docker.engine import Engine
+    from simulator.machines.docker.project import Project
+
+    file = read_compose(compose, base)
+    project = Project(file.project, compose, file.services, base)
+    engine = await Engine.connect()
+    try:
+        machines = await project.find_machines(engine)
+    finally:
+        engine.close()
+    config = config_of_machines(machines, file.regions, path=compose, base=base)
+    backend = DockerBackend([app.app for app in config.apps], project=project)
+    count = len(machines)
+    mode = f"the {count} machine{'s are containers' if count != 1 else ' is a container'} of {file.project}"
+    return Fleet(config, backend, is_patient=True, mode=mode)
 
 
 def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:

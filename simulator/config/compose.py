@@ -42,6 +42,8 @@ class ComposeFile:
     """Services whose containers get their ids only when they are made: who they are, an engine must say."""
     regions: tuple[str, ...]
     """Of all of them, in the order of the file."""
+    services: tuple[str, ...] = ()
+    """All that are machines, in that order."""
 
 
 def read_compose(
@@ -115,6 +117,7 @@ class _Reader:
         self._machines: list[MachineSpec] = []
         self._unnamed: list[str] = []
         self._regions: list[str] = []
+        self._names: list[str] = []
         self._ids: dict[str, KeyPath] = {}
 
     def read(self) -> ComposeFile:
@@ -132,7 +135,12 @@ class _Reader:
             )
         project = _project_name(self._document, self._variables)
         return ComposeFile(
-            self._document.path, project, tuple(self._machines), tuple(self._unnamed), tuple(self._regions)
+            self._document.path,
+            project,
+            tuple(self._machines),
+            tuple(self._unnamed),
+            tuple(self._regions),
+            tuple(self._names),
         )
 
     def _services(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -158,6 +166,7 @@ class _Reader:
     ) -> None:
         at: KeyPath = ("services", name)
         self._regions.append(labels[REGION])
+        self._names.append(name)
         host_name = self._text(service.get("hostname"), (*at, "hostname"))
         has_id = id_at is not None or _HOST_NAME.fullmatch(host_name)
         if not has_id:

@@ -42,6 +42,7 @@ def cross_check(
     _check_counts(data, source, problems)
     _check_groups(data, source, problems, fly_tomls)
     _check_commands(data, source, problems, fly_tomls)
+    _check_builds(data, source, problems)
 
 
 def _check_twice(found: Found, what: str, expected: str, source: Source, problems: Problems) -> None:
@@ -126,6 +127,14 @@ def _check_commands(
         problem = f"nothing says how to start a machine of apps.{name}"
         expected = 'command = ["python", "-m", "app"], or a url for every machine'
         problems.add(problem, source, ("apps", name), expected=expected)
+
+
+def _check_builds(data: Mapping[str, Any], source: Source, problems: Problems) -> None:
+    for name, app in apps_in(data):
+        if "build" in app and "image" not in app:
+            problem = f"apps.{name}.build makes an image that has no name"
+            expected = f'image = "{name}" beside it'
+            problems.add(problem, source, ("apps", name, "build"), expected=expected)
 
 
 def _has_command(group: object, fly: FlyToml) -> bool:

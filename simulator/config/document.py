@@ -70,6 +70,11 @@ class AppTable(Table):
         description="Starts one machine. {host} {port} {machine_id} {region} {dns} {python} are filled in.",
     )
     image: str | None = Field(None, min_length=1, description="A container image, for the docker backend.")
+    build: str | None = Field(
+        None,
+        min_length=1,
+        description="The folder whose Dockerfile makes that image, from the folder of this file.",
+    )
     org: str = Field("personal", min_length=1, description="The organization that the app belongs to.")
     network: str = Field("default", min_length=1, description="The private network that its machines are on.")
     replay_sources: list[OrgName] = Field(

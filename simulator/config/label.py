@@ -108,6 +108,7 @@ def machine_of_labels(
         env={**env},
         image=image,
         internal_port=_port_of(labels, services[0].internal_port if services else None),
+        further_ports=tuple(dict.fromkeys(service.internal_port for service in services[1:])),
         listens=bool(services) or known_fly is None,
         group=group,
         memory_mb=fly.memory_of(group),

@@ -43,7 +43,13 @@ class MachineSpec:
     is_taken: bool = False
     """Somebody else made it, such as Docker Compose: it is taken as it is, and left as it was."""
     image: str | None = None
+    image_folder: Path | None = None
+    """Where the image's Dockerfile is, if it is to be built from there."""
+    image_command: tuple[str, ...] = ()
+    """What runs in the image in the place of its own command: that of its process group in fly.toml."""
     internal_port: int = DEFAULT_INTERNAL_PORT
+    further_ports: tuple[int, ...] = ()
+    """Where it listens for services of its app other than the first."""
     listens: bool = True
     """Whether a service leads to it; one that none does, such as a worker, may listen nowhere (F-9.15)."""
     group: str = DEFAULT_GROUP
@@ -64,6 +70,12 @@ class MachineSpec:
     def is_found(self) -> bool:
         """Whether its backend tells when it runs, without having been told to start it."""
         return self.is_taken or self.lookup is not None
+
+    @property
+    def all_ports(self) -> tuple[int, ...]:
+        """Those that the proxy or a check may come by; the first is that of its first service."""
+        checked = (check.port for check in self.checks if check.port)
+        return tuple(dict.fromkeys((self.internal_port, *self.further_ports, *checked)))
 
     @property
     def has_own_address(self) -> bool:

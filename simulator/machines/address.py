@@ -12,7 +12,7 @@ import errno
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv6Address
 
@@ -45,14 +45,21 @@ class AddressBook:
             holding = self._holdings[spec.id] = self._find(spec)
         return holding.placement
 
+    def take_port(self, spec: MachineSpec, internal_port: int) -> int:
+        """A port on 127.0.0.1 that stands for one of the machine's own. Raises EnvironmentFault."""
+        own = replace(spec, id=f"{spec.id}/{internal_port}", command=(), env={})
+        return self.take(own).port
+
     def give_back(self, machine_id: str) -> None:
+        for key in [each for each in self._holdings if each.startswith(f"{machine_id}/")]:
+            self.give_back(key)
         holding = self._holdings.pop(machine_id, None)
         if holding is not None and holding.lease is not None:
             holding.lease.close()
 
     def close(self) -> None:
-        for machine_id in tuple(self._holdings):
-            self.give_back(machine_id)
+        for key in tuple(self._holdings):
+            self.give_back(key)
 
     def _find(self, spec: MachineSpec) -> _Holding:
         own = spec.has_own_address and has_loopback_network()
@@ -137,10 +144,16 @@ def _private_ip(spec: MachineSpec, host: str, *, own: bool) -> str:
 
     A choice of ours: an address of its own is written as IPv4-mapped IPv6, so that the AAAA answers for
     `.internal` names can be connected to. A machine that shares 127.0.0.1 cannot be told by an address alone,
-    so its is made as Fly's are (fdaa, network, host, machine), is unique, and leads nowhere.
+    so its is made as Fly's are, is unique, and leads nowhere.
     """
-    if own:
-        return f"::ffff:{host}"
-    network, host_part = 1, int.from_bytes(sha256(spec.region.encode()).digest()[:4])
+    return f"::ffff:{host}" if own else private_address(1, spec)
+
+
+def private_address(network: int, spec: MachineSpec) -> str:
+    """As Fly's: fdaa, then 32 bits each of network, host and machine (F-8.16).
+
+    Of the host's, the upper half is 0: Docker hands out the last 64 bits of an address only.
+    """
+    host = int.from_bytes(sha256(spec.region.encode()).digest()[:2])
     machine = int.from_bytes(sha256(spec.id.encode()).digest()[:4])
-    return str(IPv6Address((0xFDAA << 112) | (network << 80) | (host_part << 48) | (machine << 16) | 2))
+    return str(IPv6Address((0xFDAA << 112) | (network << 80) | (host << 48) | (machine << 16) | 2))

@@ -8,6 +8,7 @@ before `stop`, `kill` or `close` return. All fulfil one suite, `tests/contract/t
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +61,10 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # A real-time signal has a number only.
         return f"signal {number}"
+
+
+FindEdge = Callable[[int, str], tuple[str, int] | None]
+"""From a public port and a machine's region to where the edge listens that the private network leads it to (F-8.20)."""
 
 
 class Observer(Protocol):

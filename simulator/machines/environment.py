@@ -24,19 +24,28 @@ _NOT_INHERITED = re.compile(r"FLY_|FLYSIM_|PRIMARY_REGION$")
 _ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
-def machine_command(spec: MachineSpec, placement: Placement, *, dns_address: str) -> tuple[str, ...]:
+def machine_command(
+    spec: MachineSpec, placement: Placement, *, dns_address: str, python: str = sys.executable
+) -> tuple[str, ...]:
     """The command with its placeholders filled in."""
-    return tuple(_fill_in(word, spec, placement, dns_address) for word in spec.command)
+    return tuple(_fill_in(word, spec, placement, dns_address, python) for word in spec.command)
 
 
 def machine_environment(
-    spec: MachineSpec, placement: Placement, *, dns_address: str, inherited: Mapping[str, str]
+    spec: MachineSpec,
+    placement: Placement,
+    *,
+    dns_address: str,
+    inherited: Mapping[str, str],
+    python: str = sys.executable,
 ) -> dict[str, str]:
     """All variables of the machine's main process; `inherited` is the caller's environment."""
     environment = {name: value for name, value in inherited.items() if not _NOT_INHERITED.match(name)}
     # Otherwise Python keeps the lines of a pipe back until it has 8 KiB of them.
     environment.setdefault("PYTHONUNBUFFERED", "1")
-    environment |= {name: _fill_in(value, spec, placement, dns_address) for name, value in spec.env.items()}
+    environment |= {
+        name: _fill_in(value, spec, placement, dns_address, python) for name, value in spec.env.items()
+    }
     environment.pop("PRIMARY_REGION", None)  # F-7.12, F-7.15: fly.toml's alone counts, not [env]'s.
     return environment | fly_variables(spec, placement)
 
@@ -61,14 +70,14 @@ def fly_variables(spec: MachineSpec, placement: Placement) -> dict[str, str]:
     return variables
 
 
-def _fill_in(text: str, spec: MachineSpec, placement: Placement, dns_address: str) -> str:
+def _fill_in(text: str, spec: MachineSpec, placement: Placement, dns_address: str, python: str) -> str:
     values = {
         "host": placement.host,
         "port": str(placement.port),
         "machine_id": spec.id,
         "region": spec.region,
         "dns": dns_address,
-        "python": sys.executable,
+        "python": python,
     }
     # Not str.format: a command may hold JSON or a shell's own braces, and those stay as they are.
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)

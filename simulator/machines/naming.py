@@ -29,7 +29,9 @@ def clone_spec(
     region = region or original.region
     names = {spec.name for spec in known if spec.app == original.app}
     number = next(number for number in range(1, len(names) + 2) if f"{region}-{number}" not in names)
-    return replace(original, id=_unused_id(known, random), name=f"{region}-{number}", region=region)
+    return replace(
+        original, id=_unused_id(known, random), name=f"{region}-{number}", region=region, is_taken=False
+    )
 
 
 def _unused_id(known: tuple[MachineSpec, ...], random: Random) -> str:

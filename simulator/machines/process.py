@@ -251,9 +251,10 @@ class _MachineProcess(asyncio.SubprocessProtocol):
 
 def _check(spec: MachineSpec) -> None:
     if not spec.command:
+        containers = f", or --backend docker: it has the image {spec.image}" if spec.image else ""
         raise InputError(
             f"machine {spec.name} of app {spec.app} has nothing to run",
-            expected=f'a `command` under [apps.{spec.app}], as in command = ["python", "app.py"]',
+            expected=f'a `command` under [apps.{spec.app}], as in command = ["python", "app.py"]{containers}',
         )
     if spec.kill_signal not in signal.Signals.__members__:
         raise InputError(

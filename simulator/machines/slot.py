@@ -148,10 +148,18 @@ def not_healthy_in_time(slot: Slot, listening: tuple[str, ...]) -> MachineFault:
     )
 
 
+def _wanted(slot: Slot) -> str:
+    if slot.placement.is_forwarded:
+        return (
+            f"let it listen on 0.0.0.0:{slot.spec.internal_port} (PORT), which the proxy reaches, or on [::]"
+        )
+    return f"let it listen on {slot.placement.address} (PORT, or {{host}} and {{port}} in its command)"
+
+
 def _mend(slot: Slot, listening: tuple[str, ...]) -> str:
     if slot.is_external:
         return f"start the server of {slot.spec.url} first"
-    wanted = f"let it listen on {slot.placement.address} (PORT, or {{host}} and {{port}} in its command)"
+    wanted = _wanted(slot)
     if slot.placement.address in listening:
         return "look into why its check fails, or give it more time to start"
     if listening:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from simulator.clock import Clock
 from simulator.events import Bus, ProxyLogged
@@ -36,6 +36,8 @@ class ClientHandler(Protocol):
 
     def limit_idle(self, seconds: float) -> None: ...
 
+    def was_never_read(self, connection: Any) -> bool: ...
+
     async def go_away(self) -> None: ...
 
 
@@ -56,6 +58,11 @@ class ProxyCore:
         handler = self.handlers.get(client_id)
         if seconds and handler is not None:
             handler.limit_idle(seconds)
+
+    def was_never_read(self, client_id: str, connection: Any) -> bool:
+        """Of a connection to a machine that ended without an answer: whether its request was refused unread."""
+        handler = self.handlers.get(client_id)
+        return handler is not None and handler.was_never_read(connection)
 
     def new_request_id(self, edge: str, now: float) -> str:
         """A `Fly-Request-Id`: a ULID and the region of the edge (F-4.11)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+from weakref import WeakSet
 
 from mitmproxy.addons.core import Core
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -19,7 +20,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectedHook
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.layer import OpenMachineConnection
 from simulator.proxy.pace import PacedHandler
-from simulator.proxy.salvage import salvage_at_reset
+from simulator.proxy.salvage import salvage_at_reset, was_reset_since
 from simulator.proxy.tunnel import GoAway
 
 _NEVER_SECONDS = 10 * 365 * 24 * 3600
@@ -46,6 +47,7 @@ class EdgeHandler(PacedHandler):
         self._connecting: dict[Connection, asyncio.TimerHandle] = {}
         self._core = core
         self._idle_watch: asyncio.Task[None] | None = None
+        self._were_reset: WeakSet[Connection] = WeakSet()
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         task = asyncio.current_task()
@@ -62,9 +64,18 @@ class EdgeHandler(PacedHandler):
     async def handle_hook(self, hook: commands.StartHook) -> None:
         if isinstance(hook, ServerConnectedHook):
             self._stop_timer(hook.data.server)
-            salvage_at_reset(self.transports[hook.data.server])
+            server = hook.data.server
+            salvage_at_reset(self.transports[server], lambda: self._were_reset.add(server))
         elif _has_listener(self.master, hook.name):
             await super().handle_hook(hook)
+
+    def was_never_read(self, connection: Connection) -> bool:
+        """Of one that ended without an answer: whether what was sent on it was refused unread.
+
+        Docker accepts connections to a published port itself. When nothing listens in the container it closes them
+        with the request unread, which resets them; a machine that dies of its request has read it.
+        """
+        return connection in self._were_reset or was_reset_since(self.transports.get(connection))
 
     def limit_idle(self, seconds: float) -> None:
         """Close the connection after so long without traffic (F-9.7)."""

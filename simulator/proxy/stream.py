@@ -349,8 +349,16 @@ class ExchangeStream(HttpStream):
         elif self.server_state == self._collect_replay_body:
             self._end_replay_body(None)
         elif self.server_state == self._await_head:
-            stale = convert.is_silent(event.message) and self._edge.was_reused(self.context.server)
-            yield from self._lose_machine(convert.answer_failure(event.message), stale=stale)
+            silent, reused = convert.is_silent(event.message), self._edge.was_reused(self.context.server)
+            failure = convert.answer_failure(event.message)
+            if silent and not reused and self._was_never_read():
+                failure = Failure.REFUSED
+            yield from self._lose_machine(failure, stale=silent and reused)
+
+    def _was_never_read(self) -> bool:
+        """Behind a forwarded port nothing listened, although the connection came about."""
+        client, server = self.context.client, self.context.server
+        return bool(self._delivery.machine.ports) and self._core.was_never_read(client.id, server)
 
     def _lose_machine(self, failure: Failure, *, stale: bool = False) -> Commands:
         """The delivery failed without a response head; `stale`: nothing at all came of a connection used before."""

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from simulator.config import Config
@@ -48,11 +49,13 @@ class RunOptions:
     backend: str = "process"
 
 
-def open_simulator(config: Config, *, realtime: bool, seed: int) -> AbstractAsyncContextManager[Stage]:
+def open_simulator(
+    config: Config, *, realtime: bool, seed: int, backend: str = "process"
+) -> AbstractAsyncContextManager[Stage]:
     """The real stage, on free ports: any number of runs go on beside each other, and beside `flysim up`."""
     from simulator.runtime import Simulator
 
-    return Simulator(config, realtime=realtime, seed=seed, free_ports=True)
+    return Simulator(config, realtime=realtime, seed=seed, free_ports=True, backend=backend)
 
 
 async def run_scenarios(
@@ -61,7 +64,7 @@ async def run_scenarios(
     *,
     on_result: Listener = lambda result: None,
     on_config: ConfigListener = lambda config: None,
-    open_stage: OpenStage = open_simulator,
+    open_stage: OpenStage | None = None,
 ) -> Report:
     """Play them all; `on_result` hears of each as it ends, `on_config` of the fleets before any starts.
 
@@ -77,7 +80,7 @@ async def run_scenarios(
         results.append(result)
         on_result(result)
 
-    await _run_groups(groups, options, take, open_stage)
+    await _run_groups(groups, options, take, open_stage or partial(open_simulator, backend=options.backend))
     return Report(tuple(results), time.monotonic() - started)
 
 

@@ -16,7 +16,7 @@ REGIONS = (
 )
 A_PORT = "a port: a whole number from 1 to 65535, or 0 for any free one"
 A_COMMAND = 'a command, such as ["python", "-m", "app"] or "python -m app"'
-APP_KEYS = "one of fly_toml, command, image, org, network, replay_sources, hostnames, env, machines"
+APP_KEYS = "one of fly_toml, command, image, build, org, network, replay_sources, hostnames, env, machines"
 
 
 def _app(*lines: str) -> str:
@@ -68,6 +68,11 @@ def _edge(written: str) -> str:
             _app('qqq = "serve"', "image = 'x'"),
             'flysim.toml:5:1: apps.chat has an unknown key "qqq"',
             APP_KEYS,
+        ),
+        (
+            _app('command = "serve"', 'build = "."'),
+            "flysim.toml:6:1: apps.chat.build makes an image that has no name",
+            'image = "chat" beside it',
         ),
         (_app("command = 3"), "flysim.toml:5:1: apps.chat.command is 3", A_COMMAND),
         (_app("command = []"), "flysim.toml:5:1: apps.chat.command is an empty list", A_COMMAND),

@@ -8,14 +8,17 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Backend, Exit, Placement
+from simulator.machines.docker import DockerBackend
+from simulator.machines.docker.image import PYTHON_IMAGE
 from simulator.machines.fake import FakeApp, FakeBackend
 from simulator.machines.process import ProcessBackend
+from simulator.routing.model import App
 
 APP = Path(__file__).parent / "app.py"
 
@@ -36,6 +39,8 @@ class Stage(Protocol):
 
     def command(self, app: FakeApp) -> tuple[str, ...]: ...
 
+    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec: ...
+
 
 class FakeStage:
     def __init__(self) -> None:
@@ -47,6 +52,9 @@ class FakeStage:
         self.fake.apps[name] = app
         return (name, "{host}", "{port}")
 
+    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
+        return machine_spec(number, command, **options)
+
 
 class ProcessStage:
     def __init__(self) -> None:
@@ -54,6 +62,22 @@ class ProcessStage:
 
     def command(self, app: FakeApp) -> tuple[str, ...]:
         return (sys.executable, "-I", "-S", str(APP), "{host}", "{port}", json.dumps(asdict(app)))
+
+    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
+        return machine_spec(number, command, **options)
+
+
+class DockerStage:
+    def __init__(self) -> None:
+        self.backend: Backend = DockerBackend([App("chat")])
+
+    def command(self, app: FakeApp) -> tuple[str, ...]:
+        return ("{python}", APP.name, "{host}", "{port}", json.dumps(asdict(app)))
+
+    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
+        """A command that is not Python's is one of an image that has no such program."""
+        spec = replace(machine_spec(number, command, **options), cwd=APP.parent)
+        return spec if command[0] == "{python}" else replace(spec, image=PYTHON_IMAGE, image_command=command)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from simulator.errors import InputError
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.fake import FakeApp
 from tests.contract.stage import (
+    DockerStage,
     FakeStage,
     ProcessStage,
     Recorder,
@@ -19,14 +20,16 @@ from tests.contract.stage import (
     becomes_reachable,
     eventually,
     machine_id,
-    machine_spec,
 )
 
 ONE, TWO = machine_id(1), machine_id(2)
 DNS = "127.0.0.1:5353"
 
 
-@pytest.fixture(params=[FakeStage, ProcessStage], ids=["fake", "process"])
+@pytest.fixture(
+    params=[FakeStage, ProcessStage, pytest.param(DockerStage, marks=pytest.mark.docker)],
+    ids=["fake", "process", "docker"],
+)
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     make_stage: Callable[[], Stage] = request.param
     stage = make_stage()
@@ -42,7 +45,7 @@ def recorder() -> Recorder:
 async def launch(
     stage: Stage, recorder: Recorder, number: int = 1, app: FakeApp | None = None, **options: float
 ) -> Placement:
-    spec = machine_spec(number, stage.command(app or FakeApp()), **options)
+    spec = stage.spec(number, stage.command(app or FakeApp()), **options)
     return await stage.backend.launch(spec, recorder, dns_address=DNS)
 
 
@@ -196,7 +199,7 @@ async def test_close_ends_every_machine_and_reports_it(stage: Stage, recorder: R
 
 
 async def test_a_command_that_does_not_exist_is_named(stage: Stage, recorder: Recorder) -> None:
-    spec = machine_spec(1, ("no-such-program", "{port}"))
+    spec = stage.spec(1, ("no-such-program", "{port}"))
 
     with pytest.raises(InputError, match=r'ams-1 of app chat.*"no-such-program"'):
         await stage.backend.launch(spec, recorder, dns_address=DNS)

@@ -119,8 +119,10 @@ def serve(app: App, *more: tuple[App, int]) -> None:
 
 async def _serve(apps: list[tuple[App, int]]) -> None:
     host = os.environ.get("HOST", "127.0.0.1")
-    for app, port in apps:
-        servers.append(await asyncio.start_server(_connection(app), host, port))
+    for app, port in apps:  # 0.0.0.0 stands for every address: other machines come by IPv6 (F-8.17)
+        servers.append(
+            await asyncio.start_server(_connection(app), None if host == "0.0.0.0" else host, port)
+        )
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 

@@ -1,0 +1,260 @@
+"""The backend of containers: each machine is one, made from its app's image or taken from a Compose project.
+
+Machines are reached by ports that they publish on the engine's loopback address, so it makes no difference whether
+the engine runs on this computer, in a virtual machine of it, or elsewhere. Between one another they have private
+addresses as on Fly, and names from flysim (`network.py`). What the engine tells of containers is heard at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from simulator.config.model import MachineSpec
+from simulator.errors import EnvironmentFault, InputError
+from simulator.machines.backend import FindEdge, Observer, Placement
+from simulator.machines.docker import label
+from simulator.machines.docker.container import MachineContainer
+from simulator.machines.docker.engine import Engine
+from simulator.machines.docker.events import ContainerEvent, EventStream
+from simulator.machines.docker.guard import ContainerGuard
+from simulator.machines.docker.maker import Maker
+from simulator.machines.docker.project import Project, locate, name_of, own_networks
+from simulator.machines.docker.sockets import listening_ports
+from simulator.machines.docker.tunnel import Address
+from simulator.routing.model import App
+
+
+class DockerBackend:
+    """Runs every machine as a container of one engine."""
+
+    def __init__(
+        self,
+        apps: Iterable[App] = (),
+        *,
+        project: Project | None = None,
+        find_edge: FindEdge = lambda port, region: None,
+    ) -> None:
+        """`project`: whose containers to take, also those that join later.
+
+        `find_edge` tells where the edge listens that a `.flycast` name leads to, for machines of a region.
+        """
+        self._apps = tuple(apps)
+        self._project = project
+        self._find_edge = find_edge
+        self._run = secrets.token_hex(4)
+        self._guard = ContainerGuard(self._run)
+        self._containers: dict[str, MachineContainer] = {}
+        self._hearing: set[asyncio.Task[None]] = set()
+        self._opening = asyncio.Lock()
+        self._observer: Observer | None = None
+        self._own_networks: frozenset[str] = frozenset()
+        self._engine: Engine | None = None
+        self._events: EventStream
+        self._maker: Maker
+
+    # The protocol.
+
+    async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        engine = await self._open()
+        self._observer = observer
+        if self._project is None:
+            return
+        self._own_networks = await own_networks(engine)
+        known = {spec.id: spec for spec in specs}
+        for described in await self._project.find_containers(engine):
+            spec = self._project.read(described, known.values())
+            await self._take(described, known.get(spec.id, spec))
+
+    async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
+        await self._open()
+        container = self._containers.get(spec.id)
+        if container is None:
+            container = self._containers[spec.id] = await self._make(spec, observer, dns_address)
+        await container.start()
+        return container.placement
+
+    async def stop(self, machine_id: str) -> None:
+        if container := self._containers.get(machine_id):
+            await container.stop()
+
+    async def kill(self, machine_id: str) -> None:
+        if container := self._containers.get(machine_id):
+            await container.kill()
+
+    async def suspend(self, machine_id: str) -> None:
+        if container := self._containers.get(machine_id):
+            await container.suspend()
+
+    async def resume(self, machine_id: str) -> None:
+        if container := self._containers.get(machine_id):
+            await container.resume()
+
+    async def release(self, machine_id: str) -> None:
+        """One that is not ours is kept, at rest, for its owner."""
+        container = self._containers.get(machine_id)
+        if container is not None and container.is_ours:
+            del self._containers[machine_id]
+            await container.remove()
+            self._maker.give_back(machine_id)
+
+    async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
+        container = self._containers.get(machine_id)
+        if container is None or self._engine is None:
+            return ()
+        open_ports, own_ports = await self._engine.do(listening_ports, self._engine.api, container.id)
+        placement = container.placement
+        reached = [f"{placement.host}:{placement.port_for(port)}" for port in sorted(open_ports)]
+        return (*reached, *(f"127.0.0.1:{port} of its container" for port in sorted(own_ports)))
+
+    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+        """A published port is the container's, or it would not have started."""
+        return None
+
+    async def close(self) -> None:
+        engine = self._engine
+        if engine is None:
+            return
+        await engine.settle()
+        await asyncio.gather(*(self._leave(each) for each in self._containers.values()))
+        await self._maker.close()
+        self._events.close()
+        for task in tuple(self._hearing):
+            task.cancel()
+        await asyncio.gather(*self._hearing, return_exceptions=True)
+        await engine.settle()
+        await engine.do(sweep, engine.api, self._run)
+        self._containers.clear()
+        self._guard.close()
+        engine.close()
+        self._engine = None
+
+    # The engine.
+
+    async def _open(self) -> Engine:
+        async with self._opening:
+            if self._engine is None:
+                engine = await Engine.connect()
+                self._guard.start()
+                self._maker = Maker(engine, self._run, self._apps, self._find_edge_for)
+                self._events = EventStream(engine.api, self._hear, self._lose_engine)
+                await engine.do(self._events.open)
+                self._engine = engine
+        return self._engine
+
+    def _hear(self, event: ContainerEvent) -> None:
+        heard_by = [each for each in self._containers.items() if each[1].id == event.container_id]
+        for machine_id, container in heard_by:
+            self._do(self._pass_on(machine_id, container, event))
+        is_machine = self._project is not None and self._project.is_machine(event.attributes)
+        if not heard_by and event.action == "start" and is_machine:
+            self._do(self._welcome(event.container_id))
+
+    def _do(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._hearing.add(task)
+        task.add_done_callback(self._hearing.discard)
+
+    async def _pass_on(self, machine_id: str, container: MachineContainer, event: ContainerEvent) -> None:
+        await container.hear(event)
+        if event.action != "destroy":
+            return
+        await container.is_over()
+        if self._containers.get(machine_id) is container:  # Else it was released, or another took its place.
+            del self._containers[machine_id]
+            if not container.is_ours and self._observer is not None:
+                self._observer.machine_left(machine_id)
+
+    def _lose_engine(self) -> None:
+        """The engine stopped: so did its containers, or nobody can tell."""
+        for container in self._containers.values():
+            self._hear(ContainerEvent(container.id, "die", {"exitCode": "137"}))
+
+    # Machines that others made.
+
+    async def _welcome(self, container_id: str) -> None:
+        """A container of the project that was not there before."""
+        from docker.errors import APIError
+
+        assert self._engine is not None
+        assert self._project is not None
+        with suppress(APIError, EnvironmentFault):  # it has gone again
+            described = await self._engine.do(self._engine.api.inspect_container, container_id)
+            known = [each.spec for each in self._containers.values()]
+            try:
+                spec = self._project.read(described, known)
+            except InputError as error:
+                self._complain(known, f"{error}")
+                return
+            before = self._containers.get(spec.id)
+            if before is not None and before.runs:
+                problem = f"container {name_of(described)} is machine {spec.id} too, and is not routed to"
+                self._complain([before.spec], problem)
+                return
+            if self._observer is not None:
+                self._observer.machine_joined(spec)
+            await self._take(described, spec if before is None else before.spec)
+
+    def _complain(self, specs: list[MachineSpec], problem: str) -> None:
+        """In the log of a machine, where people look."""
+        if self._observer is not None and specs:
+            self._observer.line_logged(specs[0].id, "stderr", f"flysim: {problem}")
+
+    async def _take(self, described: Any, spec: MachineSpec) -> None:
+        assert self._engine is not None
+        assert self._observer is not None
+        host, ours = self._engine.published_host, self._own_networks
+
+        def find_place(described: Any) -> Placement:
+            return locate(described, spec.all_ports, host, ours)
+
+        container = MachineContainer(
+            self._engine, described["Id"], spec, find_place(described), self._observer, find_place
+        )
+        self._containers[spec.id] = container
+        if described["State"]["Running"]:
+            await container.adopt(is_paused=described["State"]["Paused"])
+
+    async def _leave(self, container: MachineContainer) -> None:
+        if container.is_ours:
+            await container.kill()
+        else:
+            with suppress(EnvironmentFault, InputError):  # nobody is there to be told
+                await container.restore()
+
+    # Machines of ours.
+
+    async def _make(self, spec: MachineSpec, observer: Observer, dns_address: str) -> MachineContainer:
+        if spec.is_taken:
+            raise EnvironmentFault(
+                f"the container of machine {spec.name} of app {spec.app} is gone",
+                mend=f"docker compose -f {self._project.path if self._project else 'FILE'} up -d",
+            )
+        originals = (
+            each for each in self._containers.values() if each.spec.app == spec.app and not each.is_ours
+        )
+        original = next(originals, None)
+        if original is not None:
+            return await self._maker.clone(spec, original, observer)
+        return await self._maker.make(spec, observer, dns_address)
+
+    async def _find_edge_for(self, port: int, asker: str) -> Address | None:
+        container_id = await self._maker.find_container(asker)
+        regions = (each.spec.region for each in self._containers.values() if each.id == container_id)
+        return self._find_edge(port, next(regions, ""))
+
+
+def sweep(api: Any, run: str) -> None:
+    """Remove everything of a run. Blocks."""
+    from docker.errors import APIError
+
+    ours = {"label": f"{label.RUN}={run}"}
+    for container in api.containers(all=True, quiet=True, filters=ours):
+        with suppress(APIError):  # it is being removed already
+            api.remove_container(container["Id"], v=True, force=True)
+    for network in api.networks(filters=ours):
+        with suppress(APIError):
+            api.remove_network(network["Id"])

@@ -1,0 +1,133 @@
+"""The Docker engine: its answers awaited in threads of our own, its failures told in the user's words.
+
+The SDK blocks, so every request has a thread. A request that was begun is carried out also when whoever asked has
+been cancelled, and `settle` waits for all of them: a container that is being made is never overlooked at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from simulator.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from docker.api.client import APIClient
+
+T = TypeVar("T")
+
+_THREADS = 16
+_SOCKETS = 256
+"""Log streams stay open for as long as their machines run."""
+_SLOWEST_SECONDS = 60
+LOOPBACK = "127.0.0.1"
+USE_PROCESSES = "or run the machines as processes: --backend process"
+
+
+class Engine:
+    """One engine, as DOCKER_HOST and the like name it."""
+
+    def __init__(self, api: APIClient) -> None:
+        self.api = api
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._pending: set[asyncio.Future[Any]] = set()
+
+    @classmethod
+    async def connect(cls) -> Engine:
+        """Raises EnvironmentFault when no engine answers, or when it may not be asked."""
+        return await asyncio.to_thread(_connect)
+
+    async def do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
+        """One request. Raises docker's `NotFound`; EnvironmentFault for an engine that has gone."""
+        from requests.exceptions import ConnectionError, Timeout
+
+        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: request(*args, **options))
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        try:
+            return await asyncio.shield(future)
+        except (ConnectionError, Timeout) as error:
+            raise EnvironmentFault(
+                f"the Docker engine at {self.address} does not answer any more: {_root_cause(error)}",
+                mend=f"see whether it runs: docker info; {USE_PROCESSES}",
+            ) from error
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._pending:
+            await asyncio.gather(*self._pending, return_exceptions=True)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
+        self.api.close()
+
+    @property
+    def address(self) -> str:
+        return os.environ.get("DOCKER_HOST") or "its usual socket"
+
+    @property
+    def is_local(self) -> bool:
+        return self.published_host == LOOPBACK
+
+    @property
+    def published_host(self) -> str:
+        """Where ports are that containers publish: on this computer, or on the engine's."""
+        url = urlsplit(os.environ.get("DOCKER_HOST", ""))
+        return url.hostname if url.scheme in ("tcp", "http", "https", "ssh") and url.hostname else LOOPBACK
+
+    @property
+    def publishing_address(self) -> str:
+        """On which of the engine's addresses to publish them."""
+        return LOOPBACK if self.is_local or self.published_host == "localhost" else "0.0.0.0"
+
+
+def _connect() -> Engine:
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=_SLOWEST_SECONDS, max_pool_size=_SOCKETS)
+        client.ping()
+    except (DockerException, OSError, ValueError) as error:
+        raise _no_engine(error) from error
+    return Engine(client.api)
+
+
+def _no_engine(error: BaseException) -> EnvironmentFault:
+    cause = _root_cause(error)
+    where = os.environ.get("DOCKER_HOST") or "/var/run/docker.sock"
+    if isinstance(cause, PermissionError):
+        return EnvironmentFault(
+            f"the Docker engine at {where} may not be used by this user",
+            mend=f"ask for membership in the group docker (it is as good as root), {USE_PROCESSES}",
+        )
+    if isinstance(cause, FileNotFoundError | ConnectionRefusedError | socket.gaierror):
+        return EnvironmentFault(
+            f"no Docker engine answers at {where}: {cause.strerror}",
+            mend=f"start it, or let DOCKER_HOST name the one to use; {USE_PROCESSES}",
+        )
+    return EnvironmentFault(
+        f"no Docker engine answers at {where}: {cause}",
+        mend=f"see what `docker info` says; {USE_PROCESSES}",
+    )
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The SDK wraps requests' errors, which wrap urllib3's, which wrap the operating system's."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = error.__cause__ or error.__context__ or _first_exception(error.args)
+        if inner is None or (isinstance(error, OSError) and error.errno is not None):
+            break
+        error = inner
+    return error
+
+
+def _first_exception(args: tuple[object, ...]) -> BaseException | None:
+    return next((each for each in args if isinstance(each, BaseException)), None)
