@@ -12,14 +12,16 @@ scenarios: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/flysim demo
 
-# The pure packages first, with their coverage; then everything else on all cores. ARGS='tests/proxy -k tls': a part.
+# The pure packages first, with their coverage; then everything else on all cores, but for the demo on containers,
+# which is brought up once. ARGS='tests/proxy -k tls': a part.
 test: $(VENV)/.installed-dev
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
 	$(BIN)/coverage run -m pytest $(PURE)
 	$(BIN)/coverage report
-	$(BIN)/pytest $(PURE:%=--ignore=%) -n auto --dist worksteal
+	$(BIN)/pytest $(PURE:%=--ignore=%) --ignore=tests/docker -n auto --dist worksteal
+	$(BIN)/pytest tests/docker
 endif
 
 check: $(VENV)/.installed-dev

@@ -92,7 +92,7 @@ def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
 
 def _mode(file: ComposeFile) -> str:
     return (
-        f"the machines are containers of {file.project}, found by name: no Docker engine is within reach, so flysim "
+        f"the machines are the containers of {file.path}, found by name: no Docker engine is within reach, so flysim "
         "routes to them and shows no logs of theirs, and does not start, stop or clone any"
     )
 
