@@ -106,6 +106,7 @@ class ProxyServer:
     async def stop(self) -> None:
         """Close every listener and every client connection."""
         self._is_stopping = True
+        self._core.links.clear()  # What a fault held back is let go, so that its connections end.
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
