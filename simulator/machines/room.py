@@ -20,6 +20,7 @@ from simulator.machines.health import HealthMonitor
 from simulator.machines.lifecycle import ALIVE, require
 from simulator.machines.naming import clone_spec
 from simulator.machines.roster import Roster
+from simulator.machines.sabotage import Sabotage
 from simulator.machines.slot import Slot, died_at_start, find_port_in_use, not_healthy_in_time
 from simulator.routing.model import App, Fleet, Machine, MachineState
 
@@ -50,6 +51,8 @@ class MachineRoom:
         self._random = random.Random(seed)
         self._roster = Roster(apps, bus, clock)
         self._roster.arrange(self._specs)
+        self.sabotage = Sabotage(self._roster, backend, clock)
+        """What faults do to machines, and the fleet is not told."""
 
     @property
     def fleet(self) -> Fleet:
@@ -216,6 +219,7 @@ class MachineRoom:
             self._roster.change(slot, MachineState.FAILED, reason=str(error).partition("\n")[0])
             raise
         self._roster.change(slot, placement=placement)
+        await self.sabotage.launched(slot)
 
     def _examine(self, slot: Slot) -> None:
         def report(healthy: bool, reason: str) -> None:
@@ -259,6 +263,7 @@ class MachineRoom:
     async def _abandon(self) -> None:
         for slot in self._roster:
             slot.stop_examining()
+        await self.sabotage.close()
         await self._backend.close()
 
     def _set_cordon(self, machine_id: str, deed: str) -> None:

@@ -6,7 +6,7 @@ from random import Random
 from typing import Protocol
 
 from simulator.clock import Clock
-from simulator.events import Bus, ProxyLogged
+from simulator.events import FAULT, Bus, ProxyLogged
 from simulator.link import Condition, Links
 from simulator.routing.decision import Reject
 from simulator.routing.errors import ProxyError
@@ -75,7 +75,7 @@ class ProxyCore:
 
     def log_fault(self, cause: Condition, machine: Machine) -> None:
         """A fault struck: into the log of the app whose machine was to be reached."""
-        now, message = self.clock.now(), f"fault: {cause.words}"
+        now, message = self.clock.now(), f"{FAULT} struck: {cause.words}"
         self.bus.publish(ProxyLogged(now, machine.app, machine.id, machine.region, "warn", message))
 
     def log_rejection(self, reject: Reject, now: float) -> None:
