@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, WithJsonSchema
 
-from simulator.config.written import Text
+from simulator.config.problem import describe
+from simulator.config.written import TEXT_SCHEMA, Text, fault
 from simulator.faults.fault import Mend
 from simulator.faults.ground import Ground
 from simulator.link import Condition
 
-Pair = Annotated[list[Text], Field(min_length=2, max_length=2)]
+PAIR_SCHEMA = {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems": 2}
+
+
+def _two(regions: list[str]) -> list[str]:
+    if len(regions) != 2:
+        raise fault(describe(regions), expected="two regions, as in [ams, dfw]")
+    return regions
+
+
+Pair = Annotated[list[Text], AfterValidator(_two), WithJsonSchema(PAIR_SCHEMA)]
 """Two regions."""
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from simulator.config.written import TEXT_SCHEMA, Text, as_written, fault
-from simulator.faults.conditions import Pair, until_mended
+from simulator.faults.conditions import PAIR_SCHEMA, Pair, until_mended
 from simulator.faults.fault import Fault, Mend, check_region, name_of
 from simulator.faults.ground import Ground
 from simulator.link import Cut
@@ -21,10 +21,7 @@ _FORMS = ("between",), ("machine",), ("edge", "machine"), ("edge", "region")
 
 class Partition(Fault):
     key: ClassVar[str] = "partition"
-    short_schemas: ClassVar[tuple[dict[str, Any], ...]] = (
-        TEXT_SCHEMA,
-        {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems": 2},
-    )
+    short_schemas: ClassVar[tuple[dict[str, Any], ...]] = (TEXT_SCHEMA, PAIR_SCHEMA)
 
     between: Pair | None = None
     """Two regions: the edge of each, and the machines of the other."""

@@ -11,8 +11,8 @@ from simulator.scenario.base import fault
 from simulator.scenario.step import Step
 from simulator.scenario.steps.advance import AdvanceStep
 from simulator.scenario.steps.client import ClientStep
-from simulator.scenario.steps.fault import FaultStep
 from simulator.scenario.steps.heal import HealStep
+from simulator.scenario.steps.inject import FaultStep
 from simulator.scenario.steps.machine import MachineStep
 from simulator.scenario.steps.parallel import ParallelStep
 from simulator.scenario.steps.partition import PartitionStep

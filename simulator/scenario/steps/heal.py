@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -12,13 +12,13 @@ from simulator.faults.registry import FaultChoice
 from simulator.scenario.base import Texts
 from simulator.scenario.scene import Scene
 from simulator.scenario.step import Step
-from simulator.scenario.steps.fault import as_named
+from simulator.scenario.steps.inject import as_named
 
 
 class Healing(FaultChoice):
     """What to mend: a fault as it was written, or names."""
 
-    names: Texts | None = None
+    names: Texts | None = Field(default=None, min_length=1)
     """`all`, kinds of faults, or machines; not written as a key of its own."""
 
     @model_validator(mode="before")

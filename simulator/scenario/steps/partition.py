@@ -7,7 +7,7 @@ from typing import ClassVar
 from simulator.faults.partition import Partition
 from simulator.scenario.scene import Scene
 from simulator.scenario.step import Step
-from simulator.scenario.steps.fault import as_named
+from simulator.scenario.steps.inject import as_named
 
 
 class PartitionStep(Step):
