@@ -7,6 +7,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from simulator.events import ProxyLogged
 from simulator.faults.fail_first import FailFirst
 from simulator.faults.kill import Kill
 from simulator.faults.latency import Latency
@@ -17,6 +18,7 @@ from simulator.faults.slow_start import SlowStart
 from simulator.machines.lifecycle import require
 from simulator.routing.model import MachineState
 from simulator.scenario import Scenario, play_scenario
+from simulator.scenario.result import LogTail
 from tests.scenario.conftest import Play
 from tests.scenario.stage import AMS, CLONE_ID, DFW, PaperStage
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
@@ -306,3 +308,19 @@ async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(play: Play, stage: 
         "heal kill",
         "heal partition",
     ]
+
+
+async def test_a_scenario_that_fails_tells_what_was_made_to_go_wrong_since_it_began(
+    play: Play, stage: PaperStage
+) -> None:
+    for words in ("fault: dfw-1 is killed", "[PU02] no fault of ours"):
+        stage.bus.publish(ProxyLogged(stage.clock.now(), "chat", DFW.id, "dfw", "warn", words))
+    stage.clock.advance(60)
+    early = await play("- request: GET /echo\n  expect: {status: 500}")
+    assert early.failure is not None
+    assert "faults" not in [tail.machine for tail in early.failure.logs]
+    stage.clock.advance(60)
+    stage.bus.publish(ProxyLogged(stage.clock.now() + 1, "", None, "", "warn", "fault: nothing gets through"))
+    late = await play("- request: GET /echo\n  expect: {status: 500}")
+    assert late.failure is not None
+    assert late.failure.logs[0] == LogTail("faults", ("fault: nothing gets through",))
