@@ -47,8 +47,6 @@ class Mishaps:
 
     def break_at(self, size: int, machine: Machine) -> int | None:
         """`size` bytes of the machine's answer came: after how many the connection breaks; None: not yet."""
-        if not self._core.links:
-            return None
         if self._meter is None:
             self._meter = Meter(self._core.links, self._edge, machine)
         broken = self._meter.take(size)

@@ -334,6 +334,8 @@ class ExchangeStream(HttpStream):
             yield from self._end_response()
 
     def _break_at(self, size: int) -> int | None:
+        if not self._core.links:
+            return None
         return self._mishaps.break_at(size, self._delivery.machine)
 
     def _break_off(self) -> Commands:

@@ -49,17 +49,14 @@ class Tunnel:
     def pass_on(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         from_client = event.connection is self._client
         if isinstance(event, events.DataReceived):
-            yield from self._pass_on(event.data, from_client=from_client)
+            room = None if from_client else self._break_at(len(event.data))
+            yield self.send(event.data[:room], from_client=from_client)
+            if room is not None:
+                yield from self._end()
+            elif self._is_going_away and not from_client:
+                yield from self.go_away()
         elif isinstance(event, events.ConnectionClosed):
             yield from self._end()
-
-    def _pass_on(self, data: bytes, *, from_client: bool) -> layer.CommandGenerator[None]:
-        room = None if from_client else self._break_at(len(data))
-        yield self.send(data[:room], from_client=from_client)
-        if room is not None:
-            yield from self._end()
-        elif self._is_going_away and not from_client:
-            yield from self.go_away()
 
     def _end(self) -> layer.CommandGenerator[None]:
         if self._ended:
