@@ -19,6 +19,7 @@ from simulator.config import Config
 from simulator.config.duration import format_duration
 from simulator.config.problem import Problems
 from simulator.errors import InputError, SimulatorError
+from simulator.events import FAULT, ProxyLogged
 from simulator.routing.trace import Trace
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
@@ -227,9 +228,20 @@ def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailu
         trace,
         withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
         findings=tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else (),
-        logs=_tails(trace, props, began_at),
+        logs=(*_faults(props, began_at), *_tails(trace, props, began_at)),
         exit_status=2 if failed.is_input_fault else 1,
     )
+
+
+def _faults(props: Props, began_at: float) -> tuple[LogTail, ...]:
+    """What was made to go wrong since the scenario began, and where it struck."""
+    log = props.stage.journal.log()
+    lines = [
+        line.message
+        for line in log
+        if isinstance(line, ProxyLogged) and line.message.startswith(FAULT) and line.at >= began_at
+    ]
+    return (LogTail("faults", tuple(lines[-TAIL_LINES:])),) if lines else ()
 
 
 def _tails(trace: Trace | None, props: Props, began_at: float) -> tuple[LogTail, ...]:

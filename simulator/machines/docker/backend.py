@@ -93,6 +93,14 @@ class DockerBackend:
         if container := self._containers.get(machine_id):
             await container.resume()
 
+    async def isolate(self, machine_id: str) -> bool:
+        container = self._containers.get(machine_id)
+        return container is not None and await container.isolate()
+
+    async def rejoin(self, machine_id: str) -> None:
+        if container := self._containers.get(machine_id):
+            await container.rejoin()
+
     async def release(self, machine_id: str) -> None:
         """One that is not ours is kept, at rest, for its owner."""
         container = self._containers.get(machine_id)
