@@ -18,7 +18,7 @@ from simulator.events import Bus, Event, FleetChanged
 from simulator.faults.active import Faults
 from simulator.journal import Journal
 from simulator.link import Links
-from simulator.machines import PROCESS, Backend, MachineRoom, make_backend
+from simulator.machines import PROCESS, Backend, MachineRoom, make_backend, suit
 from simulator.machines.port import LOOPBACK, free_port, hold_port
 from simulator.routing import Fleet, Machine, Router, Trace
 from simulator.routing.model import join_address
@@ -56,7 +56,7 @@ class Simulator:
         standpoint: Standpoint | None = None,
         make_proxy: Callable[..., Any] | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = suit(config, backend) if isinstance(backend, str) else config
         self.bus = Bus()
         self.clock = Clock(realtime=realtime)
         self.journal = Journal(self.bus)

@@ -25,6 +25,7 @@ from simulator.cli.init import init
 from simulator.cli.remote import logs, machine_commands, status
 from simulator.cli.run import run
 from simulator.cli.schema import schema
+from simulator.cli.stack import stack
 from simulator.cli.trace import trace
 from simulator.cli.up import demo, up
 from simulator.errors import SimulatorError
@@ -98,6 +99,7 @@ app.add_typer(machine_commands, name="machine")
 app.command()(logs)
 app.command()(status)
 app.command()(init)
+app.command()(stack)
 app.command()(schema)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines import BACKENDS
+from simulator.machines import kind_of_backend
 
 _NOT_EMULATED = re.compile(r"(.+?)(?::\d+)?: (.+) is not emulated")
 
@@ -52,8 +52,8 @@ def _missing_line(path: str, keys: list[str]) -> str:
 
 
 def check_backend(backend: str) -> None:
-    if backend not in BACKENDS:
-        raise InputError(f"there is no backend {backend!r}", expected=f"one of {', '.join(BACKENDS)}")
+    """Raises InputError for a name that is none."""
+    kind_of_backend(backend)
 
 
 def demo_config() -> Path:

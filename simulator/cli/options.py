@@ -18,7 +18,9 @@ ConfigOption = Annotated[
 BackendOption = Annotated[
     str,
     typer.Option(
-        "--backend", metavar="|".join(BACKENDS), help="What the machines are: processes, containers."
+        "--backend",
+        metavar="|".join(BACKENDS),
+        help="What the machines are: processes, containers, tasks of a swarm. swarm:NAME: those of a stack.",
     ),
 ]
 ComposeOption = Annotated[

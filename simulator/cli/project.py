@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from simulator.cli import console
 from simulator.cli.fleet import check_backend, read_config
 from simulator.errors import InputError
-from simulator.machines import PROCESS
+from simulator.machines import PROCESS, SWARM
 
 if TYPE_CHECKING:
     from simulator.config import Config
@@ -39,7 +39,8 @@ class Fleet:
 def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: bool) -> Fleet:
     """The machines of a config, or with `compose` those of a Compose file. Raises SimulatorError."""
     if compose is None:
-        return Fleet(read_config(path, backend, quiet=quiet), backend)
+        config = read_config(path, backend, quiet=quiet)
+        return Fleet(config, backend, is_patient=backend.startswith(f"{SWARM}:"))
     check_backend(backend)
     base = None if path is None else read_config(path, backend, quiet=quiet)
     return asyncio.run(_engine_fleet(compose, base)) if find_engine() else _lookup_fleet(compose, base)

@@ -225,21 +225,27 @@ class _Builder:
         numbers: dict[str, int] = {}
         machines = []
         for row in table.machines:
-            for _ in range(row.count):
-                numbers[row.region] = numbers.get(row.region, 0) + 1
-                machine_name = f"{row.region}-{numbers[row.region]}"
-                machines.append(self._machine(name, machine_name, table, row, fly))
+            names = [f"{row.region}-{numbers.get(row.region, 0) + nth}" for nth in range(1, row.count + 1)]
+            numbers[row.region] = numbers.get(row.region, 0) + row.count
+            ids = [row.id] if row.id else self._make_ids(name, names)
+            machines += [self._machine(name, *both, table, row, fly) for both in zip(ids, names, strict=True)]
         return AppConfig(app, tuple(machines), fly)
 
     def _machine(
-        self, app: str, name: str, table: AppTable, row: MachineTable, known: FlyToml | None
+        self,
+        app: str,
+        machine_id: str,
+        name: str,
+        table: AppTable,
+        row: MachineTable,
+        known: FlyToml | None,
     ) -> MachineSpec:
         fly = known or FlyToml(self._folder)
         group = row.group or fly.group
         services = fly.services_of(group)
         image = table.image or fly.image
         return MachineSpec(
-            id=row.id or self._make_id(app, name),
+            id=machine_id,
             name=name,
             app=app,
             region=row.region,
@@ -261,15 +267,21 @@ class _Builder:
             kill_timeout_seconds=fly.kill_timeout_seconds,
         )
 
-    def _make_id(self, app: str, name: str) -> str:
-        """14 hex digits (F-7.3), the same for the same app, name and seed."""
+    def _make_ids(self, app: str, names: list[str]) -> list[str]:
+        """14 hex digits each (F-7.3), the same for the same app, names and seed.
+
+        Those of one row differ in the last four, which count: so can who deploys them as one (Docker Swarm).
+        """
         attempt = 0
         while True:
-            text = f"{self._seed}/{app}/{name}/{attempt}"
-            machine_id = hashlib.sha256(text.encode()).hexdigest()[:14]
-            if machine_id not in self._ids:
-                self._ids.add(machine_id)
-                return machine_id
+            text = f"{self._seed}/{app}/{names[0]}/{attempt}"
+            digits = hashlib.sha256(text.encode()).hexdigest()[:14]
+            ids = (
+                [f"{digits[:10]}{nth:04d}" for nth, _ in enumerate(names, 1)] if len(names) > 1 else [digits]
+            )
+            if self._ids.isdisjoint(ids):
+                self._ids.update(ids)
+                return ids
             attempt += 1
 
 

@@ -8,9 +8,9 @@ from simulator.machines.backend import Backend, Exit, FindEdge, Observer, Placem
 from simulator.machines.process import ProcessBackend
 from simulator.machines.room import MachineRoom
 
-PROCESS, DOCKER = "process", "docker"
-BACKENDS = (PROCESS, DOCKER)
-"""What machines can be, by the names that `--backend` takes."""
+PROCESS, DOCKER, SWARM = "process", "docker", "swarm"
+BACKENDS = (PROCESS, DOCKER, SWARM)
+"""What machines can be, by the names that `--backend` takes; `swarm:NAME` are those of a stack that is there."""
 
 __all__ = [
     "BACKENDS",
@@ -20,16 +20,39 @@ __all__ = [
     "Observer",
     "Placement",
     "ProcessBackend",
+    "kind_of_backend",
     "make_backend",
+    "suit",
 ]
 
 
+def kind_of_backend(name: str) -> str:
+    """Which of BACKENDS a name means. Raises InputError for one that means none."""
+    kind, colon, stack = name.partition(":")
+    if kind not in BACKENDS or (colon and not (kind == SWARM and stack)):
+        expected = f"one of {', '.join(BACKENDS)}, or {SWARM}:NAME for a stack that is deployed already"
+        raise InputError(f"there is no backend {name!r}", expected=expected)
+    return kind
+
+
+def suit(config: Config, backend: str) -> Config:
+    """The same fleet, as that backend takes it."""
+    if kind_of_backend(backend) != SWARM:
+        return config
+    from simulator.machines.swarm import as_tasks
+
+    return as_tasks(config)
+
+
 def make_backend(name: str, config: Config, find_edge: FindEdge) -> Backend:
-    """Raises InputError for a name that is none."""
+    """`config` is one that suits it. Raises InputError for a name that is none."""
     if name == PROCESS:
         return ProcessBackend()
     if name == DOCKER:
         from simulator.machines.docker import DockerBackend
 
         return DockerBackend([app.app for app in config.apps], find_edge=find_edge)
-    raise InputError(f"there is no backend {name!r}", expected=f"one of {', '.join(BACKENDS)}")
+    kind_of_backend(name)
+    from simulator.machines.swarm import SwarmBackend
+
+    return SwarmBackend(config, stack=name.partition(":")[2] or None)

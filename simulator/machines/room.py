@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from simulator.clock import Clock
 from simulator.config.model import MachineSpec
-from simulator.errors import MachineFault
+from simulator.errors import InputError, MachineFault
 from simulator.events import Bus
 from simulator.machines.backend import Backend, Exit
 from simulator.machines.lifecycle import ALIVE, require
@@ -119,8 +119,13 @@ class MachineRoom:
         slot = self._roster.find_own(machine_id, "stopped")
         async with slot.lock:
             require("stopped", slot.machine)
+            before = slot.machine.state
             self._roster.change(slot, MachineState.STOPPING, reason="asked to stop")
-        await self._backend.stop(machine_id)
+        try:
+            await self._backend.stop(machine_id)
+        except InputError:
+            self._take_back(slot, before)
+            raise
 
     async def kill(self, machine_id: str) -> None:
         """The end, at once; also of one that takes its time to stop."""
@@ -135,7 +140,11 @@ class MachineRoom:
         async with slot.lock:
             require("suspended", slot.machine)
             self._roster.change(slot, MachineState.SUSPENDING, reason="asked to suspend")
-            await self._backend.suspend(machine_id)
+            try:
+                await self._backend.suspend(machine_id)
+            except InputError:
+                self._take_back(slot, MachineState.STARTED)
+                raise
             if slot.machine.state is MachineState.SUSPENDING:
                 self._roster.change(slot, MachineState.SUSPENDED)
 
@@ -185,6 +194,15 @@ class MachineRoom:
 
     def _spares(self, slot: Slot) -> bool:
         return self._is_patient and slot.spec.is_found
+
+    def _take_back(self, slot: Slot, state: MachineState) -> None:
+        """What was asked cannot be done on this backend: the machine goes on as it was."""
+        if slot.machine.state not in (MachineState.STOPPING, MachineState.SUSPENDING):
+            return
+        slot.await_outcome()
+        self._roster.change(slot, state, reason="its backend cannot do what was asked")
+        if state is MachineState.STARTED:
+            self._witness.examine(slot)
 
     async def _bring_down(self, slot: Slot) -> None:
         async with slot.lock:  # It may be about to start.

@@ -20,6 +20,7 @@ from simulator.config.duration import format_duration
 from simulator.config.problem import Problems
 from simulator.errors import InputError, SimulatorError
 from simulator.events import FAULT, ProxyLogged
+from simulator.machines import kind_of_backend
 from simulator.routing.trace import Trace
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
@@ -160,7 +161,7 @@ def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scen
     """The scenarios that can be played on this backend; the others are reported as skipped."""
     rest = list(group.scenarios)
     for scenario in group.scenarios:
-        if scenario.backends is not None and options.backend not in scenario.backends:
+        if scenario.backends is not None and kind_of_backend(options.backend) not in scenario.backends:
             take(ScenarioResult(scenario, Verdict.SKIPPED, skipped_because=scenario.reason or ""))
             rest.remove(scenario)
     return rest

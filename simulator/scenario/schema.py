@@ -31,7 +31,7 @@ class Scenario(Strict):
     seed: int | None = Field(default=None, ge=0)
     tags: Texts | None = None
     """Words that `-k` finds too."""
-    backends: list[Literal["process", "docker"]] | None = Field(default=None, min_length=1)
+    backends: list[Literal["process", "docker", "swarm"]] | None = Field(default=None, min_length=1)
     """Where it can be played at all; elsewhere it is skipped."""
     reason: Text | None = None
     """Why it cannot be played elsewhere."""

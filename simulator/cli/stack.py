@@ -1,0 +1,31 @@
+"""`flysim stack`: the fleet as a file for `docker stack deploy`, for whoever deploys it by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simulator.cli import console
+from simulator.cli.fleet import read_config
+from simulator.cli.options import ConfigOption, QuietOption
+
+
+def stack(
+    config: ConfigOption = None,
+    placement: Annotated[
+        bool,
+        typer.Option(
+            "--placement", help="Each machine on a node that has its region for the label fly.region."
+        ),
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Print the fleet as a stack of Docker Swarm; `flysim up --backend swarm:NAME` finds it there.
+
+    Example: flysim stack | docker stack deploy --compose-file - fleet
+    """
+    from simulator.machines.swarm import render_stack, services_of
+
+    fleet = read_config(config, "swarm", quiet=quiet)
+    console.write(render_stack(services_of(fleet), placed=placement))

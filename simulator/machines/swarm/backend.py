@@ -1,0 +1,238 @@
+"""The backend of a Docker Swarm: the whole fleet is one stack, and each machine one of its tasks.
+
+Swarm starts the machines, wherever it finds room, and only it knows how they are. So nothing here is told by the one
+who does it: what is asked for, and what others do (`docker service scale`, a host that fails), is learned by looking
+(`lookout.py`). Swarm can neither freeze a machine nor act on one of several that are one service; whoever asks for
+that is told what can be done instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import NoReturn
+
+from simulator.config.label import REGION
+from simulator.config.model import Config, MachineSpec
+from simulator.errors import EnvironmentFault, InputError
+from simulator.machines.backend import Observer, Placement
+from simulator.machines.swarm import label
+from simulator.machines.swarm.deployment import Deployment, make_name
+from simulator.machines.swarm.lookout import HURRIED_SECONDS, Lookout, now_in_seconds
+from simulator.machines.swarm.manager import Manager, alter_replicas
+from simulator.machines.swarm.service import FleetService, service_of, services_of
+from simulator.machines.swarm.stackfile import render_stack
+from simulator.machines.swarm.tracking import Tracked
+
+_REMOVAL_SECONDS = 60.0
+_REQUEST_STOP = "stop instead, or another backend: --backend process"
+
+
+def as_tasks(config: Config) -> Config:
+    """The same machines, which Swarm starts, and which are found when they run."""
+    return replace(
+        config,
+        apps=tuple(
+            replace(app, machines=tuple(_as_task(spec) for spec in app.machines)) for app in config.apps
+        ),
+    )
+
+
+def _as_task(spec: MachineSpec) -> MachineSpec:
+    return spec if spec.is_external else replace(spec, is_taken=True)
+
+
+class SwarmBackend:
+    """The machines of `config` as a stack: one of flysim's own, or `stack`, which others deployed."""
+
+    def __init__(self, config: Config, *, stack: str | None = None) -> None:
+        self._config = config
+        self._is_own = stack is None
+        self._deployment = Deployment(stack or make_name())
+        self._manager: Manager | None = None
+        self._lookout: Lookout | None = None
+
+    @property
+    def stack(self) -> str:
+        return self._deployment.name
+
+    async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        """Deploys the stack, if it is our own; returns when every machine runs that is going to.
+
+        Raises EnvironmentFault for a swarm that cannot be told to, MachineFault for a machine that it does not start.
+        """
+        services = services_of(self._config) if self._is_own else ()
+        manager = self._manager = await Manager.connect()
+        since = "" if self._is_own else now_in_seconds()
+        lookout = self._lookout = Lookout(manager, self.stack, self._config, observer, since=since)
+        lookout.specs.update((spec.id, spec) for spec in specs if not spec.is_external)
+        if self._is_own:
+            await self._deploy(manager, services)
+            starts = [lookout.track(each).await_start(is_strict=True) for each in lookout.specs]
+        else:
+            await _check_stack(manager, self.stack)
+            await lookout.look()
+            coming = [each for each in lookout.tracked.values() if each.is_coming]
+            starts = [each.await_start(is_strict=False) for each in coming]
+        lookout.open()
+        async with lookout.hurry():
+            await asyncio.gather(*starts)
+
+    async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
+        """Also a machine that was not in the stack. `dns_address` is nothing that a container could reach."""
+        manager, lookout = self._parts()
+        lookout.specs[spec.id] = spec
+        tracked = lookout.track(spec.id)
+        if tracked.is_one_of_many:
+            self._refuse(spec, "started")
+        tracked.pass_over()
+        starting = tracked.await_start(is_strict=True)
+        async with lookout.hurry():
+            if not await _scale(manager, tracked, 1, anew=True):
+                await self._deploy(manager, (service_of((spec,)),))
+            placement = await starting
+        assert placement is not None
+        return placement
+
+    async def stop(self, machine_id: str) -> None:
+        tracked = self._find(machine_id)
+        if tracked is None:
+            return
+        manager, lookout = self._parts()
+        if tracked.is_one_of_many:
+            self._refuse(lookout.specs[machine_id], "stopped")
+        async with lookout.hurry():
+            await _scale(manager, tracked, 0)
+            await tracked.gone.wait()
+
+    async def kill(self, machine_id: str) -> None:
+        """At once where this engine is the machine's own; else Swarm is asked to stop it, which takes its time."""
+        tracked = self._find(machine_id)
+        if tracked is None or tracked.latest is None:
+            return
+        manager, lookout = self._parts()
+        async with lookout.hurry():
+            if tracked.latest.node_id == manager.node_id:
+                await manager.kill(tracked.latest.container_id)
+            elif tracked.is_one_of_many:
+                self._refuse(lookout.specs[machine_id], "killed")
+            else:
+                await _scale(manager, tracked, 0)
+            await tracked.gone.wait()
+
+    async def suspend(self, machine_id: str) -> None:
+        if self._find(machine_id) is not None:
+            spec = self._parts()[1].specs[machine_id]
+            raise InputError(
+                f"machine {spec.name} cannot be suspended: Swarm has no way to freeze a task",
+                expected=_REQUEST_STOP,
+            )
+
+    async def resume(self, machine_id: str) -> None:
+        """None is ever suspended."""
+
+    async def isolate(self, machine_id: str) -> bool:
+        """A task cannot leave its networks."""
+        return False
+
+    async def rejoin(self, machine_id: str) -> None: ...
+
+    async def release(self, machine_id: str) -> None:
+        """One that is a service is removed from the stack."""
+        tracked = self._lookout.tracked.get(machine_id) if self._lookout else None
+        if tracked is None:
+            return
+        manager, lookout = self._parts()
+        if tracked.service_id and not tracked.is_one_of_many:
+            await manager.remove_service(tracked.service_id)
+        lookout.tracked.pop(machine_id, None)
+
+    async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
+        """A container keeps to itself where it listens."""
+        return ()
+
+    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+        return None
+
+    async def close(self) -> None:
+        """Removes our own stack, and waits until all of it is gone; another's is left as it is."""
+        manager, self._manager = self._manager, None
+        lookout, self._lookout = self._lookout, None
+        if manager is None:
+            return
+        try:
+            if self._is_own and self._deployment.is_begun and lookout is not None:
+                lookout.is_ending = True
+                await self._deployment.remove()
+                await self._until_gone(manager, lookout)
+            await self._deployment.dismiss()
+        finally:
+            if lookout is not None:
+                await lookout.close()
+            await manager.close()
+
+    async def _deploy(self, manager: Manager, services: tuple[FleetService, ...]) -> None:
+        if manager.is_alone:  # Otherwise the image has to come from where every node can get it.
+            await manager.require_images(service.spec for service in services)
+        labels = {label.RUN: self._deployment.run}
+        text = render_stack(services, placed=bool(await manager.regions()), labels=labels)
+        await self._deployment.deploy(text, from_registry=not manager.is_alone)
+
+    async def _until_gone(self, manager: Manager, lookout: Lookout) -> None:
+        patience = max((spec.kill_timeout_seconds for spec in lookout.specs.values()), default=0.0)
+        deadline = time.monotonic() + _REMOVAL_SECONDS + patience
+        while (left := await manager.find_left(self.stack)) or lookout.tracked:
+            if time.monotonic() > deadline:
+                raise EnvironmentFault(
+                    f"Swarm has not removed all of the stack {self.stack}: {left} left",
+                    mend=f"see what is left: docker stack ps {self.stack}",
+                )
+            await lookout.look()
+            await asyncio.sleep(HURRIED_SECONDS)
+
+    def _find(self, machine_id: str) -> Tracked | None:
+        """One that runs."""
+        tracked = self._lookout.tracked.get(machine_id) if self._lookout else None
+        return tracked if tracked is not None and tracked.is_told else None
+
+    def _parts(self) -> tuple[Manager, Lookout]:
+        assert self._manager is not None
+        assert self._lookout is not None
+        return self._manager, self._lookout
+
+    def _refuse(self, spec: MachineSpec, deed: str) -> NoReturn:
+        raise InputError(
+            f"machine {spec.name} cannot be {deed} by itself: it is one of several that are one service of Swarm",
+            expected="a row of its own in flysim.toml, without count; or docker service scale, for as many as "
+            "there shall be",
+        )
+
+
+async def _scale(manager: Manager, tracked: Tracked, replicas: int, *, anew: bool = False) -> bool:
+    """Whether there is such a service."""
+    return bool(tracked.service_id) and await manager.change(
+        tracked.service_id, alter_replicas(replicas, anew=anew)
+    )
+
+
+async def _check_stack(manager: Manager, stack: str) -> None:
+    services = await manager.services(stack)
+    if not services:
+        raise EnvironmentFault(
+            f"there is no stack {stack} in this swarm",
+            mend=f"flysim stack | docker stack deploy --compose-file - {stack}",
+        )
+    specs = [service["Spec"] for service in services.values()]
+    if not any(REGION in spec["Labels"] for spec in specs):
+        names = ", ".join(sorted(spec["Name"] for spec in specs))
+        raise EnvironmentFault(
+            f"the stack {stack} has no machines: none of its services has the label {REGION} ({names})",
+            mend="name a stack that was made by flysim stack, or give its services and containers that label",
+        )
+    owner = next((spec["Labels"][label.RUN] for spec in specs if label.RUN in spec["Labels"]), None)
+    if owner:
+        raise EnvironmentFault(
+            f"the stack {stack} belongs to another flysim ({owner}), which removes it when it ends",
+            mend="flysim stack | docker stack deploy --compose-file - ANOTHER-NAME, and --backend swarm:ANOTHER-NAME",
+        )

@@ -1,0 +1,126 @@
+"""A stack of ours: deployed by `docker stack deploy`, removed by `docker stack rm`, whatever becomes of flysim.
+
+Should flysim be killed, its caretaker removes the stack. A deployment under way holds the caretaker's pipe open, too:
+it is waited for, so that nothing is deployed after the removal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+from simulator.errors import EnvironmentFault
+from simulator.machines.swarm import caretaker
+
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+_PATIENCE_SECONDS = 5.0
+
+
+def make_name() -> str:
+    """Of a stack that no other flysim has."""
+    return f"flysim-{secrets.token_hex(4)}"
+
+
+class Deployment:
+    """One stack, by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.run = f"process {os.getpid()} on {socket.gethostname()}"
+        self._caretaker: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_begun(self) -> bool:
+        return self._caretaker is not None
+
+    async def deploy(self, text: str, *, from_registry: bool) -> None:
+        """Also more services of the same stack; those that are there already stay as they are.
+
+        `from_registry`: nodes fetch the images by themselves. Raises EnvironmentFault with what `docker` said.
+        """
+        self._engage()
+        look_up = ["--with-registry-auth"] if from_registry else ["--resolve-image", "never"]
+        words = ["stack", "deploy", "--compose-file", "-", *look_up, self.name]
+        status, said = await self._docker(*words, stdin=text)
+        if status:
+            raise EnvironmentFault(
+                f"docker stack deploy ended with status {status}: {_gist(said)}",
+                mend="flysim stack prints the file that it was given; try it by hand",
+            )
+
+    async def remove(self) -> None:
+        """Begins it; the stack's tasks take as long as they may to stop."""
+        status, said = await self._docker("stack", "rm", self.name)
+        if status:
+            raise EnvironmentFault(
+                f"docker stack rm {self.name} ended with status {status}: {_gist(said)}",
+                mend=f"remove it by hand: docker stack rm {self.name}",
+            )
+
+    async def dismiss(self) -> None:
+        """Nothing is left to take care of."""
+        if self._caretaker is None or self._caretaker.stdin is None:
+            return
+        with suppress(BrokenPipeError):  # Somebody killed it.
+            self._caretaker.stdin.write(b".")
+        self._caretaker.stdin.close()
+        try:
+            await asyncio.to_thread(self._caretaker.wait, _PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._caretaker.kill()
+            self._caretaker.wait()
+        self._caretaker = None
+
+    def _engage(self) -> None:
+        if self._caretaker is None:
+            self._caretaker = subprocess.Popen(
+                [sys.executable, "-I", "-S", caretaker.__file__, self.name],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"DOCKER_HOST": DEFAULT_ENGINE, **os.environ},
+                start_new_session=True,  # Ctrl-C in the terminal is for flysim.
+            )
+
+    async def _docker(self, *words: str, stdin: str = "") -> tuple[int, str]:
+        """Goes on to its end also when we are cancelled: half a deployment is not worth having."""
+        pipe = () if self._caretaker is None or self._caretaker.stdin is None else (self._caretaker.stdin,)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "docker",
+                *words,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=[each.fileno() for each in pipe],
+                env={
+                    "DOCKER_HOST": DEFAULT_ENGINE,
+                    **os.environ,
+                },  # Not that of a context, of which the SDK is unaware.
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise EnvironmentFault(
+                "there is no command docker, which deploys the stack",
+                mend="install the Docker CLI (not only the engine), or see flysim stack",
+            ) from None
+        talking = asyncio.create_task(process.communicate(stdin.encode()))
+        try:
+            _, said = await asyncio.shield(talking)
+        except asyncio.CancelledError:
+            await talking
+            raise
+        return process.returncode or 0, said.decode(errors="replace")
+
+
+def _gist(said: str) -> str:
+    """The last line is the error; before it stand hints."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

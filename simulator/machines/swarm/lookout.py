@@ -1,0 +1,168 @@
+"""Looks after a stack: asks the manager for all its tasks about twice a second, and tells what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Container, Iterable
+from contextlib import asynccontextmanager, suppress
+
+from simulator.config.model import Config, MachineSpec
+from simulator.errors import EnvironmentFault
+from simulator.machines.backend import Observer
+from simulator.machines.swarm.joining import join
+from simulator.machines.swarm.log import Line, ServiceLog
+from simulator.machines.swarm.manager import Manager
+from simulator.machines.swarm.task import Phase, Sighting, sight
+from simulator.machines.swarm.tracking import Tracked, why_not_started
+
+PAUSE_SECONDS = 0.5
+HURRIED_SECONDS = 0.1
+"""Swarm forgets a task that was told to go a quarter of a second after its end."""
+_STUCK_SECONDS = 5.0
+
+
+class Lookout:
+    """All machines of one stack; those that join are of the apps of `config`."""
+
+    def __init__(
+        self, manager: Manager, stack: str, config: Config, observer: Observer, *, since: str = ""
+    ) -> None:
+        """`since`: from when on the logs are of interest, in seconds since 1970."""
+        self.specs: dict[str, MachineSpec] = {}
+        self.tracked: dict[str, Tracked] = {}
+        self.is_ending = False
+        """Whether machines that leave do so with us, so that nobody needs to be told."""
+        self._manager = manager
+        self._stack = stack
+        self._config = config
+        self._observer = observer
+        self._since = since
+        self._logs: dict[str, ServiceLog] = {}
+        self._owners: dict[str, str] = {}
+        """Task -> the machine that it is."""
+        self._early: dict[str, list[Line]] = {}
+        """Task that has not been told to run yet -> what it wrote: nobody would know whose words these are."""
+        self._looking: asyncio.Task[None] | None = None
+        self._hurried = 0
+        self._is_one_leaving = False
+        self._poke = asyncio.Event()
+
+    def open(self) -> None:
+        self._looking = asyncio.create_task(self._keep_looking(), name=f"stack {self._stack}")
+
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        for tracked in self.tracked.values():
+            tracked.close()
+        for log in self._logs.values():
+            log.close()
+
+    def track(self, machine_id: str) -> Tracked:
+        if machine_id not in self.tracked:
+            self.tracked[machine_id] = Tracked(machine_id, self._observer, self._drain)
+        return self.tracked[machine_id]
+
+    @asynccontextmanager
+    async def hurry(self) -> AsyncIterator[None]:
+        """Look more often: something is about to happen."""
+        self._hurried += 1
+        self._poke.set()
+        try:
+            yield
+        finally:
+            self._hurried -= 1
+
+    async def look(self) -> None:
+        """Once."""
+        tasks = await self._manager.tasks(self._stack)
+        if not all(self._manager.knows_host(task["NodeID"]) for task in tasks if "NodeID" in task):
+            await self._manager.learn_hosts()
+        seen = sight(tasks, self._manager.find_host)
+        self._is_one_leaving = any(each.is_leaving for each in seen.values())
+        vanished = [machine_id for machine_id in self.tracked if machine_id not in seen]
+        services = await self._manager.services(self._stack) if vanished else {}
+        for sighting in seen.values():
+            self._take(sighting)
+        self._forget_tasks(tasks)
+        for machine_id in vanished:
+            self._miss(machine_id, services)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                in_hurry = self._hurried or self._is_one_leaving
+                async with asyncio.timeout(HURRIED_SECONDS if in_hurry else PAUSE_SECONDS):
+                    await self._poke.wait()
+            self._poke.clear()
+            with suppress(EnvironmentFault):  # It may answer again; until then, nothing is known.
+                await self.look()
+
+    def _take(self, now: Sighting) -> None:
+        if now.machine_id not in self.specs and not self._admit(now):
+            return
+        tracked = self.track(now.machine_id)
+        if now.task_id not in self._owners:
+            self._owners[now.task_id] = now.machine_id
+            self._log_of(now.service_id).open()
+        tracked.take(now)
+        if tracked.told == now.task_id:
+            for line in self._early.pop(now.task_id, ()):
+                self._tell_line(line)
+        if tracked.fails(now, _STUCK_SECONDS):
+            spec = self.specs[now.machine_id]
+            tracked.fail_start(why_not_started(spec, now.complaint, is_alone=self._manager.is_alone))
+
+    def _miss(self, machine_id: str, services: Container[str]) -> None:
+        """Its task is no more: it was told to go, or the whole service was removed."""
+        tracked = self.tracked[machine_id]
+        tracked.take(None)
+        has_left = bool(tracked.service_id) and (tracked.is_one_of_many or tracked.service_id not in services)
+        if tracked.is_told or not (has_left or self.is_ending):
+            return
+        tracked.close()
+        del self.tracked[machine_id]
+        if not self.is_ending:
+            self.specs.pop(machine_id, None)
+            self._observer.machine_left(machine_id)
+
+    def _admit(self, now: Sighting) -> bool:
+        """Whether it is a machine that has just come, of an app that we know."""
+        if now.phase in (Phase.ENDED, Phase.NEVER_RAN):
+            return False
+        spec = join(now, self._config, self.specs)
+        if spec is None:
+            return False
+        self.specs[spec.id] = spec
+        self._observer.machine_joined(spec)
+        return True
+
+    def _log_of(self, service_id: str) -> ServiceLog:
+        if service_id not in self._logs:
+            self._logs[service_id] = ServiceLog(self._manager, service_id, self._tell_line, since=self._since)
+        return self._logs[service_id]
+
+    async def _drain(self, service_id: str, task_id: str) -> None:
+        await self._log_of(service_id).drain(task_id)
+
+    def _tell_line(self, line: Line) -> None:
+        machine_id = self._owners.get(line.task_id)
+        if machine_id is None or machine_id not in self.tracked:
+            return
+        if self.tracked[machine_id].told == line.task_id:
+            self._observer.line_logged(machine_id, line.stream, line.text)
+        else:
+            self._early.setdefault(line.task_id, []).append(line)
+
+    def _forget_tasks(self, tasks: Iterable[dict[str, object]]) -> None:
+        """Those that Swarm has forgotten, or this would grow for ever; their machines may still have a last word."""
+        there = {task["ID"] for task in tasks}
+        told = {each.told for each in self.tracked.values()}
+        self._owners = {each: whose for each, whose in self._owners.items() if each in there or each in told}
+        self._early = {each: lines for each, lines in self._early.items() if each in there}
+
+
+def now_in_seconds() -> str:
+    return str(int(time.time()))

@@ -1,0 +1,190 @@
+"""A manager of the swarm: its engine, asked about stacks, services and nodes, its refusals told in the user's words.
+
+The SDK's low-level client is a session of `requests`; where its own methods leave something out (a service's whole
+spec, which line of a log is whose) the engine is asked directly. Source: Docker Engine API 1.41.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from simulator.config.label import REGION
+from simulator.config.model import MachineSpec
+from simulator.errors import EnvironmentFault
+from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine
+from simulator.machines.docker.image import Images
+from simulator.machines.swarm import label
+
+_UNSPECIFIC = ("", "0.0.0.0", "::", LOOPBACK)
+_ATTEMPTS = 5
+
+Json = dict[str, Any]
+Alter = Callable[[Json], None]
+"""Changes a service's spec in place."""
+
+
+class Manager:
+    """One engine that manages a swarm."""
+
+    def __init__(self, engine: Engine, info: Json) -> None:
+        self.node_id: str = info["Swarm"]["NodeID"]
+        """Of the engine itself; it alone can be told to kill what runs there."""
+        self.is_alone = info["Swarm"].get("Nodes", 1) == 1
+        self._engine = engine
+        self._api: Any = engine.api
+        self._addresses: dict[str, str] = {}
+
+    @classmethod
+    async def connect(cls) -> Manager:
+        """Raises EnvironmentFault when no engine answers, or one that manages no swarm."""
+        engine = await Engine.connect()
+        try:
+            info = await engine.do(engine.api.info)
+            check_swarm(info)
+        except BaseException:
+            engine.close()
+            raise
+        return cls(engine, info)
+
+    async def close(self) -> None:
+        await self._engine.settle()
+        self._engine.close()
+
+    async def tasks(self, stack: str) -> list[Json]:
+        """All of the stack's tasks, those that ended too, in one request."""
+        tasks: list[Json] = await self._engine.do(self._api.tasks, filters=_of(stack))
+        return tasks
+
+    async def services(self, stack: str) -> dict[str, Json]:
+        found = await self._engine.do(self._api.services, filters=_of(stack))
+        return {service["ID"]: service for service in found}
+
+    async def find_left(self, stack: str) -> str:
+        """What there still is of it, in words: Swarm's own, and containers of this engine, which go last."""
+        for kind, ask in (
+            ("task", self._api.tasks),
+            ("network", self._api.networks),
+            ("container", partial(self._api.containers, all=True)),
+        ):
+            if found := await self._engine.do(ask, filters=_of(stack)):
+                return f"{len(found)} {kind}{'s' if len(found) > 1 else ''}"
+        return ""
+
+    async def regions(self) -> set[str]:
+        """That nodes have for their label fly.region."""
+        nodes = await self.learn_hosts()
+        return {found for node in nodes if (found := (node["Spec"].get("Labels") or {}).get(REGION))}
+
+    async def require_images(self, specs: Iterable[MachineSpec]) -> None:
+        """On this engine, built if they are to be. Raises EnvironmentFault, InputError."""
+        images = Images(self._engine)
+        for spec in specs:
+            await images.source_of(spec, ())
+
+    async def learn_hosts(self) -> list[Json]:
+        nodes: list[Json] = await self._engine.do(self._api.nodes)
+        self._addresses.update((node["ID"], self._address(node)) for node in nodes)
+        return nodes
+
+    def knows_host(self, node_id: str) -> bool:
+        return node_id in self._addresses
+
+    def find_host(self, node_id: str) -> str:
+        """Where the ports are that tasks on that node publish."""
+        return self._addresses.get(node_id, "")
+
+    async def change(self, service_id: str, alter: Alter) -> bool:
+        """Alter a service's spec, all else in it as it is; whether there is such a service."""
+        return await self._engine.do(self._change, service_id, alter)
+
+    async def remove_service(self, service_id: str) -> None:
+        from docker.errors import NotFound
+
+        try:
+            await self._engine.do(self._api.remove_service, service_id)
+        except NotFound:
+            return
+
+    async def kill(self, container_id: str) -> None:
+        """One of this engine's own containers; one that does not run is let be."""
+        from docker.errors import APIError
+
+        try:
+            await self._engine.do(self._api.kill, container_id)
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                raise
+
+    def open_log(self, service_id: str, **options: str) -> Any:
+        """Blocks. A response whose raw stream are the frames of a service's log, each line with its task's id."""
+        told = {"stdout": "1", "stderr": "1", "details": "1", "timestamps": "1", **options}
+        return self._api.get(f"{self._url(service_id)}/logs", params=told, stream=True, timeout=None)
+
+    def _change(self, service_id: str, alter: Alter) -> bool:
+        """Somebody else may change it at the same time: then it is read again."""
+        answer = None
+        for _ in range(_ATTEMPTS):
+            found = self._api.get(self._url(service_id))
+            if found.status_code == 404:
+                return False
+            spec, version = found.json()["Spec"], found.json()["Version"]["Index"]
+            alter(spec)
+            answer = self._api.post(
+                f"{self._url(service_id)}/update",
+                params={"version": version},
+                data=json.dumps(spec),
+                headers={"Content-Type": "application/json"},
+            )
+            if answer.ok:
+                return True
+        said = answer.text if answer is not None else ""
+        raise EnvironmentFault(f"Swarm does not change service {service_id}: {said.strip()}")
+
+    def _url(self, service_id: str) -> str:
+        return f"{self._api.base_url}/v{self._api.api_version}/services/{service_id}"
+
+    def _address(self, node: Json) -> str:
+        own = self._engine.published_host
+        if node["ID"] == self.node_id:
+            return own
+        address: str = node.get("Status", {}).get("Addr", "")
+        if address in _UNSPECIFIC:  # A manager that was given no address to be known by.
+            address = node.get("ManagerStatus", {}).get("Addr", "").rpartition(":")[0].strip("[]")
+        return own if address in _UNSPECIFIC else address
+
+
+def alter_replicas(count: int, *, anew: bool = False) -> Alter:
+    """`anew`: also where the count stays the same, the tasks are made again."""
+
+    def alter(spec: Json) -> None:
+        spec["Mode"] = {"Replicated": {"Replicas": count}}
+        if anew:
+            spec["TaskTemplate"]["ForceUpdate"] = spec["TaskTemplate"].get("ForceUpdate", 0) + 1
+
+    return alter
+
+
+def check_swarm(info: Json) -> None:
+    """Raises EnvironmentFault for an engine that cannot deploy."""
+    swarm = info.get("Swarm") or {}
+    state = swarm.get("LocalNodeState", "inactive")
+    if state != "active":
+        words = f": {swarm['Error']}" if swarm.get("Error") else ""
+        raise EnvironmentFault(
+            f"the Docker engine is in no swarm, its node is {state}{words}",
+            mend=f"docker swarm init, or docker swarm join, or let DOCKER_HOST name a manager, {USE_PROCESSES}",
+        )
+    if not swarm.get("ControlAvailable"):
+        managers = ", ".join(each["Addr"] for each in swarm.get("RemoteManagers") or ())
+        raise EnvironmentFault(
+            "the Docker engine is a worker of its swarm, and only a manager can be told to deploy",
+            mend=f"let DOCKER_HOST name a manager ({managers or 'docker node ls lists them there'}), "
+            "or have one promote this node: docker node promote",
+        )
+
+
+def _of(stack: str) -> Mapping[str, list[str]]:
+    return {"label": [f"{label.STACK}={stack}"]}

@@ -1,0 +1,157 @@
+"""The file that `docker stack deploy` reads: a pure function of the fleet.
+
+Every machine publishes its ports on the host that it stands on (`mode: host`), each at a free port of that host:
+one edge is in front of all of them, which is flysim's, and Swarm's own load balancer is in nobody's way. Names are
+those of Fly's private network, as far as Swarm's name server can tell them: A records of `<app>.internal`,
+`<region>.<app>.internal`, `<group>.process.<app>.internal` and, of a machine that is a service,
+`<id>.vm.<app>.internal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import yaml
+
+from simulator.config.label import APP, MACHINE_ID, PORT, REGION
+from simulator.config.model import MachineSpec
+from simulator.machines.backend import Placement
+from simulator.machines.docker.image import PYTHON
+from simulator.machines.environment import machine_environment
+from simulator.machines.swarm import label
+from simulator.machines.swarm.service import FleetService
+
+EVERY_ADDRESS = "0.0.0.0"
+RESOLVER = "127.0.0.11:53"
+"""Docker's name server, as every container has it; it stands for {dns}."""
+_SMALL_NETWORK = 200
+_WIDE_SUBNET = "10.224.0.0"
+
+_HEAD = """\
+# {count} of {apps}, for Docker Swarm. Rendered by `flysim stack`; nothing in it is secret but what was in env.
+#   docker stack deploy --compose-file THIS-FILE NAME     deploys it, or changes what has been deployed
+#   flysim up --backend swarm:NAME                        is Fly's proxy in front of it
+#   docker stack rm NAME                                  removes it
+"""
+
+
+def render_stack(
+    services: tuple[FleetService, ...], *, placed: bool = False, labels: Mapping[str, str] | None = None
+) -> str:
+    """`placed`: each machine on a node that has its region for the label fly.region. `labels`: for every service."""
+    count = sum(len(service.specs) for service in services)
+    document = {
+        "version": "3.8",
+        "services": {each.name: _service(each, placed, labels or {}) for each in services},
+        "networks": {"default": _network(count)},
+    }
+    apps = ", ".join(dict.fromkeys(service.spec.app for service in services))
+    head = _HEAD.format(count=f"{count} machine{'s' if count != 1 else ''}", apps=apps or "no app")
+    return head + yaml.safe_dump(_literal(document), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _service(service: FleetService, placed: bool, extra: Mapping[str, str]) -> dict[str, Any]:
+    spec = _in_container(service.spec)
+    placement = Placement(EVERY_ADDRESS, spec.internal_port, private_ip(spec))
+    labels = {**_labels(spec), **extra}
+    return {
+        "image": spec.image,
+        **({"command": list(spec.image_command)} if spec.image_command else {}),
+        "init": True,  # As on Fly, the app is not process 1: signals work as anywhere.
+        "hostname": spec.id,  # F-7.3
+        "environment": _environment(spec, placement, replace(service.specs[0], is_taken=True).version),
+        "labels": labels,
+        "ports": [{"target": port, "mode": "host", "protocol": "tcp"} for port in _ports(spec)],
+        "stop_signal": spec.kill_signal,
+        "stop_grace_period": f"{round(spec.kill_timeout_seconds * 1000)}ms",
+        "healthcheck": {"disable": True},  # The image's own is not asked on Fly, and Swarm would kill by it.
+        "networks": {"default": {"aliases": _names(spec)}},
+        "deploy": _deploy(service, labels, placed),
+    }
+
+
+def _deploy(service: FleetService, labels: dict[str, str], placed: bool) -> dict[str, Any]:
+    constraints = [f"node.labels.{REGION} == {service.spec.region}"]
+    return {
+        "endpoint_mode": "dnsrr",
+        "replicas": len(service.specs),
+        "labels": labels,
+        "restart_policy": {"condition": "none"},  # Whoever ends stays ended until it is started.
+        "resources": {"limits": {"memory": f"{service.spec.memory_mb}M"}},
+        **({"placement": {"constraints": constraints}} if placed else {}),
+    }
+
+
+def _labels(spec: MachineSpec) -> dict[str, str]:
+    return {
+        REGION: spec.region,
+        APP: spec.app,
+        MACHINE_ID: spec.id,
+        PORT: str(spec.internal_port),
+    }
+
+
+def _environment(spec: MachineSpec, placement: Placement, version: str) -> dict[str, str]:
+    environment = machine_environment(spec, placement, dns_address=RESOLVER, inherited={}, python=PYTHON)
+    return environment | {"FLY_PUBLIC_IP": _public_ip(spec), "FLY_MACHINE_VERSION": version}
+
+
+def _names(spec: MachineSpec) -> list[str]:
+    app = f"{spec.app}.internal"
+    own = [] if label.is_shared(spec.id) else [f"{spec.id}.vm.{app}"]
+    return [app, f"{spec.region}.{app}", f"{spec.group}.process.{app}", *own]
+
+
+def _in_container(spec: MachineSpec) -> MachineSpec:
+    """Braces of the app's own variables mean nothing to Swarm."""
+    return replace(spec, env={name: value.replace("{{", '{{"{{"}}') for name, value in spec.env.items()})
+
+
+def _ports(spec: MachineSpec) -> tuple[int, ...]:
+    """A worker that no service leads to may still be checked."""
+    own = () if spec.listens else (spec.internal_port,)
+    return tuple(port for port in spec.all_ports if port not in own)
+
+
+def private_ip(spec: MachineSpec) -> str:
+    """Made as Fly's 6PN addresses are (F-8.16), unique, and leading nowhere: overlay networks have IPv4 only."""
+    return f"fdaa:0:1:{_halves(spec.region)}:{_halves(_stem(spec))}:{_number(spec)}"
+
+
+def _public_ip(spec: MachineSpec) -> str:
+    """Of the prefix for documentation, which no network routes (F-7.6)."""
+    return f"2001:db8:0:0:1:{_halves(_stem(spec))}:{_number(spec)}"
+
+
+def _stem(spec: MachineSpec) -> str:
+    return spec.id.removesuffix(label.SLOT)
+
+
+def _number(spec: MachineSpec) -> str:
+    return "{{.Task.Slot}}" if label.is_shared(spec.id) else "2"
+
+
+def _halves(text: str) -> str:
+    """32 bits, as two groups of an IPv6 address."""
+    digits = sha256(text.encode()).digest()
+    return f"{int.from_bytes(digits[:2]):x}:{int.from_bytes(digits[2:4]):x}"
+
+
+def _network(count: int) -> dict[str, Any]:
+    """Swarm's own choice has 254 addresses; machines that come and go, and every node, take some as well."""
+    if count <= _SMALL_NETWORK:
+        return {"driver": "overlay"}
+    bits = (2 * count).bit_length()
+    return {"driver": "overlay", "ipam": {"config": [{"subnet": f"{_WIDE_SUBNET}/{32 - bits}"}]}}
+
+
+def _literal(value: Any) -> Any:
+    """`docker stack deploy` fills in $NAME from its own environment; none of ours are meant for that."""
+    if isinstance(value, dict):
+        return {key: _literal(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_literal(each) for each in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value

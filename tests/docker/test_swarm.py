@@ -1,0 +1,306 @@
+"""A fleet on a real Docker Swarm of one node: deployed, served, scaled from outside, broken, and removed."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from tests.docker.swarm import IMAGE, docker, leftovers
+from tests.e2e.command import DEADLINE_SECONDS, FLYSIM, ROOT, Up, flysim, start_up, wait_for
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.usefixtures("swarm")]
+
+AMS = "d8dd626f379508"
+TOML = """
+version = 1
+[edges]
+ams = 0
+dfw = 0
+[control]
+port = 0
+[apps.chat]
+image = "IMAGE"
+env = { APP_ODD = "$HOME {{x}} {machine_id}" }
+[[apps.chat.machines]]
+region = "ams"
+id = "d8dd626f379508"
+[[apps.chat.machines]]
+region = "dfw"
+count = 2
+"""
+SLOW_CHANGES = 60.0
+"""Swarm waits 2 s before it stops a task, and removes networks when it has time for them."""
+
+
+def write_config(folder: Path, *changes: tuple[str, str]) -> Path:
+    text = TOML.replace("IMAGE", IMAGE)
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path = folder / "flysim.toml"
+    path.write_text(text)
+    return path
+
+
+@contextmanager
+def fleet(folder: Path, backend: str = "swarm") -> Iterator[Up]:
+    """`flysim up` on the swarm, until Ctrl-C; then nothing of it may be left."""
+    with start_up(folder, folder / "flysim.toml", "--backend", backend) as up:
+        try:
+            yield up
+        finally:
+            up.process.send_signal(signal.SIGINT)
+            status = up.process.wait(SLOW_CHANGES)
+        assert status == 0, up.log.read_text()
+
+
+def stack_of(up: Up) -> str:
+    """The one that has the machines of this flysim, by the label that it gave it."""
+    wanted = f"process {up.process.pid} on "
+    for service in docker("service", "ls", "--quiet").split():
+        spec = json.loads(docker("service", "inspect", service))[0]["Spec"]
+        if spec["Labels"].get("flysim.run", "").startswith(wanted):
+            return str(spec["Labels"]["com.docker.stack.namespace"])
+    raise AssertionError(f"no stack of flysim {up.process.pid}")
+
+
+def machines(up: Up) -> dict[str, dict[str, Any]]:
+    """By name."""
+    found = httpx.get(f"{up.ready['control']}/v1/apps/chat/machines").json()
+    return {machine["name"]: machine for machine in found}
+
+
+def state(up: Up, name: str) -> str:
+    return str(machines(up).get(name, {}).get("state", "gone"))
+
+
+def ask(up: Up, path: str, edge: str = "ams") -> httpx.Response:
+    return httpx.get(up.edge(edge) + path, timeout=DEADLINE_SECONDS)
+
+
+def eventually(condition: Any, what: str, up: Up) -> None:
+    deadline = time.monotonic() + SLOW_CHANGES
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}\n{up.log.read_text()}"
+        time.sleep(0.05)
+
+
+def test_a_fleet_on_a_swarm_replays_across_regions_and_leaves_nothing(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with fleet(tmp_path) as up:
+        stack = stack_of(up)
+        ids = {name: machine["id"] for name, machine in machines(up).items()}
+        assert list(ids) == ["ams-1", "dfw-1", "dfw-2"]
+        for name, machine_id in ids.items():
+            answer = ask(up, f"/?to={machine_id}").json()
+            assert answer["id"] == answer["host"] == machine_id, "F-7.3: the host name is the machine's id"
+            assert answer["region"] == name[:3]
+            assert answer["env"]["APP_ODD"] == f"$HOME {{{{x}}}} {machine_id}"
+            assert answer["env"]["FLY_PRIVATE_IP"] == machines(up)[name]["private_ip"]
+            with connect(f"{up.edge('ams').replace('http', 'ws')}/ws?to={machine_id}") as websocket:
+                assert websocket.recv() == machine_id
+                websocket.send("hello")
+                assert websocket.recv() == "hello"
+        names = {name: ask(up, f"/names/{name}").json()["addresses"] for name in _names_of_fly()}
+        assert [len(found) for found in names.values()] == [3, 2, 1, 3]
+        up.wait_for_line(f"{AMS} listens")
+    assert leftovers(stack) == []
+
+
+def _names_of_fly() -> tuple[str, ...]:
+    return "chat.internal", "dfw.chat.internal", f"{AMS}.vm.chat.internal", "app.process.chat.internal"
+
+
+def test_machines_are_stopped_and_started_killed_and_cloned_one_by_one(tmp_path: Path) -> None:
+    """F-5.37. Only those that are a service by themselves can be."""
+    write_config(tmp_path)
+    with fleet(tmp_path) as up:
+        assert up.flysim("machine", "stop", "ams-1").returncode == 0
+        assert state(up, "ams-1") == "stopped"
+        up.wait_for_line("ams-1 is stopped: was killed by SIGINT")
+        assert up.flysim("machine", "start", "ams-1").returncode == 0
+        assert ask(up, f"/?to={AMS}").json()["id"] == AMS
+        assert up.flysim("machine", "kill", "ams-1").returncode == 0
+        up.wait_for_line("ams-1 is stopped: was killed by SIGKILL")
+        assert up.flysim("machine", "start", "ams-1").returncode == 0
+
+        assert up.flysim("machine", "clone", "ams-1").returncode == 0
+        clone = machines(up)["ams-2"]["id"]
+        assert ask(up, f"/?to={clone}").json()["id"] == clone
+        assert up.flysim("machine", "destroy", "ams-2").returncode == 0
+
+        refused = up.flysim("machine", "stop", "dfw-1")
+        assert refused.returncode == 2
+        assert "one of several that are one service of Swarm" in refused.stderr
+        frozen = up.flysim("machine", "suspend", "ams-1")
+        assert frozen.returncode == 2
+        assert "Swarm has no way to freeze a task" in frozen.stderr
+        eventually(lambda: (state(up, "ams-1"), state(up, "dfw-1")) == ("started",) * 2, "both as before", up)
+        assert ask(up, f"/?to={AMS}").json()["id"] == AMS
+
+
+def test_what_others_do_to_the_stack_is_followed(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with fleet(tmp_path) as up:
+        stack = stack_of(up)
+        dallas, amsterdam = f"{stack}_chat-dfw-1-to-2", f"{stack}_chat-ams-1"
+
+        docker("service", "scale", "--detach", f"{dallas}=4")
+        eventually(lambda: state(up, "dfw-3") == state(up, "dfw-4") == "started", "the new machines", up)
+        newest = machines(up)["dfw-4"]["id"]
+        eventually(lambda: ask(up, f"/?to={newest}").status_code == 200, "the newest to be healthy", up)
+        assert ask(up, f"/?to={newest}").json()["id"] == newest
+
+        container = docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={amsterdam}")
+        docker("kill", container)
+        up.wait_for_line("ams-1 is stopped: was killed by SIGKILL")
+        assert ask(up, "/").json()["region"] == "dfw"
+
+        docker("service", "scale", "--detach", f"{dallas}=3")
+        eventually(lambda: len(machines(up)) == 4, "one of Dallas to leave", up)
+        docker("service", "rm", amsterdam)
+        eventually(lambda: state(up, "ams-1") == "gone", "Amsterdam to leave", up)
+        assert ask(up, "/").json()["region"] == "dfw"
+
+
+def test_a_machine_that_dies_says_its_last_words_before(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with fleet(tmp_path) as up:
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://{up.ready['machines'][0]['address']}/exit/3", timeout=DEADLINE_SECONDS)
+        up.wait_for_line("ams-1 is stopped: exited with status 3")
+        assert "asked to exit" in up.log.read_text().partition("ams-1 is stopped")[0]
+
+
+def test_a_stack_that_was_deployed_by_hand_is_taken_and_left_as_it_was(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    name = f"hand-{tmp_path.name[-8:].strip('_')}-{time.time_ns() % 10**6}"
+    text = flysim("stack", "-c", str(config)).stdout
+    docker("stack", "deploy", "--resolve-image", "never", "--compose-file", "-", name, stdin=text)
+    try:
+        with fleet(tmp_path, f"swarm:{name}") as up:
+            eventually(
+                lambda: {each["state"] for each in machines(up).values()} == {"started"}, "all of it", up
+            )
+            assert ask(up, f"/?to={machines(up)['dfw-2']['id']}").json()["region"] == "dfw"
+        assert len(leftovers(name)) == 2 + 3 + 1
+    finally:
+        docker("stack", "rm", name)
+        wait_for(lambda: not leftovers(name), f"the end of stack {name}")
+
+
+def test_the_stack_goes_when_flysim_is_killed(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with start_up(tmp_path, tmp_path / "flysim.toml", "--backend", "swarm") as up:
+        stack = stack_of(up)
+        up.process.kill()
+        eventually(lambda: not leftovers(stack), "the caretaker", up)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_nothing_is_left_of_a_deployment_that_was_cut_short(tmp_path: Path, number: signal.Signals) -> None:
+    config = write_config(tmp_path, ("count = 2", "count = 5"))
+    process = subprocess.Popen(
+        [*FLYSIM, "up", "-c", str(config), "--backend", "swarm"], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_for(lambda: _stacks_of(process.pid), "the first service")
+    own = _stacks_of(process.pid)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=SLOW_CHANGES)
+    assert "Traceback" not in output
+    wait_for(lambda: not any(leftovers(each) for each in own), "the end of the stack")
+
+
+def _stacks_of(pid: int) -> set[str]:
+    wanted = ("--format", "{{.Name}}", "--filter", "label=flysim.run")
+    services = docker("service", "ls", *wanted).split()
+    own = set()
+    for service in services:
+        found = subprocess.run(
+            ["docker", "service", "inspect", service], capture_output=True, text=True, check=False
+        )
+        if f"process {pid} on " in found.stdout:
+            own.add(service.partition("_")[0])
+    return own
+
+
+FLY = 'primary_region = "ams"\n[processes]\napp = "{command}"\n[http_service]\ninternal_port = 8080\n'
+OWN_COMMAND = ("[apps.chat]", '[apps.chat]\nfly_toml = "fly.toml"')
+
+
+@pytest.mark.parametrize(
+    ("change", "command", "said"),
+    [
+        (
+            (IMAGE, "flysim-no:1"),
+            "true",
+            r'there is no image "flysim-no:1" on the Docker engine.*\n.*docker build',
+        ),
+        (OWN_COMMAND, "nosuch", r"exited with status 127 before it was healthy\n  \| .*exec nosuch failed"),
+        (OWN_COMMAND, "sh -c 'echo oh; exit 4'", r"exited with status 4 before it was healthy\n  \| oh"),
+    ],
+    ids=["image", "program", "death"],
+)
+def test_a_fleet_that_cannot_start_says_why_and_leaves_nothing(
+    tmp_path: Path, change: tuple[str, str], command: str, said: str
+) -> None:
+    config = write_config(tmp_path, change)
+    (tmp_path / "fly.toml").write_text(FLY.format(command=command))
+    command_line = [*FLYSIM, "up", "-c", str(config), "--backend", "swarm"]
+    process = subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True)
+    _, told = process.communicate(timeout=SLOW_CHANGES)
+    assert process.returncode == 3, told
+    assert re.search(said, told), told
+    assert not _stacks_of(process.pid)
+
+
+def test_a_stack_without_machines_and_one_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path))
+    absent = flysim("up", "-c", config, "--backend", "swarm:nowhere")
+    assert absent.returncode == 3
+    assert "there is no stack nowhere in this swarm" in absent.stderr
+    assert "flysim stack | docker stack deploy --compose-file - nowhere" in absent.stderr
+    name = f"other-{time.time_ns() % 10**6}"
+    other = f"version: '3.8'\nservices: {{idle: {{image: '{IMAGE}', deploy: {{replicas: 0, endpoint_mode: dnsrr}}}}}}\n"
+    docker("stack", "deploy", "--resolve-image", "never", "--compose-file", "-", name, stdin=other)
+    try:
+        refused = flysim("up", "-c", config, "--backend", f"swarm:{name}")
+        assert refused.returncode == 3
+        assert f"none of its services has the label fly.region ({name}_idle)" in refused.stderr
+    finally:
+        docker("stack", "rm", name)
+
+
+def test_scenarios_are_played_on_a_swarm_one_after_the_other(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    (tmp_path / "first.yaml").write_text(
+        "version: 1\nname: A stopped machine is not asked\nconfig: flysim.toml\nsteps:\n"
+        "  - machine: {stop: ams-1}\n"
+        "  - request: GET /\n    edge: ams\n    expect: {status: 200}\n"
+    )
+    (tmp_path / "second.yaml").write_text(
+        "version: 1\nname: And is back for the next\nconfig: flysim.toml\nsteps:\n"
+        "  - request: GET /?to={dfw-2.id}\n    edge: ams\n"
+        "    expect: {status: 200, served_by: dfw-2, path: [ams-1, dfw-2]}\n"
+    )
+    result = subprocess.run(
+        [*FLYSIM, "run", "--backend", "swarm", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 passed, 0 failed" in result.stdout
