@@ -10,7 +10,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.cli import console
 from simulator.cli.fleet import check_backend, read_config
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from simulator.config import Config
     from simulator.config.compose import ComposeFile
     from simulator.machines import Backend
+    from simulator.machines.docker.project import Project
+    from simulator.runtime import Simulator
 
 _SOCKET = Path("/var/run/docker.sock")
 
@@ -70,6 +72,50 @@ async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
     backend = DockerBackend([app.app for app in config.apps], project=project)
     mode = f"the machines are containers of {project.name}, which the Docker engine tells of"
     return Fleet(config, backend, is_patient=True, mode=mode)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenProject:
+    """The containers of a Compose project, to play scenarios on: each scenario's config says the rest."""
+
+    file: ComposeFile
+    containers: tuple[Any, ...]
+    """What the engine says of each."""
+
+    def adapt(self, config: Config) -> Config:
+        """This fleet, with the project's machines for its own. Raises InputError."""
+        from simulator.config.compose import config_of_machines
+
+        machines = self._project(config).read_all(self.containers)
+        return config_of_machines(machines, self.file.regions, path=self.file.path, base=config)
+
+    def open(self, config: Config, *, realtime: bool, seed: int) -> Simulator:
+        from simulator.machines.docker import DockerBackend
+        from simulator.runtime import Simulator
+
+        backend = DockerBackend([app.app for app in config.apps], project=self._project(config))
+        return Simulator(config, realtime=realtime, seed=seed, free_ports=True, backend=backend)
+
+    def _project(self, base: Config | None) -> Project:
+        from simulator.machines.docker.project import Project
+
+        return Project(self.file.project, self.file.path, self.file.services, base)
+
+
+async def take_project(compose: Path) -> TakenProject:
+    """Raises InputError for the file, EnvironmentFault without an engine or without containers."""
+    from simulator.config.compose import read_compose
+    from simulator.machines.docker.engine import Engine
+
+    file = read_compose(compose)
+    engine = await Engine.connect()
+    try:
+        project = TakenProject(file, ())._project(None)
+        containers = await project.find_containers(engine)
+        project.read_all(containers)
+    finally:
+        engine.close()
+    return TakenProject(file, tuple(containers))
 
 
 def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:

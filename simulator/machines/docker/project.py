@@ -43,9 +43,13 @@ class Project:
 
     async def find_machines(self, engine: Engine, *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
         """Raises EnvironmentFault when there is none, InputError for labels that are wrong."""
+        return self.read_all(await self.find_containers(engine), may_be_none=may_be_none)
+
+    def read_all(self, containers: Iterable[Any], *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
+        """As `find_machines`, of containers that have been found."""
         specs: list[MachineSpec] = []
         names: dict[str, str] = {}
-        for described in await self.find_containers(engine):
+        for described in containers:
             spec, name = self.read(described, specs), name_of(described)
             if spec.id in names:
                 raise InputError(
