@@ -4,10 +4,14 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PURE = tests/routing tests/diagnosis
 
-.PHONY: scenarios test check bench demo fidelity format clean
+.PHONY: scenarios scenarios-docker test check bench demo fidelity format clean
 
 scenarios: $(VENV)/.installed
 	$(BIN)/flysim run scenarios
+
+# The same on containers: wants a Docker engine.
+scenarios-docker: $(VENV)/.installed
+	$(BIN)/flysim run --backend docker scenarios
 
 demo: $(VENV)/.installed
 	$(BIN)/flysim demo

@@ -18,7 +18,7 @@ from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import FindEdge, Observer, Placement
 from simulator.machines.docker import label
 from simulator.machines.docker.container import MachineContainer
-from simulator.machines.docker.engine import Engine
+from simulator.machines.docker.engine import Engine, give_up
 from simulator.machines.docker.events import ContainerEvent, EventStream
 from simulator.machines.docker.guard import ContainerGuard
 from simulator.machines.docker.maker import Maker
@@ -130,9 +130,7 @@ class DockerBackend:
         await asyncio.gather(*(self._leave(each) for each in self._containers.values()))
         await self._maker.close()
         self._events.close()
-        for task in tuple(self._hearing):
-            task.cancel()
-        await asyncio.gather(*self._hearing, return_exceptions=True)
+        await give_up(self._hearing)
         await engine.settle()
         await engine.do(sweep, engine.api, self._run)
         self._containers.clear()

@@ -91,6 +91,7 @@ class Maker:
     async def close(self) -> None:
         if self._networks is not None:
             await self._networks.close()
+        await self._images.close()
         self._addresses.close()
 
     async def _network_of(self, spec: MachineSpec, dns_address: str) -> PrivateNetwork:
