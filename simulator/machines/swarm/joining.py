@@ -11,8 +11,8 @@ from simulator.errors import InputError
 from simulator.machines.swarm.task import Sighting
 
 
-def join(seen: Sighting, config: Config, known: Mapping[str, MachineSpec]) -> MachineSpec | None:
-    """None for one whose labels are wrong, or of an app that the config does not have."""
+def join(seen: Sighting, config: Config, known: Mapping[str, MachineSpec]) -> MachineSpec:
+    """Raises InputError for one whose labels are wrong, or of an app that the config does not have."""
     try:
         spec = machine_of_labels(
             {**seen.labels, MACHINE_ID: seen.machine_id},
@@ -20,6 +20,7 @@ def join(seen: Sighting, config: Config, known: Mapping[str, MachineSpec]) -> Ma
             base=config,
             known=known.values(),
         )
-    except InputError:
-        return None
+    except InputError as error:
+        problem = f"task {seen.slot} of service {seen.service_id}: {error.problem}"
+        raise InputError(problem, expected=error.expected) from error
     return replace(spec, is_taken=True)

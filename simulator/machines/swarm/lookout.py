@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Container, Iterable
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager, suppress
 
 from simulator.config.model import Config, MachineSpec
-from simulator.errors import EnvironmentFault
+from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer
 from simulator.machines.swarm.joining import join
 from simulator.machines.swarm.log import Line, ServiceLog
 from simulator.machines.swarm.manager import Manager
-from simulator.machines.swarm.task import Phase, Sighting, sight
+from simulator.machines.swarm.task import Phase, Sighting
 from simulator.machines.swarm.tracking import Tracked, why_not_started
 
 PAUSE_SECONDS = 0.5
@@ -44,6 +44,7 @@ class Lookout:
         self._early: dict[str, list[Line]] = {}
         """Task that has not been told to run yet -> what it wrote: nobody would know whose words these are."""
         self._looking: asyncio.Task[None] | None = None
+        self._seen: dict[str, Sighting] = {}
         self._hurried = 0
         self._is_one_leaving = False
         self._poke = asyncio.Event()
@@ -77,16 +78,14 @@ class Lookout:
 
     async def look(self) -> None:
         """Once."""
-        tasks = await self._manager.tasks(self._stack)
-        if not all(self._manager.knows_host(task["NodeID"]) for task in tasks if "NodeID" in task):
-            await self._manager.learn_hosts()
-        seen = sight(tasks, self._manager.find_host)
+        news = await self._manager.look(self._stack)
+        seen = self._seen = self._seen if news is None else news
         self._is_one_leaving = any(each.is_leaving for each in seen.values())
         vanished = [machine_id for machine_id in self.tracked if machine_id not in seen]
         services = await self._manager.services(self._stack) if vanished else {}
         for sighting in seen.values():
             self._take(sighting)
-        self._forget_tasks(tasks)
+        self._forget_tasks()
         for machine_id in vanished:
             self._miss(machine_id, services)
 
@@ -132,8 +131,11 @@ class Lookout:
         """Whether it is a machine that has just come, of an app that we know."""
         if now.phase in (Phase.ENDED, Phase.NEVER_RAN):
             return False
-        spec = join(now, self._config, self.specs)
-        if spec is None:
+        try:
+            spec = join(now, self._config, self.specs)
+        except InputError:
+            if self._looking is None:  # Later it is nobody's fault here, and others are served meanwhile.
+                raise
             return False
         self.specs[spec.id] = spec
         self._observer.machine_joined(spec)
@@ -156,9 +158,9 @@ class Lookout:
         else:
             self._early.setdefault(line.task_id, []).append(line)
 
-    def _forget_tasks(self, tasks: Iterable[dict[str, object]]) -> None:
+    def _forget_tasks(self) -> None:
         """Those that Swarm has forgotten, or this would grow for ever; their machines may still have a last word."""
-        there = {task["ID"] for task in tasks}
+        there = {each.task_id for each in self._seen.values()}
         told = {each.told for each in self.tracked.values()}
         self._owners = {each: whose for each, whose in self._owners.items() if each in there or each in told}
         self._early = {each: lines for each, lines in self._early.items() if each in there}

@@ -6,8 +6,10 @@ spec, which line of a log is whose) the engine is asked directly. Source: Docker
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,7 @@ from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine
 from simulator.machines.docker.image import Images
 from simulator.machines.swarm import label
+from simulator.machines.swarm.task import Sighting, sight
 
 _UNSPECIFIC = ("", "0.0.0.0", "::", LOOPBACK)
 _ATTEMPTS = 5
@@ -36,6 +39,8 @@ class Manager:
         self._engine = engine
         self._api: Any = engine.api
         self._addresses: dict[str, str] = {}
+        """Node -> where the ports are that its tasks publish."""
+        self._latest = b""
 
     @classmethod
     async def connect(cls) -> Manager:
@@ -53,10 +58,9 @@ class Manager:
         await self._engine.settle()
         self._engine.close()
 
-    async def tasks(self, stack: str) -> list[Json]:
-        """All of the stack's tasks, those that ended too, in one request."""
-        tasks: list[Json] = await self._engine.do(self._api.tasks, filters=_of(stack))
-        return tasks
+    async def look(self, stack: str) -> dict[str, Sighting] | None:
+        """The machines that the stack's tasks are, in one request; None while nothing has changed since the last."""
+        return await self._engine.do(self._look, stack)
 
     async def services(self, stack: str) -> dict[str, Json]:
         found = await self._engine.do(self._api.services, filters=_of(stack))
@@ -75,7 +79,7 @@ class Manager:
 
     async def regions(self) -> set[str]:
         """That nodes have for their label fly.region."""
-        nodes = await self.learn_hosts()
+        nodes = await self._engine.do(self._learn_hosts)
         return {found for node in nodes if (found := (node["Spec"].get("Labels") or {}).get(REGION))}
 
     async def require_images(self, specs: Iterable[MachineSpec]) -> None:
@@ -83,18 +87,6 @@ class Manager:
         images = Images(self._engine)
         for spec in specs:
             await images.source_of(spec, ())
-
-    async def learn_hosts(self) -> list[Json]:
-        nodes: list[Json] = await self._engine.do(self._api.nodes)
-        self._addresses.update((node["ID"], self._address(node)) for node in nodes)
-        return nodes
-
-    def knows_host(self, node_id: str) -> bool:
-        return node_id in self._addresses
-
-    def find_host(self, node_id: str) -> str:
-        """Where the ports are that tasks on that node publish."""
-        return self._addresses.get(node_id, "")
 
     async def change(self, service_id: str, alter: Alter) -> bool:
         """Alter a service's spec, all else in it as it is; whether there is such a service."""
@@ -121,19 +113,44 @@ class Manager:
     def open_log(self, service_id: str, **options: str) -> Any:
         """Blocks. A response whose raw stream are the frames of a service's log, each line with its task's id."""
         told = {"stdout": "1", "stderr": "1", "details": "1", "timestamps": "1", **options}
-        return self._api.get(f"{self._url(service_id)}/logs", params=told, stream=True, timeout=None)
+        return self._api.get(
+            f"{self._url('services', service_id)}/logs", params=told, stream=True, timeout=None
+        )
+
+    def _look(self, stack: str) -> dict[str, Sighting] | None:
+        """The list of a thousand tasks is megabytes, and the same most of the time: then it is not even read."""
+        answer = self._api.get(self._url("tasks"), params={"filters": json.dumps(_of(stack))})
+        if not answer.ok:
+            raise EnvironmentFault(
+                f"the Docker engine does not list the tasks of {stack}: {answer.text.strip()}"
+            )
+        if answer.content == self._latest:
+            return None
+        with _without_collector():
+            tasks = answer.json()
+            if any(task.get("NodeID", "") not in self._addresses for task in tasks if "NodeID" in task):
+                self._learn_hosts()
+            seen = sight(tasks, lambda node_id: self._addresses.get(node_id, ""))
+            del tasks
+        self._latest = answer.content
+        return seen
+
+    def _learn_hosts(self) -> list[Json]:
+        nodes: list[Json] = self._api.nodes()
+        self._addresses.update((node["ID"], self._address(node)) for node in nodes)
+        return nodes
 
     def _change(self, service_id: str, alter: Alter) -> bool:
         """Somebody else may change it at the same time: then it is read again."""
         answer = None
         for _ in range(_ATTEMPTS):
-            found = self._api.get(self._url(service_id))
+            found = self._api.get(self._url("services", service_id))
             if found.status_code == 404:
                 return False
             spec, version = found.json()["Spec"], found.json()["Version"]["Index"]
             alter(spec)
             answer = self._api.post(
-                f"{self._url(service_id)}/update",
+                f"{self._url('services', service_id)}/update",
                 params={"version": version},
                 data=json.dumps(spec),
                 headers={"Content-Type": "application/json"},
@@ -143,8 +160,8 @@ class Manager:
         said = answer.text if answer is not None else ""
         raise EnvironmentFault(f"Swarm does not change service {service_id}: {said.strip()}")
 
-    def _url(self, service_id: str) -> str:
-        return f"{self._api.base_url}/v{self._api.api_version}/services/{service_id}"
+    def _url(self, *path: str) -> str:
+        return "/".join([self._api.base_url, f"v{self._api.api_version}", *path])
 
     def _address(self, node: Json) -> str:
         own = self._engine.published_host
@@ -184,6 +201,18 @@ def check_swarm(info: Json) -> None:
             mend=f"let DOCKER_HOST name a manager ({managers or 'docker node ls lists them there'}), "
             "or have one promote this node: docker node promote",
         )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """What is read is gone in a moment; the collector would look through all of flysim meanwhile, again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _of(stack: str) -> Mapping[str, list[str]]:

@@ -15,6 +15,7 @@ from typing import Any
 from simulator.config.label import MACHINE_ID, PORT, REGION
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.swarm import label
+from simulator.routing.model import Ports
 
 Task = Mapping[str, Any]
 FindHost = Callable[[str], str]
@@ -131,13 +132,19 @@ def _phase(status: Mapping[str, Any]) -> Phase:
 def _placement(
     task: Task, labels: Mapping[str, str], env: Mapping[str, str], find_host: FindHost
 ) -> Placement:
-    published = (task["Status"].get("PortStatus") or {}).get("Ports") or ()
-    ports = tuple(
-        sorted({(each["TargetPort"], each["PublishedPort"]) for each in published if "PublishedPort" in each})
-    )
+    ports = _published((task["Status"].get("PortStatus") or {}).get("Ports") or ())
     own_port = int(labels.get(PORT) or (ports[0][0] if ports else 0))
     host = find_host(task["NodeID"]) if ports and "NodeID" in task else ""
     return Placement(host, dict(ports).get(own_port, own_port), _private_ip(task, env), ports)
+
+
+def _published(listed: Iterable[Mapping[str, int]]) -> Ports:
+    """A port is listed for IPv4, then for IPv6, and may have another number there: that of another machine's IPv4."""
+    found: dict[int, int] = {}
+    for each in listed:
+        if "PublishedPort" in each:
+            found.setdefault(each["TargetPort"], each["PublishedPort"])
+    return tuple(found.items())
 
 
 def _private_ip(task: Task, env: Mapping[str, str]) -> str:

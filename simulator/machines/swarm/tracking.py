@@ -40,6 +40,11 @@ class Tracked:
         return bool(self.told)
 
     @property
+    def is_ending(self) -> bool:
+        """Whether its end is being told."""
+        return self._telling is not None and not self._telling.done()
+
+    @property
     def is_coming(self) -> bool:
         return self.latest is not None and self.latest.phase is Phase.COMING
 
@@ -67,7 +72,7 @@ class Tracked:
 
     def take(self, now: Sighting | None) -> None:
         """What has been seen of it; None: it has no task."""
-        if self._telling is not None and not self._telling.done():
+        if self.is_ending:
             return  # One thing after the other.
         self.latest = now or self.latest
         if self.told:

@@ -1,0 +1,152 @@
+"""What is told of tasks, from what is seen of them; a thousand of them, too."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.config import Config, load_config
+from simulator.config.model import MachineSpec
+from simulator.errors import InputError
+from simulator.machines.backend import Exit, Placement
+from simulator.machines.swarm.lookout import Lookout
+from tests.contract.stage import eventually
+from tests.machines.swarm.engine import ROW, SINGLE, RecordedManager, recorded, tasks_of_row
+
+TOML = """
+version = 1
+[edges]
+ams = 0
+[apps.streams]
+image = "streams:1"
+machines = []
+"""
+THOUSAND = 1000
+
+
+@dataclass
+class Recorder:
+    told: list[tuple[str, ...]] = field(default_factory=list)
+    specs: dict[str, MachineSpec] = field(default_factory=dict)
+
+    def line_logged(self, machine_id: str, stream: str, line: str) -> None:
+        self.told.append(("line", machine_id, line))
+
+    def machine_exited(self, machine_id: str, ending: Exit) -> None:
+        self.told.append(("exited", machine_id, str(ending)))
+
+    def machine_joined(self, spec: MachineSpec) -> None:
+        self.specs[spec.id] = spec
+        self.told.append(("joined", spec.id))
+
+    def machine_began(self, machine_id: str, placement: Placement) -> None:
+        self.told.append(("began", machine_id))
+
+    def machine_left(self, machine_id: str) -> None:
+        self.told.append(("left", machine_id))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "flysim.toml").write_text(TOML)
+    return load_config(tmp_path / "flysim.toml")
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def lookout_on(
+    tasks: list[dict[str, Any]], config: Config, recorder: Recorder
+) -> tuple[Lookout, RecordedManager]:
+    manager = RecordedManager(tasks)
+    return Lookout(manager, "fleet", config, recorder), manager  # type: ignore[arg-type]
+
+
+async def settle(lookout: Lookout) -> None:
+    """Until everything that has been seen is told."""
+    await eventually(lambda: not any(each.is_ending for each in lookout.tracked.values()), "all is told")
+
+
+async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: Recorder) -> None:
+    lookout, _ = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+    assert sorted(recorder.told) == sorted(
+        (what, each)
+        for what in ("joined", "began")
+        for each in (SINGLE, *(f"{ROW}000{n}" for n in (1, 2, 3)))
+    )
+    assert recorder.specs[SINGLE].region == "ams"
+    assert sorted(spec.name for spec in recorder.specs.values()) == ["ams-1", "dfw-1", "dfw-2", "dfw-3"]
+    await lookout.look()
+    assert len(recorder.told) == 8
+
+
+async def test_a_label_that_means_nothing_is_named(config: Config, recorder: Recorder) -> None:
+    tasks = recorded("fleet")
+    tasks[0]["Spec"]["ContainerSpec"]["Labels"]["fly.app"] = "strams"
+    lookout, _ = lookout_on(tasks, config, recorder)
+    with pytest.raises(InputError, match=r'task \d of service .*: the label fly.app is "strams".*streams'):
+        await lookout.look()
+
+
+async def test_a_machine_that_ended_has_exited_once(config: Config, recorder: Recorder) -> None:
+    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+    recorder.told.clear()
+    ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
+    ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
+    for _ in range(3):
+        await lookout.look()
+        await settle(lookout)
+    assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL")]
+
+
+async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_back(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    recorder.told.clear()
+    services = await manager.services("fleet")
+
+    async def all_services(stack: str) -> dict[str, Any]:
+        return services
+
+    manager.services = all_services  # type: ignore[method-assign]
+    manager.listed = [task for task in tasks if task["Slot"] != 1]
+    for _ in range(2):
+        await lookout.look()
+        await settle(lookout)
+    unseen = "ended; Swarm does not say how"
+    assert sorted(recorder.told) == [
+        ("exited", f"{ROW}0001", unseen),
+        ("exited", SINGLE, unseen),
+        ("left", f"{ROW}0001"),
+    ]
+    recorder.told.clear()
+    manager.listed = [
+        task | {"ID": f"new-{task['ID']}"} for task in tasks if task["Slot"] == 1
+    ] + manager.listed
+    await lookout.look()
+    assert sorted(recorder.told) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
+
+
+async def test_a_thousand_machines_are_one_request_and_little_work(
+    config: Config, recorder: Recorder
+) -> None:
+    lookout, manager = lookout_on(tasks_of_row(THOUSAND), config, recorder)
+    await lookout.look()
+    assert recorder.told.count(("began", f"{ROW}1000")) == 1
+    assert len(recorder.told) == 2 * THOUSAND
+    before, begun = manager.requests, time.process_time()
+    await lookout.look()
+    assert manager.requests == before + 1
+    assert time.process_time() - begun < 0.25
+    assert len(recorder.told) == 2 * THOUSAND
