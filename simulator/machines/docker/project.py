@@ -134,8 +134,8 @@ def locate(
     networks: Mapping[str, Any] = settings["Networks"]
     shared = [networks[name] for name in networks if name in ours]
     private_ip = next(iter(map(_address_of, [*shared, *networks.values()])), "")
-    if shared:
-        return Placement(private_ip, ports[0], private_ip)
+    if shared:  # The proxy comes by IPv4 (F-8.17).
+        return Placement(str(shared[0].get("IPAddress") or private_ip), ports[0], _as_ipv6(private_ip))
     published = {port: found for port in ports if (found := _published(settings, port)) is not None}
     if ports[0] not in published:
         return Placement(private_ip or LOOPBACK, ports[0], _as_ipv6(private_ip))
