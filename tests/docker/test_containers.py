@@ -39,10 +39,10 @@ async def simulator() -> AsyncIterator[Simulator]:
         yield simulator
 
 
-def container_of(machine_id: str) -> str:
-    (container,) = docker(
-        "ps", "-aq", "--filter", OURS, "--filter", f"label=fly.machine_id={machine_id}"
-    ).split()
+def container_of(simulator: Simulator, machine_id: str) -> str:
+    """The one that publishes the machine's port; other runs on the engine have others."""
+    port = simulator.room.machine(machine_id).port
+    (container,) = docker("ps", "-q", "--filter", OURS, "--filter", f"publish={port}").split()
     return container
 
 
@@ -57,7 +57,7 @@ async def open_socket(simulator: Simulator, machine_id: str = DFW) -> ClientConn
 
 
 async def test_a_machine_is_a_container_with_its_id_for_its_host_name(simulator: Simulator) -> None:
-    described = json.loads(docker("inspect", container_of(DFW)))[0]
+    described = json.loads(docker("inspect", container_of(simulator, DFW)))[0]
     (network,) = described["NetworkSettings"]["Networks"].values()
 
     assert described["Config"]["Hostname"] == DFW
@@ -76,7 +76,7 @@ page = urllib.request.urlopen("http://streams.flycast/?instance=4d891ee9b43e08",
 print(json.dumps([ask("streams.internal", "AAAA"), ask("vms.streams.internal", "TXT"), page]))
 """
     # In a thread: it is this process that answers.
-    told = await asyncio.to_thread(docker, "exec", container_of(AMS), "python", "-c", program)
+    told = await asyncio.to_thread(docker, "exec", container_of(simulator, AMS), "python", "-c", program)
     addresses, texts, page = json.loads(told)
 
     assert addresses == sorted(machine.private_ip for machine in simulator.fleet.machines)
@@ -89,7 +89,7 @@ async def test_a_kill_from_outside_ends_the_open_websocket_within_a_second(simul
     """F-6.51, F-1.64: the socket ends, and the next handshake is a replay to a machine that is not there."""
     socket = await open_socket(simulator)
 
-    docker("kill", container_of(DFW))
+    docker("kill", container_of(simulator, DFW))
     begun = time.monotonic()
     await socket.wait_closed()
 
@@ -103,7 +103,7 @@ async def test_a_kill_from_outside_ends_the_open_websocket_within_a_second(simul
 async def test_a_stopped_container_is_out_of_routing_within_200_ms_of_the_engines_word(
     simulator: Simulator,
 ) -> None:
-    container = container_of(DFW)
+    container = container_of(simulator, DFW)
     docker("stop", container)  # It returns once the engine has said so.
     told = time.monotonic()
 
@@ -115,17 +115,17 @@ async def test_a_stopped_container_is_out_of_routing_within_200_ms_of_the_engine
 
 
 async def test_a_pause_from_outside_is_a_suspension_until_it_is_over(simulator: Simulator) -> None:
-    docker("pause", container_of(DFW))
+    docker("pause", container_of(simulator, DFW))
     await eventually(lambda: state_of(simulator) is MachineState.SUSPENDED, "the pause")
 
-    docker("unpause", container_of(DFW))
+    docker("unpause", container_of(simulator, DFW))
     await eventually(
         lambda: bool((m := simulator.fleet.find(DFW)) and m.is_candidate), "the end of the pause"
     )
 
 
 async def test_a_container_that_somebody_removed_is_made_again_by_a_reset(simulator: Simulator) -> None:
-    docker("rm", "-f", container_of(DFW))
+    docker("rm", "-f", container_of(simulator, DFW))
     await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "the news of its end")
 
     await simulator.reset()
