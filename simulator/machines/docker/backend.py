@@ -244,7 +244,7 @@ class DockerBackend:
         )
         original = next(originals, None)
         if original is not None:
-            return await self._maker.clone(spec, original, observer)
+            return await self._maker.clone(spec, original, observer, self._own_networks)
         return await self._maker.make(spec, observer, dns_address)
 
     async def _find_edge_for(self, port: int, asker: str) -> Address | None:
