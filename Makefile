@@ -4,22 +4,28 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PURE = tests/routing tests/diagnosis
 
-.PHONY: scenarios test check bench demo fidelity format clean
+.PHONY: scenarios scenarios-docker test check bench demo fidelity format clean
 
 scenarios: $(VENV)/.installed
 	$(BIN)/flysim run scenarios
 
+# The same on containers: wants a Docker engine.
+scenarios-docker: $(VENV)/.installed
+	$(BIN)/flysim run --backend docker scenarios
+
 demo: $(VENV)/.installed
 	$(BIN)/flysim demo
 
-# The pure packages first, with their coverage; then everything else on all cores. ARGS='tests/proxy -k tls': a part.
+# The pure packages first, with their coverage; then everything else on all cores, but for the demo on containers,
+# which is brought up once. ARGS='tests/proxy -k tls': a part.
 test: $(VENV)/.installed-dev
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
 	$(BIN)/coverage run -m pytest $(PURE)
 	$(BIN)/coverage report
-	$(BIN)/pytest $(PURE:%=--ignore=%) -n auto --dist worksteal
+	$(BIN)/pytest $(PURE:%=--ignore=%) --ignore=tests/docker -n auto --dist worksteal
+	$(BIN)/pytest tests/docker
 endif
 
 check: $(VENV)/.installed-dev

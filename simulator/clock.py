@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+_TICK_SECONDS = 0.2
+"""How late it may be noticed that the clock was put forward."""
+
 
 class Clock:
     """Simulated time in seconds since the Unix epoch.
@@ -43,3 +46,14 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(self.pause_seconds(seconds))
+
+    async def elapse(self, seconds: float) -> None:
+        """Until so much time has passed, by itself or because the clock was put forward; it is never skipped.
+
+        For what is real and takes its time. Where the clock is set back meanwhile, it is no longer than from then.
+        """
+        until = self.now() + seconds
+        while (left := until - self.now()) > 0:
+            if left > seconds:
+                until = self.now() + seconds
+            await asyncio.sleep(min(left, _TICK_SECONDS))

@@ -15,7 +15,9 @@ from simulator.config.model import Config, MachineSpec
 from simulator.diagnosis import Finding, diagnose
 from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
+from simulator.faults.active import Faults
 from simulator.journal import Journal
+from simulator.link import Links
 from simulator.machines import PROCESS, Backend, MachineRoom, make_backend, suit
 from simulator.machines.port import LOOPBACK, free_port, hold_port
 from simulator.routing import Fleet, Machine, Router, Trace
@@ -27,6 +29,7 @@ from simulator.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from simulator.dashboard import ControlServer
+    from simulator.faults.fault import Fault
     from simulator.proxy import ProxyCore, ProxyServer
 
 T = TypeVar("T")
@@ -74,6 +77,8 @@ class Simulator:
             seed=seed,
             is_patient=is_patient,
         )
+        self.links = Links()
+        self.faults = Faults(self)
         self._random = Random(seed)
         self._upkeep = Upkeep(self.room, lambda: self.router.load, self.bus, self.clock, self._go_away)
         self.router = Router(
@@ -103,6 +108,7 @@ class Simulator:
             await opening
             self._upkeep.open()
             parts.push_async_callback(self._upkeep.close)
+            parts.push_async_callback(self.faults.clear)
             self._parts = parts.pop_all()
         return self
 
@@ -211,8 +217,19 @@ class Simulator:
     async def clone_machine(self, machine_id: str, *, region: str | None = None) -> Machine:
         return await self.room.clone(machine_id, region=region)
 
+    async def inject(self, fault: Fault) -> None:
+        """Bring a fault about, until it is healed, or the fleet reset. Raises SimulatorError where it cannot be."""
+        if self._make_proxy is not None:
+            raise InputError("faults cannot be had inside stock mitmproxy", expected="flysim up, run or exec")
+        await self.faults.inject(fault)
+
+    async def heal(self, which: Fault | str = "all") -> None:
+        """Mend one fault, all of a kind or of a machine by their name, or all. Raises WrongStateError for none."""
+        await self.faults.heal(which)
+
     async def reset(self) -> None:
-        """As at the start: every machine of the config started and healthy, no other; nothing remembered."""
+        """As at the start: no fault, every machine of the config started and healthy, no other; nothing remembered."""
+        await self.faults.clear()
         await self.room.reset()
         self.journal.clear()
         self.clock.reset()
@@ -263,7 +280,7 @@ class Simulator:
 
         edges = {region: 0 if self._free_ports else port for region, port in self.config.edges.items()}
         extra = {key: 0 if self._free_ports else port for key, port in self.config.extra_ports.items()}
-        self._core = ProxyCore(self.router, self.clock, self.bus, self._random)
+        self._core = ProxyCore(self.router, self.clock, self.bus, self._random, self.links)
         make_proxy = self._make_proxy or ProxyServer
         self._proxy = make_proxy(
             self._core,

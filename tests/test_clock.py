@@ -58,3 +58,18 @@ async def test_in_real_time_a_sleep_lasts() -> None:
     before = time.monotonic()
     await clock.sleep(0.01)
     assert time.monotonic() - before >= 0.009
+
+
+@pytest.mark.parametrize("realtime", [True, False])
+async def test_what_elapses_is_never_skipped_but_ends_when_the_clock_is_put_forward(realtime: bool) -> None:
+    clock = Clock(realtime=realtime)
+    waiting = asyncio.create_task(clock.elapse(3600))
+    before = time.monotonic()
+    await asyncio.sleep(0)
+    assert clock.now() - time.time() == pytest.approx(0.0, abs=1.0)
+    clock.advance(1800)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    clock.advance(1800)
+    await waiting
+    assert time.monotonic() - before < 5

@@ -25,7 +25,7 @@ def command_lines() -> list[tuple[str, str]]:
     for page in PAGES:
         text = page.read_text()
         spans = re.findall(r"`(flysim [^`\n]+)`", text)
-        blocks = re.findall(r"^\$ (?:\S*/)?(flysim [^#\n]+)", text, re.MULTILINE)
+        blocks = re.findall(r"^\$ (?:\S*/)?(flysim [^#|\n]+)", text, re.MULTILINE)
         found += [(page.name, line.strip()) for line in spans + blocks]
     return found
 

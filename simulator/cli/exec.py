@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
-from simulator.cli.fleet import note_start, read_config, ready_file
-from simulator.cli.options import BackendOption, ConfigOption, QuietOption
+from simulator.cli.fleet import note_start, ready_file
+from simulator.cli.options import BackendOption, ComposeOption, ConfigOption, QuietOption
+from simulator.cli.project import open_fleet
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, ProxyLogged
 
@@ -30,6 +31,7 @@ def exec_command(
     command: Annotated[list[str], typer.Argument(metavar="CMD", help="The command and its own arguments.")],
     config: ConfigOption = None,
     backend: BackendOption = "process",
+    compose: ComposeOption = None,
     show_logs: Annotated[bool, typer.Option("--logs", help="Show the machines' logs on stderr.")] = False,
     fixed_ports: Annotated[
         bool, typer.Option("--fixed-ports", help="The ports of the config; otherwise, free ones.")
@@ -41,10 +43,10 @@ def exec_command(
     Example: flysim exec -- sh -c 'curl -s $FLYSIM_EDGE_AMS/'
     """
     _check(command[0])
-    fleet = read_config(config, backend, quiet=quiet)
+    fleet = open_fleet(config, compose, backend, quiet=quiet)
     from simulator.runtime import Simulator
 
-    simulator = Simulator(fleet, free_ports=not fixed_ports, backend=backend)
+    simulator = Simulator(fleet.config, free_ports=not fixed_ports, backend=fleet.backend)
     simulator.check_ports()
     if show_logs:
         simulator.bus.subscribe(_show)

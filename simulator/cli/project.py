@@ -10,7 +10,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simulator.cli import console
 from simulator.cli.fleet import check_backend, read_config
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from simulator.config import Config
     from simulator.config.compose import ComposeFile
     from simulator.machines import Backend
+    from simulator.machines.docker.project import Project
+    from simulator.runtime import Simulator
 
 _SOCKET = Path("/var/run/docker.sock")
 
@@ -55,20 +57,65 @@ async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
     from simulator.config.compose import config_of_machines, read_compose
     from simulator.machines.docker import DockerBackend
     from simulator.machines.docker.engine import Engine
-    from simulator.machines.docker.project import Project
+    from simulator.machines.docker.project import Project, own_project
 
     file = read_compose(compose, base)
-    project = Project(file.project, compose, file.services, base)
     engine = await Engine.connect()
     try:
-        machines = await project.find_machines(engine)
+        own = await own_project(engine)
+        project = Project(own or file.project, compose, file.services, base)
+        # As a container of the project itself, flysim may well be the first to start.
+        machines = await project.find_machines(engine, may_be_none=own is not None)
     finally:
         engine.close()
     config = config_of_machines(machines, file.regions, path=compose, base=base)
     backend = DockerBackend([app.app for app in config.apps], project=project)
-    count = len(machines)
-    mode = f"the {count} machine{'s are containers' if count != 1 else ' is a container'} of {file.project}"
+    mode = f"the machines are containers of {project.name}, which the Docker engine tells of"
     return Fleet(config, backend, is_patient=True, mode=mode)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenProject:
+    """The containers of a Compose project, to play scenarios on: each scenario's config says the rest."""
+
+    file: ComposeFile
+    containers: tuple[Any, ...]
+    """What the engine says of each."""
+
+    def adapt(self, config: Config) -> Config:
+        """This fleet, with the project's machines for its own. Raises InputError."""
+        from simulator.config.compose import config_of_machines
+
+        machines = self._project(config).read_all(self.containers)
+        return config_of_machines(machines, self.file.regions, path=self.file.path, base=config)
+
+    def open(self, config: Config, *, realtime: bool, seed: int) -> Simulator:
+        from simulator.machines.docker import DockerBackend
+        from simulator.runtime import Simulator
+
+        backend = DockerBackend([app.app for app in config.apps], project=self._project(config))
+        return Simulator(config, realtime=realtime, seed=seed, free_ports=True, backend=backend)
+
+    def _project(self, base: Config | None) -> Project:
+        from simulator.machines.docker.project import Project
+
+        return Project(self.file.project, self.file.path, self.file.services, base)
+
+
+async def take_project(compose: Path) -> TakenProject:
+    """Raises InputError for the file, EnvironmentFault without an engine or without containers."""
+    from simulator.config.compose import read_compose
+    from simulator.machines.docker.engine import Engine
+
+    file = read_compose(compose)
+    engine = await Engine.connect()
+    try:
+        project = TakenProject(file, ())._project(None)
+        containers = await project.find_containers(engine)
+        project.read_all(containers)
+    finally:
+        engine.close()
+    return TakenProject(file, tuple(containers))
 
 
 def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
@@ -92,7 +139,7 @@ def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
 
 def _mode(file: ComposeFile) -> str:
     return (
-        f"the machines are containers of {file.project}, found by name: no Docker engine is within reach, so flysim "
+        f"the machines are the containers of {file.path}, found by name: no Docker engine is within reach, so flysim "
         "routes to them and shows no logs of theirs, and does not start, stop or clone any"
     )
 

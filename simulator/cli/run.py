@@ -12,9 +12,11 @@ import typer
 
 from simulator.cli import console
 from simulator.cli.fleet import check_backend, check_writable, warning_lines, write_file
-from simulator.cli.options import BackendOption, QuietOption
+from simulator.cli.options import BackendOption, ComposeOption, QuietOption
+from simulator.cli.project import take_project
 from simulator.cli.signals import StopSignals
 from simulator.errors import InputError
+from simulator.machines import DOCKER
 
 STDOUT = Path("-")
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from simulator.config import Config
     from simulator.scenario.result import Report, ScenarioResult
     from simulator.scenario.runner import RunOptions
+    from simulator.scenario.stage import OpenStage
 
 
 def run(
@@ -42,6 +45,7 @@ def run(
         bool, typer.Option("--realtime", help="Really wait for what the emulated proxy waits for.")
     ] = False,
     backend: BackendOption = "process",
+    compose: ComposeOption = None,
     config: Annotated[str | None, typer.Option("-c", "--config", hidden=True)] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -58,8 +62,16 @@ def run(
         words = "each scenario names its own, as in config: ../flysim.toml"
         raise InputError(f"-c {config}: a run has no config", expected=f"no -c: {words}")
     files = Reports(junit, json_file)
-    options = RunOptions(keyword=keyword, seed=seed, realtime=realtime, backend=backend)
-    raise typer.Exit(asyncio.run(_run(paths, options, files, quiet=quiet)))
+    taken = None if compose is None else asyncio.run(take_project(compose))
+    options = RunOptions(
+        keyword=keyword,
+        seed=seed,
+        realtime=realtime,
+        backend=backend if taken is None else DOCKER,
+        adapt=taken.adapt if taken is not None else None,
+    )
+    open_stage = taken.open if taken is not None else None
+    raise typer.Exit(asyncio.run(_run(paths, options, files, open_stage, quiet=quiet)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +102,9 @@ class Reports:
                 write_file(file, text + "\n")
 
 
-async def _run(paths: list[Path], options: RunOptions, files: Reports, *, quiet: bool) -> int:
+async def _run(
+    paths: list[Path], options: RunOptions, files: Reports, open_stage: OpenStage | None, *, quiet: bool
+) -> int:
     """The exit status: of the results, or of the signal that cut them short."""
     from simulator.scenario.loader import load_scenarios
     from simulator.scenario.result import Report
@@ -101,7 +115,9 @@ async def _run(paths: list[Path], options: RunOptions, files: Reports, *, quiet:
     with StopSignals() as signals:
         planned = select(load_scenarios(paths), options.keyword)
         try:
-            report = await run_scenarios(planned, options, on_result=teller.take, on_config=teller.warn_of)
+            report = await run_scenarios(
+                planned, options, on_result=teller.take, on_config=teller.warn_of, open_stage=open_stage
+            )
         except asyncio.CancelledError:
             report = Report(tuple(teller.results), time.monotonic() - started)
     teller.finish(report, len(planned))

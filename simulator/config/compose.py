@@ -19,7 +19,8 @@ from simulator.config.loader import DEFAULT_EDGE_PORT
 from simulator.config.model import AppConfig, Config, MachineSpec
 from simulator.config.positions import KeyPath
 from simulator.config.problem import Problems, describe, name_key
-from simulator.config.yaml_document import Document, WrittenFloat, read_document
+from simulator.config.written import WrittenFloat
+from simulator.config.yaml_document import Document, read_document
 from simulator.errors import InputError
 from simulator.routing.model import App
 

@@ -21,7 +21,7 @@ from simulator.errors import InputError
 REGION, MACHINE_ID, APP, PORT = "fly.region", "fly.machine_id", "fly.app", "fly.internal_port"
 PREFIX = "fly."
 
-_KINDS: dict[str, TypeAdapter[Any]] = {
+LABELS: dict[str, TypeAdapter[Any]] = {
     REGION: TypeAdapter(RegionCode),
     MACHINE_ID: TypeAdapter(MachineId),
     APP: TypeAdapter(AppName),
@@ -54,10 +54,10 @@ def find_wrong_labels(labels: Mapping[str, str], base: Config | None = None) -> 
 
 
 def _find_wrong_value(label: str, value: str, base: Config | None) -> Iterator[WrongLabel]:
-    kind = _KINDS.get(label)
+    kind = LABELS.get(label)
     if kind is None:
         yield WrongLabel(
-            label, f"is no label of flysim's{suggest(label, _KINDS)}", f"one of {', '.join(_KINDS)}"
+            label, f"is no label of flysim's{suggest(label, LABELS)}", f"one of {', '.join(LABELS)}"
         )
         return
     try:
@@ -139,5 +139,5 @@ def _app_name(labels: Mapping[str, str], app: AppConfig | None) -> str:
 
 
 def _port_of(labels: Mapping[str, str], otherwise: int | None) -> int:
-    port: int = _KINDS[PORT].validate_python(labels.get(PORT) or otherwise or DEFAULT_INTERNAL_PORT)
+    port: int = LABELS[PORT].validate_python(labels.get(PORT) or otherwise or DEFAULT_INTERNAL_PORT)
     return port

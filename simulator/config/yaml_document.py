@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from simulator.config.problem import Problems
+from simulator.config.written import WrittenFloat
 from simulator.errors import InputError
 
 KeyPath = tuple[str | int, ...]
@@ -29,18 +30,6 @@ _PLAIN_TAGS = frozenset(
     f"{_YAML_TAG}{kind}" for kind in ("int", "float", "bool", "null", "timestamp", "value")
 )
 """What YAML 1.1 takes plain values for; what they are here is for `read_scalar` to say."""
-
-
-class WrittenFloat(float):
-    """A fraction that remembers how it was written: 1.50 is not 1.5 where a text is wanted."""
-
-    text: str
-
-    @classmethod
-    def of(cls, text: str) -> WrittenFloat:
-        number = cls(text)
-        number.text = text
-        return number
 
 
 class Mark(NamedTuple):

@@ -121,6 +121,13 @@ class Backend(Protocol):
 
     async def resume(self, machine_id: str) -> None: ...
 
+    async def isolate(self, machine_id: str) -> bool:
+        """Cut it off from every network, if that can be done here; False: it cannot, so it is done at the proxy."""
+        ...
+
+    async def rejoin(self, machine_id: str) -> None:
+        """Undo `isolate`: the machine is where it was before."""
+
     async def release(self, machine_id: str) -> None:
         """Forget a machine that does not run, and give back its address."""
 

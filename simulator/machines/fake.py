@@ -71,6 +71,12 @@ class FakeBackend:
         if machine := self._machines.get(machine_id):
             machine.is_awake.set()
 
+    async def isolate(self, machine_id: str) -> bool:
+        return False  # It has no network of its own.
+
+    async def rejoin(self, machine_id: str) -> None:
+        pass
+
     async def release(self, machine_id: str) -> None:
         self._machines.pop(machine_id, None)
         self._addresses.give_back(machine_id)

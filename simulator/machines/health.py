@@ -19,7 +19,6 @@ from simulator.routing.model import join_address
 
 _FIRST_PAUSE_SECONDS = 0.025
 _LONGEST_PAUSE_SECONDS = 0.5
-_CLOCK_TICK_SECONDS = 0.2  # How late it may be noticed that the clock was put forward.
 _LINGER_SECONDS = 0.25
 _HANG_UP_SECONDS = 0.1
 _MAX_BODY_BYTES = 65_536
@@ -77,7 +76,7 @@ class HealthMonitor:
 
     async def _repeat(self, check: Check) -> None:
         while True:
-            await self._sleep(check.interval_seconds)
+            await self._clock.elapse(check.interval_seconds)
             failure = await self._find_failure(check)
             was_healthy = not self._failures
             if failure:
@@ -94,14 +93,6 @@ class HealthMonitor:
             words = f"{impostor} answers at {join_address(self._placement.host, port)} in its place"
             return Failure(words, was_answered=True)
         return failure
-
-    async def _sleep(self, seconds: float) -> None:
-        """On the simulated clock, which can be put forward meanwhile, and back to the real time (never longer then)."""
-        until = self._clock.now() + seconds
-        while (left := until - self._clock.now()) > 0:
-            if left > seconds:
-                until = self._clock.now() + seconds
-            await asyncio.sleep(min(left, _CLOCK_TICK_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)

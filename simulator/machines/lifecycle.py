@@ -16,6 +16,7 @@ ALLOWED_FROM: dict[str, frozenset[MachineState]] = {
     "stopped": ALIVE,
     "killed": ALIVE | {MachineState.STOPPING},
     "suspended": frozenset({MachineState.STARTED}),
+    "frozen": frozenset({MachineState.STARTED}),
     "destroyed": AT_REST | ALIVE | {MachineState.STOPPING},
     "destroyed without force": AT_REST,
     "cordoned": AT_REST | ALIVE,

@@ -67,6 +67,11 @@ class LookupBackend:
 
     async def resume(self, machine_id: str) -> None: ...
 
+    async def isolate(self, machine_id: str) -> bool:
+        return False
+
+    async def rejoin(self, machine_id: str) -> None: ...
+
     async def release(self, machine_id: str) -> None: ...
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:

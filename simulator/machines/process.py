@@ -75,6 +75,12 @@ class ProcessBackend:
         if process := self._processes.get(machine_id):
             process.signal(signal.SIGCONT)
 
+    async def isolate(self, machine_id: str) -> bool:
+        return False  # Processes of one computer share its network.
+
+    async def rejoin(self, machine_id: str) -> None:
+        pass
+
     async def release(self, machine_id: str) -> None:
         self._processes.pop(machine_id, None)
         self._addresses.give_back(machine_id)

@@ -18,6 +18,7 @@ from simulator.machines.backend import Backend, Exit
 from simulator.machines.lifecycle import ALIVE, require
 from simulator.machines.naming import clone_spec
 from simulator.machines.roster import Roster
+from simulator.machines.sabotage import Sabotage
 from simulator.machines.slot import Slot, died_at_start, find_port_in_use, not_healthy_in_time
 from simulator.machines.witness import Witness
 from simulator.routing.model import App, Fleet, Machine, MachineState
@@ -52,6 +53,8 @@ class MachineRoom:
         self._roster.expect(specs)
         self._witness = Witness(self._roster, backend, clock)
         self._is_patient = is_patient
+        self.sabotage = Sabotage(self._roster, backend, clock)
+        """What faults do to machines, and the fleet is not told."""
 
     @property
     def fleet(self) -> Fleet:
@@ -235,6 +238,7 @@ class MachineRoom:
             self._roster.change(slot, MachineState.FAILED, reason=str(error).partition("\n")[0])
             raise
         self._roster.change(slot, placement=placement)
+        await self.sabotage.launched(slot)
 
     async def _until_healthy(self, slot: Slot) -> None:
         outcome = slot.outcome
@@ -262,6 +266,7 @@ class MachineRoom:
     async def _abandon(self) -> None:
         for slot in self._roster:
             slot.stop_examining()
+        await self.sabotage.close()
         await self._backend.close()
 
     def _set_cordon(self, machine_id: str, deed: str) -> None:

@@ -33,6 +33,9 @@ class Slot:
     examining: asyncio.Task[None] | None = None
     outcome: asyncio.Future[Exit | None] | None = None
     """Of the start under way: None when it is healthy, else how it ended."""
+    held_seconds: float = 0.0
+    """How long each launch is held up, by a fault."""
+    holding: asyncio.Task[None] | None = None
     ending: Exit | None = None
     """How it ended, once it has, since its latest start."""
 

@@ -41,6 +41,10 @@ _CONNECT_FAILURES = {
 }
 
 
+TIMED_OUT = f"[Errno {errno.ETIMEDOUT}] no way through"
+"""What is told of a connection that the network did not let come about."""
+
+
 def edge_of(client: Client) -> str:
     """The region of the edge that accepted this connection: our listeners carry it as their upstream's host name."""
     address: tuple[str, int] = client.proxy_mode.address  # type: ignore[attr-defined]

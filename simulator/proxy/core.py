@@ -6,9 +6,11 @@ from random import Random
 from typing import Any, Protocol
 
 from simulator.clock import Clock
-from simulator.events import Bus, ProxyLogged
+from simulator.events import FAULT, Bus, ProxyLogged
+from simulator.link import Condition, Links
 from simulator.routing.decision import Reject
 from simulator.routing.errors import ProxyError
+from simulator.routing.model import Machine
 from simulator.routing.router import Router
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as ULIDs are written
@@ -44,10 +46,13 @@ class ClientHandler(Protocol):
 class ProxyCore:
     """One per running proxy, whatever the number of its edges."""
 
-    def __init__(self, router: Router, clock: Clock, bus: Bus, random: Random) -> None:
+    def __init__(
+        self, router: Router, clock: Clock, bus: Bus, random: Random, links: Links | None = None
+    ) -> None:
         self.router = router
         self.clock = clock
         self.bus = bus
+        self.links = links if links is not None else Links()
         self._random = random
         self.open_sockets = OpenSockets()
         self.handlers: dict[str, ClientHandler] = {}
@@ -74,6 +79,11 @@ class ProxyCore:
         app = self.router.fleet.app_for_host(host)
         name = app.name if app else ""
         self.bus.publish(ProxyLogged(self.clock.now(), name, None, edge, "error", str(error), error.code))
+
+    def log_fault(self, cause: Condition, machine: Machine) -> None:
+        """A fault struck: into the log of the app whose machine was to be reached."""
+        now, message = self.clock.now(), f"{FAULT} struck: {cause.words}"
+        self.bus.publish(ProxyLogged(now, machine.app, machine.id, machine.region, "warn", message))
 
     def log_rejection(self, reject: Reject, now: float) -> None:
         """Into the log of the app that caused it (F-6.1, F-6.2)."""

@@ -17,11 +17,14 @@ from mitmproxy.proxy import commands, layers, mode_specs
 from mitmproxy.proxy.server import TimeoutWatchdog
 from mitmproxy.proxy.server_hooks import ServerConnectedHook
 
+from simulator.proxy import convert
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.layer import OpenMachineConnection
 from simulator.proxy.pace import PacedHandler
 from simulator.proxy.salvage import salvage_at_reset, was_reset_since
+from simulator.proxy.span import Span, cross
 from simulator.proxy.tunnel import GoAway
+from simulator.routing import Machine
 
 _NEVER_SECONDS = 10 * 365 * 24 * 3600
 """K-35: no idle timeout of our own."""
@@ -45,7 +48,10 @@ class EdgeHandler(PacedHandler):
         self.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(_MANY))
         self.timeout_watchdog.timeout = _NEVER_SECONDS
         self._connecting: dict[Connection, asyncio.TimerHandle] = {}
+        self._bound_for: dict[Connection, Machine] = {}
+        self._spans: dict[Connection, Span] = {}
         self._core = core
+        self._edge_region = convert.edge_of(self.client)
         self._idle_watch: asyncio.Task[None] | None = None
         self._were_reset: WeakSet[Connection] = WeakSet()
 
@@ -53,21 +59,53 @@ class EdgeHandler(PacedHandler):
         task = asyncio.current_task()
         assert isinstance(command, OpenMachineConnection)
         assert task is not None
+        if self._core.links and not await self._cross(command):
+            return
         loop = asyncio.get_running_loop()
+        self._bound_for[command.connection] = command.machine
         self._connecting[command.connection] = loop.call_later(command.timeout_seconds, task.cancel)
         try:
             await super().open_connection(command)
         finally:
             self._stop_timer(command.connection)
             self._forget_unopened(command.connection)
+            self._spans.pop(command.connection, None)
+            del self._bound_for[command.connection]
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         if isinstance(hook, ServerConnectedHook):
             self._stop_timer(hook.data.server)
-            server = hook.data.server
-            salvage_at_reset(self.transports[server], lambda: self._were_reset.add(server))
+            self._watch(hook.data.server)
         elif _has_listener(self.master, hook.name):
             await super().handle_hook(hook)
+
+    async def _cross(self, command: OpenMachineConnection) -> bool:
+        """Whether the network lets a connection come about; if not, mitmproxy tells the layers."""
+        error: str | None = convert.TIMED_OUT
+        try:
+            if await cross(self._core, self._edge_region, command.machine, command.timeout_seconds):
+                error = None
+        finally:  # The client may have left meanwhile: its exchange waits for an end all the same.
+            command.connection.error = error
+            if error is not None:
+                await super().open_connection(command)
+                self._forget_unopened(command.connection)
+        return error is None
+
+    def _watch(self, connection: Connection) -> None:
+        """A connection to a machine is open."""
+        transport = self.transports[connection]
+        reader, writer = transport.reader, transport.writer
+        assert isinstance(reader, asyncio.StreamReader)
+        assert isinstance(writer, asyncio.StreamWriter)
+        salvage_at_reset(transport, lambda: self._were_reset.add(connection))
+        machine = self._bound_for[connection]
+        self._spans[connection] = Span(self._core, self._edge_region, machine, reader, writer)
+
+    async def _drain(self, connection: Connection) -> None:
+        await super()._drain(connection)
+        if self._core.links and connection in self._spans:
+            await self._spans[connection].outward.drained()
 
     def was_never_read(self, connection: Connection) -> bool:
         """Of one that ended without an answer: whether what was sent on it was refused unread.

@@ -31,13 +31,15 @@ from simulator.proxy.core import ProxyCore
 from simulator.proxy.inspected import InspectedStream
 from simulator.proxy.stream import Carry, ExchangeStream, GetMachineConnection
 from simulator.proxy.tunnel import GoAway, Tunnel
+from simulator.routing import Machine
 
 
 class OpenMachineConnection(commands.OpenConnection):
     """Open a connection, but give up after so many seconds."""
 
-    def __init__(self, connection: Server, timeout_seconds: float) -> None:
+    def __init__(self, connection: Server, machine: Machine, timeout_seconds: float) -> None:
         super().__init__(connection)
+        self.machine = machine
         self.timeout_seconds = timeout_seconds
 
 
@@ -46,13 +48,14 @@ class MachineClient(HttpClient):
 
     connection: MachineConnection | Http2MachineConnection | None = None
 
-    def __init__(self, context: Context, timeout_seconds: float, *, h2: bool) -> None:
+    def __init__(self, context: Context, machine: Machine, timeout_seconds: float, *, h2: bool) -> None:
         super().__init__(context)
+        self._machine = machine
         self._timeout_seconds = timeout_seconds
         self.h2 = h2
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        error = yield OpenMachineConnection(self.context.server, self._timeout_seconds)
+        error = yield OpenMachineConnection(self.context.server, self._machine, self._timeout_seconds)
         if not error:
             self.connection = (Http2MachineConnection if self.h2 else MachineConnection)(self.context)
             self._handle_event = self.connection.handle_event  # type: ignore[method-assign]
@@ -180,14 +183,17 @@ class EdgeLayer(HttpLayer):
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
         assert isinstance(event, GetMachineConnection)
-        idle = self._find_idle(event.address, h2=event.h2) if reuse else None
+        assert event.machine is not None
+        idle = self._find_idle(event.address, h2=event.h2) if reuse and not event.fresh else None
         if idle is not None:
             stream = self.command_sources.pop(event)
             yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (idle, None)))
             return
         context = self.context.fork()
         context.server = Server(address=event.address)
-        client = self.connections[context.server] = MachineClient(context, event.timeout_seconds, h2=event.h2)
+        client = self.connections[context.server] = MachineClient(
+            context, event.machine, event.timeout_seconds, h2=event.h2
+        )
         self.waiting_for_establishment[context.server].append(event)
         yield from self.event_to_child(client, events.Start())
 

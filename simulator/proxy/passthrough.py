@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from simulator.events import ProxyLogged
+from simulator.link import Meter
 from simulator.proxy.convert import failure_of
 from simulator.proxy.core import ProxyCore
-from simulator.routing import App, Machine
+from simulator.proxy.span import Span, cross
+from simulator.routing import App, Failure, Machine
 from simulator.routing.aim import FIRST_PAUSE_SECONDS
 from simulator.routing.balancing import POLL_SECONDS
 from simulator.routing.errors import ProxyError, delivery_error, no_route, retries_exhausted
@@ -82,7 +84,8 @@ class Passthrough:
                 return self._log(app, error)
             try:
                 async with self._connected(machine) as upstream:
-                    return await self._relay(port, (reader, writer), upstream)
+                    meter = Meter(self._core.links, self._edge, machine)
+                    return await self._relay(port, (reader, writer), upstream, meter)
             except ConnectError as problem:
                 tried.add(machine.id)
                 error = retries_exhausted(attempt + 1, problem.error)
@@ -116,9 +119,27 @@ class Passthrough:
         load = router.load
         place = load.take(machine.id, service)
         try:
-            yield await _connect(machine.host, port)
+            yield await self._connect(machine, port)
         finally:
             load.release(place)
+
+    async def _connect(self, machine: Machine, port: int) -> Streams:
+        """Raises ConnectError, also where a fault lets no connection come about."""
+        core, edge = self._core, self._edge
+        if core.links:
+            failing = core.links.take_failure(edge, machine)
+            cause = failing or core.links.find_cut(edge, machine)
+            if cause is not None:
+                core.log_fault(cause, machine)
+            if failing is not None:
+                # There are no answers here: a connection that would get a bad one is reset.
+                how = failing.how if isinstance(failing.how, Failure) else Failure.RESET
+                raise ConnectError(delivery_error(how, port))
+            if not await cross(core, edge, machine, _CONNECT_SECONDS):
+                raise ConnectError(delivery_error(Failure.TIMED_OUT, port))
+        streams = await _connect(machine.host, port)
+        Span(core, edge, machine, *streams)
+        return streams
 
     def _choose(self, app: App, tried: set[str]) -> Choice:
         router, now = self._core.router, self._core.clock.now()
@@ -138,6 +159,7 @@ class Passthrough:
         port: ServicePort,
         client: Streams,
         machine: Streams,
+        meter: Meter,
     ) -> None:
         if "proxy_proto" in port.handlers:
             machine[1].write(
@@ -150,7 +172,7 @@ class Passthrough:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pump(client[0], machine[1]))
-                group.create_task(_pump(machine[0], client[1]))
+                group.create_task(_pump(machine[0], client[1], meter))
         except* OSError:
             pass  # one side hung up: the other is closed below
         finally:
@@ -170,10 +192,14 @@ async def _connect(host: str, port: int) -> Streams:
         raise ConnectError(delivery_error(failure_of(problem), port)) from problem
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, meter: Meter | None = None) -> None:
+    """Raises ConnectionResetError where `meter` says that a fault ends it."""
     while data := await source.read(_CHUNK_BYTES):
-        sink.write(data)
+        broken = meter.take(len(data)) if meter is not None else None
+        sink.write(data[: broken[0]] if broken else data)
         await sink.drain()
+        if broken:
+            raise ConnectionResetError(broken[1].words)
     if sink.can_write_eof():
         sink.write_eof()
 

@@ -125,6 +125,7 @@ class ProxyServer:
     async def stop(self) -> None:
         """Close every listener and every client connection."""
         self._is_stopping = True
+        self._core.links.clear()  # What a fault held back is let go, so that its connections end.
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.close()

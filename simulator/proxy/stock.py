@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mitmproxy import ctx, exceptions
@@ -57,12 +57,18 @@ class StockProxy:
     """Has the interface of `ProxyServer`; the listening is mitmproxy's."""
 
     def __init__(
-        self, core: ProxyCore, edges: Mapping[str, int], *, host: str, dns_port: int | None, **_: Any
+        self,
+        core: ProxyCore,
+        edges: Mapping[str, int],
+        *,
+        host: Sequence[str],
+        dns_port: int | None,
+        **_: Any,
     ) -> None:
         names = NameServer(lambda: core.router.fleet, next(iter(edges), ""))
         self._addon = FlyReplay(core, names.answer, inspected=True)
         self._edges = edges
-        self._host = host
+        (self._host,) = host
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:

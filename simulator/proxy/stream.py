@@ -30,6 +30,7 @@ from mitmproxy.proxy.layers.http._events import (
 from simulator.events import ExchangeAnswered, ExchangeFinished
 from simulator.proxy import convert
 from simulator.proxy.lean import fix_headers
+from simulator.proxy.mishap import Mishaps
 from simulator.proxy.request_body import RequestBody
 from simulator.proxy.tunnel import Tunnel
 from simulator.routing import (
@@ -38,6 +39,7 @@ from simulator.routing import (
     Deliver,
     Exchange,
     Failure,
+    Machine,
     Outcome,
     ReadBody,
     Redirect,
@@ -60,8 +62,11 @@ class Carry(events.Event):
 class GetMachineConnection(GetHttpConnection):
     """A connection to a machine: an idle one, or a new one within so many seconds."""
 
+    machine: Machine | None = None
     timeout_seconds: float = 0.0
     h2: bool = False
+    fresh: bool = False
+    """No idle one will do."""
 
     def __hash__(self) -> int:
         return id(self)
@@ -131,6 +136,7 @@ class ExchangeStream(HttpStream):
         now, edge = core.clock.now(), convert.edge_of(self.context.client)
         head = convert.to_request(request, self.context.client)
         self.exchange = core.router.open(head, edge, core.new_request_id(edge, now), now)
+        self._mishaps = Mishaps(core, self.exchange, edge)
         core.limit_idle(self.context.client.id, self.exchange.idle_timeout_seconds)
         yield from self._carry_out(self.exchange.begin(now))
 
@@ -176,7 +182,11 @@ class ExchangeStream(HttpStream):
             if isinstance(decision, Wait):
                 decision = self.exchange.resume(self._core.clock.now())
                 continue
-            failure = yield from self._connect(decision)
+            mishap = self._mishaps.meet(decision) if self._core.links else None
+            if isinstance(mishap, http.Response):
+                yield from self._take_answer(decision, mishap)
+                return
+            failure = mishap or (yield from self._connect(decision))
             if self._finished:
                 return
             if failure is None:
@@ -203,9 +213,15 @@ class ExchangeStream(HttpStream):
         return True
 
     def _connect(self, decision: Deliver) -> layer.CommandGenerator[Failure | None]:
-        address = (decision.machine.host, decision.port)
+        machine = decision.machine
         connection, error = yield GetMachineConnection(
-            address, False, None, timeout_seconds=decision.connect_seconds, h2=decision.h2
+            (machine.host, decision.port),
+            False,
+            None,
+            machine=machine,
+            timeout_seconds=decision.connect_seconds,
+            h2=decision.h2,
+            fresh=self._mishaps.is_cut(machine),
         )
         if any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue):
             yield from self._client_left()
@@ -227,6 +243,12 @@ class ExchangeStream(HttpStream):
         self._body.was_sent()
         if self._body.is_complete:
             yield SendHttp(RequestEndOfMessage(self.stream_id), server)
+
+    def _take_answer(self, decision: Deliver, response: http.Response) -> Commands:
+        """A fault answers in the machine's name."""
+        self._delivery = decision
+        yield from self._await_head(ResponseHeaders(self.stream_id, response, True))
+        yield from self.server_state(ResponseEndOfMessage(self.stream_id))
 
     def _reject(self, decision: Reject) -> Commands:
         self._core.log_rejection(decision, self._core.clock.now())
@@ -302,11 +324,26 @@ class ExchangeStream(HttpStream):
 
     def _relay_body(self, event: Any) -> Commands:
         if isinstance(event, ResponseData):
-            yield SendHttp(ResponseData(self.stream_id, event.data), self.context.client)
+            room = self._break_at(len(event.data))
+            yield SendHttp(ResponseData(self.stream_id, event.data[:room]), self.context.client)
+            if room is not None:
+                yield from self._break_off()
         elif self._is_upgrade:
             yield from self._upgrade()
         else:
             yield from self._end_response()
+
+    def _break_at(self, size: int) -> int | None:
+        if not self._core.links:
+            return None
+        return self._mishaps.break_at(size, self._delivery.machine)
+
+    def _break_off(self) -> Commands:
+        """A fault resets the machine's connection in the middle of its answer."""
+        yield from self._edge.detach(self.context.server)
+        yield from self._machine_failed(
+            ResponseProtocolError(self.stream_id, "reset by a fault", convert.BROKEN_RESPONSE)
+        )
 
     def _end_response(self) -> Commands:
         if not self._body.is_complete:  # the machine answered without reading all of the request
@@ -316,7 +353,7 @@ class ExchangeStream(HttpStream):
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     def _upgrade(self) -> Commands:
-        self._tunnel = Tunnel(self.context.client, self.context.server, self._close_tunnel)
+        self._tunnel = Tunnel(self.context.client, self.context.server, self._close_tunnel, self._break_at)
         self._core.open_sockets.add(self._delivery.machine.id, self.context.client.id)
         self.server_state = self._relay_early_frames
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
@@ -325,7 +362,7 @@ class ExchangeStream(HttpStream):
     def _relay_early_frames(self, event: Any) -> Commands:
         """Frames that came in one packet with the handshake."""
         if isinstance(event, ResponseData) and self._tunnel:
-            yield self._tunnel.send(event.data, from_client=False)
+            yield from self._tunnel.pass_on(events.DataReceived(self.context.server, event.data))
 
     def _close_tunnel(self, close_code: int | None) -> None:
         self._core.open_sockets.discard(self._delivery.machine.id, self.context.client.id)

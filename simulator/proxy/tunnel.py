@@ -22,12 +22,22 @@ class GoAway(events.Event):
 
 
 class Tunnel:
-    """Two connections, bound to one another until either ends. `on_end` is told the WebSocket's close code, if any."""
+    """Two connections, bound to one another until either ends. `on_end` is told the WebSocket's close code, if any.
 
-    def __init__(self, client: Connection, machine: Connection, on_end: Callable[[int | None], None]) -> None:
+    `break_at` is asked of every piece from the machine: after how many of its bytes a fault ends it, if one does.
+    """
+
+    def __init__(
+        self,
+        client: Connection,
+        machine: Connection,
+        on_end: Callable[[int | None], None],
+        break_at: Callable[[int], int | None],
+    ) -> None:
         self._client = client
         self._machine = machine
         self._on_end = on_end
+        self._break_at = break_at
         self._from_client = FrameScanner()
         self._from_machine = FrameScanner()
         self._ended = False
@@ -39,14 +49,22 @@ class Tunnel:
     def pass_on(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         from_client = event.connection is self._client
         if isinstance(event, events.DataReceived):
-            yield self.send(event.data, from_client=from_client)
-            if self._is_going_away and not from_client:
+            room = None if from_client else self._break_at(len(event.data))
+            yield self.send(event.data[:room], from_client=from_client)
+            if room is not None:
+                yield from self._end()
+            elif self._is_going_away and not from_client:
                 yield from self.go_away()
-        elif isinstance(event, events.ConnectionClosed) and not self._ended:
-            self._ended = True
-            yield commands.CloseConnection(self._machine)
-            yield commands.CloseConnection(self._client)
-            self._on_end(self._from_client.close_code or self._from_machine.close_code)
+        elif isinstance(event, events.ConnectionClosed):
+            yield from self._end()
+
+    def _end(self) -> layer.CommandGenerator[None]:
+        if self._ended:
+            return
+        self._ended = True
+        yield commands.CloseConnection(self._machine)
+        yield commands.CloseConnection(self._client)
+        self._on_end(self._from_client.close_code or self._from_machine.close_code)
 
     def go_away(self) -> layer.CommandGenerator[None]:
         """Close the WebSocket towards the client, between two of the machine's frames (F-5.36)."""

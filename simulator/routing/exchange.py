@@ -119,6 +119,10 @@ class Exchange(Balancing):
         """What was waited for may have come about."""
         return self._choose(now)
 
+    def remark(self, words: str) -> None:
+        """Why the delivery at hand goes as it goes, where that has a cause outside Fly's proxy; for the trace alone."""
+        self._record.remark(words)
+
     def finish(self, now: float, outcome: Outcome | None = None, close_code: int | None = None) -> Trace:
         """Nothing more comes; `outcome` where it differs from what the response head promised."""
         self._release()

@@ -14,8 +14,8 @@ class _Hop:
     """One hop under way; the names are those of `Hop`."""
 
     __slots__ = (
-        "attempts", "cause", "ended_at", "failure", "fields", "machine", "note", "replay", "sent", "started_at",
-        "status",
+        "attempts", "cause", "ended_at", "failure", "fields", "machine", "note", "remarks", "replay", "sent",
+        "started_at", "status",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, cause: Cause, sent: Fields, started_at: float) -> None:
@@ -29,6 +29,7 @@ class _Hop:
         self.failure: str | None = None
         self.replay: str | None = None
         self.note: str | None = None
+        self.remarks: tuple[str, ...] = ()
         self.fields: Fields = ()
 
     def frozen(self) -> Hop:
@@ -45,10 +46,13 @@ class _Hop:
             self.status,
             self.failure,
             self.replay,
-            self.note,
+            self._words(),
             sent=tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in self.sent),
             received=telling_fields(self.fields),
         )
+
+    def _words(self) -> str | None:
+        return "; ".join((self.note, *self.remarks) if self.note else self.remarks) or None
 
 
 class Recorder:
@@ -91,6 +95,12 @@ class Recorder:
     ) -> None:
         hop = self._hops[-1]
         hop.ended_at, hop.status, hop.failure, hop.replay, hop.fields = now, status, failure, replay, fields
+
+    def remark(self, words: str) -> None:
+        """Of the last delivery, whichever of its attempts it befell."""
+        hop = self._hops[-1]
+        if words not in hop.remarks:
+            hop.remarks = (*hop.remarks, words)
 
     def tell_replay(self, body: bytes) -> None:
         """The replay body that the last machine answered with, as text."""

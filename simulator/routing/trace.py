@@ -39,7 +39,7 @@ class Hop:
     replay: str | None = None
     """The `fly-replay` value that the machine answered with."""
     note: str | None = None
-    """What was waited for first, in words: a machine that had to start, a place at a full one."""
+    """In words: what was waited for first (a machine that had to start, a place at a full one), and any fault."""
     sent: tuple[tuple[str, str], ...] = ()
     """The request headers that the proxy set for this delivery and that tell hops apart."""
     received: tuple[tuple[str, str], ...] = ()

@@ -1,104 +1,39 @@
-"""What all models of a scenario file are made of: strict, frozen, and with the words for what is wrong.
+"""What all models of a scenario file are made of.
 
-A key that is not known is refused. So is one with nothing after its colon (see `loader`): an expectation that was
-left empty by mistake must not pass.
+A key with nothing after its colon is refused, too (see `loader`): an expectation that was left empty by mistake must
+not pass.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from simulator.config.written import (
+    TEXT_SCHEMA,
+    Duration,
+    OneOrMore,
+    Port,
+    ShortForm,
+    Strict,
+    Text,
+    Texts,
+    WrittenFloat,
+    as_list,
+    as_written,
+    fault,
+    refuse_together,
+)
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
-
-from simulator.config.duration import parse_duration
-from simulator.config.problem import describe
-from simulator.config.yaml_document import WrittenFloat
-
-
-def fault(problem: str, *, expected: str) -> PydanticCustomError:
-    """What a validator raises: what was read, and what was expected instead."""
-    return PydanticCustomError(
-        "flysim", "{problem} (expected {expected})", {"problem": problem, "expected": expected}
-    )
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False, strict=True)
-
-
-def as_written(value: Any) -> Any:
-    if isinstance(value, WrittenFloat):
-        return value.text
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, bool):
-        raise fault(
-            describe(value), expected=f'a text; in quotes ("{str(value).lower()}") if the word is meant'
-        )
-    if not isinstance(value, str):
-        raise fault(describe(value), expected="a text")
-    return value
-
-
-Text = Annotated[str, BeforeValidator(as_written), WithJsonSchema({"type": ["string", "number"]})]
-"""A text; digits count as one, as they are written."""
-
-
-def _seconds(value: Any) -> float:
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        problem = describe(value) if str(error) == "not a length of time" else f"{describe(value)}, {error}"
-        raise fault(problem, expected="a length of time, such as 500ms, 10s or 2m") from None
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(_seconds),
-    WithJsonSchema({"type": "string", "pattern": r"^([0-9.]+(ms|s|m|h))+$", "examples": ["500ms", "10s"]}),
+__all__ = [
+    "TEXT_SCHEMA",
+    "Duration",
+    "OneOrMore",
+    "Port",
+    "ShortForm",
+    "Strict",
+    "Text",
+    "Texts",
+    "WrittenFloat",
+    "as_list",
+    "as_written",
+    "fault",
+    "refuse_together",
 ]
-"""Seconds, written with a unit."""
-
-
-def as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-class ShortForm:
-    """In JSON Schema: the value may be written in a shorter form, too."""
-
-    def __init__(self, *schemas: dict[str, Any]) -> None:
-        self._schemas = schemas
-
-    def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"anyOf": [*self._schemas, handler(core_schema)]}
-
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-def refuse_together(model: BaseModel, *names: str) -> None:
-    """For keys that exclude each other; raises where two of them are there."""
-    given = [f'"{name}:"' for name in names if name in model.model_fields_set]
-    if len(given) > 1:
-        raise fault(" beside ".join(given), expected="one of the two")
-
-
-class OneOrMore:
-    """In JSON Schema: a list of one may be written without its brackets."""
-
-    def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        return {"anyOf": [schema["items"], schema]}
-
-
-TEXT_SCHEMA = {"type": ["string", "number"]}
-
-Texts = Annotated[list[Text], BeforeValidator(as_list), OneOrMore()]
-"""Several texts, or one."""

@@ -44,6 +44,9 @@ _FREE_FORM = frozenset({"json", "fleet"})
 """Under these keys a null is a value like any other."""
 
 
+_UNWRITTEN = frozenset({"condition", "names"})
+"""Fields for what stands in a file without a key of its own."""
+
 _PLACEHOLDER = re.compile(r"[\w/-]+\.[\w-]+")
 
 
@@ -123,7 +126,7 @@ def _known_keys(location: tuple[int | str, ...], document: Document) -> list[str
             model = STEPS[key.removeprefix(TAG_PREFIX)]
         elif isinstance(key, str):
             model = find_model(model, key) or model
-    return [field.alias or name for name, field in model.model_fields.items() if name != "condition"]
+    return [field.alias or name for name, field in model.model_fields.items() if name not in _UNWRITTEN]
 
 
 def find_model(model: Any, key: str) -> Any:

@@ -14,6 +14,8 @@ from simulator.config import Config
 from simulator.config.problem import Problems, suggest
 from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
+from simulator.faults.active import ALL
+from simulator.faults.registry import FAULTS
 from simulator.scenario.names import MACHINE_FIELDS
 from simulator.scenario.schema import Scenario
 from simulator.scenario.steps.machine import VERBS
@@ -38,7 +40,11 @@ def check_names(scenario: Scenario, config: Config, problems: Problems) -> None:
 def _name_errors(path: KeyPath, text: str, config: Config, known: _KnownNames) -> Iterator[InputError]:
     if path[-1] == "edge" and text not in config.edges:
         yield _unknown("edge", text, list(config.edges))
+    if _names_region(path) and text not in known.regions:
+        yield _unknown("region", text, sorted(known.regions))
     if not _names_machine(path) or known.any_machine or _MACHINE_ID.fullmatch(text):
+        return
+    if text in (ALL, *FAULTS) and "heal" in path:
         return
     if text not in known.machines and text != "none":
         yield _unknown("machine", text, sorted(name for name in known.machines if "/" not in name))
@@ -53,8 +59,22 @@ def _names_machine(path: KeyPath) -> bool:
     match [key for key in path if isinstance(key, str)]:
         case [*_, "expect", "served_by" | "path"] | [*_, "direct"] | [*_, "logs", "machine"]:
             return True
-        case [*_, "machine", verb]:
-            return verb in VERBS
+        case [*_, "machine", verb] if verb in VERBS:
+            return True
+        case [*_, ("fault" | "heal"), kind] | [*_, ("fault" | "heal"), kind, "machine"] if kind in FAULTS:
+            return not _names_region(path)
+        case [*_, "partition" | "heal"] | [*_, "partition", "machine"]:
+            return not _names_region(path)
+    return False
+
+
+def _names_region(path: KeyPath) -> bool:
+    """Whether it has to be a region with an edge or a machine in it: `partition: [x, …]`, `between: [x, …]` …"""
+    match path:
+        case [*_, "partition", int()] | [*_, ("partition" | "latency"), "between", int()]:
+            return True
+        case [*_, "partition", "region"]:
+            return True
     return False
 
 
@@ -69,6 +89,7 @@ def _at(error: InputError, document: Document, path: KeyPath) -> InputError:
 class _KnownNames:
     machines: frozenset[str]
     edges: frozenset[str]
+    regions: frozenset[str]
     words: frozenset[str]
     any_machine: bool
     """A clone without a name of its own is named while the scenario runs."""
@@ -77,6 +98,7 @@ class _KnownNames:
 def _known_names(steps: Any, config: Config) -> _KnownNames:
     machines = {name for spec in config.machines for name in (spec.name, f"{spec.app}/{spec.name}")}
     words = {"control"}
+    regions = {*config.edges, *(spec.region for spec in config.machines)}
     any_machine = False
     for mapping in _mappings(steps):
         words |= mapping["capture"].keys() if isinstance(mapping.get("capture"), dict) else set()
@@ -84,7 +106,10 @@ def _known_names(steps: Any, config: Config) -> _KnownNames:
         if "clone" in mapping:
             machines |= {str(mapping["as"])} if "as" in mapping else set()
             any_machine = any_machine or "as" not in mapping
-    return _KnownNames(frozenset(machines), frozenset(config.edges), frozenset(words), any_machine)
+            regions |= {str(mapping["region"])} if "region" in mapping else set()
+    return _KnownNames(
+        frozenset(machines), frozenset(config.edges), frozenset(regions), frozenset(words), any_machine
+    )
 
 
 def _is_known(name: str, known: _KnownNames) -> bool:

@@ -19,6 +19,7 @@ from simulator.config import Config
 from simulator.config.duration import format_duration
 from simulator.config.problem import Problems
 from simulator.errors import InputError, SimulatorError
+from simulator.events import FAULT, ProxyLogged
 from simulator.machines import kind_of_backend
 from simulator.routing.trace import Trace
 from simulator.scenario.failure import StepFailed
@@ -48,6 +49,8 @@ class RunOptions:
     realtime: bool = False
     """Really wait for what the emulated proxy waits for."""
     backend: str = "process"
+    adapt: Callable[[Config], Config] | None = None
+    """Puts machines that are there already into a scenario's fleet, which is over before the next one starts."""
 
 
 def open_simulator(
@@ -110,7 +113,8 @@ def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
         key = fleet_key(scenario, options.seed)
         if key not in groups and key not in wrong:
             try:
-                groups[key] = Group(key, load_fleet(scenario, key), [])
+                fleet = load_fleet(scenario, key)
+                groups[key] = Group(key, options.adapt(fleet) if options.adapt else fleet, [])
             except InputError as error:
                 wrong.add(key)
                 for each in getattr(error, "errors", (error,)):
@@ -145,7 +149,8 @@ async def _run_group(
         if rest:
             async with open_stage(group.config, realtime=options.realtime, seed=group.key.seed) as stage:
                 await _run_on(stage, rest, take)
-                is_played.set()
+                if options.adapt is None:
+                    is_played.set()
     except SimulatorError as error:
         if not rest:
             raise
@@ -160,10 +165,21 @@ def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scen
     """The scenarios that can be played on this backend; the others are reported as skipped."""
     rest = list(group.scenarios)
     for scenario in group.scenarios:
-        if scenario.backends is not None and kind_of_backend(options.backend) not in scenario.backends:
-            take(ScenarioResult(scenario, Verdict.SKIPPED, skipped_because=scenario.reason or ""))
+        reason = _find_reason_to_skip(scenario, options)
+        if reason is not None:
+            take(ScenarioResult(scenario, Verdict.SKIPPED, skipped_because=reason))
             rest.remove(scenario)
     return rest
+
+
+def _find_reason_to_skip(scenario: Scenario, options: RunOptions) -> str | None:
+    if scenario.backends is not None and kind_of_backend(options.backend) not in scenario.backends:
+        return scenario.reason or ""
+    if options.adapt is not None and scenario.env:
+        return "its env: cannot be given to containers that run already"
+    if options.adapt is not None and scenario.fresh:
+        return "it is for machines that have served nobody, and these run already"
+    return None
 
 
 async def _run_on(stage: Stage, rest: list[Scenario], take: Listener) -> None:
@@ -228,9 +244,20 @@ def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailu
         trace,
         withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
         findings=tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else (),
-        logs=_tails(trace, props, began_at),
+        logs=(*_faults(props, began_at), *_tails(trace, props, began_at)),
         exit_status=2 if failed.is_input_fault else 1,
     )
+
+
+def _faults(props: Props, began_at: float) -> tuple[LogTail, ...]:
+    """What was made to go wrong since the scenario began, and where it struck."""
+    log = props.stage.journal.log()
+    lines = [
+        line.message
+        for line in log
+        if isinstance(line, ProxyLogged) and line.message.startswith(FAULT) and line.at >= began_at
+    ]
+    return (LogTail("faults", tuple(lines[-TAIL_LINES:])),) if lines else ()
 
 
 def _tails(trace: Trace | None, props: Props, began_at: float) -> tuple[LogTail, ...]:

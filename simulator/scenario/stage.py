@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from simulator.clock import Clock
 from simulator.config.model import Config
+from simulator.faults.fault import Fault
 from simulator.journal import Journal
 from simulator.routing.model import Fleet, Machine
 from simulator.routing.trace import Trace
@@ -53,6 +54,8 @@ class Stage(Protocol):
     async def cordon(self, machine_id: str, /) -> Any: ...
     async def uncordon(self, machine_id: str, /) -> Any: ...
     async def clone_machine(self, machine_id: str, /, *, region: str | None) -> Machine: ...
+    async def inject(self, fault: Fault, /) -> Any: ...
+    async def heal(self, which: Fault | str, /) -> Any: ...
 
 
 class OpenStage(Protocol):

@@ -206,3 +206,22 @@ async def test_a_command_that_does_not_exist_is_named(stage: Stage, recorder: Re
 
     await stage.backend.stop(ONE)
     assert recorder.told == []
+
+
+async def test_an_isolated_machine_answers_again_once_it_has_rejoined(
+    stage: Stage, recorder: Recorder
+) -> None:
+    placement = await launch(stage, recorder)
+    await becomes_reachable(placement)
+
+    is_isolated = await stage.backend.isolate(ONE)
+    answers_while_isolated = await answers(placement)
+    await stage.backend.rejoin(ONE)
+
+    assert answers_while_isolated is not is_isolated
+    await becomes_reachable(placement)
+
+
+async def test_what_does_not_run_is_neither_isolated_nor_rejoined(stage: Stage) -> None:
+    assert not await stage.backend.isolate(ONE)
+    await stage.backend.rejoin(ONE)

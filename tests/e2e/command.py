@@ -96,7 +96,8 @@ def free_demo(folder: Path) -> Path:
     text = (
         (ROOT / "flysim.toml").read_text().replace("ams = 8080", "ams = 0").replace("dfw = 8081", "dfw = 0")
     )
-    text = text.replace("sample_app/fly.toml", str(ROOT / "sample_app" / "fly.toml"))
+    for key, place in (("fly_toml", "sample_app/fly.toml"), ("build", "sample_app")):
+        text = text.replace(f'{key} = "{place}"', f'{key} = "{ROOT / place}"')
     path = folder / "flysim.toml"
     path.write_text(text + "\n[control]\nport = 0\n\n[proxy]\nreplay_error_seconds = 0.1\n")
     return path

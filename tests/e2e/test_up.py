@@ -51,6 +51,10 @@ def test_one_click_logs_what_the_write_up_logs_in_that_order(up: Up) -> None:
         assert re.fullmatch(pattern, line), (line, pattern)
 
 
+def test_a_check_of_the_status_passes_while_every_machine_that_runs_is_routed_to(up: Up) -> None:
+    assert flysim("status", "--check", "--control", up.ready["control"]).returncode == 0
+
+
 def test_trace_shows_both_hops_with_their_headers(up: Up) -> None:
     result = flysim("trace", f"{up.edge('ams')}/?instance={DFW}", "--control", up.ready["control"])
     assert result.returncode == 0, result.stderr

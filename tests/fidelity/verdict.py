@@ -36,7 +36,6 @@ NOT_EMULATED: Mapping[str, str] = {
     "there is no WireGuard here": "F-7.23",
     "all machines share the network of this computer": "F-8.22, F-8.24",
     "not a thing of the proxy": "F-7.16, F-7.25, F-7.26, F-12.16, F-12.17, F-12.19, F-12.20, F-12.21",
-    "the name server has a port of this computer, and refuses public names": "F-8.15",
     # The wire.
     "the certificate is flysim's own, and handshakes have no limit": "F-6.24, F-6.25, F-6.28 to F-6.32, F-10.13",
     "not among what an app may set here: a warning names it": "F-9.8, F-9.12",

@@ -15,6 +15,7 @@ from typing import Any
 from simulator.clock import Clock
 from simulator.events import Bus, Event, ExchangeAnswered, ExchangeFinished, ProxyLogged
 from simulator.journal import Journal
+from simulator.link import Links
 from simulator.proxy import ProxyCore, ProxyServer
 from simulator.proxy.layer import EdgeLayer
 from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
@@ -63,7 +64,8 @@ class Stage:
             Random(7).randrange,
             want=self.wanted.append,
         )
-        core = ProxyCore(self.router, self.clock, self.bus, Random(7))
+        self.links = Links()
+        core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.links)
         self.server = ProxyServer(core, {"ams": 0, "dfw": 0}, dns_port=0, extra_ports=extra_ports)
         self.machines: list[ScriptedMachine] = []
         self.clients: list[Client | H2Client] = []

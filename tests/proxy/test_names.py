@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import dns.asyncquery
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import mitmproxy.dns
 import pytest
 
+from simulator.proxy.names import NameServer
 from simulator.routing import App, Fleet, Machine, MachineState
 from tests.proxy.machine import OK, answering, replaying
 from tests.proxy.stage import AMS, DFW, DFW_2, Stage
@@ -105,7 +109,7 @@ async def test_an_unknown_name_does_not_exist(named: Stage, kind: str, tcp: bool
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 async def test_public_names_are_refused(named: Stage, tcp: bool) -> None:
-    """Not emulated: F-8.15, Fly's server resolves them; ours stays on this machine, and says so."""
+    """Not so on Fly: F-8.15. Outside the machines' network ours stays on this computer, and says so."""
     for name in ("example.com", "internal.example.com", "."):
         assert (await ask(named, name, tcp=tcp)).rcode() == dns.rcode.REFUSED
 
@@ -184,3 +188,56 @@ async def test_flycast_names_lead_to_an_edge_and_from_there_to_the_app(stage: St
     await client.send(b"GET / HTTP/1.1\r\nhost: streams.flycast\r\n\r\n")
     assert (await client.read_response()).body == b"hello"
     assert stage.traces[0].path == ("ams-1", "dfw-1")
+
+
+# Inside the machines' own network.
+
+INSIDE = Fleet.of(
+    [App("streams")],
+    [
+        Machine(AMS, "ams-1", "streams", "ams", host="10.0.0.1", private_ip="fdaa::1"),
+        Machine(DFW, "dfw-1", "streams", "dfw", host="10.0.0.2", private_ip="fdaa::2"),
+    ],
+)
+UPSTREAM = ("127.0.0.11", 53)
+
+
+def flow_of(name: str, asker: str = "10.0.0.9") -> SimpleNamespace:
+    """A question as it reaches the addon."""
+    kind: Any = getattr(mitmproxy.dns, "DNSMessage", None) or mitmproxy.dns.Message
+    return SimpleNamespace(
+        request=kind.unpack(dns.message.make_query(name, "AAAA").to_wire()),
+        client_conn=SimpleNamespace(peername=(asker, 4242)),
+        server_conn=SimpleNamespace(address=None),
+        response=None,
+    )
+
+
+def answer_inside(name: str, asker: str = "10.0.0.9") -> list[str]:
+    flow = flow_of(name, asker)
+    NameServer(lambda: INSIDE, "ams", "fdaa::3", UPSTREAM).answer(flow)
+    assert flow.server_conn.address is None
+    return [str(record.ipv6_address) for record in flow.response.answers]
+
+
+@pytest.mark.parametrize(
+    ("asker", "nearest"),
+    [("fdaa::1", "fdaa::1"), ("fdaa::2", "fdaa::2"), ("10.0.0.2", "fdaa::2"), ("10.0.0.9", "fdaa::1")],
+)
+def test_nearest_is_nearest_to_the_machine_that_asks(asker: str, nearest: str) -> None:
+    """F-8.2; whoever is no machine asks as from the first edge."""
+    assert answer_inside("top1.nearest.of.streams.internal", asker) == [nearest]
+
+
+def test_inside_flycast_names_lead_to_our_own_private_address() -> None:
+    """F-8.20"""
+    assert answer_inside("streams.flycast") == ["fdaa::3"]
+
+
+def test_inside_public_names_are_asked_of_the_name_server_above() -> None:
+    """F-8.15: Fly's name server resolves public names too."""
+    flow = flow_of("example.com")
+
+    NameServer(lambda: INSIDE, "ams", "fdaa::3", UPSTREAM).answer(flow)
+
+    assert (flow.server_conn.address, flow.response) == (UPSTREAM, None)

@@ -283,3 +283,11 @@ def test_a_websocket_ends_with_its_close_code() -> None:
 def test_an_exchange_that_had_no_machine_ends_too() -> None:
     caller = Caller(Fleet.of([App("streams")]))
     assert caller.exchange.finish(NOW).outcome is Outcome.REJECTED
+
+
+def test_a_hop_tells_what_befell_it_once_and_whatever_was_waited_for() -> None:
+    caller = Caller()
+    caller.exchange.remark("a fault")
+    caller.exchange.remark("a fault")
+    caller.exchange.remark("another")
+    assert caller.trace.hops[0].note == "a fault; another"

@@ -22,6 +22,7 @@ from simulator.clock import Clock
 from simulator.config.model import AppConfig, Config, MachineSpec
 from simulator.errors import InputError
 from simulator.events import Bus, ExchangeAnswered, MachineLogged
+from simulator.faults.fault import Fault
 from simulator.journal import Journal
 from simulator.routing.model import App, Fleet, Machine, MachineState
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
@@ -52,6 +53,8 @@ class PaperStage:
         self.extra_ports: dict[str, dict[int, str]] = {}
         self.resets = 0
         self.findings_by_error: dict[str, tuple[str, ...]] = {}
+        self.faults: list[Fault] = []
+        self.healed: list[Fault | str] = []
         self._count = 0
         self._parts = AsyncExitStack()
 
@@ -124,6 +127,12 @@ class PaperStage:
         clone = replace(self.find_machine(machine_id), id=CLONE_ID, name="dfw-2", region=region or "dfw")
         self.fleet = self.fleet.with_machine(clone)
         return clone
+
+    async def inject(self, fault: Fault) -> None:
+        self.faults.append(fault)
+
+    async def heal(self, which: Fault | str) -> None:
+        self.healed.append(which)
 
     def log(self, machine: Machine, line: str) -> None:
         self.bus.publish(

@@ -157,6 +157,26 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
             'no machine "lhr-1"',
         ),
         (head("a") + "steps:\n  - request: /\n    expect: {path: [ams-1, x]}\n", "6:28", 'no machine "x"'),
+        *(
+            (head("a") + f"steps:\n  - {step}\n", f"5:{column}", problem)
+            for step, column, problem in (
+                ("fault: {silent: dfw-2}", 21, 'no machine "dfw-2"; did you mean "dfw-1"?'),
+                ("fault: {reset: {machine: x}}", 30, 'no machine "x"'),
+                ("fault: {partition: x}", 24, 'no machine "x"'),
+                ("fault: {partition: [ams, x]}", 30, 'no region "x"'),
+                ("fault: {latency: {between: [x, dfw], of: 1s}}", 33, 'no region "x"'),
+                ("partition: x", 16, 'no machine "x"'),
+                ("partition: [ams, dwf]", 22, 'no region "dwf"; did you mean "dfw"?'),
+                ("partition: {between: [x, dfw]}", 27, 'no region "x"'),
+                ("partition: {edge: x, machine: dfw-1}", 23, 'no edge "x"'),
+                ("partition: {edge: ams, machine: x}", 37, 'no machine "x"'),
+                ("partition: {edge: ams, region: x}", 36, 'no region "x"'),
+                ("heal: x", 11, 'no machine "x"'),
+                ("heal: [all, silnt]", 17, 'no machine "silnt"'),
+                ("heal: {silent: x}", 20, 'no machine "x"'),
+                ("heal: {partition: [x, ams]}", 24, 'no region "x"'),
+            )
+        ),
     ],
 )
 async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(

@@ -7,9 +7,18 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from simulator.events import ProxyLogged
+from simulator.faults.fail_first import FailFirst
+from simulator.faults.kill import Kill
+from simulator.faults.latency import Latency
+from simulator.faults.partition import Partition
+from simulator.faults.reset import Reset
+from simulator.faults.silent import Silent
+from simulator.faults.slow_start import SlowStart
 from simulator.machines.lifecycle import require
 from simulator.routing.model import MachineState
 from simulator.scenario import Scenario, play_scenario
+from simulator.scenario.result import LogTail
 from tests.scenario.conftest import Play
 from tests.scenario.stage import AMS, CLONE_ID, DFW, PaperStage
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
@@ -257,3 +266,61 @@ async def test_a_command_that_is_given_up_while_it_starts_is_ended_with_its_chil
 
 def children_of_this_process() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_faults_are_brought_about_with_their_machines_by_id(play: Play, stage: PaperStage) -> None:
+    assert_passed(
+        await play("""
+            - machine: {clone: dfw-1, as: newcomer}
+            - fault: {silent: newcomer}
+            - fault: {slow_start: {machine: chat/dfw-1, by: 2s}}
+            - fault: {fail_first: {machine: "{dfw-1.id}", times: 2, with: 503}}
+            - fault: {latency: {between: [ams, dfw], of: 90ms}}
+            - fault: {reset: {machine: ams-1, after: 10kB}}
+            - partition: ams-1
+            - partition: [ams, dfw]
+        """)
+    )
+    assert stage.faults == [
+        Silent(machine=CLONE_ID),
+        SlowStart(machine=DFW.id, by="2s"),
+        FailFirst(machine=DFW.id, times=2, **{"with": 503}),
+        Latency(between=["ams", "dfw"], of="90ms"),
+        Reset(machine=AMS.id, after=10_000),
+        Partition(machine=AMS.id),
+        Partition(between=["ams", "dfw"]),
+    ]
+
+
+async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(play: Play, stage: PaperStage) -> None:
+    result = await play("""
+        - heal: all
+        - heal: [silent, dfw-1]
+        - heal: {kill: dfw-1}
+        - heal: {partition: [ams, dfw]}
+    """)
+    assert_passed(result)
+    partition = Partition(between=["ams", "dfw"])
+    assert stage.healed == ["all", "silent", DFW.id, Kill(machine=DFW.id), partition]
+    assert [step.title for step in result.steps] == [
+        "heal all",
+        "heal silent, dfw-1",
+        "heal kill",
+        "heal partition",
+    ]
+
+
+async def test_a_scenario_that_fails_tells_what_was_made_to_go_wrong_since_it_began(
+    play: Play, stage: PaperStage
+) -> None:
+    for words in ("fault: dfw-1 is killed", "[PU02] no fault of ours"):
+        stage.bus.publish(ProxyLogged(stage.clock.now(), "chat", DFW.id, "dfw", "warn", words))
+    stage.clock.advance(60)
+    early = await play("- request: GET /echo\n  expect: {status: 500}")
+    assert early.failure is not None
+    assert "faults" not in [tail.machine for tail in early.failure.logs]
+    stage.clock.advance(60)
+    stage.bus.publish(ProxyLogged(stage.clock.now() + 1, "", None, "", "warn", "fault: nothing gets through"))
+    late = await play("- request: GET /echo\n  expect: {status: 500}")
+    assert late.failure is not None
+    assert late.failure.logs[0] == LogTail("faults", ("fault: nothing gets through",))

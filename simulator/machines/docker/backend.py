@@ -18,7 +18,7 @@ from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import FindEdge, Observer, Placement
 from simulator.machines.docker import label
 from simulator.machines.docker.container import MachineContainer
-from simulator.machines.docker.engine import Engine
+from simulator.machines.docker.engine import Engine, give_up
 from simulator.machines.docker.events import ContainerEvent, EventStream
 from simulator.machines.docker.guard import ContainerGuard
 from simulator.machines.docker.maker import Maker
@@ -93,6 +93,14 @@ class DockerBackend:
         if container := self._containers.get(machine_id):
             await container.resume()
 
+    async def isolate(self, machine_id: str) -> bool:
+        container = self._containers.get(machine_id)
+        return container is not None and await container.isolate()
+
+    async def rejoin(self, machine_id: str) -> None:
+        if container := self._containers.get(machine_id):
+            await container.rejoin()
+
     async def release(self, machine_id: str) -> None:
         """One that is not ours is kept, at rest, for its owner."""
         container = self._containers.get(machine_id)
@@ -122,9 +130,7 @@ class DockerBackend:
         await asyncio.gather(*(self._leave(each) for each in self._containers.values()))
         await self._maker.close()
         self._events.close()
-        for task in tuple(self._hearing):
-            task.cancel()
-        await asyncio.gather(*self._hearing, return_exceptions=True)
+        await give_up(self._hearing)
         await engine.settle()
         await engine.do(sweep, engine.api, self._run)
         self._containers.clear()
@@ -238,7 +244,7 @@ class DockerBackend:
         )
         original = next(originals, None)
         if original is not None:
-            return await self._maker.clone(spec, original, observer)
+            return await self._maker.clone(spec, original, observer, self._own_networks)
         return await self._maker.make(spec, observer, dns_address)
 
     async def _find_edge_for(self, port: int, asker: str) -> Address | None:

@@ -60,6 +60,7 @@ class MachineContainer:
         self._is_suspended = False
         """By us: what the engine says of it is no news."""
         self._concluding: asyncio.Task[None] | None = None
+        self._left_networks: dict[str, Any] = {}
         self._is_to_run = False
         """Of one that is not ours: whether it runs when nobody here has to do with it."""
 
@@ -139,8 +140,40 @@ class MachineContainer:
         with suppress(APIError):  # it is not paused
             await self._engine.do(self._engine.api.unpause, self.id)
 
+    async def isolate(self) -> bool:
+        """Cut it off from its networks; False: it does not run, or was cut off by somebody else."""
+        if self._runs and not self._left_networks:
+            networks = (await self.describe())["NetworkSettings"]["Networks"]
+            for name, endpoint in networks.items():
+                await self._engine.do(self._engine.api.disconnect_container_from_network, self.id, name)
+                self._left_networks[name] = endpoint
+        return bool(self._left_networks)
+
+    async def rejoin(self) -> None:
+        """Its addresses are those that it was given; what Docker chose, Docker may choose anew."""
+        from docker.errors import APIError
+
+        while self._left_networks:
+            name, endpoint = self._left_networks.popitem()
+            wanted = endpoint.get("IPAMConfig") or {}
+            with suppress(APIError):  # it, or the network, was removed meanwhile
+                await self._engine.do(
+                    self._engine.api.connect_container_to_network,
+                    self.id,
+                    name,
+                    ipv4_address=wanted.get("IPv4Address"),
+                    ipv6_address=wanted.get("IPv6Address"),
+                    aliases=endpoint.get("Aliases"),
+                )
+        before = self.placement
+        if self._runs:
+            await self._find_place()
+        if self.placement != before:
+            self._observer.machine_began(self.spec.id, self.placement)
+
     async def restore(self) -> None:
         """Leave it as it was found."""
+        await self.rejoin()
         if self._is_suspended:
             await self.resume()
         if self._is_to_run and self._is_stopping and not self._runs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -84,6 +84,14 @@ class Engine:
     def publishing_address(self) -> str:
         """On which of the engine's addresses to publish them."""
         return LOOPBACK if self.is_local or self.published_host == "localhost" else "0.0.0.0"
+
+
+async def give_up(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Let no task ask for anything more; a request that is under way is waited for by `settle`."""
+    tasks = tuple(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _connect() -> Engine:

@@ -16,7 +16,7 @@ from typing import Any
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines.docker.engine import USE_PROCESSES, Engine
+from simulator.machines.docker.engine import USE_PROCESSES, Engine, give_up
 
 PYTHON_IMAGE = "python:3.13-slim"
 """For apps without an image of their own, and for the gateway."""
@@ -44,6 +44,9 @@ class Images:
         self._engine = engine
         self._found: dict[str, asyncio.Task[None]] = {}
         self._packed: dict[Path, bytes] = {}
+
+    async def close(self) -> None:
+        await give_up(self._found.values())
 
     async def require_python(self, why: str) -> None:
         await self._once(PYTHON_IMAGE, None, f"{why} runs in it")

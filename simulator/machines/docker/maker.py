@@ -60,9 +60,9 @@ class Maker:
         return MachineContainer(self._engine, made, spec, placement, observer)
 
     async def clone(
-        self, spec: MachineSpec, original: MachineContainer, observer: Observer
+        self, spec: MachineSpec, original: MachineContainer, observer: Observer, ours: frozenset[str]
     ) -> MachineContainer:
-        """Another like one of somebody else's."""
+        """Another like one of somebody else's. `ours`: the networks that flysim itself is in."""
         placement = self._place(spec, "")
         inside = Placement(ANY_HOST, spec.internal_port, "")
         variables = fly_variables(spec, inside)
@@ -78,7 +78,7 @@ class Maker:
             publish=self._bindings(placement),
         )
         host = self._engine.published_host
-        find_place = partial(locate, ports=spec.all_ports, published_host=host)
+        find_place = partial(locate, ports=spec.all_ports, published_host=host, ours=ours)
         return MachineContainer(self._engine, made, spec, placement, observer, find_place)
 
     def give_back(self, machine_id: str) -> None:
@@ -91,6 +91,7 @@ class Maker:
     async def close(self) -> None:
         if self._networks is not None:
             await self._networks.close()
+        await self._images.close()
         self._addresses.close()
 
     async def _network_of(self, spec: MachineSpec, dns_address: str) -> PrivateNetwork:

@@ -15,7 +15,7 @@ from typing import Any
 
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker import gateway, label
-from simulator.machines.docker.engine import Engine
+from simulator.machines.docker.engine import Engine, give_up
 from simulator.machines.docker.image import PYTHON, PYTHON_IMAGE, Images
 from simulator.machines.docker.tunnel import Address, FindEdge, Tunnel
 from simulator.routing.model import App
@@ -84,6 +84,7 @@ class Networks:
         return None
 
     async def close(self) -> None:
+        await give_up(self._networks.values())
         if self._tunnel is not None:
             await self._tunnel.close()
 

@@ -41,11 +41,15 @@ class Project:
         found = [await engine.do(engine.api.inspect_container, each["Id"]) for each in listed]
         return sorted(found, key=self._place_in_order)
 
-    async def find_machines(self, engine: Engine) -> tuple[MachineSpec, ...]:
+    async def find_machines(self, engine: Engine, *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
         """Raises EnvironmentFault when there is none, InputError for labels that are wrong."""
+        return self.read_all(await self.find_containers(engine), may_be_none=may_be_none)
+
+    def read_all(self, containers: Iterable[Any], *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
+        """As `find_machines`, of containers that have been found."""
         specs: list[MachineSpec] = []
         names: dict[str, str] = {}
-        for described in await self.find_containers(engine):
+        for described in containers:
             spec, name = self.read(described, specs), name_of(described)
             if spec.id in names:
                 raise InputError(
@@ -56,7 +60,7 @@ class Project:
                 )
             names[spec.id] = name
             specs.append(spec)
-        if not specs:
+        if not specs and not may_be_none:
             raise EnvironmentFault(
                 f"the Compose project {self.name} has no container with the label {REGION}",
                 mend=f"docker compose -f {self.path} up -d --wait",
@@ -98,17 +102,28 @@ def name_of(described: Any) -> str:
     return str(described["Name"]).lstrip("/")
 
 
-async def own_networks(engine: Engine) -> frozenset[str]:
-    """The networks that flysim itself is in, when it runs in a container of this engine."""
+async def own_container(engine: Engine) -> Any | None:
+    """What the engine says of the container that flysim itself runs in, if it does in one of this engine."""
     from docker.errors import APIError
 
     if not os.path.exists("/.dockerenv"):  # noqa: ASYNC240, PTH110 - at once, and once
-        return frozenset()
+        return None
     try:
-        described = await engine.do(engine.api.inspect_container, socket.gethostname())
+        return await engine.do(engine.api.inspect_container, socket.gethostname())
     except APIError:
-        return frozenset()
-    return frozenset(described["NetworkSettings"]["Networks"])
+        return None
+
+
+async def own_project(engine: Engine) -> str | None:
+    """The Compose project that flysim itself is a container of."""
+    described = await own_container(engine)
+    return described["Config"]["Labels"].get(label.PROJECT) if described else None
+
+
+async def own_networks(engine: Engine) -> frozenset[str]:
+    """The networks that flysim itself is in."""
+    described = await own_container(engine)
+    return frozenset(described["NetworkSettings"]["Networks"] if described else ())
 
 
 def locate(
@@ -119,8 +134,8 @@ def locate(
     networks: Mapping[str, Any] = settings["Networks"]
     shared = [networks[name] for name in networks if name in ours]
     private_ip = next(iter(map(_address_of, [*shared, *networks.values()])), "")
-    if shared:
-        return Placement(private_ip, ports[0], private_ip)
+    if shared:  # The proxy comes by IPv4 (F-8.17).
+        return Placement(str(shared[0].get("IPAddress") or private_ip), ports[0], _as_ipv6(private_ip))
     published = {port: found for port in ports if (found := _published(settings, port)) is not None}
     if ports[0] not in published:
         return Placement(private_ip or LOOPBACK, ports[0], _as_ipv6(private_ip))

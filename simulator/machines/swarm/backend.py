@@ -132,6 +132,12 @@ class SwarmBackend:
     async def resume(self, machine_id: str) -> None:
         """None is ever suspended."""
 
+    async def isolate(self, machine_id: str) -> bool:
+        """A task cannot leave its networks."""
+        return False
+
+    async def rejoin(self, machine_id: str) -> None: ...
+
     async def release(self, machine_id: str) -> None:
         """One that is a service is removed from the stack."""
         tracked = self._lookout.tracked.get(machine_id) if self._lookout else None

@@ -11,8 +11,11 @@ from simulator.scenario.base import fault
 from simulator.scenario.step import Step
 from simulator.scenario.steps.advance import AdvanceStep
 from simulator.scenario.steps.client import ClientStep
+from simulator.scenario.steps.heal import HealStep
+from simulator.scenario.steps.inject import FaultStep
 from simulator.scenario.steps.machine import MachineStep
 from simulator.scenario.steps.parallel import ParallelStep
+from simulator.scenario.steps.partition import PartitionStep
 from simulator.scenario.steps.repeat import RepeatStep
 from simulator.scenario.steps.request import RequestStep
 from simulator.scenario.steps.shell import ShellStep
@@ -23,6 +26,9 @@ _KINDS: tuple[type[Step], ...] = (
     RequestStep,
     WebSocketStep,
     MachineStep,
+    FaultStep,
+    PartitionStep,
+    HealStep,
     WaitUntilStep,
     RepeatStep,
     ParallelStep,
@@ -31,9 +37,6 @@ _KINDS: tuple[type[Step], ...] = (
     ClientStep,  # the last: `client:` in another step says who makes it
 )
 STEPS: dict[str, type[Step]] = {kind.key: kind for kind in _KINDS}
-PLANNED = ("partition", "heal", "fault")
-"""Steps that the format has a name for and that this version cannot play."""
-
 _PAUSES = frozenset({"sleep", "wait", "pause", "delay"})
 """What others call a step that flysim does not have: no test should depend on how long a computer takes."""
 
@@ -49,11 +52,6 @@ def find_kind(data: Any) -> str | None:
 def _refuse_unknown(data: Any) -> Any:
     if not isinstance(data, dict):
         raise fault(describe(data), expected=f"a step: a mapping with one of {', '.join(STEPS)}")
-    planned = [key for key in PLANNED if key in data]
-    if planned:
-        raise fault(
-            f'the step "{planned[0]}", which this version of flysim cannot play', expected=", ".join(STEPS)
-        )
     kinds = [key for key in STEPS if key in data and key != ClientStep.key and not _is_option(key, data)]
     if len(kinds) > 1:
         raise fault(
@@ -92,4 +90,4 @@ Steps = Annotated[list[AnyStep], Field(min_length=1)]
 for _kind in (RepeatStep, ParallelStep, WaitUntilStep):
     _kind.model_rebuild(_types_namespace={"AnyStep": AnyStep, "Steps": Steps})
 
-__all__ = ["PLANNED", "STEPS", "TAG_PREFIX", "AnyStep", "Step", "Steps", "find_kind"]
+__all__ = ["STEPS", "TAG_PREFIX", "AnyStep", "Step", "Steps", "find_kind"]

@@ -1,0 +1,89 @@
+"""The faults of one running simulator: brought about, remembered, and mended.
+
+Each that comes or goes is told in the proxy's log, so that whatever it does has its cause in words there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulator.errors import WrongStateError
+from simulator.events import FAULT, ProxyLogged
+from simulator.faults.ground import Ground
+from simulator.routing.model import Machine
+
+if TYPE_CHECKING:
+    from simulator.faults.fault import Fault, Mend
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveFault:
+    """One that was brought about."""
+
+    fault: Fault
+    words: str
+    machine: Machine | None
+    mend: Mend
+
+    def is_meant_by(self, which: Fault | str) -> bool:
+        machine = self.machine
+        names = (machine.id, machine.name, f"{machine.app}/{machine.name}") if machine else ()
+        if isinstance(which, str):
+            return which in (ALL, self.fault.key, *names)
+        return self.fault == (which.at(machine) if machine and which.machine_key in names else which)
+
+
+class Faults:
+    """In the order in which they came about."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._active: list[ActiveFault] = []
+
+    @property
+    def active(self) -> tuple[ActiveFault, ...]:
+        return tuple(self._active)
+
+    async def inject(self, fault: Fault) -> None:
+        """Raises SimulatorError, with nothing left of it, where it cannot be."""
+        key = fault.machine_key
+        machine = self._ground.find_machine(key) if key is not None else None
+        words = fault.words(self._ground)
+        self._log(f"{FAULT}: {words}", machine)
+        mend = await fault.apply(self._ground)
+        self._active.append(ActiveFault(fault.at(machine) if machine else fault, words, machine, mend))
+
+    async def heal(self, which: Fault | str = ALL) -> None:
+        """Mend one fault, all of a kind, all of a machine, or all. Raises WrongStateError where there is none."""
+        meant = [each for each in self._active if each.is_meant_by(which)]
+        if not meant and which != ALL:
+            known = "; ".join(f"{each.fault.key}: {each.words}" for each in self._active)
+            what = f'"{which}"' if isinstance(which, str) else f"{which.key}, as it is written here"
+            raise WrongStateError(
+                f"nothing to heal: no fault is {what}", expected=known or "there is no fault at all"
+            )
+        for each in meant:
+            await self._mend(each)
+
+    async def clear(self) -> None:
+        """Mend all, but leave states of machines to whoever brings the fleet back, or ends it."""
+        for each in self.active:
+            if each.fault.is_state:
+                self._active.remove(each)
+            else:
+                await self._mend(each)
+
+    async def _mend(self, healed: ActiveFault) -> None:
+        self._active.remove(healed)
+        await healed.mend()
+        self._log(f"{FAULT} is over: {healed.words}", healed.machine)
+
+    def _log(self, message: str, machine: Machine | None) -> None:
+        ground = self._ground
+        app = machine.app if machine else ""
+        region = machine.region if machine else ""
+        machine_id = machine.id if machine else None
+        ground.bus.publish(ProxyLogged(ground.clock.now(), app, machine_id, region, "warn", message))

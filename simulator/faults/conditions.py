@@ -1,0 +1,34 @@
+"""How faults that have no real means are brought about: as conditions of the network that the proxy asks about."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, WithJsonSchema
+
+from simulator.config.problem import describe
+from simulator.config.written import TEXT_SCHEMA, Text, fault
+from simulator.faults.fault import Mend
+from simulator.faults.ground import Ground
+from simulator.link import Condition
+
+PAIR_SCHEMA = {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems": 2}
+
+
+def _two(regions: list[str]) -> list[str]:
+    if len(regions) != 2:
+        raise fault(describe(regions), expected="two regions, as in [ams, dfw]")
+    return regions
+
+
+Pair = Annotated[list[Text], AfterValidator(_two), WithJsonSchema(PAIR_SCHEMA)]
+"""Two regions."""
+
+
+def until_mended(ground: Ground, *conditions: Condition) -> Mend:
+    end = ground.links.add(*conditions)
+
+    async def mend() -> None:
+        end()
+
+    return mend

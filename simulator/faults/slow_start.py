@@ -1,0 +1,26 @@
+"""`slow_start`: from its next start on, the machine does nothing at first; nothing listens, and its checks fail."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+from simulator.config.duration import format_duration
+from simulator.config.written import Duration
+from simulator.faults.fault import FaultOfMachine, Mend, name_of
+from simulator.faults.ground import Ground
+
+
+class SlowStart(FaultOfMachine):
+    key: ClassVar[str] = "slow_start"
+
+    by: Duration
+    """On the simulated clock, but never skipped: the machine is real."""
+
+    def words(self, ground: Ground) -> str:
+        return f"{name_of(ground, self.machine)} does nothing for {format_duration(self.by)} when it starts"
+
+    async def apply(self, ground: Ground) -> Mend:
+        machine = ground.find_machine(self.machine)
+        ground.room.sabotage.hold_starts(machine.id, self.by)
+        return partial(ground.room.sabotage.release_starts, machine.id)

@@ -1,0 +1,52 @@
+"""`heal`: mends faults: all, those of a kind or of a machine, or one as it was written. A scenario's end heals all."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from simulator.faults.registry import FaultChoice
+from simulator.scenario.base import Texts
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step
+from simulator.scenario.steps.inject import as_named
+
+
+class Healing(FaultChoice):
+    """What to mend: a fault as it was written, or names."""
+
+    names: Texts | None = Field(default=None, min_length=1)
+    """`all`, kinds of faults, or machines; not written as a key of its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, data: Any) -> Any:
+        return data if isinstance(data, dict) else {"names": data}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        names = schema["properties"].pop("names")
+        return {"anyOf": [names, schema]}
+
+
+class HealStep(Step):
+    key: ClassVar[str] = "heal"
+
+    heal: Healing
+
+    @property
+    def title(self) -> str:
+        return f"heal {', '.join(self.heal.names or [self.heal.chosen.key])}"
+
+    async def run(self, scene: Scene) -> None:
+        if self.heal.names is None:
+            await scene.stage.heal(as_named(self.heal.chosen, scene))
+        for name in self.heal.names or ():
+            machine = scene.names.find_machine(name)
+            await scene.stage.heal(machine.id if machine else name)

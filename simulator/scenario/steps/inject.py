@@ -1,0 +1,29 @@
+"""`fault`: lets something go wrong until it is healed, or until the end of the scenario."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from simulator.faults.fault import Fault
+from simulator.faults.registry import FaultChoice
+from simulator.scenario.scene import Scene
+from simulator.scenario.step import Step
+
+
+class FaultStep(Step):
+    key: ClassVar[str] = "fault"
+
+    fault: FaultChoice
+
+    @property
+    def title(self) -> str:
+        return f"fault {self.fault.chosen.key}"
+
+    async def run(self, scene: Scene) -> None:
+        await scene.stage.inject(as_named(self.fault.chosen, scene))
+
+
+def as_named(fault: Fault, scene: Scene) -> Fault:
+    """The fault with its machine by id, which may be a name that only the scenario knows."""
+    key = fault.machine_key
+    return fault if key is None else fault.at(scene.names.get_machine(key))

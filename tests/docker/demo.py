@@ -1,0 +1,131 @@
+"""The demo of docker-compose.yml, brought up beside whatever else runs: other names, ports and networks."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.e2e.ports import free_ports
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60.0
+BUILD_SECONDS = 600.0
+LABEL = "label=com.docker.compose.project="
+
+
+@dataclass
+class Demo:
+    """One project, and what can be asked of it."""
+
+    project: str
+    variables: dict[str, str]
+    ports: dict[str, int] = field(default_factory=dict)
+    started_in_seconds: float = 0.0
+
+    def compose(self, *words: str, seconds: float = DEADLINE_SECONDS, check: bool = True) -> str:
+        """What `docker compose` says on stdout."""
+        return self._run("docker", "compose", "-p", self.project, *words, seconds=seconds, check=check).stdout
+
+    def execute(self, service: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command inside a container."""
+        command = ("docker", "compose", "-p", self.project, "exec", "-T", service, *words)
+        return self._run(*command, seconds=DEADLINE_SECONDS, check=check)
+
+    def ask_names(self, service: str, program: str) -> Any:
+        """What a Python program with dnspython prints as JSON, run on a machine."""
+        return json.loads(self.execute(service, "python", "-c", program).stdout)
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        container = self.compose("ps", "-aq", service).strip()
+        (described,) = json.loads(self._run("docker", "inspect", container).stdout)
+        return dict(described)
+
+    def remains(self) -> list[str]:
+        """Containers, networks and volumes of the project."""
+        kinds = (("ps", "-a"), ("network", "ls"), ("volume", "ls"))
+        lists = [
+            self._run("docker", *kind, "-q", "--filter", f"{LABEL}{self.project}").stdout for kind in kinds
+        ]
+        return "".join(lists).split()
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.ports['AMS']}", trust_env=False, timeout=20)
+
+    def get(self, path: str) -> Any:
+        """From the control API."""
+        return self.client.get(f"{self._control_url}{path}").raise_for_status().json()
+
+    def advance(self, time: str) -> None:
+        """Put flysim's clock forward."""
+        self.client.post(f"{self._control_url}/_flysim/clock", json={"advance": time}).raise_for_status()
+
+    @property
+    def _control_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['CONTROL']}"
+
+    def machines(self) -> dict[str, dict[str, Any]]:
+        """What flysim knows, by name."""
+        return {machine["name"]: machine for machine in self.get("/_flysim/status")["machines"]}
+
+    def is_routed_to(self, name: str) -> bool:
+        machine = self.machines()[name]
+        return bool(machine["state"] == "started" and machine["healthy"])
+
+    def _run(
+        self, *command: str, seconds: float = DEADLINE_SECONDS, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **self.variables},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert not check or result.returncode == 0, f"{' '.join(command)}\n{result.stdout}{result.stderr}"
+        return result
+
+
+@contextmanager
+def demo_up(*, wait: bool = True) -> Iterator[Demo]:
+    """The demo, up and healthy, until the block ends; then nothing of it is left."""
+    number = secrets.randbelow(200) + 1
+    project = f"flysim-test-{secrets.token_hex(4)}"
+    ports = dict(zip(("AMS", "DFW", "CONTROL"), free_ports(3), strict=True))
+    variables = {
+        "FLYSIM_TAG": project,
+        "FLYSIM_NET4": f"10.209.{number}",
+        "FLYSIM_NET6": f"fdaa:0:{number:x}",
+        **{f"FLYSIM_PORT_{name}": str(port) for name, port in ports.items()},
+    }
+    demo = Demo(project, variables, ports)
+    try:
+        demo.compose("build", "--quiet", seconds=BUILD_SECONDS)
+        begun = time.monotonic()
+        demo.compose("up", "-d", *(["--wait"] if wait else []))
+        demo.started_in_seconds = time.monotonic() - begun
+        yield demo
+    finally:
+        demo.compose("down", "--volumes", "--timeout", "5", check=False)
+        for image in ("flysim", "flysim-sample-app"):
+            demo._run("docker", "image", "rm", f"{image}:{project}", check=False)
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)

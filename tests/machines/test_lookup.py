@@ -1,0 +1,179 @@
+"""Machines that are found by name, with a real resolver and a name server of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from simulator.clock import Clock
+from simulator.config.model import MachineSpec
+from simulator.errors import EnvironmentFault, InputError
+from simulator.events import Bus, Event, MachineStateChanged
+from simulator.machines.lookup import LookupBackend
+from simulator.machines.room import MachineRoom
+from simulator.routing.model import App, MachineState
+from tests.contract.stage import eventually
+from tests.machines.name_server import NameServer, name_server
+
+AMS, DFW = "d8dd626f379508", "286533db064e58"
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+class Stage:
+    """A room whose machines listen on loopback addresses, if at all, and are known by name."""
+
+    def __init__(self, names: NameServer, port: int) -> None:
+        self.names = names
+        self.told: list[str] = []
+        self.news: list[Event] = []
+        bus = Bus()
+        bus.subscribe(self.news.append)
+        backend = LookupBackend(["dfw"], self.told.append, name_server=names.address)
+        specs = [
+            MachineSpec(AMS, "ams-1", "streams", "ams", lookup="ams-1", internal_port=port),
+            MachineSpec(DFW, "dfw-1", "streams", "dfw", lookup="dfw-1", internal_port=port),
+        ]
+        self.room = MachineRoom([App("streams")], specs, backend, bus, Clock(), is_patient=True)
+
+    def is_routed_to(self, machine_id: str) -> bool:
+        return self.room.machine(machine_id).is_candidate
+
+    def states(self, machine_id: str) -> list[MachineState]:
+        changes = (event for event in self.news if isinstance(event, MachineStateChanged))
+        return [change.after for change in changes if change.machine_id == machine_id]
+
+
+@asynccontextmanager
+async def machines_at(*hosts: str) -> AsyncIterator[int]:
+    """Something that listens at each address, on one port."""
+    listeners: list[asyncio.Server] = []
+    port = 0
+    try:
+        for host in hosts:
+            listeners.append(await asyncio.start_server(answer, host, port))
+            port = listeners[0].sockets[0].getsockname()[1]
+        yield port
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with machines_at("127.0.0.1", "127.0.0.2", "::1") as port, name_server() as names:
+        stage = Stage(names, port)
+        yield stage
+        await stage.room.close()
+
+
+async def test_a_machine_whose_name_leads_somewhere_is_routed_to(stage: Stage) -> None:
+    """F-8.17: the proxy comes by IPv4, others by IPv6."""
+    stage.names.names = {"ams-1": ("127.0.0.1", "fdaa::1:2")}
+
+    await stage.room.open()
+    await eventually(lambda: stage.is_routed_to(AMS), "its first check")
+
+    machine = stage.room.machine(AMS)
+    assert (machine.host, machine.private_ip) == ("127.0.0.1", "fdaa::1:2")
+
+
+async def test_one_that_has_ipv6_alone_is_reached_by_that(stage: Stage) -> None:
+    stage.names.names = {"ams-1": ("::1",)}
+
+    await stage.room.open()
+    await eventually(lambda: stage.is_routed_to(AMS), "its first check")
+
+
+async def test_one_that_has_ipv4_alone_is_known_to_others_by_that(stage: Stage) -> None:
+    stage.names.names = {"ams-1": ("127.0.0.1",)}
+
+    await stage.room.open()
+
+    assert stage.room.machine(AMS).private_ip == "::ffff:127.0.0.1"
+
+
+@pytest.mark.parametrize("addresses", [None, ()], ids=["no such name", "a name without addresses"])
+async def test_one_that_is_not_there_is_stopped_and_does_not_fail_the_start(
+    stage: Stage, addresses: tuple[str, ...] | None
+) -> None:
+    if addresses is not None:
+        stage.names.names = {"dfw-1": addresses}
+
+    await stage.room.open()
+
+    assert stage.room.machine(DFW).state is MachineState.STOPPED
+
+
+async def test_one_that_goes_is_out_of_routing_and_comes_back(stage: Stage) -> None:
+    stage.names.names = {"dfw-1": ("127.0.0.1",)}
+    await stage.room.open()
+    await eventually(lambda: stage.is_routed_to(DFW), "its first check")
+
+    stage.names.names = {}
+    await eventually(lambda: stage.room.machine(DFW).state is MachineState.STOPPED, "its end")
+    stage.names.names = {"dfw-1": ("127.0.0.1",)}
+    await eventually(lambda: stage.is_routed_to(DFW), "its return")
+
+    assert stage.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
+
+
+async def test_one_that_moves_is_started_anew(stage: Stage) -> None:
+    stage.names.names = {"dfw-1": ("127.0.0.1",)}
+    await stage.room.open()
+
+    stage.names.names = {"dfw-1": ("127.0.0.2",)}
+    await eventually(lambda: stage.room.machine(DFW).host == "127.0.0.2", "its new address")
+
+    assert stage.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
+
+
+@pytest.mark.parametrize("fault", ["is_silent", "is_broken"])
+async def test_a_name_server_that_does_not_answer_is_no_news_of_a_machine(stage: Stage, fault: str) -> None:
+    stage.names.names = {"dfw-1": ("127.0.0.1",)}
+    await stage.room.open()
+    asked = len(stage.names.asked)
+
+    setattr(stage.names, fault, True)
+    await eventually(lambda: len(stage.names.asked) > asked + 8, "more questions")
+    setattr(stage.names, fault, False)
+    asked = len(stage.names.asked)
+    await eventually(lambda: len(stage.names.asked) > asked + 8, "more questions")
+
+    assert stage.states(DFW) == [MachineState.STARTED]
+
+
+async def test_a_name_that_no_machine_has_is_told_of_once(stage: Stage) -> None:
+    await stage.room.open()
+    assert stage.told == []
+
+    stage.names.names = {"dfw": ("127.0.0.1", "127.0.0.2")}
+    await eventually(lambda: bool(stage.told), "the word of it")
+    asked = len(stage.names.asked)
+    await eventually(lambda: len(stage.names.asked) > asked + 8, "more questions")
+
+    assert stage.told == ["dfw"]
+    assert [machine.name for machine in stage.room.fleet.machines] == ["ams-1", "dfw-1"]
+
+
+async def test_nothing_can_be_done_to_it_without_the_engine(stage: Stage) -> None:
+    await stage.room.open()
+    for verb in (stage.room.start, stage.room.stop, stage.room.kill, stage.room.clone):
+        with pytest.raises(InputError, match="access to the Docker engine"):
+            await verb(DFW)
+
+
+async def test_where_no_name_leads_anywhere_and_docker_is_not_asked_it_says_so() -> None:
+    backend = LookupBackend()
+    spec = MachineSpec(AMS, "ams-1", "streams", "ams", lookup="no-such-machine")
+    room = MachineRoom([App("streams")], [spec], backend, Bus(), Clock(), is_patient=True)
+
+    with pytest.raises(EnvironmentFault, match="no Docker engine here") as caught:
+        await room.open()
+
+    assert "docs/docker.md" in (caught.value.mend or "")

@@ -1,0 +1,142 @@
+"""What is done to machines behind the fleet's back, on the fake backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from simulator.errors import InputError, WrongStateError
+from simulator.machines.fake import FakeBackend
+from simulator.routing.model import MachineState
+from tests.contract.stage import eventually
+from tests.machines.test_room import AMS, DFW, Stage, spec
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    stage = Stage()
+    yield stage
+    for room in stage.rooms:
+        await room.close()
+
+
+def sleeps(stage: Stage, machine_id: str) -> bool:
+    return not stage.backend._machines[machine_id].is_awake.is_set()
+
+
+async def test_a_frozen_machine_is_silent_and_the_fleet_is_told_nothing(stage: Stage) -> None:
+    room = await stage.open_room()
+    before, told = room.fleet, len(stage.events)
+    await room.sabotage.freeze(AMS)
+    assert sleeps(stage, AMS)
+    assert room.fleet == before
+    assert len(stage.events) == told
+    await room.sabotage.thaw(AMS)
+    assert not sleeps(stage, AMS)
+
+
+async def test_only_a_machine_that_runs_can_be_frozen(stage: Stage) -> None:
+    listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    room = await stage.open_room(spec(), spec(DFW, "dfw-1", command="", url=url))
+    await room.stop(AMS)
+    with pytest.raises(WrongStateError, match=r"ams-1 .* is stopped, so it cannot be frozen"):
+        await room.sabotage.freeze(AMS)
+    with pytest.raises(InputError, match="outside flysim, so it cannot be frozen"):
+        await room.sabotage.freeze(DFW)
+    with pytest.raises(InputError, match="outside flysim, so it cannot be held up"):
+        room.sabotage.hold_starts(DFW, 1.0)
+    assert not await room.sabotage.isolate(DFW)
+    listener.close()
+
+
+async def test_thawing_wakes_no_machine_that_was_suspended_meanwhile(stage: Stage) -> None:
+    room = await stage.open_room()
+    await room.sabotage.freeze(AMS)
+    await room.suspend(AMS)
+    await room.sabotage.thaw(AMS)
+    assert sleeps(stage, AMS)
+
+
+async def test_a_new_launch_ends_a_freeze(stage: Stage) -> None:
+    room = await stage.open_room()
+    await room.sabotage.freeze(AMS)
+    await room.kill(AMS)
+    await room.start(AMS)
+    assert not sleeps(stage, AMS)
+
+
+async def test_what_is_undone_for_a_machine_that_is_gone_is_no_matter(stage: Stage) -> None:
+    room = await stage.open_room()
+    await room.destroy(AMS)
+    await room.sabotage.thaw(AMS)
+    await room.sabotage.release_starts(AMS)
+    await room.sabotage.rejoin(AMS)
+
+
+async def test_a_start_is_held_up_until_the_simulated_clock_has_come_so_far(stage: Stage) -> None:
+    room = await stage.open_room()
+    await room.stop(AMS)
+    room.sabotage.hold_starts(AMS, HOUR)
+    await room.start(AMS)  # the fake's kernel listens even so
+    assert sleeps(stage, AMS)
+    stage.clock.advance(HOUR)
+    await eventually(lambda: not sleeps(stage, AMS), "the end of the slow start")
+
+
+async def test_a_start_that_is_held_up_goes_on_when_the_fault_ends(stage: Stage) -> None:
+    room = await stage.open_room()
+    await room.stop(AMS)
+    room.sabotage.hold_starts(AMS, HOUR)
+    await room.start(AMS)
+    await room.sabotage.release_starts(AMS)
+    assert not sleeps(stage, AMS)
+    await room.kill(AMS)
+    await room.start(AMS)
+    assert not sleeps(stage, AMS)
+
+
+async def test_each_launch_is_held_up_for_its_own_time(stage: Stage) -> None:
+    room = await stage.open_room()
+    room.sabotage.hold_starts(AMS, HOUR)
+    for _ in range(2):
+        await room.kill(AMS)
+        await room.start(AMS)
+        stage.clock.advance(HOUR / 2)
+    stage.clock.advance(HOUR / 4)
+    assert sleeps(stage, AMS)
+    await room.suspend(AMS)
+    stage.clock.advance(HOUR)
+    await eventually(lambda: room._roster.find(AMS).holding.done(), "the end of the time")  # type: ignore[union-attr]
+    assert sleeps(stage, AMS)  # it was suspended meanwhile
+    assert room.machine(AMS).state is MachineState.SUSPENDED
+
+
+class _Networked(FakeBackend):
+    """One that can take a machine off its network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.off: list[str] = []
+
+    async def isolate(self, machine_id: str) -> bool:
+        self.off.append(machine_id)
+        return True
+
+    async def rejoin(self, machine_id: str) -> None:
+        self.off.remove(machine_id)
+
+
+async def test_a_machine_is_taken_off_the_network_where_the_backend_can() -> None:
+    backend = _Networked()
+    stage = Stage(backend=backend)
+    room = await stage.open_room()
+    assert await room.sabotage.isolate(AMS)
+    assert backend.off == [AMS]
+    await room.sabotage.rejoin(AMS)
+    assert backend.off == []
+    await room.close()

@@ -1,0 +1,472 @@
+"""Faults of the network between edges and machines, as the proxy meets them; what it makes of them is routing's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from simulator.link import Breaking, Condition, Cut, Delay, Failing
+from simulator.proxy.span import MOST_HELD_BYTES, Lane
+from simulator.routing import App, Outcome
+from simulator.routing.errors import Failure
+from simulator.routing.service import Service, ServicePort
+from tests.proxy import websocket as ws
+from tests.proxy.client import Client, request
+from tests.proxy.machine import OK, MachineWire, accepting, answering, echoing, replaying
+from tests.proxy.stage import AMS, DFW, DFW_2, Stage, assert_is_the_proxys_own, open_stage, until
+
+RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
+WORDS = "nothing gets through"
+BODY = b"x" * 100_000
+LARGE = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+def cut(**between: str) -> Cut:
+    return Cut(words=WORDS, **between)
+
+
+def failing(how: Failure | int, left: int = 1) -> Failing:
+    return Failing(words="it fails", machine_id=DFW, how=how, left=left)
+
+
+def lanes(stage: Stage) -> list[Lane]:
+    """Both directions of every open connection to a machine."""
+    handlers = [handler for handler in stage.server._clients.values() if handler]
+    spans = [span for handler in handlers for span in handler._spans.values()]
+    return [lane for span in spans for lane in (span.inward, span.outward)]
+
+
+def held_bytes(stage: Stage) -> int:
+    return sum(lane._held_bytes for lane in lanes(stage))
+
+
+async def echo_raw(wire: MachineWire) -> None:
+    while data := await wire.reader.read(65536):
+        await wire.send(data)
+
+
+# Partitions.
+
+
+async def test_a_connection_across_a_cut_times_out_on_the_simulated_clock(stage: Stage) -> None:
+    """F-6.20, K-6: nobody waits for the seven and a half seconds."""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    stage.links.add(cut(edge="ams", region="dfw"))
+    begun, real = stage.clock.now(), time.monotonic()
+    assert_is_the_proxys_own(await (await stage.connect()).ask())
+    assert time.monotonic() - real < 5
+    assert stage.clock.now() - begun >= 7.5
+    (trace,) = await stage.finished()
+    assert trace.error == "PR03"
+    assert trace.hops[1].failure == "[PC05] connection to instance timed out"
+    assert trace.hops[1].note == f"fault: {WORDS}"
+    assert [line.message for line in stage.proxy_log() if not line.code] == [f"fault struck: {WORDS}"]
+    assert dfw.connections == 0
+
+
+async def test_what_a_cut_does_not_name_is_reached(stage: Stage) -> None:
+    await stage.add_machine(AMS, "ams", answering(OK))
+    stage.links.add(cut(edge="dfw"), cut(region="dfw"), cut(machine_id=DFW))
+    assert (await (await stage.connect("ams")).ask()).status == 200
+    assert (await (await stage.connect("dfw")).ask()).status == 502
+
+
+async def test_a_kept_connection_is_not_used_across_a_cut(stage: Stage) -> None:
+    """Else it would be luck whether a request fails or hangs: whether the client had been there before."""
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    client = await stage.connect()
+    assert (await client.ask()).status == 200
+    heal = stage.links.add(cut())
+    assert_is_the_proxys_own(await client.ask())
+    heal()
+    assert (await client.ask()).status == 200
+    assert len(dfw.requests) == 2
+
+
+async def test_in_real_time_a_connection_that_waits_comes_about_when_the_cut_is_healed() -> None:
+    async with open_stage(realtime=True) as stage:
+        await stage.add_machine(DFW, "dfw", answering(OK))
+        heal = stage.links.add(cut())
+        asking = asyncio.create_task((await stage.connect()).ask())
+        await until(stage.proxy_log)
+        stage.links.add(failing(Failure.REFUSED))  # another fault's coming and going is no matter
+        heal()
+        assert (await asking).status == 200
+
+
+async def test_a_client_that_leaves_while_its_connection_waits_is_forgotten() -> None:
+    async with open_stage(realtime=True) as stage:
+        await stage.add_machine(DFW, "dfw", answering(OK))
+        stage.links.add(cut())
+        client = await stage.connect()
+        await client.send(request())
+        await until(stage.proxy_log)
+        await client.aclose()
+        (trace,) = await stage.finished()
+        assert trace.outcome is Outcome.CLIENT_LEFT
+        assert stage.router.load.of_machine(DFW) == 0
+
+
+async def test_a_body_stalls_in_a_cut_and_goes_on_where_it_was(stage: Stage) -> None:
+    go_on = asyncio.Event()
+
+    async def halves(wire: MachineWire) -> None:
+        await wire.read_request()
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\none")
+        await go_on.wait()
+        await wire.send(b"two")
+        await wire.rest()
+
+    await stage.add_machine(DFW, "dfw", halves)
+    client = await stage.connect()
+    await client.send(request())
+    await client.read_head()
+    assert await client.read_exactly(3) == b"one"
+    heal = stage.links.add(cut())
+    go_on.set()
+    await until(lambda: held_bytes(stage) == 3)
+    heal()
+    assert await client.read_exactly(3) == b"two"
+
+
+async def test_both_ways_of_a_websocket_are_held_in_order_and_its_end_too(stage: Stage) -> None:
+    """F-1.95: not a byte is lost."""
+    from_machine = [ws.frame(ws.TEXT, b"from the machine %d" % number) for number in range(5)]
+    from_client = [ws.masked(ws.TEXT, b"from the client %d" % number) for number in range(5)]
+    is_cut = asyncio.Event()
+    arrived: list[bytes] = []
+
+    async def talk(wire: MachineWire) -> None:
+        await is_cut.wait()
+        for frame in from_machine:
+            await wire.send(frame)
+            await asyncio.sleep(0)
+        arrived.append(await wire.read_exactly(sum(map(len, from_client))))
+        arrived.append(await wire.rest())
+
+    await stage.add_machine(DFW, "dfw", accepting(talk))
+    client, _ = await stage.open_socket()
+    heal = stage.links.add(cut())
+    is_cut.set()
+    for frame in from_client:
+        await client.send(frame)
+    await until(lambda: held_bytes(stage) == sum(map(len, from_machine + from_client)))
+    assert not arrived
+    heal()
+    assert await client.read_exactly(sum(map(len, from_machine))) == b"".join(from_machine)
+    heal = stage.links.add(cut())
+    await client.send(from_client[0])
+    await client.aclose()
+    await stage.finished()
+    heal()
+    await until(lambda: len(arrived) == 2)
+    assert arrived == [b"".join(from_client), from_client[0]]
+
+
+async def test_a_cut_holds_no_more_than_it_must_of_either_direction(stage: Stage) -> None:
+    message = ws.frame(ws.BINARY, bytes(16 * MOST_HELD_BYTES))
+    is_cut = asyncio.Event()
+    sent = 0
+
+    async def flood(wire: MachineWire) -> None:
+        nonlocal sent
+        await is_cut.wait()
+        for start in range(0, len(message), 65536):
+            await wire.send(message[start : start + 65536])
+            sent += 65536
+        await wire.rest()
+
+    await stage.add_machine(DFW, "dfw", accepting(flood))
+    client, _ = await stage.open_socket()
+    heal = stage.links.add(cut())
+    is_cut.set()
+    uploading = asyncio.create_task(client.send(ws.masked(ws.BINARY, message)))
+    await until(lambda: all(not lane._has_room.is_set() for lane in lanes(stage)))
+    assert 0 < sent < len(message)
+    assert not uploading.done()
+    heal()
+    assert await client.read_exactly(len(message)) == message
+    await uploading
+
+
+async def test_a_proxy_that_stops_lets_go_of_what_a_cut_holds(stage: Stage) -> None:
+    """The stage sees to it that the machine is left by all connections."""
+    machine = await stage.add_machine(DFW, "dfw", echoing())
+    client, _ = await stage.open_socket()
+    stage.links.add(cut())
+    await client.send(ws.masked(ws.TEXT, b"held"))
+    await client.aclose()
+    await stage.server.stop()
+    await until(lambda: not machine.open_connections)
+    assert not stage.links
+
+
+# Latency.
+
+
+async def test_latency_takes_a_way_for_each_direction_and_two_to_connect(stage: Stage) -> None:
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    stage.links.add(Delay(words="far", edge="ams", region="dfw", seconds=1.0))
+    client = await stage.connect()
+    for ways, count in ((4, 1), (2, 2)):  # the second one finds the connection open
+        begun = stage.clock.now()
+        assert (await client.ask()).status == 200
+        trace = (await stage.finished(count))[-1]
+        assert stage.clock.now() - begun == pytest.approx(1.0 * ways, abs=0.5)
+        (hop,) = trace.hops
+        assert hop.ended_at is not None
+        assert hop.ended_at - hop.started_at == pytest.approx(1.0 * ways, abs=0.5)
+        assert hop.note == "fault: far"
+
+
+async def test_latencies_add_up_and_end_one_by_one(stage: Stage) -> None:
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    ends = [stage.links.add(Delay(words=f"{s} s", seconds=s)) for s in (1.0, 2.0)]
+    client = await stage.connect()
+    assert (await client.ask()).status == 200
+    for end, expected in zip(ends, (2.0 * 2, 0.0), strict=True):
+        end()
+        begun = stage.clock.now()
+        assert (await client.ask()).status == 200
+        assert stage.clock.now() - begun == pytest.approx(expected, abs=0.5)
+
+
+async def test_a_body_of_many_pieces_is_late_once_not_with_every_piece(stage: Stage) -> None:
+    await stage.add_machine(DFW, "dfw", answering(LARGE))
+    stage.links.add(Delay(words="far", seconds=1.0))
+    begun = stage.clock.now()
+    assert (await (await stage.connect()).ask()).body == BODY
+    assert stage.clock.now() - begun == pytest.approx(4.0, abs=0.5)
+
+
+async def test_a_way_longer_than_the_time_to_connect_is_none(stage: Stage) -> None:
+    """F-1.49: the timeout of a replay bounds the attempt to reach its target."""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=1s"))
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    end = stage.links.add(Delay(words="far", edge="ams", region="dfw", seconds=0.6))
+    assert_is_the_proxys_own(await (await stage.connect()).ask())
+    end()
+    stage.links.add(Delay(words="near", edge="ams", region="dfw", seconds=0.4))
+    assert (await (await stage.connect()).ask()).status == 200
+
+
+async def test_in_real_time_every_message_is_late_by_as_much_and_in_order() -> None:
+    seconds, messages = 0.1, [ws.frame(ws.TEXT, b"%02d" % number) for number in range(20)]
+    sent_at: list[float] = []
+
+    async def talk(wire: MachineWire) -> None:
+        for message in messages:
+            sent_at.append(time.monotonic())
+            await wire.send(message)
+            await asyncio.sleep(0.005)
+        await wire.rest()
+
+    async with open_stage(realtime=True) as stage:
+        await stage.add_machine(DFW, "dfw", accepting(talk))
+        stage.links.add(Delay(words="far", seconds=seconds))
+        client, _ = await stage.open_socket()
+        for number, message in enumerate(messages):
+            assert await client.read_exactly(len(message)) == message
+            assert time.monotonic() - sent_at[number] >= seconds
+        took = time.monotonic() - sent_at[0]
+        assert took < seconds * len(messages) / 2  # they travel one behind the other
+
+
+async def test_what_is_late_arrives_at_once_when_the_latency_ends() -> None:
+    async with open_stage(realtime=True) as stage:
+        await stage.add_machine(DFW, "dfw", echoing())
+        client, _ = await stage.open_socket()
+        end = stage.links.add(Delay(words="very far", seconds=3600.0))
+        frame = ws.masked(ws.TEXT, b"late")
+        await client.send(frame)
+        await until(lambda: held_bytes(stage) == len(frame))
+        end()
+        assert await client.read_exactly(len(frame)) == frame
+
+
+# Deliveries that fail.
+
+
+@pytest.mark.parametrize("how", [Failure.REFUSED, Failure.RESET, Failure.HOST_UNREACHABLE])
+async def test_a_delivery_that_did_not_reach_its_machine_is_made_again(stage: Stage, how: Failure) -> None:
+    """F-5.41"""
+    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    stage.links.add(failing(how, left=2))
+    assert (await (await stage.connect()).ask("POST", body=b"again")).body == b"hello"
+    (trace,) = await stage.finished()
+    assert [(hop.machine, hop.attempts) for hop in trace.hops] == [("ams-1", 1), ("dfw-1", 3)]
+    assert trace.hops[1].note == "fault: it fails"
+    assert [message.body for message in dfw.requests] == [b"again"]
+    assert not stage.links
+
+
+async def test_a_delivery_that_may_have_reached_its_machine_is_not(stage: Stage) -> None:
+    """F-5.45, K-34"""
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    stage.links.add(failing(Failure.CLOSED))
+    client = await stage.connect()
+    assert_is_the_proxys_own(await client.ask())
+    assert [line.code for line in stage.proxy_log()] == [None, "PU02"]
+    assert (await client.ask()).status == 200
+    assert len(dfw.requests) == 1
+
+
+@pytest.mark.parametrize("body", [None, b"a body"])
+async def test_a_status_is_answered_in_the_machines_name(stage: Stage, body: bytes | None) -> None:
+    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    stage.links.add(failing(503, left=2))
+    h1, h2 = await stage.connect(), await stage.connect_h2()
+    method = "POST" if body else "GET"
+    answer = await h1.ask(method, body=body)
+    assert (answer.status, answer.body) == (503, b"")
+    assert (await h2.ask(method, body=body)).status == 503
+    assert (await h1.ask()).status == (await h2.ask()).status == 200
+    assert len(dfw.requests) == 2
+    trace = (await stage.finished(4))[0]
+    assert (trace.served_by, trace.error, trace.hops[0].note) == ("dfw-1", None, "fault: it fails")
+
+
+async def test_a_status_that_follows_a_replay_leaves_the_replaying_machine_alone(stage: Stage) -> None:
+    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    stage.links.add(failing(500))
+    client = await stage.connect()
+    assert (await client.ask()).status == 500
+    assert (await client.ask()).status == 200
+    assert (ams.connections, len(ams.requests)) == (1, 2)
+
+
+async def test_a_refused_websocket_goes_to_another_machine(stage: Stage) -> None:
+    """F-5.41"""
+    await stage.add_machine(DFW, "dfw", echoing())
+    await stage.add_machine(DFW_2, "dfw", echoing())
+    stage.links.add(
+        Failing(words="it fails", how=Failure.REFUSED, left=1)  # whichever is asked first
+    )
+    client, answer = await stage.open_socket()
+    assert answer.status == 101
+    await client.aclose()
+    (trace,) = await stage.finished()
+    assert sorted(hop.machine_id for hop in trace.hops) == [DFW, DFW_2]
+
+
+# Answers that break off.
+
+
+@pytest.mark.parametrize("after", [0, 1, 65_536, 99_999])
+async def test_a_body_breaks_off_after_exactly_so_many_bytes(stage: Stage, after: int) -> None:
+    """F-6.15: the client has the head already; there is nothing left but to break off, too."""
+    dfw = await stage.add_machine(DFW, "dfw", answering(LARGE))
+    stage.links.add(Breaking(words="it breaks", after_bytes=after, left=1))
+    client = await stage.connect()
+    await client.send(request())
+    assert (await client.read_head()).status == 200
+    assert len(await client.rest()) == after
+    (trace,) = await stage.finished()
+    assert trace.outcome is Outcome.BROKEN
+    assert trace.hops[0].note == "fault: it breaks"
+    await until(lambda: not dfw.open_connections)
+    assert (await (await stage.connect()).ask()).body == BODY
+
+
+async def test_a_body_that_is_shorter_is_whole(stage: Stage) -> None:
+    await stage.add_machine(DFW, "dfw", answering(LARGE))
+    stage.links.add(Breaking(words="it breaks", after_bytes=len(BODY) + 1))
+    client = await stage.connect()
+    for _ in range(2):  # each answer is counted for itself
+        assert (await client.ask()).body == BODY
+
+
+async def test_one_stream_of_http2_breaks_off_and_its_connection_lasts(stage: Stage) -> None:
+    await stage.add_machine(DFW, "dfw", answering(LARGE))
+    stage.links.add(Breaking(words="it breaks", after_bytes=1000, left=1))
+    client = await stage.connect_h2()
+    broken = await client.open()
+    await client.wait(lambda: broken.reset is not None)
+    assert bytes(broken.body) == BODY[:1000]
+    assert bytes((await client.ask()).body) == BODY
+
+
+@pytest.mark.parametrize("after", [0, 5, 2000])
+async def test_a_websocket_breaks_off_after_exactly_so_many_bytes_of_the_machine(
+    stage: Stage, after: int
+) -> None:
+    early, later = ws.frame(ws.BINARY, bytes(1000)), ws.frame(ws.BINARY, bytes(5000))
+
+    async def talk(wire: MachineWire) -> None:
+        await wire.read_some()
+        await wire.send(later)
+        await wire.rest()
+
+    await stage.add_machine(DFW, "dfw", accepting(talk, early=early))
+    stage.links.add(Breaking(words="it breaks", after_bytes=after))
+    client, answer = await stage.open_socket()
+    assert answer.status == 101
+    await client.send(ws.masked(ws.TEXT, b"go on"))
+    assert await client.rest() == (early + later)[:after]
+    (trace,) = await stage.finished()
+    assert (trace.close_code, trace.hops[0].note) == (None, "fault: it breaks")
+
+
+async def test_a_websocket_that_is_open_already_counts_from_the_fault_on(stage: Stage) -> None:
+    await stage.add_machine(DFW, "dfw", echoing())
+    client, _ = await stage.open_socket()
+    frame = ws.masked(ws.TEXT, b"0123456789")
+    await client.send(frame)
+    assert await client.read_exactly(len(frame)) == frame
+    stage.links.add(Breaking(words="it breaks", after_bytes=4))
+    await client.send(frame)
+    assert await client.rest() == frame[:4]
+
+
+# Services without HTTP.
+
+
+async def raw(stage: Stage) -> Client:
+    return await stage.connect(public_port=5432)
+
+
+ON_AMS = {("ams", 5432): 0}
+
+
+@pytest.mark.parametrize(
+    ("condition", "code"),
+    [
+        (failing(Failure.REFUSED, left=6), "PC01"),
+        (failing(503, left=6), "PC03"),  # there is nobody who could answer with a status
+        (cut(), "PC05"),
+        (Delay(words="too far", seconds=60.0), "PC05"),
+    ],
+)
+async def test_a_raw_connection_meets_the_same_faults(condition: Condition, code: str) -> None:
+    """F-6.22: PC07 after six attempts."""
+    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
+        await stage.add_machine(DFW, "dfw", echo_raw)
+        end = stage.links.add(condition)
+        assert await (await raw(stage)).is_closed()
+        assert f"last error: [{code}]" in stage.proxy_log()[-1].message
+        end()
+        client = await raw(stage)
+        await client.send(b"hello")
+        assert await client.read_exactly(5) == b"hello"
+
+
+async def test_a_raw_connection_is_held_and_broken_off_too() -> None:
+    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
+        await stage.add_machine(DFW, "dfw", echo_raw)
+        client = await raw(stage)
+        await client.send(b"one")
+        assert await client.read_exactly(3) == b"one"
+        heal = stage.links.add(cut())
+        await client.send(b"two")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.reader.read(1), 0.1)
+        heal()
+        assert await client.read_exactly(3) == b"two"
+        stage.links.add(Breaking(words="it breaks", after_bytes=2))
+        await client.send(b"three")
+        assert await client.rest() == b"th"

@@ -1,0 +1,203 @@
+"""Every fault on real processes: what it does, that it heals, and that nothing of it outlives a reset or the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from simulator.config import Config
+from simulator.errors import InputError, WrongStateError
+from simulator.events import ProxyLogged
+from simulator.faults.fault import Fault
+from simulator.faults.registry import FAULTS, FaultChoice
+from simulator.routing.model import MachineState
+from simulator.runtime import Simulator
+from tests.test_runtime import APP, config_of, nothing_left
+
+EACH: dict[str, tuple[dict[str, object], str]] = {
+    "stop": ({"stop": "dfw-1"}, "dfw-1 is stopped"),
+    "kill": ({"kill": "dfw-1"}, "dfw-1 is killed"),
+    "pause": ({"pause": "dfw-1"}, "dfw-1 is suspended"),
+    "silent": ({"silent": "dfw-1"}, "dfw-1 accepts connections and never answers"),
+    "reset": (
+        {"reset": {"machine": "dfw-1", "after": "3B"}},
+        "dfw-1 resets after 3 bytes of its answer",
+    ),
+    "latency": (
+        {"latency": {"between": ["ams", "dfw"], "of": "1h"}},
+        "3600s more each way between ams and dfw",
+    ),
+    "fail_first": (
+        {"fail_first": {"machine": "dfw-1", "times": 2, "with": 503}},
+        "the next 2 deliveries fail at dfw-1: 503",
+    ),
+    "partition": ({"partition": ["dfw", "ams"]}, "nothing gets through between dfw and ams"),
+    "partition of an edge": (
+        {"partition": {"edge": "ams", "region": "dfw"}},
+        "nothing gets through between edge ams and the machines of dfw",
+    ),
+    "partition of a machine": (
+        {"partition": "dfw-1"},
+        "nothing gets through between everything and dfw-1",
+    ),
+}
+
+
+def fault_of(written: dict[str, object]) -> Fault:
+    return FaultChoice.model_validate(written).chosen
+
+
+def own_config(folder: Path) -> Config:
+    """Each machine has an address of its own, so nobody else can answer there while it does not."""
+    app = APP.replace('"127.0.0.1"', 'os.environ["HOST"]')
+    return config_of(folder, app=app, env='HOST = "{host}"')
+
+
+@pytest.fixture
+async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
+    async with nothing_left(tmp_path), Simulator(own_config(tmp_path), realtime=False) as simulator:
+        yield simulator
+
+
+async def is_well(simulator: Simulator) -> bool:
+    """Whether dfw-1 is started and edge ams gets a whole answer of it, which would start it where it is not."""
+    if simulator.find_machine("dfw-1").state is not MachineState.STARTED:
+        return False
+    headers = {"fly-force-instance-id": simulator.find_machine("dfw-1").id}
+    async with httpx.AsyncClient(trust_env=False, timeout=0.5) as client:
+        try:
+            answer = await client.get(simulator.edges["ams"], headers=headers)
+        except httpx.HTTPError:
+            return False
+    return answer.status_code == 200 and len(answer.text) == 14
+
+
+def fault_lines(simulator: Simulator) -> list[str]:
+    return [
+        line.message
+        for line in simulator.journal.log()
+        if isinstance(line, ProxyLogged) and line.message.startswith("fault") and "struck" not in line.message
+    ]
+
+
+@pytest.mark.parametrize("written", EACH.values(), ids=EACH)
+async def test_each_fault_is_felt_told_and_healed(
+    simulator: Simulator, written: tuple[dict[str, object], str]
+) -> None:
+    fault, words = fault_of(written[0]), written[1]
+    assert await is_well(simulator)
+    await simulator.inject(fault)
+    assert not await is_well(simulator)
+    await simulator.heal(fault)
+    assert await is_well(simulator)
+    assert fault_lines(simulator) == [f"fault: {words}", f"fault is over: {words}"]
+    assert not simulator.faults.active
+    assert not simulator.links
+
+
+@pytest.mark.parametrize("written", EACH.values(), ids=EACH)
+async def test_a_reset_heals_each(simulator: Simulator, written: tuple[dict[str, object], str]) -> None:
+    await simulator.inject(fault_of(written[0]))
+    await simulator.reset()
+    assert await is_well(simulator)
+    assert not simulator.faults.active
+    assert fault_lines(simulator) == []
+
+
+async def test_the_end_leaves_nothing_of_any_of_them(tmp_path: Path) -> None:
+    async with nothing_left(tmp_path), Simulator(own_config(tmp_path), realtime=False) as simulator:
+        for name in ("silent", "reset", "latency", "fail_first", "partition", "partition of a machine"):
+            await simulator.inject(fault_of(EACH[name][0]))
+        await is_well(simulator)
+
+
+async def test_a_machine_that_is_slow_to_start_is_there_when_its_time_is_over(simulator: Simulator) -> None:
+    machine = simulator.find_machine("dfw-1")
+    await simulator.inject(fault_of({"slow_start": {"machine": "dfw-1", "by": "300ms"}}))
+    await simulator.kill_machine(machine.id)
+    before = simulator.clock.now()
+    await simulator.start_machine(machine.id)
+    assert simulator.clock.now() - before >= 0.3
+    assert await is_well(simulator)
+    assert fault_lines(simulator) == ["fault: dfw-1 does nothing for 300ms when it starts"]
+
+
+async def test_faults_are_healed_one_by_one_by_kind_by_machine_or_all(simulator: Simulator) -> None:
+    written = (
+        {"silent": "dfw-1"},
+        {"reset": "dfw-1"},
+        {"reset": "ams-1"},
+        {"partition": ["ams", "dfw"]},
+        {"latency": {"between": ["ams", "ams"], "of": "1s"}},
+    )
+    for each in written:
+        await simulator.inject(fault_of(each))
+
+    def left() -> list[str]:
+        return [active.fault.key for active in simulator.faults.active]
+
+    await simulator.heal("dfw-1")
+    assert left() == ["reset", "partition", "latency"]
+    await simulator.heal("reset")
+    assert left() == ["partition", "latency"]
+    await simulator.heal(fault_of({"partition": ["ams", "dfw"]}))
+    assert left() == ["latency"]
+    await simulator.heal()
+    await simulator.heal()
+    assert left() == []
+
+
+async def test_what_is_not_there_cannot_be_healed(simulator: Simulator) -> None:
+    with pytest.raises(WrongStateError, match='no fault is "silent"\n  expected: there is no fault at all'):
+        await simulator.heal("silent")
+    await simulator.inject(fault_of({"reset": {"machine": "dfw-1", "after": "1kB"}}))
+    with pytest.raises(WrongStateError, match="reset: dfw-1 resets after 1000 bytes"):
+        await simulator.heal(fault_of({"reset": "dfw-1"}))
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ({"silent": "lhr-1"}, "there is no machine 'lhr-1'"),
+        ({"partition": ["ams", "lhr"]}, 'no region "lhr"\n  expected: one of ams, dfw'),
+        ({"partition": {"edge": "lhr", "region": "ams"}}, 'no edge "lhr"'),
+        ({"latency": {"between": ["dwf", "ams"], "of": "1s"}}, 'no region "dwf"; did you mean "dfw"?'),
+    ],
+)
+async def test_a_fault_of_what_is_not_there_is_refused_and_leaves_nothing(
+    simulator: Simulator, written: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        await simulator.inject(fault_of(written))
+    assert problem in str(refused.value)
+    assert not simulator.faults.active
+    assert fault_lines(simulator) == []
+
+
+async def test_a_machine_that_was_started_meanwhile_or_is_gone_heals_too(simulator: Simulator) -> None:
+    machine = simulator.find_machine("dfw-1")
+    await simulator.inject(fault_of({"kill": "dfw-1"}))
+    await simulator.start_machine(machine.id)
+    await simulator.heal("kill")
+    assert simulator.find_machine("dfw-1").state is MachineState.STARTED
+    for kind in ("silent", "stop"):
+        await simulator.inject(fault_of({kind: "dfw-1"}))
+    await simulator.destroy_machine(machine.id)
+    await simulator.heal(fault_of({"silent": "dfw-1"}))
+    await simulator.heal("dfw-1")
+    assert not simulator.faults.active
+
+
+async def test_stock_mitmproxy_has_no_faults(tmp_path: Path) -> None:
+    simulator = Simulator(config_of(tmp_path), make_proxy=lambda *_, **__: None)
+    with pytest.raises(InputError, match="inside stock mitmproxy"):
+        await simulator.inject(fault_of({"silent": "dfw-1"}))
+
+
+def test_every_fault_goes_by_its_own_word() -> None:
+    kinds = {key: field.annotation.__args__[0].key for key, field in FaultChoice.model_fields.items()}  # type: ignore[union-attr]
+    assert kinds == {key: key for key in FAULTS}
+    assert {name.split()[0] for name in EACH} | {"slow_start"} == set(FAULTS)
