@@ -35,18 +35,29 @@ def swarm() -> Iterator[None]:
     """Shared by all processes that run tests: who comes first may have to make it, and who leaves last leaves it."""
     own = _FOLDER / str(os.getpid())
     with _locked():
-        if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "active":
+        if not _cluster():
             docker("swarm", "init", "--advertise-addr", "127.0.0.1")
-            (_FOLDER / _MADE).touch()
+            (_FOLDER / _MADE).write_text(_cluster())
         own.touch()
     try:
         yield
     finally:
         with _locked():
             own.unlink(missing_ok=True)
-            if not _users() and (_FOLDER / _MADE).exists():
+            if not _users() and _is_made_by_us():
                 (_FOLDER / _MADE).unlink()
                 docker("swarm", "leave", "--force")
+
+
+def _cluster() -> str:
+    """The id of the swarm that this node is in, if it is in one."""
+    return docker("info", "--format", "{{if .Swarm.Cluster}}{{.Swarm.Cluster.ID}}{{end}}")
+
+
+def _is_made_by_us() -> bool:
+    """One that somebody made later, after tests that were killed had left no time to leave theirs, is not."""
+    made = _FOLDER / _MADE
+    return made.exists() and made.read_text() == _cluster()
 
 
 def _users() -> list[int]:

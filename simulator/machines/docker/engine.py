@@ -99,7 +99,7 @@ def _connect() -> Engine:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=_SLOWEST_SECONDS, max_pool_size=_SOCKETS)
+        client = docker.from_env(use_ssh_client=True, timeout=_SLOWEST_SECONDS, max_pool_size=_SOCKETS)
         client.ping()
     except (DockerException, OSError, ValueError) as error:
         raise _no_engine(error) from error

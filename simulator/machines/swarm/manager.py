@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from simulator.config.label import REGION
 from simulator.config.model import MachineSpec
@@ -25,6 +25,7 @@ _UNSPECIFIC = ("", "0.0.0.0", "::", LOOPBACK)
 _ATTEMPTS = 5
 
 Json = dict[str, Any]
+T = TypeVar("T")
 Alter = Callable[[Json], None]
 """Changes a service's spec in place."""
 
@@ -59,10 +60,10 @@ class Manager:
 
     async def look(self, stack: str) -> dict[str, Sighting] | None:
         """The machines that the stack's tasks are, in one request; None while nothing has changed since the last."""
-        return await self._engine.do(self._look, stack)
+        return await self._do(self._look, stack)
 
     async def services(self, stack: str) -> dict[str, Json]:
-        found = await self._engine.do(self._api.services, filters=_of(stack))
+        found = await self._do(self._api.services, filters=_of(stack))
         return {service["ID"]: service for service in found}
 
     async def find_left(self, stack: str) -> str:
@@ -72,13 +73,13 @@ class Manager:
             ("network", self._api.networks),
             ("container", partial(self._api.containers, all=True)),
         ):
-            if found := await self._engine.do(ask, filters=_of(stack)):
+            if found := await self._do(ask, filters=_of(stack)):
                 return f"{len(found)} {kind}{'s' if len(found) > 1 else ''}"
         return ""
 
     async def regions(self) -> set[str]:
         """That nodes have for their label fly.region."""
-        nodes = await self._engine.do(self._learn_nodes)
+        nodes = await self._do(self._learn_nodes)
         return {found for node in nodes if (found := (node["Spec"].get("Labels") or {}).get(REGION))}
 
     async def require_images(self, specs: Iterable[MachineSpec]) -> None:
@@ -89,7 +90,7 @@ class Manager:
 
     async def change(self, service_id: str, alter: Alter) -> bool:
         """Alter a service's spec, all else in it as it is; whether there is such a service."""
-        return await self._engine.do(self._change, service_id, alter)
+        return await self._do(self._change, service_id, alter)
 
     async def remove_service(self, service_id: str) -> None:
         from docker.errors import NotFound
@@ -116,13 +117,20 @@ class Manager:
             f"{self._url('services', service_id)}/logs", params=told, stream=True, timeout=None
         )
 
+    async def _do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Raises EnvironmentFault for what the engine refuses: somebody may have left the swarm meanwhile."""
+        from docker.errors import APIError
+
+        try:
+            return await self._engine.do(request, *args, **options)
+        except APIError as error:
+            raise _refused(error.explanation or str(error)) from error
+
     def _look(self, stack: str) -> dict[str, Sighting] | None:
         """The list of a thousand tasks is megabytes, and the same most of the time: then it is not even read."""
         answer = self._api.get(self._url("tasks"), params={"filters": json.dumps(_of(stack))})
         if not answer.ok:
-            raise EnvironmentFault(
-                f"the Docker engine does not list the tasks of {stack}: {answer.text.strip()}"
-            )
+            raise _refused(answer.text.strip())
         if answer.content == self._latest:
             return None
         with _without_collector():
@@ -200,6 +208,11 @@ def check_swarm(info: Json) -> None:
             mend=f"let DOCKER_HOST name a manager ({managers or 'docker node ls lists them there'}), "
             "or have one promote this node: docker node promote",
         )
+
+
+def _refused(words: str) -> EnvironmentFault:
+    mend = "see whether its manager is still one: docker node ls"
+    return EnvironmentFault(f"the swarm does not answer any more: {words}", mend=mend)
 
 
 @contextmanager

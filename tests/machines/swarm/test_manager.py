@@ -1,0 +1,107 @@
+"""Engines that manage no swarm, as they say it themselves, and where the machines of others are reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from simulator.errors import EnvironmentFault, InputError
+from simulator.machines import kind_of_backend
+from simulator.machines.swarm.manager import Manager, alter_replicas, check_swarm
+from tests.e2e.command import flysim
+from tests.machines.swarm.engine import NODE, recorded
+
+INACTIVE = {
+    "NodeID": "",
+    "NodeAddr": "",
+    "LocalNodeState": "inactive",
+    "ControlAvailable": False,
+    "Error": "",
+}
+WORKER = {
+    "NodeID": "nt2uminbxgw0zunu13h8a4mje",
+    "NodeAddr": "10.199.0.2",
+    "LocalNodeState": "active",
+    "ControlAvailable": False,
+    "Error": "",
+    "RemoteManagers": [{"NodeID": "u9jbqetoah0hswp4sqmnuplcl", "Addr": "10.199.0.1:2377"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "problem", "mend"),
+    [
+        (INACTIVE, "is in no swarm, its node is inactive", "docker swarm init"),
+        ({**INACTIVE, "LocalNodeState": "locked"}, "its node is locked", "docker swarm"),
+        (WORKER, "is a worker of its swarm", r"let DOCKER_HOST name a manager \(10.199.0.1:2377\)"),
+    ],
+    ids=["no swarm", "locked", "worker"],
+)
+def test_an_engine_that_cannot_deploy_is_told_with_the_mend(
+    told: dict[str, Any], problem: str, mend: str
+) -> None:
+    with pytest.raises(EnvironmentFault, match=rf"{problem}.*\n  mend: .*{mend}"):
+        check_swarm({"Swarm": told})
+
+
+def test_where_no_engine_answers_that_is_said(tmp_path: Any) -> None:
+    (tmp_path / "flysim.toml").write_text(
+        'version = 1\n[edges]\nams = 0\n[apps.chat]\nimage = "chat:1"\nmachines = [{ region = "ams" }]\n'
+    )
+    result = flysim("up", "--backend", "swarm", cwd=tmp_path, env={"DOCKER_HOST": f"unix://{tmp_path}/none"})
+    assert result.returncode == 3
+    assert "no Docker engine answers" in result.stderr
+    assert "mend:" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+class Remote:
+    """What a manager needs to know of an engine on another computer."""
+
+    api = None
+    published_host = "manager.example.com"
+
+
+@pytest.mark.parametrize(
+    ("node", "status", "manager", "host"),
+    [
+        (NODE, "127.0.0.1", None, "manager.example.com"),
+        ("other", "10.1.2.3", None, "10.1.2.3"),
+        ("other", "0.0.0.0", "10.1.2.4:2377", "10.1.2.4"),
+        ("other", "0.0.0.0", "[fd00::4]:2377", "fd00::4"),
+        ("other", "127.0.0.1", None, "manager.example.com"),
+    ],
+)
+def test_a_node_is_reached_at_the_address_that_it_advertised(
+    node: str, status: str, manager: str | None, host: str
+) -> None:
+    """The engine's own node is where the engine is: what it advertises may be a loopback address."""
+    described = recorded("nodes")[0] | {"ID": node, "Status": {"State": "ready", "Addr": status}}
+    described["ManagerStatus"] = {"Addr": manager} if manager else {}
+    desk = Manager(Remote(), {"Swarm": {"NodeID": NODE, "Nodes": 2}})  # type: ignore[arg-type]
+    assert desk._address(described) == host
+
+
+def test_a_service_is_made_again_without_touching_what_else_its_spec_says() -> None:
+    spec = {
+        "Name": "x",
+        "TaskTemplate": {"ForceUpdate": 3, "Runtime": "container"},
+        "Mode": {"Replicated": {"Replicas": 0}},
+    }
+    alter_replicas(1, anew=True)(spec)
+    assert spec == {
+        "Name": "x",
+        "TaskTemplate": {"ForceUpdate": 4, "Runtime": "container"},
+        "Mode": {"Replicated": {"Replicas": 1}},
+    }
+
+
+@pytest.mark.parametrize("name", ["swarms", "swarm:", "process:x", ""])
+def test_a_backend_that_there_is_not_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"no backend.*\n.*swarm:NAME"):
+        kind_of_backend(name)
+
+
+def test_a_stack_that_is_there_is_named_behind_the_backend() -> None:
+    assert kind_of_backend("swarm:fleet") == kind_of_backend("swarm") == "swarm"
