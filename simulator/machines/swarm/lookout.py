@@ -45,6 +45,7 @@ class Lookout:
         """Task that has not been told to run yet -> what it wrote: nobody would know whose words these are."""
         self._looking: asyncio.Task[None] | None = None
         self._seen: dict[str, Sighting] = {}
+        self._looking_once = asyncio.Lock()
         self._hurried = 0
         self._is_one_leaving = False
         self._poke = asyncio.Event()
@@ -77,7 +78,11 @@ class Lookout:
             self._hurried -= 1
 
     async def look(self) -> None:
-        """Once."""
+        """Once; never two at a time, or the older would be told after the newer."""
+        async with self._looking_once:
+            await self._look()
+
+    async def _look(self) -> None:
         news = await self._manager.look(self._stack)
         seen = self._seen = self._seen if news is None else news
         self._is_one_leaving = any(each.is_leaving for each in seen.values())
