@@ -170,7 +170,7 @@ def test_nothing_is_left_of_a_start_that_is_interrupted(tmp_path: Path) -> None:
             process.kill()
             process.wait()
 
-    assert set(made_by_us()) <= before
+    wait_for(lambda: set(made_by_us()) <= before, "an empty engine")
 
 
 def config_with(tmp_path: Path, *lines: str) -> Config:
@@ -200,7 +200,7 @@ async def test_what_cannot_be_run_is_told_with_its_mend_and_nothing_is_left(
 
     assert words in str(told.value)
     assert "mend: " in str(told.value) or "expected: " in str(told.value)
-    assert set(made_by_us()) <= before
+    wait_for(lambda: set(made_by_us()) <= before, "an empty engine")
 
 
 async def test_an_app_that_listens_on_its_own_loopback_only_is_told_so(tmp_path: Path) -> None:
