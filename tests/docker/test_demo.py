@@ -33,8 +33,7 @@ def demo() -> Iterator[Demo]:
         yield demo
 
 
-def test_it_is_up_within_ten_seconds_with_every_machine_routed_to(demo: Demo) -> None:
-    assert demo.started_in_seconds < 10
+def test_once_it_is_up_every_machine_is_routed_to(demo: Demo) -> None:
     assert {name for name in demo.machines() if demo.is_routed_to(name)} == {"ams-1", "dfw-1", "dfw-2"}
 
 
