@@ -92,7 +92,8 @@ class Lookout:
             self._take(sighting)
         self._forget_tasks()
         for machine_id in vanished:
-            self._miss(machine_id, services)
+            if machine_id in self.tracked:  # Somebody may have released it while the manager was asked.
+                self._miss(machine_id, services)
 
     async def _keep_looking(self) -> None:
         while True:
