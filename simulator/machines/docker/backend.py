@@ -18,7 +18,7 @@ from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import FindEdge, Observer, Placement
 from simulator.machines.docker import label
 from simulator.machines.docker.container import MachineContainer
-from simulator.machines.docker.engine import Engine, give_up
+from simulator.machines.docker.engine import Engine, Refusal, give_up
 from simulator.machines.docker.events import ContainerEvent, EventStream
 from simulator.machines.docker.guard import ContainerGuard
 from simulator.machines.docker.maker import Maker
@@ -165,7 +165,8 @@ class DockerBackend:
         task.add_done_callback(self._hearing.discard)
 
     async def _pass_on(self, machine_id: str, container: MachineContainer, event: ContainerEvent) -> None:
-        await container.hear(event)
+        with suppress(Refusal):  # it has gone again
+            await container.hear(event)
         if event.action != "destroy":
             return
         await container.is_over()
@@ -183,11 +184,9 @@ class DockerBackend:
 
     async def _welcome(self, container_id: str) -> None:
         """A container of the project that was not there before."""
-        from docker.errors import APIError
-
         assert self._engine is not None
         assert self._project is not None
-        with suppress(APIError, EnvironmentFault):  # it has gone again
+        with suppress(EnvironmentFault):  # it has gone again
             described = await self._engine.do(self._engine.api.inspect_container, container_id)
             known = [each.spec for each in self._containers.values()]
             try:

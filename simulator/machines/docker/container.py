@@ -7,12 +7,13 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Exit, Observer, Placement
-from simulator.machines.docker.engine import Engine
+from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
 from simulator.machines.docker.logs import LogStream
 
@@ -77,8 +78,6 @@ class MachineContainer:
 
     async def start(self) -> None:
         """Returns when its program runs. Raises EnvironmentFault for what the engine refuses."""
-        from docker.errors import APIError
-
         await self._listen()
         self._begin()
         self._is_starting, self._early_end, self._init_complaint = True, None, ""
@@ -86,7 +85,7 @@ class MachineContainer:
             await self._engine.do(self._engine.api.start, self.id)
             await self._see_it_off()
             await self._find_place()
-        except (APIError, InputError) as error:
+        except (Refusal, InputError) as error:
             self._runs, self._early_end = False, None
             self._ended.set()
             problem = str(getattr(error, "explanation", error) or error)
@@ -126,18 +125,14 @@ class MachineContainer:
             await self._ended.wait()
 
     async def suspend(self) -> None:
-        from docker.errors import APIError
-
         if self._runs and not self._is_suspended:
             self._is_suspended = True
-            with suppress(APIError):  # it has ended, or is paused already
+            with suppress(Refusal):  # it has ended, or is paused already
                 await self._engine.do(self._engine.api.pause, self.id)
 
     async def resume(self) -> None:
-        from docker.errors import APIError
-
         self._is_suspended = False
-        with suppress(APIError):  # it is not paused
+        with suppress(Refusal):  # it is not paused
             await self._engine.do(self._engine.api.unpause, self.id)
 
     async def isolate(self) -> bool:
@@ -151,12 +146,10 @@ class MachineContainer:
 
     async def rejoin(self) -> None:
         """Its addresses are those that it was given; what Docker chose, Docker may choose anew."""
-        from docker.errors import APIError
-
         while self._left_networks:
             name, endpoint = self._left_networks.popitem()
             wanted = endpoint.get("IPAMConfig") or {}
-            with suppress(APIError):  # it, or the network, was removed meanwhile
+            with suppress(Refusal):  # it, or the network, was removed meanwhile
                 await self._engine.do(
                     self._engine.api.connect_container_to_network,
                     self.id,
@@ -182,22 +175,19 @@ class MachineContainer:
             await self.stop()
 
     async def remove(self) -> None:
-        from docker.errors import NotFound
-
-        with suppress(NotFound):
+        try:
             await self._engine.do(self._engine.api.remove_container, self.id, v=True, force=True)
+        except Refusal as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
 
     async def _signal(self, name: str) -> None:
-        from docker.errors import APIError
-
         number = signal.Signals[name]
         try:
             await self._engine.do(self._engine.api.kill, self.id, int(number))
-        except (
-            APIError
-        ):  # Some engines signal no paused container; any other refusal means that it has ended.
+        except Refusal:  # Some engines signal no paused container; any other refusal means that it has ended.
             await self.resume()
-            with suppress(APIError):
+            with suppress(Refusal):
                 await self._engine.do(self._engine.api.kill, self.id, int(number))
 
     # What we hear.
@@ -227,9 +217,7 @@ class MachineContainer:
 
     async def _hear_of_pause(self) -> None:
         """Events may be late: what counts is what holds now."""
-        from docker.errors import APIError
-
-        with suppress(APIError):
+        with suppress(Refusal):
             is_paused = (await self.describe())["State"]["Paused"]
             if is_paused and not self._is_suspended:
                 self._observer.machine_froze(self.spec.id)

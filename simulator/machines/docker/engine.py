@@ -29,6 +29,15 @@ LOOPBACK = "127.0.0.1"
 USE_PROCESSES = "or run the machines as processes: --backend process"
 
 
+class Refusal(EnvironmentFault):
+    """The engine answers, and will not: 404 for what is not there, 409 for what its state does not allow."""
+
+    def __init__(self, explanation: str, status: int) -> None:
+        self.explanation = explanation
+        self.status = status
+        super().__init__(f"the Docker engine refuses: {explanation}")
+
+
 class Engine:
     """One engine, as DOCKER_HOST and the like name it."""
 
@@ -43,7 +52,8 @@ class Engine:
         return await asyncio.to_thread(_connect)
 
     async def do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
-        """One request. Raises docker's `NotFound`; EnvironmentFault for an engine that has gone."""
+        """One request. Raises Refusal; EnvironmentFault for an engine that has gone."""
+        from docker.errors import APIError
         from requests.exceptions import ConnectionError, Timeout
 
         future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: request(*args, **options))
@@ -51,6 +61,8 @@ class Engine:
         future.add_done_callback(self._pending.discard)
         try:
             return await asyncio.shield(future)
+        except APIError as error:
+            raise Refusal(str(error.explanation or error), error.status_code or 0) from error
         except (ConnectionError, Timeout) as error:
             raise EnvironmentFault(
                 f"the Docker engine at {self.address} does not answer any more: {_root_cause(error)}",

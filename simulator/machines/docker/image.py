@@ -11,12 +11,13 @@ import io
 import os
 import tarfile
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines.docker.engine import USE_PROCESSES, Engine, give_up
+from simulator.machines.docker.engine import USE_PROCESSES, Engine, Refusal, give_up
 
 PYTHON_IMAGE = "python:3.13-slim"
 """For apps without an image of their own, and for the gateway."""
@@ -76,33 +77,29 @@ class Images:
         await asyncio.shield(self._found[image])
 
     async def _require(self, image: str, folder: Path | None, why: str) -> None:
-        from docker.errors import APIError, NotFound
-
         if folder is not None:
             await self._build(image, folder)
             return
         try:
             await self._engine.do(self._engine.api.inspect_image, image)
-        except NotFound as error:
+        except Refusal as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise InputError(
+                    f'"{image}" is no image: {error.explanation}', expected="a name such as chat:latest"
+                ) from error
             raise EnvironmentFault(
                 f'there is no image "{image}" on the Docker engine, and {why}',
                 mend=f"docker pull {image}, or build it: docker build -t {image} FOLDER; {USE_PROCESSES}",
             ) from error
-        except APIError as error:
-            raise InputError(
-                f'"{image}" is no image: {error.explanation}', expected="a name such as chat:latest"
-            ) from error
 
     async def _build(self, image: str, folder: Path) -> None:
-        from docker.errors import APIError
-
         if not (folder / "Dockerfile").is_file():
             raise InputError(
                 f'image "{image}" is to be built in {folder}', expected="a folder with a Dockerfile"
             )
         try:
             story = await self._engine.do(_build, self._engine.api, image, folder)
-        except (APIError, OSError, TypeError) as error:
+        except (Refusal, OSError, TypeError) as error:
             raise EnvironmentFault(
                 f'image "{image}" cannot be built: {error}', mend=_try_build(image, folder)
             ) from error

@@ -15,7 +15,7 @@ from typing import Any
 
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker import gateway, label
-from simulator.machines.docker.engine import Engine, give_up
+from simulator.machines.docker.engine import Engine, Refusal, give_up
 from simulator.machines.docker.image import PYTHON, PYTHON_IMAGE, Images
 from simulator.machines.docker.tunnel import Address, FindEdge, Tunnel
 from simulator.routing.model import App
@@ -99,7 +99,6 @@ class Networks:
             return PrivateNetwork(full_name, number, await self._gateway_ip(full_name))
 
     async def _create(self, name: str) -> tuple[str, int]:
-        from docker.errors import APIError
         from docker.types import IPAMConfig, IPAMPool
 
         for _ in range(_ATTEMPTS):
@@ -114,10 +113,9 @@ class Networks:
                     enable_ipv6=True,
                     labels={label.RUN: self._run},
                 )
-            except APIError as error:
-                problem = str(error.explanation or error)
-                if "overlaps" not in problem:
-                    raise _no_network(problem) from error
+            except Refusal as error:
+                if "overlaps" not in error.explanation:
+                    raise _no_network(error.explanation) from error
                 continue
             return name, number
         raise _no_network("all its addresses are taken")

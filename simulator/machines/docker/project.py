@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Placement
 from simulator.machines.docker import label
-from simulator.machines.docker.engine import LOOPBACK, Engine
+from simulator.machines.docker.engine import LOOPBACK, Engine, Refusal
 
 _DEFAULT_STOP_SIGNAL = "SIGTERM"
 _DEFAULT_STOP_SECONDS = 10.0
@@ -38,7 +39,10 @@ class Project:
         """What the engine says of each machine's container, in the order of the file."""
         wanted = {"label": [f"{label.PROJECT}={self.name}", REGION]}
         listed = await engine.do(engine.api.containers, all=True, filters=wanted)
-        found = [await engine.do(engine.api.inspect_container, each["Id"]) for each in listed]
+        found = []
+        for each in listed:
+            with suppress(Refusal):  # it has gone since
+                found.append(await engine.do(engine.api.inspect_container, each["Id"]))
         return sorted(found, key=self._place_in_order)
 
     async def find_machines(self, engine: Engine, *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
@@ -104,13 +108,11 @@ def name_of(described: Any) -> str:
 
 async def own_container(engine: Engine) -> Any | None:
     """What the engine says of the container that flysim itself runs in, if it does in one of this engine."""
-    from docker.errors import APIError
-
     if not os.path.exists("/.dockerenv"):  # noqa: ASYNC240, PTH110 - at once, and once
         return None
     try:
         return await engine.do(engine.api.inspect_container, socket.gethostname())
-    except APIError:
+    except Refusal:
         return None
 
 

@@ -11,12 +11,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from simulator.config.label import REGION
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
-from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine
+from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine, Refusal
 from simulator.machines.docker.image import Images
 from simulator.machines.swarm import label
 from simulator.machines.swarm.task import Node, Sighting, is_down, is_leaving, sight
@@ -93,22 +94,12 @@ class Manager:
         return await self._do(self._change, service_id, alter)
 
     async def remove_service(self, service_id: str) -> None:
-        from docker.errors import NotFound
-
-        try:
-            await self._engine.do(self._api.remove_service, service_id)
-        except NotFound:
-            return
+        """One that is not there is gone already."""
+        await self._do_unless((HTTPStatus.NOT_FOUND,), self._api.remove_service, service_id)
 
     async def kill(self, container_id: str) -> None:
         """One of this engine's own containers; one that does not run is let be."""
-        from docker.errors import APIError
-
-        try:
-            await self._engine.do(self._api.kill, container_id)
-        except APIError as error:
-            if error.status_code not in (404, 409):
-                raise
+        await self._do_unless((HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), self._api.kill, container_id)
 
     def open_log(self, service_id: str, **options: str) -> Any:
         """Blocks. A response whose raw stream are the frames of a service's log, each line with its task's id."""
@@ -119,12 +110,18 @@ class Manager:
 
     async def _do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
         """Raises EnvironmentFault for what the engine refuses: somebody may have left the swarm meanwhile."""
-        from docker.errors import APIError
-
         try:
             return await self._engine.do(request, *args, **options)
-        except APIError as error:
-            raise _refused(error.explanation or str(error)) from error
+        except Refusal as error:
+            raise _refused(error.explanation) from error
+
+    async def _do_unless(self, let: tuple[int, ...], request: Callable[..., object], *args: Any) -> None:
+        """As `_do`, of what has no answer; a refusal with a status of `let` is none."""
+        try:
+            await self._engine.do(request, *args)
+        except Refusal as error:
+            if error.status not in let:
+                raise _refused(error.explanation) from error
 
     def _look(self, stack: str) -> dict[str, Sighting] | None:
         """The list of a thousand tasks is megabytes, and the same most of the time: then it is not even read."""

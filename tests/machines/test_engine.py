@@ -1,0 +1,44 @@
+"""What a Docker engine refuses is told in its own words, and never as a fault of flysim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simulator.errors import EnvironmentFault
+from simulator.machines.docker.engine import Engine, Refusal
+from simulator.machines.swarm.manager import Manager
+from tests.machines.refusing_engine import refusing_engine
+
+IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
+
+
+async def test_a_refusal_has_the_engines_words_and_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with refusing_engine(tmp_path / "s", 409, "container is not paused") as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
+        engine = await Engine.connect()
+        with pytest.raises(Refusal, match=r"^the Docker engine refuses: container is not paused$") as told:
+            await engine.do(engine.api.unpause, "x")
+        assert (told.value.status, told.value.exit_status) == (409, 3)
+        engine.close()
+
+
+@pytest.mark.parametrize(("status", "is_let"), [(404, True), (500, False)])
+async def test_a_service_that_is_gone_needs_no_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, is_let: bool
+) -> None:
+    with refusing_engine(tmp_path / "s", status, "the words of the engine") as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
+        manager = Manager(await Engine.connect(), IN_SWARM)
+        if is_let:
+            await manager.remove_service("x")
+            await manager.kill("x")
+        else:
+            with pytest.raises(EnvironmentFault, match=r"the words of the engine\n  mend: .*docker node ls"):
+                await manager.remove_service("x")
+            with pytest.raises(EnvironmentFault, match="the words of the engine"):
+                await manager.kill("x")
+        await manager.close()
