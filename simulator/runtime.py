@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from simulator.clock import Clock
 from simulator.config.model import Config, MachineSpec
@@ -17,6 +17,7 @@ from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.faults.active import Faults
 from simulator.journal import Journal
+from simulator.lifetime import settle, undisturbed
 from simulator.link import Links
 from simulator.machines import PROCESS, Backend, MachineRoom, make_backend, suit
 from simulator.machines.port import LOOPBACK, free_port, hold_port
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from simulator.dashboard import ControlServer
     from simulator.faults.fault import Fault
     from simulator.proxy import ProxyCore, ProxyServer
-
-T = TypeVar("T")
 
 
 class Simulator:
@@ -268,7 +267,7 @@ class Simulator:
     def _open_room(self, parts: AsyncExitStack) -> asyncio.Task[None]:
         parts.push_async_callback(self.room.close)
         opening = asyncio.create_task(self.room.open())
-        parts.push_async_callback(_settle, opening)
+        parts.push_async_callback(settle, opening)
         return opening
 
     async def _start_proxy(self, parts: AsyncExitStack) -> None:
@@ -291,7 +290,7 @@ class Simulator:
             private_ip=self._standpoint.private_ip,
         )
         parts.push_async_callback(self._proxy.stop)
-        await _undisturbed(self._proxy.start())
+        await undisturbed(self._proxy.start())
 
     async def _start_control(self, parts: AsyncExitStack) -> None:
         await asyncio.to_thread(importlib.import_module, "simulator.dashboard")
@@ -300,25 +299,9 @@ class Simulator:
         port = 0 if self._free_ports else self.config.control_port
         self._control = ControlServer(make_app(self), self._standpoint.control_hosts, port)
         parts.push_async_callback(self._control.stop)
-        self._control_port = await _undisturbed(self._control.start())
+        self._control_port = await undisturbed(self._control.start())
 
     def check_ports(self) -> None:
         """Raises EnvironmentFault that names the process which holds a port of ours; entering does it, too."""
         if not self._free_ports:
             self._standpoint.check_ports(self.config, edges_too=self._make_proxy is None)
-
-
-async def _settle(task: asyncio.Task[None]) -> None:
-    """Take a task that may have been left behind to its end, whatever that is."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _undisturbed(starting: Coroutine[Any, Any, T]) -> T:
-    """Let a part start to the end, also when we are cancelled: asyncio loses a listener that is cancelled at birth."""
-    task = asyncio.ensure_future(starting)
-    try:
-        return await asyncio.shield(task)
-    finally:
-        if not task.done():
-            await asyncio.gather(task, return_exceptions=True)

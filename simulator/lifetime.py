@@ -1,0 +1,25 @@
+"""How parts are started and left so that none is lost when it is cancelled in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def settle(task: asyncio.Task[None]) -> None:
+    """Take a task that may have been left behind to its end, whatever that is."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def undisturbed(starting: Coroutine[Any, Any, T]) -> T:
+    """Let a part start to the end, also when we are cancelled: asyncio loses a listener that is cancelled at birth."""
+    task = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.gather(task, return_exceptions=True)
