@@ -39,6 +39,8 @@ class LogStream:
             for stdout, stderr in self._stream:
                 self._pass_on("stdout", stdout)
                 self._pass_on("stderr", stderr)
+        with suppress(Exception):  # Left to the garbage collector, it would complain of its closed file.
+            self._stream._response.close()
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._end)
 
