@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from simulator.clock import Clock
 from simulator.config.model import MachineSpec
-from simulator.errors import InputError, MachineFault
+from simulator.errors import EnvironmentFault, InputError, MachineFault
 from simulator.events import Bus
 from simulator.machines.backend import Backend, Exit
 from simulator.machines.lifecycle import ALIVE, require
@@ -123,7 +123,7 @@ class MachineRoom:
             self._roster.change(slot, MachineState.STOPPING, reason="asked to stop")
         try:
             await self._backend.stop(machine_id)
-        except InputError:
+        except (InputError, EnvironmentFault):
             self._take_back(slot, before)
             raise
 
@@ -142,7 +142,7 @@ class MachineRoom:
             self._roster.change(slot, MachineState.SUSPENDING, reason="asked to suspend")
             try:
                 await self._backend.suspend(machine_id)
-            except InputError:
+            except (InputError, EnvironmentFault):
                 self._take_back(slot, MachineState.STARTED)
                 raise
             if slot.machine.state is MachineState.SUSPENDING:
@@ -235,7 +235,8 @@ class MachineRoom:
         try:
             placement = await self._backend.launch(slot.spec, self._witness, dns_address=self._dns_address)
         except BaseException as error:
-            self._roster.change(slot, MachineState.FAILED, reason=str(error).partition("\n")[0])
+            reason = str(error).partition("\n")[0] or "its start was given up"
+            self._roster.change(slot, MachineState.FAILED, reason=reason)
             raise
         self._roster.change(slot, placement=placement)
         await self.sabotage.launched(slot)
