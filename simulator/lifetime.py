@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -15,11 +15,15 @@ async def settle(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def undisturbed(starting: Coroutine[Any, Any, T]) -> T:
-    """Let a part start to the end, also when we are cancelled: asyncio loses a listener that is cancelled at birth."""
-    task = asyncio.ensure_future(starting)
+async def undisturbed(work: Awaitable[T]) -> T:
+    """Carry it out to the end, also when we are cancelled: asyncio loses a listener that is cancelled at birth."""
+    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     finally:
         if not task.done():
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.wait(
+                [task]
+            )  # Unlike `gather`, it leaves the task alone when it is cancelled itself.
+        if not task.cancelled():
+            task.exception()  # Who has been cancelled is not told of it, nor is anybody else.

@@ -92,6 +92,21 @@ class Recorder:
     def machine_exited(self, machine_id: str, ending: Exit) -> None:
         self.told.append((machine_id, ending))
 
+    def machine_joined(self, spec: MachineSpec) -> None:
+        self.told.append((spec.id, "joined"))
+
+    def machine_began(self, machine_id: str, placement: Placement) -> None:
+        self.told.append((machine_id, "began"))
+
+    def machine_froze(self, machine_id: str) -> None:
+        self.told.append((machine_id, "froze"))
+
+    def machine_thawed(self, machine_id: str) -> None:
+        self.told.append((machine_id, "thawed"))
+
+    def machine_left(self, machine_id: str) -> None:
+        self.told.append((machine_id, "left"))
+
     def of(self, machine_id: str) -> list[str | Exit]:
         return [what for whose, what in self.told if whose == machine_id]
 

@@ -1,4 +1,4 @@
-"""A server on a socket that answers as a Docker engine does which refuses everything: real bytes for the real SDK."""
+"""A server on a socket that answers the real SDK as a Docker engine does: what it is told to, or with a refusal."""
 
 from __future__ import annotations
 
@@ -9,34 +9,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+Answers = dict[str, tuple[int, Any]]
+"""The last part of a request's path -> status, and what is said as JSON."""
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
-    status = 500
-    words = ""
+
+    def __init__(self, socket: Path, answers: Answers, otherwise: tuple[int, Any]) -> None:
+        super().__init__(str(socket), _Answering)
+        self.host = f"unix://{socket}"
+        self.answers: Answers = {"_ping": (200, "OK"), "version": (200, {"ApiVersion": "1.41"}), **answers}
+        self.otherwise = otherwise
+        self.asked: list[str] = []
+
+    def was_asked(self, what: str) -> bool:
+        return any(f"/{what}" in each for each in self.asked)
 
 
 class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: SmallEngine
 
     def do_GET(self) -> None:
-        if self.path.endswith("/_ping"):
-            self._answer(200, b"OK")
-        elif self.path.endswith("/version"):
-            self._answer(200, json.dumps({"ApiVersion": "1.41"}).encode())
-        else:
-            self._answer(self.server.status, json.dumps({"message": self.server.words}).encode())
-
-    do_POST = do_DELETE = do_GET  # noqa: N815 - the names that http.server calls
-
-    def _answer(self, status: int, body: bytes) -> None:
+        what = urlsplit(self.path).path.rpartition("/")[2]
+        self.server.asked.append(self.path)
+        status, said = self.server.answers.get(what, self.server.otherwise)
+        body = json.dumps(said).encode() if said is not None else b""
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - the names that http.server calls
 
     def log_message(self, format: str, *args: object) -> None: ...
 
@@ -45,14 +54,19 @@ class _Answering(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def refusing_engine(socket: Path, status: int, words: str) -> Iterator[str]:
-    """The DOCKER_HOST that leads to it."""
-    with _Server(str(socket), _Answering) as server:
-        server.status, server.words = status, words
-        serving = threading.Thread(target=server.serve_forever)
+def small_engine(socket: Path, answers: Answers, otherwise: tuple[int, Any]) -> Iterator[SmallEngine]:
+    with SmallEngine(socket, answers, otherwise) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
         serving.start()
         try:
-            yield f"unix://{socket}"
+            yield server
         finally:
             server.shutdown()
             serving.join()
+
+
+@contextmanager
+def refusing_engine(socket: Path, status: int, words: str) -> Iterator[str]:
+    """The DOCKER_HOST that leads to one that refuses everything."""
+    with small_engine(socket, {}, (status, {"message": words})) as server:
+        yield server.host

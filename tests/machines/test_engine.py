@@ -9,7 +9,7 @@ import pytest
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.swarm.manager import Manager
-from tests.machines.refusing_engine import refusing_engine
+from tests.machines.small_engine import refusing_engine
 
 IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
+from simulator.lifetime import undisturbed
 from simulator.machines.backend import FindEdge, Observer, Placement
 from simulator.machines.docker import label
 from simulator.machines.docker.container import MachineContainer
@@ -26,6 +27,8 @@ from simulator.machines.docker.project import Project, locate, name_of, own_netw
 from simulator.machines.docker.sockets import listening_ports
 from simulator.machines.docker.tunnel import Address
 from simulator.routing.model import App
+
+_REGAIN_SECONDS = 1.0
 
 
 class DockerBackend:
@@ -50,6 +53,9 @@ class DockerBackend:
         self._containers: dict[str, MachineContainer] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
+        self._meeting = asyncio.Lock()
+        """Held while containers of others are looked at: nobody is met twice."""
+        self._closing: asyncio.Task[None] | None = None
         self._observer: Observer | None = None
         self._own_networks: frozenset[str] = frozenset()
         self._engine: Engine | None = None
@@ -65,9 +71,13 @@ class DockerBackend:
             return
         self._own_networks = await own_networks(engine)
         known = {spec.id: spec for spec in specs}
-        for described in await self._project.find_containers(engine):
-            spec = self._project.read(described, known.values())
-            await self._take(described, known.get(spec.id, spec))
+        async with self._meeting:
+            for described in await self._project.find_containers(engine):
+                spec = self._project.read(described, known.values())
+                if spec.id not in known:  # It came after the look that `specs` are from.
+                    known[spec.id] = spec
+                    observer.machine_joined(spec)
+                await self._take(described, known[spec.id])
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         await self._open()
@@ -105,8 +115,8 @@ class DockerBackend:
         """One that is not ours is kept, at rest, for its owner."""
         container = self._containers.get(machine_id)
         if container is not None and container.is_ours:
-            del self._containers[machine_id]
             await container.remove()
+            self._forget(machine_id, container)
             self._maker.give_back(machine_id)
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
@@ -123,6 +133,15 @@ class DockerBackend:
         return None
 
     async def close(self) -> None:
+        """To its end, also when it is cancelled: nobody else would remove what is left, but the sweeper, later."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        try:
+            await undisturbed(self._closing)
+        finally:
+            self._closing = None
+
+    async def _close(self) -> None:
         engine = self._engine
         if engine is None:
             return
@@ -144,10 +163,14 @@ class DockerBackend:
         async with self._opening:
             if self._engine is None:
                 engine = await Engine.connect()
-                self._guard.start()
-                self._maker = Maker(engine, self._run, self._apps, self._find_edge_for)
-                self._events = EventStream(engine.api, self._hear, self._lose_engine)
-                await engine.do(self._events.open)
+                try:
+                    self._maker = Maker(engine, self._run, self._apps, self._find_edge_for)
+                    self._events = EventStream(engine.api, self._hear, self._lose_engine)
+                    await engine.do(self._events.open)
+                    self._guard.start()
+                except BaseException:
+                    engine.close()
+                    raise
                 self._engine = engine
         return self._engine
 
@@ -159,26 +182,59 @@ class DockerBackend:
         if not heard_by and event.action == "start" and is_machine:
             self._do(self._welcome(event.container_id))
 
-    def _do(self, work: Any) -> None:
-        task = asyncio.create_task(work)
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """What the engine has told; at the end nothing more is of interest but ends."""
+        task = asyncio.create_task(self._aloud(work))
         self._hearing.add(task)
         task.add_done_callback(self._hearing.discard)
 
-    async def _pass_on(self, machine_id: str, container: MachineContainer, event: ContainerEvent) -> None:
-        with suppress(Refusal):  # it has gone again
-            await container.hear(event)
-        if event.action != "destroy":
+    async def _aloud(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Refusal:  # it has gone again
             return
-        await container.is_over()
-        if self._containers.get(machine_id) is container:  # Else it was released, or another took its place.
+        except (EnvironmentFault, InputError) as error:
+            self._complain(error)
+
+    async def _pass_on(self, machine_id: str, container: MachineContainer, event: ContainerEvent) -> None:
+        await container.hear(event)
+        is_gone = event.action == "destroy" and self._forget(machine_id, container)
+        if is_gone and not container.is_ours and self._observer is not None:
+            self._observer.machine_left(machine_id)
+
+    def _forget(self, machine_id: str, container: MachineContainer) -> bool:
+        """Whether it was known; else it was released, or another took its place."""
+        is_known = self._containers.get(machine_id) is container
+        if is_known:
             del self._containers[machine_id]
-            if not container.is_ours and self._observer is not None:
-                self._observer.machine_left(machine_id)
+        return is_known
 
     def _lose_engine(self) -> None:
-        """The engine stopped: so did its containers, or nobody can tell."""
-        for container in self._containers.values():
-            self._hear(ContainerEvent(container.id, "die", {"exitCode": "137"}))
+        self._do(self._regain_engine())
+
+    async def _regain_engine(self) -> None:
+        """The engine hung up: it restarts, and its containers with it, or only the connection broke."""
+        assert self._engine is not None
+        is_lost = False
+        while True:
+            try:
+                await self._engine.do(self._events.open)
+                break
+            except EnvironmentFault:
+                if not is_lost:  # They ended with it, or nobody can tell.
+                    for container in self._containers.values():
+                        self._hear(ContainerEvent(container.id, "die", {"exitCode": "137"}))
+                is_lost = True
+            await asyncio.sleep(_REGAIN_SECONDS)
+        for container in tuple(self._containers.values()):
+            await container.look()
+        await self._look_for_more()
+
+    async def _look_for_more(self) -> None:
+        if self._project is not None:
+            assert self._engine is not None
+            for described in await self._project.find_containers(self._engine):
+                await self._welcome(described["Id"])
 
     # Machines that others made.
 
@@ -186,27 +242,27 @@ class DockerBackend:
         """A container of the project that was not there before."""
         assert self._engine is not None
         assert self._project is not None
-        with suppress(EnvironmentFault):  # it has gone again
+        assert self._observer is not None
+        async with self._meeting:
+            if any(each.id == container_id for each in self._containers.values()):
+                return
             described = await self._engine.do(self._engine.api.inspect_container, container_id)
-            known = [each.spec for each in self._containers.values()]
-            try:
-                spec = self._project.read(described, known)
-            except InputError as error:
-                self._complain(known, f"{error}")
-                return
+            spec = self._project.read(described, [each.spec for each in self._containers.values()])
             before = self._containers.get(spec.id)
-            if before is not None and before.runs:
-                problem = f"container {name_of(described)} is machine {spec.id} too, and is not routed to"
-                self._complain([before.spec], problem)
-                return
-            if self._observer is not None:
+            if before is not None:
+                await before.look()
+                if before.runs:
+                    problem = f"container {name_of(described)} is machine {spec.id} too, and is not routed to"
+                    raise InputError(problem)
+            else:
                 self._observer.machine_joined(spec)
             await self._take(described, spec if before is None else before.spec)
 
-    def _complain(self, specs: list[MachineSpec], problem: str) -> None:
+    def _complain(self, error: Exception) -> None:
         """In the log of a machine, where people look."""
-        if self._observer is not None and specs:
-            self._observer.line_logged(specs[0].id, "stderr", f"flysim: {problem}")
+        first = next(iter(self._containers), None)
+        if self._observer is not None and first is not None:
+            self._observer.line_logged(first, "stderr", f"flysim: {error}")
 
     async def _take(self, described: Any, spec: MachineSpec) -> None:
         assert self._engine is not None
@@ -220,15 +276,12 @@ class DockerBackend:
             self._engine, described["Id"], spec, find_place(described), self._observer, find_place
         )
         self._containers[spec.id] = container
-        if described["State"]["Running"]:
-            await container.adopt(is_paused=described["State"]["Paused"])
+        await container.look()
 
     async def _leave(self, container: MachineContainer) -> None:
-        if container.is_ours:
-            await container.kill()
-        else:
-            with suppress(EnvironmentFault, InputError):  # nobody is there to be told
-                await container.restore()
+        with suppress(EnvironmentFault, InputError):  # nobody is there to be told
+            await (container.kill() if container.is_ours else container.restore())
+        container.close()
 
     # Machines of ours.
 

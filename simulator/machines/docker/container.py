@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,17 +14,17 @@ from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Exit, Observer, Placement
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
+from simulator.machines.docker.fault import complains_of_program, start_fault
 from simulator.machines.docker.logs import LogStream
+from simulator.machines.docker.wiring import Wiring
 
 _LAST_WORDS_SECONDS = 0.15
 """How long the news of an end waits for the last lines of the log."""
 _KILLED = 137
 _SIGNALLED = 128
 _INIT_SECONDS = 0.03
-_NO_PROGRAM = re.compile(
-    r'exec: "([^"]+)": (?:executable file not found|stat .*: no such file)|FATAL tini.* exec (\S+) failed: No such'
-)
-
+_NEWS_SECONDS = 0.5
+"""How long the news of an end may be under way, before the engine is asked."""
 
 Locate = Callable[[Any], Placement]
 """From what the engine says of a container to where its machine listens."""
@@ -60,8 +59,12 @@ class MachineContainer:
         self._is_stopping = False
         self._is_suspended = False
         """By us: what the engine says of it is no news."""
-        self._concluding: asyncio.Task[None] | None = None
-        self._left_networks: dict[str, Any] = {}
+        self._confirming: asyncio.Task[None] | None = None
+        self._in_order = asyncio.Lock()
+        """Held while one thing that was heard is taken in: the next one waits its turn."""
+        self._was_paused = False
+        self._run_number = 0
+        self._wiring = Wiring(engine, container_id)
         self._is_to_run = False
         """Of one that is not ours: whether it runs when nobody here has to do with it."""
 
@@ -78,22 +81,24 @@ class MachineContainer:
 
     async def start(self) -> None:
         """Returns when its program runs. Raises EnvironmentFault for what the engine refuses."""
-        await self._listen()
-        self._begin()
         self._is_starting, self._early_end, self._init_complaint = True, None, ""
         try:
+            await self._listen()
+            self._begin()
             await self._engine.do(self._engine.api.start, self.id)
             await self._see_it_off()
-            await self._find_place()
-        except (Refusal, InputError) as error:
+            if self._locate is not None:
+                self._find_place(await self.describe())
+        except BaseException as error:  # Should it run nevertheless, the engine will tell.
             self._runs, self._early_end = False, None
             self._ended.set()
-            problem = str(getattr(error, "explanation", error) or error)
-            raise _start_fault(self.spec, problem) from error
+            if isinstance(error, Refusal | InputError):
+                raise start_fault(self.spec, getattr(error, "explanation", str(error))) from error
+            raise
         finally:
             self._is_starting = False
             if self._early_end is not None:
-                self._conclude(self._early_end)
+                self._confirming = asyncio.create_task(self._confirm_end(self._early_end))
 
     async def _see_it_off(self) -> None:
         """Docker's init starts whatever the program is, and complains of one that there is not at once."""
@@ -110,7 +115,11 @@ class MachineContainer:
             return
         if not self._is_stopping:
             self._is_stopping = True
-            await self._signal(self.spec.kill_signal)
+            try:
+                await self._signal(self.spec.kill_signal)
+            except EnvironmentFault:
+                self._is_stopping = False
+                raise
             await self.resume()
         try:
             async with asyncio.timeout(self.spec.kill_timeout_seconds):
@@ -119,48 +128,43 @@ class MachineContainer:
             await self.kill()
 
     async def kill(self) -> None:
-        if self._runs:
+        """Again and again, if need be: a start that is under way makes the engine deaf to it."""
+        while self._runs:
             self._is_stopping = True
             await self._signal("SIGKILL")
-            await self._ended.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_NEWS_SECONDS):
+                    await self._ended.wait()
 
     async def suspend(self) -> None:
-        if self._runs and not self._is_suspended:
-            self._is_suspended = True
-            with suppress(Refusal):  # it has ended, or is paused already
-                await self._engine.do(self._engine.api.pause, self.id)
+        if not self._runs or self._is_suspended:
+            return
+        self._is_suspended = True
+        try:
+            await self._engine.do(self._engine.api.pause, self.id)
+        except EnvironmentFault as error:
+            if not (isinstance(error, Refusal) and error.is_out_of_date):
+                self._is_suspended = False
+                raise
 
     async def resume(self) -> None:
-        self._is_suspended = False
-        with suppress(Refusal):  # it is not paused
+        try:
             await self._engine.do(self._engine.api.unpause, self.id)
+        except Refusal:  # Of one that is not paused, with a status that depends on the engine.
+            if await self._is_paused():
+                raise
+        self._is_suspended = False
 
     async def isolate(self) -> bool:
         """Cut it off from its networks; False: it does not run, or was cut off by somebody else."""
-        if self._runs and not self._left_networks:
-            networks = (await self.describe())["NetworkSettings"]["Networks"]
-            for name, endpoint in networks.items():
-                await self._engine.do(self._engine.api.disconnect_container_from_network, self.id, name)
-                self._left_networks[name] = endpoint
-        return bool(self._left_networks)
+        return self._runs and await self._wiring.cut((await self.describe())["NetworkSettings"]["Networks"])
 
     async def rejoin(self) -> None:
-        """Its addresses are those that it was given; what Docker chose, Docker may choose anew."""
-        while self._left_networks:
-            name, endpoint = self._left_networks.popitem()
-            wanted = endpoint.get("IPAMConfig") or {}
-            with suppress(Refusal):  # it, or the network, was removed meanwhile
-                await self._engine.do(
-                    self._engine.api.connect_container_to_network,
-                    self.id,
-                    name,
-                    ipv4_address=wanted.get("IPv4Address"),
-                    ipv6_address=wanted.get("IPv6Address"),
-                    aliases=endpoint.get("Aliases"),
-                )
+        """Raises EnvironmentFault for a network that does not take it back."""
+        await self._wiring.mend()
         before = self.placement
         if self._runs:
-            await self._find_place()
+            self._find_place(await self.describe())
         if self.placement != before:
             self._observer.machine_began(self.spec.id, self.placement)
 
@@ -182,84 +186,122 @@ class MachineContainer:
                 raise
 
     async def _signal(self, name: str) -> None:
-        number = signal.Signals[name]
-        try:
-            await self._engine.do(self._engine.api.kill, self.id, int(number))
-        except Refusal:  # Some engines signal no paused container; any other refusal means that it has ended.
-            await self.resume()
-            with suppress(Refusal):
-                await self._engine.do(self._engine.api.kill, self.id, int(number))
+        """One that does not run any more is found to have ended."""
+        for attempt in range(2):
+            try:
+                await self._engine.do(self._engine.api.kill, self.id, name)
+                return
+            except Refusal as error:
+                if attempt and not error.is_out_of_date:
+                    raise
+            if not attempt:
+                await self.resume()  # Some engines signal no paused container.
+        await self.look()
 
     # What we hear.
 
-    async def adopt(self, *, is_paused: bool = False) -> None:
-        """It runs already: listen to it from now on."""
-        await self._listen()
-        self._begin()
-        self._is_to_run = True
-        await self._find_place()
-        self._observer.machine_began(self.spec.id, self.placement)
-        if is_paused:
-            self._observer.machine_froze(self.spec.id)
+    async def look(self) -> None:
+        """What the engine says of it now, whatever has been told before."""
+        async with self._in_order:
+            run = self._run_number
+            try:
+                described = await self.describe()
+            except Refusal as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                described = {"State": {"Running": False, "ExitCode": _KILLED}}
+            if self._is_starting or run != self._run_number:
+                return  # It is about another run.
+            state = described["State"]
+            if not state["Running"]:
+                await self._end(state["ExitCode"])
+                return
+            if not self._runs:
+                await self._adopt(described)
+            self._take_pause(state["Paused"])
 
     async def hear(self, event: ContainerEvent) -> None:
-        """What the engine tells of it."""
+        """What the engine tells of it; one thing after the other."""
         if event.action == "die" and self._is_starting:  # Of a start that fails, too.
             self._early_end = event.exit_status
         elif event.action == "die":
-            self._conclude(event.exit_status)
-        elif event.action == "start" and not self._runs and not self._is_starting:
-            await self.adopt()
-        elif event.action in ("pause", "unpause") and self._runs:
-            await self._hear_of_pause()
+            await self._conclude(event.exit_status)
         elif event.action == "destroy":
-            self._conclude(_KILLED)
+            await self._conclude(_KILLED)
+        else:
+            await self.look()
 
-    async def _hear_of_pause(self) -> None:
-        """Events may be late: what counts is what holds now."""
-        with suppress(Refusal):
-            is_paused = (await self.describe())["State"]["Paused"]
-            if is_paused and not self._is_suspended:
-                self._observer.machine_froze(self.spec.id)
-            elif not is_paused:
-                self._is_suspended = False
-                self._observer.machine_thawed(self.spec.id)
+    async def _adopt(self, described: Any) -> None:
+        """It runs already: listen to it from now on."""
+        self._find_place(described)
+        await self._listen()
+        self._begin()
+        self._is_to_run = True
+        self._observer.machine_began(self.spec.id, self.placement)
+
+    def _take_pause(self, is_paused: bool) -> None:
+        if is_paused == self._was_paused:
+            return
+        self._was_paused = is_paused
+        if is_paused and not self._is_suspended:
+            self._observer.machine_froze(self.spec.id)
+        elif not is_paused:
+            self._is_suspended = False
+            self._observer.machine_thawed(self.spec.id)
+
+    async def _is_paused(self) -> bool:
+        try:
+            return bool((await self.describe())["State"]["Paused"])
+        except Refusal:
+            return False
 
     async def describe(self) -> Any:
         return await self._engine.do(self._engine.api.inspect_container, self.id)
 
-    async def _find_place(self) -> None:
+    def _find_place(self, described: Any) -> None:
         if self._locate is not None:
-            self.placement = self._locate(await self.describe())
+            self.placement = self._locate(described)
 
-    async def is_over(self) -> None:
-        await self._ended.wait()
+    def close(self) -> None:
+        """Hear no more of it."""
+        if self._logs is not None:
+            self._logs.close()
 
     async def _listen(self) -> None:
         self._logs = LogStream(self._engine.api, self.id, self._emit)
         await self._engine.do(self._logs.attach)
 
     def _begin(self) -> None:
-        self._runs, self._is_stopping, self._is_suspended = True, False, False
+        self._runs, self._is_stopping, self._is_suspended, self._was_paused = True, False, False, False
+        self._run_number += 1
         self._ended.clear()
 
     def _emit(self, stream: str, line: str) -> None:
-        if self._is_starting and _NO_PROGRAM.search(line):
+        if self._is_starting and complains_of_program(line):
             self._init_complaint = line
             return
         self._observer.line_logged(self.spec.id, stream, line)
 
-    def _conclude(self, status: int) -> None:
-        if self._runs and self._concluding is None:
-            self._concluding = asyncio.create_task(self._end(status))
+    async def _confirm_end(self, status: int) -> None:
+        """It may have been the late news of an earlier run."""
+        try:
+            await self.look()
+        except EnvironmentFault:
+            await self._conclude(status)
+
+    async def _conclude(self, status: int) -> None:
+        async with self._in_order:
+            await self._end(status)
 
     async def _end(self, status: int) -> None:
         """Its last lines first, then its end."""
+        if not self._runs:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 if self._logs is not None:
                     await self._logs.ended.wait()
-        self._runs, self._is_suspended, self._concluding = False, False, None
+        self._runs, self._is_suspended = False, False
         self._ended.set()
         self._observer.machine_exited(self.spec.id, _exit_of(status))
 
@@ -268,19 +310,3 @@ def _exit_of(status: int) -> Exit:
     """An init passes on the end by a signal as a shell does, as 128 and its number."""
     number = status - _SIGNALLED
     return Exit(-number) if 0 < number < signal.NSIG else Exit(status)
-
-
-def _start_fault(spec: MachineSpec, problem: str) -> InputError | EnvironmentFault:
-    of_machine = f"machine {spec.name} of app {spec.app}"
-    if "port is already allocated" in problem or "address already in use" in problem:
-        return EnvironmentFault(
-            f"{of_machine} publishes a port that is taken: {problem}",
-            mend="end whatever has it (docker ps shows published ports), or let the engine choose: "
-            '"127.0.0.1::8080" in a compose file',
-        )
-    if match := _NO_PROGRAM.search(problem):
-        return InputError(
-            f'{of_machine}: there is no command "{match[1] or match[2]}" in image {spec.image}',
-            expected=f"a program of the image; look into it with: docker run --rm -it --entrypoint sh {spec.image}",
-        )
-    return EnvironmentFault(f"{of_machine} cannot be started: {problem}", mend="see what docker events says")

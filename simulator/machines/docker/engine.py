@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,6 +41,11 @@ class Refusal(EnvironmentFault):
         self.status = status
         super().__init__(f"the Docker engine refuses: {explanation}")
 
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether it is only that somebody else was quicker: what was to be changed is gone, or so already."""
+        return self.status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+
 
 class Engine:
     """One engine, as DOCKER_HOST and the like name it."""
@@ -53,14 +62,31 @@ class Engine:
 
     async def do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
         """One request. Raises Refusal; EnvironmentFault for an engine that has gone."""
-        from docker.errors import APIError
-        from requests.exceptions import ConnectionError, Timeout
-
         future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: request(*args, **options))
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
-        try:
+        with self._in_words():
             return await asyncio.shield(future)
+
+    async def do_while_wanted(self, request: Callable[..., T], *args: Any) -> T:
+        """As `do`, for what may take minutes and leaves nothing behind: given up together with whoever asked."""
+        answer: Future[T] = Future()
+        threading.Thread(target=_fulfil, args=(answer, partial(request, *args)), daemon=True).start()
+        with self._in_words():
+            return await asyncio.wrap_future(answer)
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way; what is goes on also when this is cancelled."""
+        while self._pending:
+            await asyncio.wait(self._pending)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        from docker.errors import APIError
+        from requests.exceptions import ConnectionError, Timeout
+
+        try:
+            yield
         except APIError as error:
             raise Refusal(str(error.explanation or error), error.status_code or 0) from error
         except (ConnectionError, Timeout) as error:
@@ -68,11 +94,6 @@ class Engine:
                 f"the Docker engine at {self.address} does not answer any more: {_root_cause(error)}",
                 mend=f"see whether it runs: docker info; {USE_PROCESSES}",
             ) from error
-
-    async def settle(self) -> None:
-        """Wait until nothing is under way."""
-        while self._pending:
-            await asyncio.gather(*self._pending, return_exceptions=True)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
@@ -96,6 +117,17 @@ class Engine:
     def publishing_address(self) -> str:
         """On which of the engine's addresses to publish them."""
         return LOOPBACK if self.is_local or self.published_host == "localhost" else "0.0.0.0"
+
+
+def _fulfil(answer: Future[T], request: Callable[[], T]) -> None:
+    try:
+        result = request()
+    except Exception as error:
+        with suppress(InvalidStateError):  # nobody wants it any more
+            answer.set_exception(error)
+    else:
+        with suppress(InvalidStateError):
+            answer.set_result(result)
 
 
 async def give_up(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -98,7 +98,7 @@ class Images:
                 f'image "{image}" is to be built in {folder}', expected="a folder with a Dockerfile"
             )
         try:
-            story = await self._engine.do(_build, self._engine.api, image, folder)
+            story = await self._engine.do_while_wanted(_build, self._engine.api, image, folder)
         except (Refusal, OSError, TypeError) as error:
             raise EnvironmentFault(
                 f'image "{image}" cannot be built: {error}', mend=_try_build(image, folder)

@@ -34,6 +34,11 @@ class LogStream:
         self._stream = self._api.attach(self._container_id, stdout=True, stderr=True, stream=True, demux=True)
         threading.Thread(target=self._follow, name="docker logs", daemon=True).start()
 
+    def close(self) -> None:
+        """Hear no more of a container that runs on."""
+        with suppress(Exception):  # it may have broken by itself
+            self._stream.close()
+
     def _follow(self) -> None:
         with suppress(Exception):  # the engine went away, or the container was removed
             for stdout, stderr in self._stream:

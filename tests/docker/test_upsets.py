@@ -1,0 +1,159 @@
+"""What befalls an engine, its containers and flysim's own end: nothing hangs, nothing is lost, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from simulator.config import load_config
+from simulator.machines.docker import DockerBackend
+from simulator.machines.docker.image import PYTHON_IMAGE
+from simulator.machines.docker.project import Project
+from simulator.routing.model import MachineState
+from simulator.runtime import Simulator
+from tests.contract.stage import Recorder, eventually
+from tests.docker.swarm import docker
+from tests.docker.test_containers import AMS, DFW, DFW_2, OURS, container_of, state_of
+from tests.docker.wire import ENGINE, Wire, wire_to_engine
+from tests.e2e.command import ROOT, start_up, wait_for
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    with wire_to_engine(tmp_path / "engine") as wire:
+        monkeypatch.setenv("DOCKER_HOST", wire.host)
+        yield wire
+
+
+@pytest.fixture
+async def simulator(wire: Wire) -> AsyncIterator[Simulator]:
+    config = load_config(ROOT / "flysim.toml")
+    async with Simulator(config, realtime=False, free_ports=True, backend="docker") as simulator:
+        yield simulator
+
+
+def is_back(simulator: Simulator, machine_id: str = DFW) -> bool:
+    machine = simulator.fleet.find(machine_id)
+    return machine is not None and machine.is_candidate
+
+
+def at_the_engine(*words: str) -> str:
+    """Not by the wire."""
+    return docker("--host", f"unix://{ENGINE}", *words)
+
+
+def made_by(run: str) -> list[str]:
+    """The containers and networks of one run."""
+    kinds = (("ps", "-aq"), ("network", "ls", "-q"))
+    return [each for kind in kinds for each in at_the_engine(*kind, "--filter", f"{OURS}={run}").split()]
+
+
+def run_of(container: str) -> str:
+    return at_the_engine("inspect", "--format", '{{index .Config.Labels "flysim.run"}}', container).strip()
+
+
+async def test_what_happened_while_the_engine_did_not_answer_is_found_out(
+    simulator: Simulator, wire: Wire
+) -> None:
+    killed = container_of(simulator, DFW)
+    wire.cut()
+    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "the news of the loss")
+    at_the_engine("kill", killed)
+    wire.mend()
+
+    await eventually(lambda: is_back(simulator, DFW_2), "the one that ran on", within_seconds=20)
+    assert state_of(simulator) is MachineState.STOPPED
+
+    at_the_engine("start", killed)  # And from now on it is heard again.
+    await eventually(lambda: is_back(simulator), "its first check", within_seconds=20)
+
+
+async def test_a_machine_that_is_restarted_again_and_again_is_there_in_the_end(simulator: Simulator) -> None:
+    container = container_of(simulator, DFW)
+    for _ in range(4):
+        at_the_engine("restart", "--time", "0", container)
+
+    await eventually(lambda: is_back(simulator), "its first check", within_seconds=20)
+    await simulator.kill_machine(DFW)
+    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "its end")
+
+
+async def test_an_end_that_is_cut_short_is_carried_through(wire: Wire) -> None:
+    backend = DockerBackend()
+    config = load_config(ROOT / "flysim.toml")
+    async with Simulator(config, realtime=False, free_ports=True, backend=backend) as simulator:
+        run = run_of(container_of(simulator, DFW))
+        there = len(made_by(run))
+        assert there >= 5  # three machines, the gateway, a network
+        ending = asyncio.create_task(backend.close())
+        await eventually(lambda: len(made_by(run)) < there, "the first one's end", within_seconds=20)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        assert made_by(run) == []
+
+
+def test_two_interruptions_leave_nothing(tmp_path: Path) -> None:
+    with start_up(tmp_path, None, "--backend", "docker") as up:
+        ports = [machine["address"].rpartition(":")[2] for machine in up.ready["machines"]]
+        run = run_of(docker("ps", "-q", "--filter", f"publish={ports[0]}").strip())
+        there = len(made_by(run))
+        up.process.send_signal(signal.SIGINT)
+        wait_for(lambda: len(made_by(run)) < there, "the first one's end", up.log)
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(30) == 130, up.log.read_text()
+        assert made_by(run) == []
+
+
+@pytest.fixture
+def project() -> Iterator[str]:
+    """The name of a project; its containers are removed."""
+    name = f"flysim-test-{secrets.token_hex(4)}"
+    yield name
+    if found := at_the_engine("ps", "-aq", "--filter", f"label=com.docker.compose.project={name}").split():
+        at_the_engine("rm", "--force", *found)
+
+
+def run_in(project: str, machine_id: str) -> str:
+    """A machine of the project, as Compose would start it: the container's id."""
+    labels = {"com.docker.compose.project": project, "fly.region": "ams", "fly.machine_id": machine_id}
+    options = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+    command = ("python3", "-m", "http.server", "8080")
+    return at_the_engine("run", "-d", "-p", "127.0.0.1::8080", *options, PYTHON_IMAGE, *command).strip()
+
+
+async def test_containers_that_come_before_anybody_listens_join_and_are_met_once(
+    wire: Wire, project: str, tmp_path: Path
+) -> None:
+    recorder, backend = Recorder(), DockerBackend(project=Project(project, tmp_path))
+    run_in(project, AMS)
+    watching = asyncio.create_task(backend.watch((), recorder))
+    late = await asyncio.to_thread(run_in, project, DFW)
+    await watching
+    await eventually(lambda: "began" in recorder.of(DFW), "the second one", within_seconds=20)
+    at_the_engine("kill", late)
+    await eventually(lambda: bool(recorder.endings(DFW)), "its end", within_seconds=20)
+
+    assert recorder.of(AMS)[:2] == ["joined", "began"]
+    assert [each for each in recorder.of(DFW) if each in ("joined", "began")] == ["joined", "began"]
+    await backend.close()
+
+
+async def test_at_the_end_nobody_listens_to_containers_that_run_on(
+    wire: Wire, project: str, tmp_path: Path
+) -> None:
+    backend = DockerBackend(project=Project(project, tmp_path))
+    running = run_in(project, AMS)
+    await backend.watch((), Recorder())
+    assert wire.open_connections >= 2  # the events, and the log
+    await backend.close()
+
+    await eventually(lambda: wire.open_connections == 0, "the end of all streams")
+    assert at_the_engine("inspect", "--format", "{{.State.Running}}", running).strip() == "true"

@@ -1,0 +1,224 @@
+"""What a container is taken for when the engine refuses, and when its news come late, early or never."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.errors import EnvironmentFault, InputError
+from simulator.machines.backend import Exit, Placement
+from simulator.machines.docker.container import MachineContainer
+from simulator.machines.docker.engine import Engine, Refusal
+from simulator.machines.docker.events import ContainerEvent
+from tests.contract.stage import Recorder, eventually, machine_id, machine_spec
+from tests.machines.small_engine import SmallEngine, small_engine
+
+ONE = machine_id(1)
+KILLED = Exit(-9)
+
+
+def state(*, running: bool = True, paused: bool = False, status: int = 0) -> tuple[int, Any]:
+    return 200, {
+        "Config": {"Tty": False},
+        "State": {"Running": running, "Paused": paused, "ExitCode": status},
+    }
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallEngine]:
+    answers = {"json": state(), "attach": (200, None), "unpause": (500, {"message": "it is not paused"})}
+    with small_engine(tmp_path / "engine", answers, (204, None)) as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        yield server
+
+
+@pytest.fixture
+async def engine(server: SmallEngine) -> AsyncIterator[Engine]:
+    engine = await Engine.connect()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def container(engine: Engine, recorder: Recorder) -> MachineContainer:
+    """One that runs."""
+    container = MachineContainer(
+        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
+    )
+    await container.look()
+    assert recorder.of(ONE) == ["began"]
+    recorder.told.clear()
+    return container
+
+
+def event(action: str, status: int = 0) -> ContainerEvent:
+    return ContainerEvent("c1", action, {"exitCode": str(status)})
+
+
+async def test_an_end_and_a_new_start_are_both_told_however_close(
+    container: MachineContainer, recorder: Recorder
+) -> None:
+    """The end waits for the last lines of the log; the start must not overtake it, nor be lost."""
+    await asyncio.gather(container.hear(event("die", 137)), container.hear(event("start")))
+    assert recorder.of(ONE) == [KILLED, "began"]
+
+
+async def test_a_start_and_its_end_are_both_told_however_close(
+    container: MachineContainer, recorder: Recorder
+) -> None:
+    await container.hear(event("die", 1))
+    await asyncio.gather(container.hear(event("start")), container.hear(event("die", 2)))
+    assert recorder.of(ONE) == [Exit(1), "began", Exit(2)]
+
+
+async def test_a_start_that_is_over_already_is_not_told(
+    container: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    await container.hear(event("die", 1))
+    server.answers["json"] = state(running=False, status=1)
+    await container.hear(event("start"))
+    assert recorder.of(ONE) == [Exit(1)]
+
+
+@pytest.mark.parametrize("refusal", [(404, "no such container"), (409, "it is not running")])
+async def test_a_kill_that_comes_too_late_finds_the_end(
+    container: MachineContainer, recorder: Recorder, server: SmallEngine, refusal: tuple[int, str]
+) -> None:
+    """The news of it may never come: flysim would wait for ever."""
+    status, words = refusal
+    server.answers["kill"] = (status, {"message": words})
+    server.answers["json"] = state(running=False, status=3) if status == 409 else (404, {"message": words})
+    await asyncio.wait_for(container.kill(), 5)
+    assert recorder.of(ONE) == [Exit(3) if status == 409 else KILLED]
+
+
+async def test_an_end_of_which_no_news_come_is_asked_for(
+    container: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    killing = asyncio.create_task(container.kill())
+    await eventually(lambda: server.was_asked("kill"), "the request")
+    server.answers["kill"] = (409, {"message": "it is not running"})
+    server.answers["json"] = state(running=False, status=137)
+    await asyncio.wait_for(killing, 5)
+    assert recorder.of(ONE) == [KILLED]
+
+
+async def test_a_kill_that_is_refused_is_told(container: MachineContainer, server: SmallEngine) -> None:
+    server.answers["kill"] = (500, {"message": "permission denied"})
+    with pytest.raises(Refusal, match="permission denied"):
+        await container.kill()
+    with pytest.raises(Refusal, match="permission denied"):
+        await container.stop()
+
+
+async def test_a_pause_that_is_refused_is_none(
+    container: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    server.answers["pause"] = (500, {"message": "the freezer cgroup is not there"})
+    with pytest.raises(Refusal, match="the freezer cgroup is not there"):
+        await container.suspend()
+    server.answers["json"] = state(paused=True)  # So it is somebody else who pauses it now.
+    await container.hear(event("pause"))
+    assert recorder.of(ONE) == ["froze"]
+
+
+async def test_a_resumption_that_is_refused_is_told(container: MachineContainer, server: SmallEngine) -> None:
+    await container.suspend()
+    server.answers["json"] = state(paused=True)
+    with pytest.raises(Refusal, match="it is not paused"):
+        await container.resume()
+
+
+async def test_a_start_that_is_refused_leaves_nothing_that_runs(
+    engine: Engine, recorder: Recorder, server: SmallEngine
+) -> None:
+    server.answers["start"] = (500, {"message": "Bind for 127.0.0.1:1 failed: port is already allocated"})
+    container = MachineContainer(
+        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
+    )
+    with pytest.raises(
+        EnvironmentFault, match=r"publishes a port that is taken: Bind for .*\n  mend: .*docker ps"
+    ):
+        await container.start()
+    await asyncio.wait_for(container.kill(), 5)
+    assert recorder.told == []
+
+
+async def test_a_start_that_is_given_up_leaves_nothing_to_wait_for(
+    engine: Engine, recorder: Recorder, server: SmallEngine
+) -> None:
+    """What is under way is refused afterwards, and nobody is told."""
+    server.answers["start"] = (500, {"message": "no space left on device"})
+    container = MachineContainer(
+        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
+    )
+    starting = asyncio.create_task(container.start())
+    await eventually(lambda: server.was_asked("start"), "the request")
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await asyncio.wait_for(container.kill(), 5)
+    assert recorder.endings(ONE) == []
+
+
+async def test_late_news_of_an_earlier_run_end_no_later_one(
+    engine: Engine, recorder: Recorder, server: SmallEngine
+) -> None:
+    container = MachineContainer(
+        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
+    )
+    starting = asyncio.create_task(container.start())
+    await asyncio.sleep(0)
+    await container.hear(event("die", 137))
+    await starting
+    await container.look()
+    assert container.runs
+    assert recorder.endings(ONE) == []
+
+
+async def test_a_network_that_does_not_take_a_machine_back_is_named(
+    container: MachineContainer, server: SmallEngine
+) -> None:
+    status, described = state()
+    described["NetworkSettings"] = {"Networks": {"fleet": {"IPAMConfig": None, "Aliases": []}}}
+    server.answers["json"] = (status, described)
+    assert await container.isolate()
+    server.answers["connect"] = (500, {"message": "no addresses left"})
+    with pytest.raises(EnvironmentFault, match=r"fleet: no addresses left\n  mend: docker network connect"):
+        await container.rejoin()
+
+
+@pytest.mark.parametrize("name", ["SIGRTMIN+3", "QUIT", "3"])
+async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
+    engine: Engine, recorder: Recorder, server: SmallEngine, name: str
+) -> None:
+    spec = replace(machine_spec(1, ()), kill_signal=name)
+    container = MachineContainer(engine, "c1", spec, Placement("127.0.0.1", 1, "::1"), recorder)
+    await container.look()
+    stopping = asyncio.create_task(container.stop())
+    await eventually(lambda: server.was_asked("kill"), "the request")
+    await container.hear(event("die"))
+    await stopping
+    (asked,) = [each for each in server.asked if "/kill" in each]
+    assert f"signal={name.replace('+', '%2B')}" in asked
+
+
+async def test_no_such_program_is_said_as_such(
+    engine: Engine, recorder: Recorder, server: SmallEngine
+) -> None:
+    words = 'OCI runtime create failed: exec: "npm": executable file not found in $PATH'
+    server.answers["start"] = (404, {"message": words})
+    container = MachineContainer(
+        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
+    )
+    with pytest.raises(InputError, match='there is no command "npm" in image'):
+        await container.start()
