@@ -6,7 +6,6 @@ Source: Docker Engine API 1.41, `GET /tasks`.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -18,9 +17,6 @@ from simulator.machines.swarm import label
 from simulator.routing.model import Ports
 
 Task = Mapping[str, Any]
-
-_SIGNALLED = 128
-"""Docker gives the status of a program that a signal ended as a shell does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +80,6 @@ UNSEEN = Exit(0, "ended; Swarm does not say how")
 """It forgets a task that was told to go; sometimes before anybody can look."""
 
 
-def ending_of(status: int) -> Exit:
-    number = status - _SIGNALLED
-    return Exit(-number) if 0 < number < signal.NSIG else Exit(status)
-
-
 def is_leaving(task: Task) -> bool:
     """Whether it runs, as far as Swarm knows, and is not to."""
     return task["Status"]["State"] == "running" and task.get("DesiredState") != "running"
@@ -134,7 +125,7 @@ def read_task(task: Task, nodes: Nodes) -> Sighting | None:
         container_id=ran.get("ContainerID", ""),
         placement=_placement(task, labels, env, node.host),
         complaint=status.get("Err", ""),
-        ending=NODE_DOWN if is_lost else ending_of(ran.get("ExitCode", 0)),
+        ending=NODE_DOWN if is_lost else Exit.of_status(ran.get("ExitCode", 0)),
         labels=labels,
         made_at=task["CreatedAt"],
         env=env,

@@ -7,7 +7,7 @@ import pytest
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Exit
 from simulator.machines.swarm.log import Line, epoch_seconds, read_lines
-from simulator.machines.swarm.task import Node, Phase, Sighting, ending_of, sight
+from simulator.machines.swarm.task import Node, Phase, Sighting, sight
 from simulator.machines.swarm.tracking import why_not_started
 from tests.machines.swarm.engine import NODE, RECORDED, ROW, SINGLE, recorded
 
@@ -86,7 +86,7 @@ def test_what_ran_on_a_node_that_is_down_is_out_of_reach() -> None:
 
 @pytest.mark.parametrize(("status", "ending"), [(0, Exit(0)), (3, Exit(3)), (130, Exit(-2)), (137, Exit(-9))])
 def test_a_status_above_128_is_a_signal(status: int, ending: Exit) -> None:
-    assert ending_of(status) == ending
+    assert Exit.of_status(status) == ending
 
 
 @pytest.mark.parametrize(
