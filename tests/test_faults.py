@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from simulator.config import Config
-from simulator.errors import InputError, WrongStateError
+from simulator.errors import EnvironmentFault, InputError, WrongStateError
 from simulator.events import ProxyLogged
 from simulator.faults.fault import Fault
 from simulator.faults.registry import FAULTS, FaultChoice
+from simulator.machines.process import ProcessBackend
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from tests.test_runtime import APP, config_of, nothing_left
@@ -148,6 +149,74 @@ async def test_faults_are_healed_one_by_one_by_kind_by_machine_or_all(simulator:
     await simulator.heal()
     await simulator.heal()
     assert left() == []
+
+
+class Unwilling(ProcessBackend):
+    """Of an engine that refuses to take machines off their networks, halfway, or to put them back."""
+
+    refused = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.isolated: set[str] = set()
+
+    async def isolate(self, machine_id: str) -> bool:
+        self.isolated.add(machine_id)
+        self._do("disconnect")
+        return True
+
+    async def rejoin(self, machine_id: str) -> None:
+        self._do("connect")
+        self.isolated.discard(machine_id)
+
+    def _do(self, deed: str) -> None:
+        if deed == self.refused:
+            raise EnvironmentFault(f"the engine does not {deed}")
+
+
+@pytest.fixture
+async def unwilling(tmp_path: Path) -> AsyncIterator[tuple[Simulator, Unwilling]]:
+    backend = Unwilling()
+    async with Simulator(own_config(tmp_path), realtime=False, backend=backend) as simulator:
+        yield simulator, backend
+
+
+async def test_a_partition_that_fails_halfway_leaves_nothing_of_it(
+    unwilling: tuple[Simulator, Unwilling],
+) -> None:
+    simulator, backend = unwilling
+    backend.refused = "disconnect"
+    with pytest.raises(EnvironmentFault, match="does not disconnect"):
+        await simulator.inject(fault_of({"partition": "dfw-1"}))
+    assert not simulator.links
+    assert not simulator.faults.active
+    assert not backend.isolated
+    assert await is_well(simulator)
+
+
+@pytest.mark.parametrize("verb", ["heal", "reset"])
+async def test_a_fault_that_cannot_be_mended_keeps_no_other_and_can_be_mended_later(
+    unwilling: tuple[Simulator, Unwilling], verb: str
+) -> None:
+    simulator, backend = unwilling
+    for each in (
+        {"partition": "dfw-1"},
+        {"kill": "ams-1"},
+        {"latency": {"between": ["ams", "dfw"], "of": "1h"}},
+    ):
+        await simulator.inject(fault_of(each))
+    backend.refused = "connect"
+    with pytest.raises(EnvironmentFault, match="does not connect"):
+        await getattr(simulator, verb)()
+    assert [each.fault.key for each in simulator.faults.active] == ["partition"]
+    assert not simulator.links
+    words = "nothing gets through between everything and dfw-1"
+    assert f"fault is not mended: {words}: the engine does not connect" in fault_lines(simulator)
+    backend.refused = ""
+    await getattr(simulator, verb)()
+    assert not simulator.faults.active
+    assert not backend.isolated
+    assert await is_well(simulator)
 
 
 async def test_what_is_not_there_cannot_be_healed(simulator: Simulator) -> None:

@@ -53,6 +53,12 @@ def find_wrong_labels(labels: Mapping[str, str], base: Config | None = None) -> 
         )
 
 
+def check_labels(labels: Mapping[str, str], base: Config | None = None) -> None:
+    """Raises InputError for the first that is wrong."""
+    for wrong in find_wrong_labels(labels, base):
+        raise InputError(f"the label {wrong.label} {wrong.problem}", expected=wrong.expected)
+
+
 def _find_wrong_value(label: str, value: str, base: Config | None) -> Iterator[WrongLabel]:
     kind = LABELS.get(label)
     if kind is None:
@@ -91,8 +97,7 @@ def machine_of_labels(
     `env` are the variables that it was made with, `known` the machines before it, which have their names already.
     `base` says what its app's fly.toml says. Raises InputError for labels that are wrong.
     """
-    for wrong in find_wrong_labels(labels, base):
-        raise InputError(f"the label {wrong.label} {wrong.problem}", expected=wrong.expected)
+    check_labels(labels, base)
     if REGION not in labels or not (labels.get(MACHINE_ID) or host_name):
         raise InputError("this container is no machine", expected=f"the label {REGION}, and a host name")
     app, env = _app_of(labels, base), env or {}
@@ -136,6 +141,13 @@ def _app_of(labels: Mapping[str, str], base: Config | None) -> AppConfig | None:
 
 def _app_name(labels: Mapping[str, str], app: AppConfig | None) -> str:
     return app.app.name if app else labels.get(APP, FALLBACK_APP)
+
+
+def find_port(labels: Mapping[str, str]) -> int | None:
+    """What the label says; None: there is none, or it is wrong."""
+    if PORT not in labels or any(_find_wrong_value(PORT, labels[PORT], None)):
+        return None
+    return _port_of(labels, None)
 
 
 def _port_of(labels: Mapping[str, str], otherwise: int | None) -> int:

@@ -5,6 +5,7 @@ Each that comes or goes is told in the proxy's log, so that whatever it does has
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,10 @@ class Faults:
         self._active.append(ActiveFault(fault.at(machine) if machine else fault, words, machine, mend))
 
     async def heal(self, which: Fault | str = ALL) -> None:
-        """Mend one fault, all of a kind, all of a machine, or all. Raises WrongStateError where there is none."""
+        """Mend one fault, all of a kind, all of a machine, or all. Raises WrongStateError where there is none.
+
+        Raises what the first mend raises that fails, once all have been tried; such a fault stays active.
+        """
         meant = [each for each in self._active if each.is_meant_by(which)]
         if not meant and which != ALL:
             known = "; ".join(f"{each.fault.key}: {each.words}" for each in self._active)
@@ -65,20 +69,35 @@ class Faults:
             raise WrongStateError(
                 f"nothing to heal: no fault is {what}", expected=known or "there is no fault at all"
             )
-        for each in meant:
-            await self._mend(each)
+        await self._mend(meant)
 
     async def clear(self) -> None:
-        """Mend all, but leave states of machines to whoever brings the fleet back, or ends it."""
-        for each in self.active:
-            if each.fault.is_state:
-                self._active.remove(each)
-            else:
-                await self._mend(each)
+        """Mend all as `heal` does, but leave states of machines to whoever brings the fleet back, or ends it."""
+        lasting = [each for each in self._active if not each.fault.is_state]
+        self._active = list(lasting)
+        await self._mend(lasting)
 
-    async def _mend(self, healed: ActiveFault) -> None:
+    async def _mend(self, meant: Sequence[ActiveFault]) -> None:
+        failures = []
+        for each in meant:
+            try:
+                await self._mend_one(each)
+            except Exception as error:  # The others are to be mended nevertheless.
+                why = str(error).partition("\n")[0]
+                self._log(f"{FAULT} is not mended: {each.words}: {why}", each.machine)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _mend_one(self, healed: ActiveFault) -> None:
+        if healed not in self._active:
+            return  # Somebody else mends it at the same time.
         self._active.remove(healed)
-        await healed.mend()
+        try:
+            await healed.mend()
+        except BaseException:
+            self._active.append(healed)
+            raise
         self._log(f"{FAULT} is over: {healed.words}", healed.machine)
 
     def _log(self, message: str, machine: Machine | None) -> None:

@@ -71,13 +71,18 @@ class Partition(Fault):
         if self.machine is None or self.edge is not None:
             return mend_links
         sabotage, machine = ground.room.sabotage, ground.find_machine(self.machine)
-        # The proxy knows of it in any case: so its own waits for the machine can be skipped.
-        await sabotage.isolate(machine.id)
 
         async def mend() -> None:
-            await sabotage.rejoin(machine.id)
-            await mend_links()
+            try:
+                await sabotage.rejoin(machine.id)
+            finally:
+                await mend_links()
 
+        try:  # The proxy knows of it in any case: so its own waits for the machine can be skipped.
+            await sabotage.isolate(machine.id)
+        except BaseException:
+            await mend()
+            raise
         return mend
 
     def _cuts(self, ground: Ground) -> list[Cut]:

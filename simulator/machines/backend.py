@@ -15,6 +15,8 @@ from typing import Protocol
 from simulator.config.model import MachineSpec
 from simulator.routing.model import Ports, forwarded_port, join_address
 
+_SIGNALLED = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -47,6 +49,12 @@ class Exit:
     status: int
     words: str = ""
     """How it is to be told where nobody knows the status."""
+
+    @classmethod
+    def of_status(cls, status: int) -> Exit:
+        """An init, and Docker after it, pass on the end by a signal as a shell does, as 128 and its number."""
+        number = status - _SIGNALLED
+        return cls(-number) if 0 < number < signal.NSIG else cls(status)
 
     def __str__(self) -> str:
         if self.words:

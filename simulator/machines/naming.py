@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
+from simulator.config.label import name_machine
 from simulator.config.model import MachineSpec
 from simulator.config.problem import suggest
 from simulator.errors import InputError
@@ -27,11 +28,8 @@ def clone_spec(
             f'there is no region "{region}"{suggest(region, codes)}', expected=f"one of {', '.join(codes)}"
         )
     region = region or original.region
-    names = {spec.name for spec in known if spec.app == original.app}
-    number = next(number for number in range(1, len(names) + 2) if f"{region}-{number}" not in names)
-    return replace(
-        original, id=_unused_id(known, random), name=f"{region}-{number}", region=region, is_taken=False
-    )
+    name = name_machine(region, original.app, known)
+    return replace(original, id=_unused_id(known, random), name=name, region=region, is_taken=False)
 
 
 def _unused_id(known: tuple[MachineSpec, ...], random: Random) -> str:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+import yaml
 from websockets.sync.client import connect
 
 from tests.docker.swarm import IMAGE, docker, leftovers
@@ -185,19 +187,88 @@ def test_a_machine_that_dies_says_its_last_words_before(tmp_path: Path) -> None:
 
 def test_a_stack_that_was_deployed_by_hand_is_taken_and_left_as_it_was(tmp_path: Path) -> None:
     config = write_config(tmp_path)
-    name = f"hand-{tmp_path.name[-8:].strip('_')}-{time.time_ns() % 10**6}"
-    text = flysim("stack", "-c", str(config)).stdout
-    docker("stack", "deploy", "--resolve-image", "never", "--compose-file", "-", name, stdin=text)
-    try:
+    with deployed_by_hand(config) as name:
         with fleet(tmp_path, f"swarm:{name}") as up:
             eventually(
                 lambda: {each["state"] for each in machines(up).values()} == {"started"}, "all of it", up
             )
             assert ask(up, f"/?to={machines(up)['dfw-2']['id']}").json()["region"] == "dfw"
         assert len(leftovers(name)) == 2 + 3 + 1
+
+
+@contextmanager
+def deployed_by_hand(config: Path, text: str = "") -> Iterator[str]:
+    """The name of a stack, which is removed after the block."""
+    name = f"hand-{config.parent.name[-8:].strip('_')}-{time.time_ns() % 10**6}"
+    text = text or flysim("stack", "-c", str(config)).stdout
+    docker("stack", "deploy", "--resolve-image", "never", "--compose-file", "-", name, stdin=text)
+    try:
+        yield name
     finally:
         docker("stack", "rm", name)
         wait_for(lambda: not leftovers(name), f"the end of stack {name}")
+
+
+def services_of(stack: str) -> dict[str, dict[str, Any]]:
+    """The spec of each, by its name within the stack."""
+    listed = docker("service", "ls", "--quiet", "--filter", f"label=com.docker.stack.namespace={stack}")
+    found = json.loads(docker("service", "inspect", *listed.split()))
+    return {each["Spec"]["Name"].removeprefix(f"{stack}_"): each["Spec"] for each in found}
+
+
+def test_what_is_added_to_a_stack_of_somebody_else_goes_and_the_stack_stays(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with deployed_by_hand(config) as name:
+        docker("service", "scale", "--detach", f"{name}_chat-ams-1=0")
+        wait_for(lambda: len(leftovers(name)) == 2 + 2 + 1, "the end of Amsterdam")
+        before = set(leftovers(name))
+        with fleet(tmp_path, f"swarm:{name}") as up:
+            assert state(up, "ams-1") == "stopped"
+            assert up.flysim("machine", "start", "ams-1").returncode == 0
+            assert services_of(name).keys() == {"chat-ams-1", "chat-dfw-1-to-2"}
+            clone = clone_of_amsterdam(up)
+            own = services_of(name)[f"flysim-{clone}"]["Labels"]
+            assert own["flysim.added"].startswith(f"process {up.process.pid} on ")
+            assert not psutil.Process(up.process.pid).children(recursive=True), (
+                "nobody who would remove the stack"
+            )
+        assert before < set(leftovers(name))
+        assert len(leftovers(name)) == 2 + 3 + 1
+        assert services_of(name)["chat-ams-1"]["Mode"] == {"Replicated": {"Replicas": 1}}
+
+        with start_up(tmp_path, config, "--backend", f"swarm:{name}") as up:
+            clone = clone_of_amsterdam(up)
+            up.process.kill()
+            up.process.wait()
+        with fleet(tmp_path, f"swarm:{name}") as up:
+            assert machines(up)["ams-2"]["id"] == clone
+            assert up.flysim("machine", "destroy", "ams-1").returncode == 0
+            assert state(up, "ams-1") == "gone"
+        assert services_of(name).keys() == {"chat-ams-1", "chat-dfw-1-to-2", f"flysim-{clone}"}
+
+
+def test_a_machine_that_a_hand_written_stack_has_not_can_be_started_there(tmp_path: Path) -> None:
+    """It brings a network along, which goes again, too."""
+    config = write_config(tmp_path)
+    written = yaml.safe_load(flysim("stack", "-c", str(config)).stdout.replace("default:", "backend:"))
+    del written["services"]["chat-ams-1"]
+    with deployed_by_hand(config, yaml.safe_dump(written)) as name:
+        wait_for(lambda: len(leftovers(name)) == 1 + 2 + 1, "Dallas")
+        before = leftovers(name)
+        with fleet(tmp_path, f"swarm:{name}") as up:
+            assert up.flysim("machine", "start", "ams-1").returncode == 0
+            assert ask(up, f"/?to={AMS}").json()["id"] == AMS
+            assert len(leftovers(name)) == len(before) + 3
+            assert up.flysim("machine", "kill", "ams-1").returncode == 0
+            assert up.flysim("machine", "start", "ams-1").returncode == 0
+        assert leftovers(name) == before
+
+
+def clone_of_amsterdam(up: Up) -> str:
+    assert up.flysim("machine", "clone", "ams-1").returncode == 0
+    machine_id = str(machines(up)["ams-2"]["id"])
+    assert ask(up, f"/?to={machine_id}").json()["id"] == machine_id
+    return machine_id
 
 
 def test_the_stack_goes_when_flysim_is_killed(tmp_path: Path) -> None:

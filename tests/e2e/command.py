@@ -79,6 +79,7 @@ def flysim_up(folder: Path) -> Iterator[Up]:
 def start_up(folder: Path, config: Path | None = None, *options: str) -> Iterator[Up]:
     """`flysim up`, ready, with the demo on free ports or with another config; how it ends is the block's affair."""
     ready, log = folder / "ready.json", folder / "up.log"
+    ready.unlink(missing_ok=True)  # Another may have run here before.
     command = [*FLYSIM, "up", "-c", str(config or free_demo(folder)), "--ready-file", str(ready), *options]
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)

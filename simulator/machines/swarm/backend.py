@@ -48,8 +48,9 @@ class SwarmBackend:
 
     def __init__(self, config: Config, *, stack: str | None = None) -> None:
         self._config = config
-        self._is_own = stack is None
-        self._deployment = Deployment(stack or make_name())
+        self._deployment = Deployment(stack or make_name(), is_own=stack is None)
+        self._added: set[str] = set()
+        """Machines that were not in the stack before."""
         self._manager: Manager | None = None
         self._lookout: Lookout | None = None
 
@@ -62,12 +63,12 @@ class SwarmBackend:
 
         Raises EnvironmentFault for a swarm that cannot be told to, MachineFault for a machine that it does not start.
         """
-        services = services_of(self._config) if self._is_own else ()
+        services = services_of(self._config) if self._deployment.is_own else ()
         manager = self._manager = await Manager.connect()
-        since = "" if self._is_own else now_in_seconds()
+        since = "" if self._deployment.is_own else now_in_seconds()
         lookout = self._lookout = Lookout(manager, self.stack, self._config, observer, since=since)
         lookout.specs.update((spec.id, spec) for spec in specs if not spec.is_external)
-        if self._is_own:
+        if self._deployment.is_own:
             await self._deploy(manager, services)
             starts = [lookout.track(each).await_start(is_strict=True) for each in lookout.specs]
         else:
@@ -89,8 +90,9 @@ class SwarmBackend:
         tracked.pass_over()
         starting = tracked.await_start(is_strict=True)
         async with lookout.hurry():
-            if not await _scale(manager, tracked, 1, anew=True):
-                await self._deploy(manager, (service_of((spec,)),))
+            service_id = tracked.service_id or await manager.find_service(self.stack, spec.id)
+            if not await _scale(manager, service_id, 1, anew=True):
+                await self._add(manager, spec)
             placement = await starting
         assert placement is not None
         return placement
@@ -103,7 +105,7 @@ class SwarmBackend:
         if tracked.is_one_of_many:
             self._refuse(lookout.specs[machine_id], "stopped")
         async with lookout.hurry():
-            await _scale(manager, tracked, 0)
+            await _scale(manager, tracked.service_id, 0)
             await tracked.gone.wait()
 
     async def kill(self, machine_id: str) -> None:
@@ -118,7 +120,7 @@ class SwarmBackend:
             elif tracked.is_one_of_many:
                 self._refuse(lookout.specs[machine_id], "killed")
             else:
-                await _scale(manager, tracked, 0)
+                await _scale(manager, tracked.service_id, 0)
             await tracked.gone.wait()
 
     async def suspend(self, machine_id: str) -> None:
@@ -139,12 +141,13 @@ class SwarmBackend:
     async def rejoin(self, machine_id: str) -> None: ...
 
     async def release(self, machine_id: str) -> None:
-        """One that is a service is removed from the stack."""
+        """One that is a service of ours is removed from the stack; another's is kept, at rest, for its owner."""
         tracked = self._lookout.tracked.get(machine_id) if self._lookout else None
         if tracked is None:
             return
         manager, lookout = self._parts()
-        if tracked.service_id and not tracked.is_one_of_many:
+        is_ours = self._deployment.is_own or machine_id in self._added
+        if is_ours and tracked.service_id and not tracked.is_one_of_many:
             await manager.remove_service(tracked.service_id)
         lookout.tracked.pop(machine_id, None)
 
@@ -156,40 +159,56 @@ class SwarmBackend:
         return None
 
     async def close(self) -> None:
-        """Removes our own stack, and waits until all of it is gone; another's is left as it is."""
+        """Removes our own stack, or what we added to another's, and waits until all of it is gone."""
         manager, self._manager = self._manager, None
         lookout, self._lookout = self._lookout, None
         if manager is None:
             return
         try:
-            if self._is_own and self._deployment.is_begun and lookout is not None:
+            if self._deployment.is_begun and lookout is not None:
                 lookout.is_ending = True
-                await self._deployment.remove()
-                await self._until_gone(manager, lookout)
+                await self._withdraw(manager, lookout)
             await self._deployment.dismiss()
         finally:
             if lookout is not None:
                 await lookout.close()
             await manager.close()
 
+    async def _add(self, manager: Manager, spec: MachineSpec) -> None:
+        """In another's stack under a name that no service of its has: `docker stack deploy` would change that."""
+        service = service_of((spec,))
+        self._added.add(spec.id)
+        own = self._deployment.is_own
+        await self._deploy(manager, (service if own else replace(service, name=f"flysim-{spec.id}"),))
+
     async def _deploy(self, manager: Manager, services: tuple[FleetService, ...]) -> None:
         if manager.is_alone:  # Otherwise the image has to come from where every node can get it.
             await manager.require_images(service.spec for service in services)
-        labels = {label.RUN: self._deployment.run}
-        text = render_stack(services, placed=bool(await manager.regions()), labels=labels)
+        placed = bool(await manager.regions())
+        text = render_stack(services, placed=placed, labels=self._deployment.labels)
         await self._deployment.deploy(text, from_registry=not manager.is_alone)
 
-    async def _until_gone(self, manager: Manager, lookout: Lookout) -> None:
+    async def _withdraw(self, manager: Manager, lookout: Lookout) -> None:
         patience = max((spec.kill_timeout_seconds for spec in lookout.specs.values()), default=0.0)
         deadline = time.monotonic() + _REMOVAL_SECONDS + patience
-        while (left := await manager.find_left(self.stack)) or lookout.tracked:
+        if self._deployment.is_own:
+            await self._deployment.remove()
+        while left := await self._find_left(manager, lookout):
             if time.monotonic() > deadline:
                 raise EnvironmentFault(
-                    f"Swarm has not removed all of the stack {self.stack}: {left} left",
+                    f"Swarm has not removed all that flysim made of the stack {self.stack}: {left} left",
                     mend=f"see what is left: docker stack ps {self.stack}",
                 )
             await lookout.look()
             await asyncio.sleep(HURRIED_SECONDS)
+
+    async def _find_left(self, manager: Manager, lookout: Lookout) -> str:
+        """What is still to go, in words."""
+        if not self._deployment.is_own:
+            await manager.remove_all(self._deployment.mark)
+        ours = lookout.tracked.keys() if self._deployment.is_own else lookout.tracked.keys() & self._added
+        words = f"{len(ours)} machine{'s' if len(ours) > 1 else ''}" if ours else ""
+        return await manager.find_left(self._deployment.mark) or words
 
     def _find(self, machine_id: str) -> Tracked | None:
         """One that runs."""
@@ -209,11 +228,9 @@ class SwarmBackend:
         )
 
 
-async def _scale(manager: Manager, tracked: Tracked, replicas: int, *, anew: bool = False) -> bool:
+async def _scale(manager: Manager, service_id: str, replicas: int, *, anew: bool = False) -> bool:
     """Whether there is such a service."""
-    return bool(tracked.service_id) and await manager.change(
-        tracked.service_id, alter_replicas(replicas, anew=anew)
-    )
+    return bool(service_id) and await manager.change(service_id, alter_replicas(replicas, anew=anew))
 
 
 async def _check_stack(manager: Manager, stack: str) -> None:

@@ -1,7 +1,8 @@
-"""A stack of ours: deployed by `docker stack deploy`, removed by `docker stack rm`, whatever becomes of flysim.
+"""A stack: deployed by `docker stack deploy`, removed, if it is ours, by `docker stack rm`, whatever becomes of flysim.
 
 Should flysim be killed, its caretaker removes the stack. A deployment under way holds the caretaker's pipe open, too:
-it is waited for, so that nothing is deployed after the removal.
+it is waited for, so that nothing is deployed after the removal. A stack that is somebody else's has no caretaker: what
+was added to it stays then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from contextlib import suppress
 
 from simulator.errors import EnvironmentFault
-from simulator.machines.swarm import caretaker
+from simulator.machines.swarm import caretaker, label
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 _PATIENCE_SECONDS = 5.0
@@ -27,23 +28,33 @@ def make_name() -> str:
 
 
 class Deployment:
-    """One stack, by its name."""
+    """One stack, by its name; `is_own`: it goes when flysim ends."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_own: bool) -> None:
         self.name = name
+        self.is_own = is_own
+        self.is_begun = False
         self.run = f"process {os.getpid()} on {socket.gethostname()}"
         self._caretaker: subprocess.Popen[bytes] | None = None
 
     @property
-    def is_begun(self) -> bool:
-        return self._caretaker is not None
+    def labels(self) -> dict[str, str]:
+        """Of each service and network that we deploy."""
+        return {label.RUN if self.is_own else label.ADDED: self.run}
+
+    @property
+    def mark(self) -> str:
+        """The label, with its value, of all that we have deployed and of nothing else."""
+        return f"{label.STACK}={self.name}" if self.is_own else f"{label.ADDED}={self.run}"
 
     async def deploy(self, text: str, *, from_registry: bool) -> None:
         """Also more services of the same stack; those that are there already stay as they are.
 
         `from_registry`: nodes fetch the images by themselves. Raises EnvironmentFault with what `docker` said.
         """
-        self._engage()
+        self.is_begun = True
+        if self.is_own:
+            self._engage()
         login = ["--with-registry-auth"] if from_registry else []
         # Every node asks for the image itself, if it can; to ask beforehand takes seconds where no registry answers.
         words = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "never", *login, self.name]

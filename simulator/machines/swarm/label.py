@@ -6,6 +6,8 @@ from hashlib import sha256
 
 RUN = "flysim.run"
 """Of a stack that goes with the flysim that deployed it: its process."""
+ADDED = "flysim.added"
+"""Of what a flysim added to a stack that is somebody else's, and takes out again at its end: its process."""
 STACK = "com.docker.stack.namespace"
 """Set by `docker stack deploy` on all that it makes."""
 

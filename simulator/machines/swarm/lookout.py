@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer
-from simulator.machines.swarm.joining import join
+from simulator.machines.swarm.joining import check, check_rival, join
 from simulator.machines.swarm.log import Line, ServiceLog
 from simulator.machines.swarm.manager import Manager
 from simulator.machines.swarm.task import Phase, Sighting
@@ -48,6 +48,9 @@ class Lookout:
         self._looking_once = asyncio.Lock()
         self._hurried = 0
         self._is_one_leaving = False
+        self._complaints: set[str] = set()
+        self._earlier_complaints: set[str] = set()
+        """Of the look before: one that lasts is told once."""
         self._poke = asyncio.Event()
 
     def open(self) -> None:
@@ -64,7 +67,7 @@ class Lookout:
 
     def track(self, machine_id: str) -> Tracked:
         if machine_id not in self.tracked:
-            self.tracked[machine_id] = Tracked(machine_id, self._observer, self._drain)
+            self.tracked[machine_id] = Tracked(self.specs[machine_id], self._observer, self._drain)
         return self.tracked[machine_id]
 
     @asynccontextmanager
@@ -80,6 +83,7 @@ class Lookout:
     async def look(self) -> None:
         """Once; never two at a time, or the older would be told after the newer."""
         async with self._looking_once:
+            self._earlier_complaints, self._complaints = self._complaints, set()
             await self._look()
 
     async def _look(self) -> None:
@@ -102,11 +106,15 @@ class Lookout:
                 async with asyncio.timeout(HURRIED_SECONDS if in_hurry else PAUSE_SECONDS):
                     await self._poke.wait()
             self._poke.clear()
-            with suppress(EnvironmentFault):  # It may answer again; until then, nothing is known.
+            try:
                 await self.look()
+            except EnvironmentFault:
+                pass  # It may answer again; until then, nothing is known.
+            except Exception as error:  # Whatever it is, one bad look is not to be the last.
+                self._complain(f"what Swarm says of the stack {self._stack} is not understood: {error!r}")
 
     def _take(self, now: Sighting) -> None:
-        if now.machine_id not in self.specs and not self._admit(now):
+        if not self._knows(now):
             return
         tracked = self.track(now.machine_id)
         if now.task_id not in self._owners:
@@ -133,19 +141,35 @@ class Lookout:
             self.specs.pop(machine_id, None)
             self._observer.machine_left(machine_id)
 
-    def _admit(self, now: Sighting) -> bool:
-        """Whether it is a machine that has just come, of an app that we know."""
+    def _knows(self, now: Sighting) -> bool:
+        """Whether it is one of our machines, or one that has just come, of an app that we know."""
+        is_known = now.machine_id in self.specs
         if now.phase in (Phase.ENDED, Phase.NEVER_RAN):
-            return False
+            return is_known
         try:
-            spec = join(now, self._config, self.specs)
-        except InputError:
+            if not is_known:
+                self._admit(join(now, self._config, self.specs))
+            elif now.task_id not in self._owners:
+                check(now, self._config)
+            check_rival(now)
+        except InputError as error:
             if self._looking is None:  # Later it is nobody's fault here, and others are served meanwhile.
                 raise
-            return False
+            self._complain(f"{error}", now.machine_id)
+        return now.machine_id in self.specs
+
+    def _admit(self, spec: MachineSpec) -> None:
         self.specs[spec.id] = spec
         self._observer.machine_joined(spec)
-        return True
+
+    def _complain(self, problem: str, machine_id: str = "") -> None:
+        """In the log of a machine, where people look: its own, if it is one."""
+        hearer = machine_id if machine_id in self.tracked else next(iter(self.tracked), None)
+        if hearer is None:
+            return
+        self._complaints.add(problem)
+        if problem not in self._earlier_complaints:
+            self._observer.line_logged(hearer, "stderr", f"flysim: {problem}")
 
     def _log_of(self, service_id: str) -> ServiceLog:
         if service_id not in self._logs:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from simulator.config.label import REGION
+from simulator.config.label import MACHINE_ID, REGION
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine, Refusal
@@ -67,14 +67,22 @@ class Manager:
         found = await self._do(self._api.services, filters=_of(stack))
         return {service["ID"]: service for service in found}
 
-    async def find_left(self, stack: str) -> str:
-        """What there still is of it, in words: Swarm's own, and containers of this engine, which go last."""
+    async def find_service(self, stack: str, machine_id: str) -> str:
+        """The id of the service that is this machine, and has no task perhaps; empty: there is none."""
+        for service_id, service in (await self.services(stack)).items():
+            container = service["Spec"]["TaskTemplate"].get("ContainerSpec") or {}
+            if (container.get("Labels") or {}).get(MACHINE_ID) == machine_id:
+                return service_id
+        return ""
+
+    async def find_left(self, mark: str) -> str:
+        """What has this label, in words: Swarm's own, and containers of this engine, which go last."""
         for kind, ask in (
             ("task", self._api.tasks),
             ("network", self._api.networks),
             ("container", partial(self._api.containers, all=True)),
         ):
-            if found := await self._do(ask, filters=_of(stack)):
+            if found := await self._do(ask, filters=_having(mark)):
                 return f"{len(found)} {kind}{'s' if len(found) > 1 else ''}"
         return ""
 
@@ -96,6 +104,14 @@ class Manager:
     async def remove_service(self, service_id: str) -> None:
         """One that is not there is gone already."""
         await self._do_unless((HTTPStatus.NOT_FOUND,), self._api.remove_service, service_id)
+
+    async def remove_all(self, mark: str) -> None:
+        """The services that have this label; its networks as well, once nobody is in them."""
+        for service in await self._do(self._api.services, filters=_having(mark)):
+            await self.remove_service(service["ID"])
+        for network in await self._do(self._api.networks, filters=_having(mark)):
+            with suppress(EnvironmentFault):  # Tasks that are ending still are.
+                await self._do(self._api.remove_network, network["Id"])
 
     async def kill(self, container_id: str) -> None:
         """One of this engine's own containers; one that does not run is let be."""
@@ -225,4 +241,8 @@ def _without_collector() -> Iterator[None]:
 
 
 def _of(stack: str) -> Mapping[str, list[str]]:
-    return {"label": [f"{label.STACK}={stack}"]}
+    return _having(f"{label.STACK}={stack}")
+
+
+def _having(mark: str) -> Mapping[str, list[str]]:
+    return {"label": [mark]}

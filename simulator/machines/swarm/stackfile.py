@@ -41,12 +41,12 @@ _HEAD = """\
 def render_stack(
     services: tuple[FleetService, ...], *, placed: bool = False, labels: Mapping[str, str] | None = None
 ) -> str:
-    """`placed`: each machine on a node that has its region for the label fly.region. `labels`: for every service."""
+    """`placed`: each machine on a node that has its region for the label fly.region. `labels`: for all that is made."""
     count = sum(len(service.specs) for service in services)
     document = {
         "version": "3.8",
         "services": {each.name: _service(each, placed, labels or {}) for each in services},
-        "networks": {"default": _network(count)},
+        "networks": {"default": {**_network(count), **({"labels": dict(labels)} if labels else {})}},
     }
     apps = ", ".join(dict.fromkeys(service.spec.app for service in services))
     head = _HEAD.format(count=f"{count} machine{'s' if count != 1 else ''}", apps=apps or "no app")

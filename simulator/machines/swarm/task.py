@@ -6,21 +6,17 @@ Source: Docker Engine API 1.41, `GET /tasks`.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from simulator.config.label import MACHINE_ID, PORT, REGION
+from simulator.config.label import MACHINE_ID, PORT, REGION, find_port
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.swarm import label
 from simulator.routing.model import Ports
 
 Task = Mapping[str, Any]
-
-_SIGNALLED = 128
-"""Docker gives the status of a program that a signal ended as a shell does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +58,7 @@ class Sighting:
     node_id: str
     container_id: str
     placement: Placement
+    """Its port is the first that is published; see `placed_at`."""
     complaint: str
     """What Swarm says is wrong."""
     ending: Exit
@@ -71,22 +68,38 @@ class Sighting:
     env: Mapping[str, str]
     is_leaving: bool
     """Whether it still runs, and was told to end."""
+    is_staying: bool
+    """Whether it runs or is about to, and is meant to."""
+    rival: str = ""
+    """Another task that stays, too, and says that it is the same machine; in words."""
+
+    @property
+    def words(self) -> str:
+        return f"task {self.slot} of service {self.service_id}"
+
+    @property
+    def copy(self) -> tuple[str, int | str]:
+        """Of its service. Tasks that take one another's place share it; a global service has one on each node."""
+        return self.service_id, self.slot or self.node_id
 
     @property
     def is_stuck(self) -> bool:
         """Whether Swarm has found no place for it."""
         return self.phase is Phase.COMING and bool(self.complaint)
 
+    def placed_at(self, internal_port: int) -> Placement:
+        """Where it is reached, if it listens there unless its label says where; or else at what it publishes."""
+        port = find_port(self.labels) or internal_port
+        is_guess = PORT not in self.labels and port not in dict(self.placement.ports)
+        if is_guess and self.placement.ports:
+            return self.placement
+        return replace(self.placement, port=self.placement.port_for(port))
+
 
 NODE_DOWN = Exit(0, "is out of reach: its node is down")
 """Swarm has no news of what runs there."""
 UNSEEN = Exit(0, "ended; Swarm does not say how")
 """It forgets a task that was told to go; sometimes before anybody can look."""
-
-
-def ending_of(status: int) -> Exit:
-    number = status - _SIGNALLED
-    return Exit(-number) if 0 < number < signal.NSIG else Exit(status)
 
 
 def is_leaving(task: Task) -> bool:
@@ -99,16 +112,24 @@ def is_down(node: Mapping[str, Any]) -> bool:
 
 
 def sight(tasks: Iterable[Task], nodes: Nodes) -> dict[str, Sighting]:
-    """Machine id -> its newest task; tasks without a region are no machines."""
+    """Machine id -> its task; tasks without a region are no machines."""
     found: dict[str, Sighting] = {}
     for task in tasks:
         sighting = read_task(task, nodes)
-        if sighting is None:
-            continue
-        earlier = found.get(sighting.machine_id)
-        if earlier is None or earlier.made_at < sighting.made_at:
-            found[sighting.machine_id] = sighting
+        if sighting is not None:
+            earlier = found.get(sighting.machine_id)
+            found[sighting.machine_id] = sighting if earlier is None else _choose(earlier, sighting)
     return found
+
+
+def _choose(one: Sighting, another: Sighting) -> Sighting:
+    """The newer of two, but one that stays before one that does not; of two that are rivals, who was there first."""
+    if one.is_staying is not another.is_staying:
+        return one if one.is_staying else another
+    older, newer = sorted((one, another), key=lambda each: each.made_at)
+    if newer.is_staying and older.copy != newer.copy:
+        return replace(older, rival=newer.words)
+    return newer
 
 
 def read_task(task: Task, nodes: Nodes) -> Sighting | None:
@@ -123,22 +144,24 @@ def read_task(task: Task, nodes: Nodes) -> Sighting | None:
     machine_label = labels.get(MACHINE_ID)
     node = nodes.get(task.get("NodeID", ""), _NOWHERE)
     is_lost = node.is_down and is_leaving(task)
+    phase = Phase.ENDED if is_lost else _phase(status)
     return Sighting(
         machine_id=label.machine_id_of(machine_label, task["ServiceID"], slot),
         task_id=task["ID"],
         service_id=task["ServiceID"],
         slot=slot,
         is_one_of_many=label.is_shared(machine_label),
-        phase=Phase.ENDED if is_lost else _phase(status),
+        phase=phase,
         node_id=task.get("NodeID", ""),
         container_id=ran.get("ContainerID", ""),
-        placement=_placement(task, labels, env, node.host),
+        placement=_placement(task, env, node.host),
         complaint=status.get("Err", ""),
-        ending=NODE_DOWN if is_lost else ending_of(ran.get("ExitCode", 0)),
+        ending=NODE_DOWN if is_lost else Exit.of_status(ran.get("ExitCode", 0)),
         labels=labels,
         made_at=task["CreatedAt"],
         env=env,
         is_leaving=is_leaving(task) and not is_lost,
+        is_staying=phase in (Phase.COMING, Phase.RUNNING) and task.get("DesiredState") == "running",
     )
 
 
@@ -151,10 +174,9 @@ def _phase(status: Mapping[str, Any]) -> Phase:
     return Phase.RUNNING if state == "running" else Phase.COMING
 
 
-def _placement(task: Task, labels: Mapping[str, str], env: Mapping[str, str], host: str) -> Placement:
+def _placement(task: Task, env: Mapping[str, str], host: str) -> Placement:
     ports = _published((task["Status"].get("PortStatus") or {}).get("Ports") or ())
-    own_port = int(labels.get(PORT) or (ports[0][0] if ports else 0))
-    return Placement(host, dict(ports).get(own_port, own_port), _private_ip(task, env), ports)
+    return Placement(host, ports[0][1] if ports else 0, _private_ip(task, env), ports)
 
 
 def _published(listed: Iterable[Mapping[str, int]]) -> Ports:

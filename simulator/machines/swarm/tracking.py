@@ -18,12 +18,12 @@ Drain = Callable[[str, str], Awaitable[None]]
 class Tracked:
     """One machine. Of every task that ran it tells the beginning, then its lines, then the end, each once."""
 
-    def __init__(self, machine_id: str, observer: Observer, drain: Drain) -> None:
+    def __init__(self, spec: MachineSpec, observer: Observer, drain: Drain) -> None:
         self.latest: Sighting | None = None
         self.gone = asyncio.Event()
         """Set while it does not run, as far as has been told."""
         self.gone.set()
-        self._machine_id = machine_id
+        self._spec = spec
         self._observer = observer
         self._drain = drain
         self.told = ""
@@ -62,7 +62,7 @@ class Tracked:
             self._starting = asyncio.get_running_loop().create_future()
             self._is_strict = is_strict
             if self.told and self.latest is not None:
-                self._starting.set_result(self.latest.placement)
+                self._starting.set_result(self._place(self.latest))
         return self._starting
 
     def pass_over(self) -> None:
@@ -105,16 +105,19 @@ class Tracked:
     def _tell_begin(self, now: Sighting) -> None:
         self.told = now.task_id
         self.gone.clear()
-        self._observer.machine_began(self._machine_id, now.placement)
+        self._observer.machine_began(self._spec.id, self._place(now))
         if self._starting is not None and not self._starting.done():
-            self._starting.set_result(now.placement)
+            self._starting.set_result(self._place(now))
+
+    def _place(self, now: Sighting) -> Placement:
+        return now.placed_at(self._spec.internal_port)
 
     async def _tell_end(self, now: Sighting | None) -> None:
         has_seen_it = now is not None and now.task_id == self.told
         await self._drain(self.service_id, self.told)
         self._over, self.told = self.told, ""
         self._observer.machine_exited(
-            self._machine_id, now.ending if now is not None and has_seen_it else UNSEEN
+            self._spec.id, now.ending if now is not None and has_seen_it else UNSEEN
         )
         self.gone.set()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,110 @@ async def test_a_label_that_means_nothing_is_named(config: Config, recorder: Rec
     lookout, _ = lookout_on(tasks, config, recorder)
     with pytest.raises(InputError, match=r'task \d of service .*: the label fly.app is "strams".*streams'):
         await lookout.look()
+
+
+def labels_of(task: dict[str, Any]) -> dict[str, str]:
+    labels: dict[str, str] = task["Spec"]["ContainerSpec"]["Labels"]
+    return labels
+
+
+def another(task: dict[str, Any], **labels: str) -> dict[str, Any]:
+    """A later task of another service, with other labels for `fly_region` and so on."""
+    task = copy.deepcopy(task)
+    task |= {"ID": "another", "ServiceID": "another-service", "CreatedAt": "2099-01-01T00:00:00Z"}
+    labels_of(task).update({name.replace("_", ".", 1): value for name, value in labels.items()})
+    return task
+
+
+PORT_HTTP = r'the label fly.internal_port is "http"\n  expected: a port: a whole number'
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["joins", "of the config"])
+async def test_a_port_that_is_none_is_named_at_the_start(
+    config: Config, recorder: Recorder, is_known: bool
+) -> None:
+    tasks = recorded("fleet")
+    labels_of(tasks[1])["fly.internal_port"] = "http"
+    lookout, _ = lookout_on(tasks, config, recorder)
+    if is_known:
+        lookout.specs[SINGLE] = MachineSpec(SINGLE, "ams-1", "streams", "ams")
+    with pytest.raises(InputError, match=rf"task 1 of service {tasks[1]['ServiceID']}: {PORT_HTTP}"):
+        await lookout.look()
+
+
+async def test_two_services_that_are_one_machine_are_named_at_the_start(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    lookout, _ = lookout_on([*tasks, another(tasks[1])], config, recorder)
+    both = rf"service {tasks[1]['ServiceID']} and task 1 of service another-service are both machine {SINGLE}"
+    with pytest.raises(InputError, match=rf"{both}.*\n  expected: another fly.machine_id"):
+        await lookout.look()
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"fly_machine_id": "0" * 14, "fly_region": "lon"}, 'the label fly.region is "lon"'),
+        ({"fly_machine_id": "0" * 14, "fly_internal_port": "http"}, PORT_HTTP),
+        ({}, f"are both machine {SINGLE}"),
+    ],
+    ids=["region", "port", "twins"],
+)
+async def test_what_is_wrong_with_one_that_joins_later_stands_in_a_log_once(
+    config: Config, recorder: Recorder, labels: dict[str, str], said: str
+) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    lookout.open()
+    recorder.told.clear()
+    manager.listed = [*tasks, another(tasks[1], **labels)]
+    for _ in range(3):
+        await lookout.look()
+    ((what, _, line),) = recorder.told
+    assert what == "line"
+    assert re.search(f"^flysim: task 1 of service .*{said}", line)
+
+    manager.listed = tasks
+    await lookout.look()
+    manager.listed = [*tasks, another(tasks[1], **labels)]
+    await lookout.look()
+    assert [each[2] for each in recorder.told] == [line, line], "it came again, so it is told again"
+    await lookout.close()
+
+
+async def test_a_twin_takes_its_machine_over_when_the_first_has_ended(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    twin = another(tasks[1])
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    lookout.open()
+    manager.listed = [*tasks, twin]
+    await lookout.look()
+    assert lookout.tracked[SINGLE].told == tasks[1]["ID"]
+    tasks[1]["Status"]["State"], tasks[1]["DesiredState"] = "complete", "shutdown"
+    await eventually(lambda: lookout.tracked[SINGLE].told == twin["ID"], "the twin is told")
+    await lookout.close()
+
+
+async def test_a_look_that_fails_is_told_and_not_the_last(config: Config, recorder: Recorder) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    lookout.open()
+    recorder.told.clear()
+    manager.listed = [{"ID": "of a version to come"}]
+    async with lookout.hurry():
+        await eventually(lambda: bool(recorder.told), "the failure is told")
+    ((_, _, line),) = recorder.told
+    assert line == "flysim: what Swarm says of the stack fleet is not understood: KeyError('Spec')"
+    manager.listed = tasks[1:]
+    await eventually(lambda: ("left", f"{ROW}0002") in recorder.told, "the next look")
+    assert [each[0] for each in recorder.told].count("line") == 1
+    await lookout.close()
 
 
 async def test_a_machine_that_ended_has_exited_once(config: Config, recorder: Recorder) -> None:

@@ -132,6 +132,14 @@ def test_a_large_fleet_has_a_network_with_room_for_it(tmp_path: Path, config: Co
     assert len(document["services"]) == 12
 
 
+def test_labels_of_a_run_are_on_all_that_is_made(config: Config) -> None:
+    document = rendered(config, labels={"flysim.added": "me"})
+    made = [*document["services"].values(), *document["networks"].values()]
+    assert [each["labels"]["flysim.added"] for each in made] == ["me"] * 3
+    deployed = [each["deploy"]["labels"]["flysim.added"] for each in document["services"].values()]
+    assert deployed == ["me"] * 2
+
+
 def test_a_long_name_stays_a_name_of_dns(tmp_path: Path) -> None:
     config = config_of(tmp_path, TOML.replace("chat", "a-very-long-name-of-an-app-indeed-it-is-long-enough"))
     assert all(len(name) <= 40 for name in rendered(config)["services"])

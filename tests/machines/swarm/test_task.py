@@ -7,7 +7,7 @@ import pytest
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Exit
 from simulator.machines.swarm.log import Line, epoch_seconds, read_lines
-from simulator.machines.swarm.task import Node, Phase, Sighting, ending_of, sight
+from simulator.machines.swarm.task import Node, Phase, Sighting, sight
 from simulator.machines.swarm.tracking import why_not_started
 from tests.machines.swarm.engine import NODE, RECORDED, ROW, SINGLE, recorded
 
@@ -70,6 +70,41 @@ def test_a_machine_is_the_newest_of_its_tasks() -> None:
     assert found.task_id == "newer"
 
 
+def test_a_task_that_is_meant_to_run_comes_before_a_newer_one_that_ended() -> None:
+    """Of another service, which says that it is the same machine."""
+    older, newer = recorded("fleet")[0], recorded("fleet")[0]
+    newer |= {"ID": "newer", "ServiceID": "another", "CreatedAt": "2099-01-01T00:00:00Z"}
+    newer["Status"]["State"], newer["DesiredState"] = "complete", "shutdown"
+    for tasks in ([newer, older], [older, newer]):
+        (found,) = sight(tasks, {}).values()
+        assert (found.task_id, found.rival) == (older["ID"], "")
+
+
+@pytest.mark.parametrize(
+    ("label", "published", "reached"),
+    [
+        ("3000", (8080, 3000), 33000),
+        ("3000", (8080,), 3000),  # nobody listens there, which is told
+        (None, (8080, 3000), 38080),
+        (None, (3000, 9000), 33000),
+        ("http", (3000, 8080), 38080),
+        (None, (), 8080),
+    ],
+)
+def test_a_label_says_the_port_then_the_app_then_what_is_published(
+    label: str | None, published: tuple[int, ...], reached: int
+) -> None:
+    task = recorded("fleet")[0]
+    labels = task["Spec"]["ContainerSpec"]["Labels"]
+    del labels["fly.internal_port"]
+    labels |= {"fly.internal_port": label} if label else {}
+    task["Status"]["PortStatus"] = {
+        "Ports": [{"TargetPort": port, "PublishedPort": 30000 + port} for port in published]
+    }
+    (found,) = sight([task], {}).values()
+    assert found.placed_at(8080).port == reached
+
+
 def test_one_that_is_told_to_end_is_leaving_and_one_that_finds_no_place_is_stuck() -> None:
     states = seen("states")
     assert [each for each in sorted(states) if states[each].is_leaving] == ["00000000000007"]
@@ -86,7 +121,7 @@ def test_what_ran_on_a_node_that_is_down_is_out_of_reach() -> None:
 
 @pytest.mark.parametrize(("status", "ending"), [(0, Exit(0)), (3, Exit(3)), (130, Exit(-2)), (137, Exit(-9))])
 def test_a_status_above_128_is_a_signal(status: int, ending: Exit) -> None:
-    assert ending_of(status) == ending
+    assert Exit.of_status(status) == ending
 
 
 @pytest.mark.parametrize(
