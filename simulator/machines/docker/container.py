@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -21,7 +20,6 @@ from simulator.machines.docker.wiring import Wiring
 _LAST_WORDS_SECONDS = 0.15
 """How long the news of an end waits for the last lines of the log."""
 _KILLED = 137
-_SIGNALLED = 128
 _INIT_SECONDS = 0.03
 _NEWS_SECONDS = 0.5
 """How long the news of an end may be under way, before the engine is asked."""
@@ -303,10 +301,4 @@ class MachineContainer:
                     await self._logs.ended.wait()
         self._runs, self._is_suspended = False, False
         self._ended.set()
-        self._observer.machine_exited(self.spec.id, _exit_of(status))
-
-
-def _exit_of(status: int) -> Exit:
-    """An init passes on the end by a signal as a shell does, as 128 and its number."""
-    number = status - _SIGNALLED
-    return Exit(-number) if 0 < number < signal.NSIG else Exit(status)
+        self._observer.machine_exited(self.spec.id, Exit.of_status(status))
