@@ -33,6 +33,7 @@ DNS = "127.0.0.1:5353"
 async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     make_stage: Callable[[], Stage] = request.param
     stage = make_stage()
+    await stage.backend.watch((), Recorder())
     yield stage
     await stage.backend.close()
 
