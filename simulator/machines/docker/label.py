@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-RUN = "flysim.run"
-"""Of everything that one run made: its id."""
+from simulator.machines.docker.sweeper import RUN
+
+__all__ = ["NUMBER", "PROJECT", "RUN", "SERVICE"]
+
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
