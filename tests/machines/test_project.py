@@ -48,3 +48,15 @@ async def test_a_container_of_compose_run_is_no_machine(
 
     assert [each.id for each in machines] == [AMS, DFW]
     assert [PROJECT.is_machine(each["Labels"]) for each in listed] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [({}, 10.0), ({"StopTimeout": None}, 10.0), ({"StopTimeout": 0}, 0)]
+)
+def test_a_machine_is_given_the_time_to_stop_that_its_container_has(
+    told: dict[str, Any], seconds: float
+) -> None:
+    """`stop_grace_period: 0s` is no time at all; where nothing is said, the engine gives ten seconds."""
+    spec = PROJECT.read(container("ams-1", {REGION: "ams"}, **told), ())
+
+    assert spec.kill_timeout_seconds == seconds

@@ -89,11 +89,12 @@ class Project:
             raise InputError(
                 f"container {name_of(described)}: {error.problem}", path=self.path, expected=error.expected
             ) from error
+        stop_seconds = config.get("StopTimeout")
         return replace(
             spec,
             is_taken=True,
             kill_signal=config.get("StopSignal") or _DEFAULT_STOP_SIGNAL,
-            kill_timeout_seconds=config.get("StopTimeout") or _DEFAULT_STOP_SECONDS,
+            kill_timeout_seconds=_DEFAULT_STOP_SECONDS if stop_seconds is None else stop_seconds,
         )
 
     def _place_in_order(self, described: Any) -> tuple[int, str, int]:
