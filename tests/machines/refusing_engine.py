@@ -24,6 +24,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     words = ""
     answers: dict[str, list[Any]]
     asked: list[str]
+    told: list[Any]
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -31,6 +32,8 @@ class _Answering(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
+        if size := int(self.headers.get("Content-Length", 0)):
+            self.server.told.append(json.loads(self.rfile.read(size)))
         if self.path.endswith("/_ping"):
             self._answer(200, b"OK")
         elif self.path.endswith("/version"):
@@ -68,11 +71,13 @@ def refusing_engine(
     words: str = "",
     answers: Answers | None = None,
     asked: list[str] | None = None,
+    told: list[Any] | None = None,
 ) -> Iterator[str]:
-    """The DOCKER_HOST that leads to it. `asked` is filled with what it was asked for."""
+    """The DOCKER_HOST that leads to it. It fills `asked` with the requests, `told` with the bodies that came along."""
     with _Server(str(socket), _Answering) as server:
         server.status, server.words = status, words
         server.asked = [] if asked is None else asked
+        server.told = [] if told is None else told
         server.answers = {request: list(bodies) for request, bodies in (answers or {}).items()}
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
