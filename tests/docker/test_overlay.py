@@ -34,6 +34,10 @@ def test_machines_of_a_scaled_service_serve_without_a_restart_and_down_leaves_no
             page = demo.client.get("/", params={"instance": machine_id}).text
             assert f'data-page-machine="{machine_id}"' in page
 
+        demo.execute("simulator", "flysim", "machine", "clone", "dfw-1")
+        (clone,) = ids(demo) - known - set(routed)
+        assert f'data-page-machine="{clone}"' in demo.client.get("/", params={"instance": clone}).text
+
         after = demo.inspect("simulator")
         assert (after["State"]["StartedAt"], after["RestartCount"]) == (before["State"]["StartedAt"], 0)
         demo.compose("down")

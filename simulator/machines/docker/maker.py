@@ -63,8 +63,10 @@ class Maker:
     async def clone(
         self, spec: MachineSpec, original: MachineContainer, observer: Observer, ours: frozenset[str]
     ) -> MachineContainer:
-        """Another like one of somebody else's. `ours`: the networks that flysim itself is in."""
-        placement = self._place(spec, "")
+        """Another like one of somebody else's. `ours`: the networks that flysim itself is in.
+
+        The engine chooses its ports: in a container, flysim could not see which are free on the computer.
+        """
         inside = Placement(ANY_HOST, spec.internal_port, "")
         variables = fly_variables(spec, inside)
         del variables["FLY_PRIVATE_IP"]  # Docker chooses it.
@@ -76,9 +78,9 @@ class Maker:
             name=self._name(spec),
             labels=self._labels(spec),
             variables=variables,
-            publish=self._bindings(placement),
+            publish=dict.fromkeys(spec.all_ports, (self._engine.publishing_address, 0)),
         )
-        return MachineContainer(self._engine, made, spec, placement, observer, self._locate(spec, ours))
+        return MachineContainer(self._engine, made, spec, inside, observer, self._locate(spec, ours))
 
     def give_back(self, machine_id: str) -> None:
         self._addresses.give_back(machine_id)
@@ -110,6 +112,7 @@ class Maker:
         return self._addresses.take_port(spec, internal_port) if self._engine.is_local else 0
 
     def _locate(self, spec: MachineSpec, ours: frozenset[str] = frozenset()) -> Locate:
+        """Tells where it is once it runs."""
         return partial(locate, ports=spec.all_ports, published_host=self._engine.published_host, ours=ours)
 
     def _bindings(self, placement: Placement) -> dict[int, tuple[str, int]]:
