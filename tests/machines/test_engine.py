@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,35 @@ async def test_a_refusal_has_the_engines_words_and_its_status(
             await engine.do(engine.api.unpause, "x")
         assert (told.value.status, told.value.exit_status) == (409, 3)
         engine.close()
+
+
+async def test_a_socket_that_may_not_be_used_is_told_with_whom_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with refusing_engine(tmp_path / "s") as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
+        (await Engine.connect()).close()
+        with as_nobody(tmp_path / "s"), pytest.raises(EnvironmentFault) as told:
+            await Engine.connect()
+
+    assert str(told.value) == (
+        f"the Docker engine at {host} may not be used by this user\n"
+        "  mend: ask for membership in the group docker (it is as good as root), "
+        "or run the machines as processes: --backend process"
+    )
+
+
+@contextmanager
+def as_nobody(socket: Path) -> Iterator[None]:
+    """As a user who may not use that socket; root may use all."""
+    socket.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 @pytest.mark.parametrize(("status", "is_let"), [(404, True), (500, False)])
