@@ -17,7 +17,7 @@ from typing import Any
 
 RUN = "flysim.run"
 """The label of everything that one run made: its id. It stands here because this file is run by itself."""
-_ROUNDS = 60
+_PATIENCE_SECONDS = 60.0
 _ENOUGH = 3
 """Rounds without trouble: a container that was being made appears a moment later."""
 _PAUSE_SECONDS = 0.5
@@ -28,13 +28,11 @@ def main(run: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.buffer.read() == b".":
         return
-    done = 0
-    for _ in range(_ROUNDS):
+    end, done = time.monotonic() + _PATIENCE_SECONDS, 0
+    while done < _ENOUGH and time.monotonic() < end:
         with suppress(Exception):  # The engine may be busy, or starting again: the next round asks anew.
             sweep(connect(), run)
             done += 1
-        if done == _ENOUGH:
-            return
         time.sleep(_PAUSE_SECONDS)
 
 
