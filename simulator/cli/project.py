@@ -68,7 +68,7 @@ async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
         machines = await project.find_machines(engine, may_be_none=own is not None)
     finally:
         engine.close()
-    config = config_of_machines(machines, file.regions, path=compose, base=base)
+    config = config_of_machines(machines, file, base)
     backend = DockerBackend([app.app for app in config.apps], project=project)
     mode = f"the machines are containers of {project.name}, which the Docker engine tells of"
     return Fleet(config, backend, is_patient=True, mode=mode)
@@ -87,7 +87,7 @@ class TakenProject:
         from simulator.config.compose import config_of_machines
 
         machines = self._project(config).read_all(self.containers)
-        return config_of_machines(machines, self.file.regions, path=self.file.path, base=config)
+        return config_of_machines(machines, self.file, config)
 
     def open(self, config: Config, *, realtime: bool, seed: int) -> Simulator:
         from simulator.machines.docker import DockerBackend
@@ -130,7 +130,7 @@ def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
             expected="the label fly.machine_id too, where there is no Docker engine to ask",
         )
     return Fleet(
-        config_of_machines(file.machines, file.regions, path=compose, base=base),
+        config_of_machines(file.machines, file, base),
         LookupBackend(file.unnamed, lambda service: console.warn(_unnamed(service))),
         is_patient=True,
         mode=_mode(file),

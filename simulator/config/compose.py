@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from simulator.config.interpolation import InterpolationError, interpolate
-from simulator.config.label import MACHINE_ID, REGION, find_wrong_labels, is_machine, machine_of_labels
+from simulator.config.label import (
+    MACHINE_ID,
+    REGION,
+    app_name,
+    find_wrong_labels,
+    is_machine,
+    machine_of_labels,
+)
 from simulator.config.loader import DEFAULT_EDGE_PORT
 from simulator.config.model import AppConfig, Config, MachineSpec
 from simulator.config.positions import KeyPath
@@ -43,6 +50,8 @@ class ComposeFile:
     """Services whose containers get their ids only when they are made: who they are, an engine must say."""
     regions: tuple[str, ...]
     """Of all of them, in the order of the file."""
+    apps: tuple[str, ...] = ()
+    """Likewise."""
     services: tuple[str, ...] = ()
     """All that are machines, in that order."""
 
@@ -90,17 +99,21 @@ def _unquote(text: str) -> str:
 
 
 def config_of_machines(
-    machines: Iterable[MachineSpec], regions: Iterable[str], *, path: Path, base: Config | None = None
+    machines: Iterable[MachineSpec], file: ComposeFile, base: Config | None = None
 ) -> Config:
-    """The configuration of these machines; without a base, with an edge in each region: 8080, 8081 …"""
+    """The configuration of a file with these machines.
+
+    Without a base, with an edge in each of its regions, on 8080, 8081 …, and with all of its apps, whether they have
+    a machine yet or not.
+    """
     machines = tuple(machines)
     if base is not None:
         apps = tuple(replace(each, machines=_of_app(each.app.name, machines)) for each in base.apps)
         return replace(base, apps=apps)
-    edges = {region: DEFAULT_EDGE_PORT + index for index, region in enumerate(dict.fromkeys(regions))}
-    names = dict.fromkeys(spec.app for spec in machines)
+    edges = {region: DEFAULT_EDGE_PORT + index for index, region in enumerate(dict.fromkeys(file.regions))}
+    names = dict.fromkeys((*file.apps, *(spec.app for spec in machines)))
     apps = tuple(AppConfig(App(name), _of_app(name, machines)) for name in names)
-    return Config(folder=path.resolve().parent, edges=edges, apps=apps, path=path)
+    return Config(folder=file.path.resolve().parent, edges=edges, apps=apps, path=file.path)
 
 
 def _of_app(name: str, machines: tuple[MachineSpec, ...]) -> tuple[MachineSpec, ...]:
@@ -118,6 +131,7 @@ class _Reader:
         self._machines: list[MachineSpec] = []
         self._unnamed: list[str] = []
         self._regions: list[str] = []
+        self._apps: list[str] = []
         self._names: list[str] = []
         self._ids: dict[str, KeyPath] = {}
 
@@ -141,6 +155,7 @@ class _Reader:
             tuple(self._machines),
             tuple(self._unnamed),
             tuple(self._regions),
+            tuple(self._apps),
             tuple(self._names),
         )
 
@@ -167,6 +182,7 @@ class _Reader:
     ) -> None:
         at: KeyPath = ("services", name)
         self._regions.append(labels[REGION])
+        self._apps.append(app_name(labels, self._base))
         self._names.append(name)
         host_name = self._text(service.get("hostname"), (*at, "hostname"))
         has_id = id_at is not None or _HOST_NAME.fullmatch(host_name)

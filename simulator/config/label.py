@@ -104,7 +104,7 @@ def machine_of_labels(
     known_fly = app.fly if app else None
     fly = known_fly or FlyToml(Path())
     group = env.get("FLY_PROCESS_GROUP") or fly.group
-    services, name = fly.services_of(group), _app_name(labels, app)
+    services, name = fly.services_of(group), app_name(labels, base)
     return MachineSpec(
         id=labels.get(MACHINE_ID) or host_name,
         name=name_machine(labels[REGION], name, known),
@@ -139,7 +139,9 @@ def _app_of(labels: Mapping[str, str], base: Config | None) -> AppConfig | None:
     return next((each for each in apps if wanted in (None, each.app.name)), None)
 
 
-def _app_name(labels: Mapping[str, str], app: AppConfig | None) -> str:
+def app_name(labels: Mapping[str, str], base: Config | None) -> str:
+    """Of which app a machine with these labels is."""
+    app = _app_of(labels, base)
     return app.app.name if app else labels.get(APP, FALLBACK_APP)
 
 

@@ -54,7 +54,9 @@ class Roster:
         return slot
 
     def admit(self, spec: MachineSpec) -> Slot:
-        """One that has come to stay."""
+        """One that has come to stay, and with it its app, if that is new."""
+        if spec.app not in self.fleet.apps:
+            self.fleet = self.fleet.with_app(App(spec.app))
         self._standing.append(spec)
         return self.add(spec)
 

@@ -104,7 +104,7 @@ def not_served(source: str, target: str, port: int) -> ProxyError:
 
 
 def no_route(port: int) -> ProxyError:
-    """F-6.51, F-9.18: the app has no service on the port that the client came to."""
+    """F-6.51, F-9.18: the app has no service on the port that the client came to, or there is no app."""
     return ProxyError("PR01", f"no known healthy instances found for route tcp/{port}")
 
 

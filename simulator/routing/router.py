@@ -7,7 +7,7 @@ from collections.abc import Callable
 from simulator.routing.cache import ReplayCache
 from simulator.routing.exchange import Exchange
 from simulator.routing.load import Load
-from simulator.routing.model import Fleet, Request
+from simulator.routing.model import App, Fleet, Request
 from simulator.routing.options import RoutingOptions
 from simulator.routing.selection import Chance
 
@@ -49,8 +49,7 @@ class Router:
         self.cache = ReplayCache()
 
     def open(self, request: Request, edge: str, request_id: str, now: float) -> Exchange:
-        """Begin an exchange for the app that the request's host names. Raises ValueError for a fleet without apps."""
-        app = self.fleet.app_for_host(request.host)
-        if app is None:
-            raise ValueError("the fleet has no app to route to")
+        """Begin an exchange for the app that the request's host names."""
+        # Where there is no app at all, it is for one that serves nothing, and ends as PR01.
+        app = self.fleet.app_for_host(request.host) or App(request.host, services=())
         return Exchange(request, edge, app, request_id, now, self)

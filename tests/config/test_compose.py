@@ -153,7 +153,7 @@ def test_without_a_config_every_region_has_an_edge_and_every_app_its_machines(tm
         """,
     )
 
-    config = config_of_machines(file.machines, file.regions, path=file.path)
+    config = config_of_machines(file.machines, file)
 
     assert config.edges == {"dfw": 8080, "ams": 8081, "lhr": 8082}
     assert [(app.app.name, [m.id for m in app.machines]) for app in config.apps] == [
@@ -162,11 +162,29 @@ def test_without_a_config_every_region_has_an_edge_and_every_app_its_machines(tm
     ]
 
 
+def test_without_a_config_every_app_of_the_file_is_known_before_it_has_a_machine(tmp_path: Path) -> None:
+    """As for a flysim that asks the engine before any container of them is made."""
+    file = read(
+        tmp_path,
+        """
+        services:
+          a: {labels: {fly.region: ams, fly.app: chat}}
+          b: {labels: {fly.region: dfw, fly.app: shop, fly.machine_id: 286533db064e58}, deploy: {replicas: 0}}
+          c: {labels: {fly.region: ams}}
+          d: {image: postgres}
+        """,
+    )
+
+    config = config_of_machines((), file)
+
+    assert [(app.app.name, app.machines) for app in config.apps] == [("chat", ()), ("shop", ()), ("app", ())]
+
+
 def test_with_a_config_edges_and_apps_are_its_own_and_the_machines_those_of_the_file(tmp_path: Path) -> None:
     base = load(tmp_path, BASE, FLY)
     file = read(tmp_path, services(f"labels: {{fly.region: dfw, fly.machine_id: {DFW}}}"), base)
 
-    config = config_of_machines(file.machines, file.regions, path=file.path, base=base)
+    config = config_of_machines(file.machines, file, base)
 
     assert config.edges == {"ams": 9000}
     (machine,) = config.machines

@@ -31,7 +31,6 @@ class Demo:
     project: str
     variables: dict[str, str]
     ports: dict[str, int] = field(default_factory=dict)
-    started_in_seconds: float = 0.0
 
     def compose(self, *words: str, seconds: float = DEADLINE_SECONDS, check: bool = True) -> str:
         """What `docker compose` says on stdout."""
@@ -51,6 +50,15 @@ class Demo:
         (described,) = json.loads(self._run("docker", "inspect", container).stdout)
         return dict(described)
 
+    @contextmanager
+    def one_off(self, service: str, *words: str) -> Iterator[None]:
+        """A container of `docker compose run`, which `down` leaves as it is."""
+        container = self.compose("run", "--no-deps", "--detach", service, *words).strip()
+        try:
+            yield
+        finally:
+            self._run("docker", "rm", "--force", container)
+
     def remains(self) -> list[str]:
         """Containers, networks and volumes of the project."""
         kinds = (("ps", "-a"), ("network", "ls"), ("volume", "ls"))
@@ -66,6 +74,24 @@ class Demo:
     def get(self, path: str) -> Any:
         """From the control API."""
         return self.client.get(f"{self._control_url}{path}").raise_for_status().json()
+
+    @contextmanager
+    def events(self) -> Iterator[Iterator[dict[str, Any]]]:
+        """What happens in flysim from now on, as the control API tells it."""
+        with self.client.stream("GET", f"{self._control_url}/_flysim/events") as response:
+            lines = response.raise_for_status().iter_lines()
+            yield (json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:"))
+
+    def healthy_since(self, begun: float) -> dict[str, float]:
+        """By host name, which containers the engine has called healthy since then, and when it did so first."""
+        span = (f"--since={begun}", f"--until={time.time()}")
+        wanted = ("--filter=event=health_status", f"--filter={LABEL}{self.project}", "--format={{json .}}")
+        times: dict[str, float] = {}
+        for line in self._run("docker", "events", *span, *wanted).stdout.splitlines():
+            event = json.loads(line)
+            if event["status"] == "health_status: healthy":
+                times.setdefault(event["id"][:12], event["timeNano"] / 1e9)
+        return times
 
     def advance(self, time: str) -> None:
         """Put flysim's clock forward."""
@@ -100,8 +126,8 @@ class Demo:
 
 
 @contextmanager
-def demo_up(*, wait: bool = True) -> Iterator[Demo]:
-    """The demo, up and healthy, until the block ends; then nothing of it is left."""
+def demo_up(*, wait: bool = True, overlay: bool = False) -> Iterator[Demo]:
+    """The demo, up and healthy, until the block ends; then nothing of it is left. `overlay`: with the engine."""
     number = secrets.randbelow(200) + 1
     project = f"flysim-test-{secrets.token_hex(4)}"
     ports = dict(zip(("AMS", "DFW", "CONTROL"), free_ports(3), strict=True))
@@ -111,12 +137,12 @@ def demo_up(*, wait: bool = True) -> Iterator[Demo]:
         "FLYSIM_NET6": f"fdaa:0:{number:x}",
         **{f"FLYSIM_PORT_{name}": str(port) for name, port in ports.items()},
     }
+    if overlay:
+        variables["COMPOSE_FILE"] = os.pathsep.join(("docker-compose.yml", "docker-compose.engine.yml"))
     demo = Demo(project, variables, ports)
     try:
         demo.compose("build", "--quiet", seconds=BUILD_SECONDS)
-        begun = time.monotonic()
         demo.compose("up", "-d", *(["--wait"] if wait else []))
-        demo.started_in_seconds = time.monotonic() - begun
         yield demo
     finally:
         demo.compose("down", "--volumes", "--timeout", "5", check=False)

@@ -218,6 +218,15 @@ def test_a_scaled_service_is_told_of_and_not_routed_to(demo: Demo) -> None:
     demo.compose("up", "-d", "--no-recreate", "--scale", "dfw=0")
 
 
+def test_what_compose_run_starts_has_not_the_name_of_its_service(demo: Demo) -> None:
+    """So it is not found by that name, and is no machine."""
+    program = f'{ASK}\nprint(json.dumps(ask("dfw.", "A", "{demo.variables["FLYSIM_NET6"]}::3")))'
+    with demo.one_off("dfw", "sleep", "600"):
+        found = demo.ask_names("ams-1", program)
+
+    assert found == []
+
+
 def test_down_leaves_nothing_behind() -> None:
     with demo_up(wait=False) as demo:
         assert demo.remains()

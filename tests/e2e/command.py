@@ -21,7 +21,8 @@ from simulator.errors import SimulatorError
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
-FLYSIM = (sys.executable, "-m", "simulator")
+FLYSIM = (sys.executable, "-P", "-m", "simulator")
+"""As the command that is installed: nothing of the folder that it is run from is a module of its own."""
 
 
 def flysim(
@@ -76,13 +77,13 @@ def flysim_up(folder: Path) -> Iterator[Up]:
 
 
 @contextmanager
-def start_up(folder: Path, config: Path | None = None, *options: str) -> Iterator[Up]:
+def start_up(folder: Path, config: Path | None = None, *options: str, cwd: Path = ROOT) -> Iterator[Up]:
     """`flysim up`, ready, with the demo on free ports or with another config; how it ends is the block's affair."""
     ready, log = folder / "ready.json", folder / "up.log"
     ready.unlink(missing_ok=True)  # Another may have run here before.
     command = [*FLYSIM, "up", "-c", str(config or free_demo(folder)), "--ready-file", str(ready), *options]
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT, text=True)
     try:
         wait_for(lambda: ready.exists() or process.poll() is not None, "flysim up", log)
         assert process.poll() is None, log.read_text()

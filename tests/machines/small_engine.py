@@ -5,29 +5,47 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-Answers = dict[str, tuple[int, Any]]
-"""The last part of a request's path -> status, and what is said as JSON."""
+Answer = tuple[int, Any]
+"""A status, and what is said as JSON."""
 
 
 class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """`answers` are by method and path, as in `GET /containers/json`, or by the last part of the path alone.
+
+    A list is of one answer after the other, the last for good; all else is answered by `otherwise`.
+    """
+
     daemon_threads = True
 
-    def __init__(self, socket: Path, answers: Answers, otherwise: tuple[int, Any]) -> None:
+    def __init__(self, socket: Path, answers: Mapping[str, Answer | list[Answer]], otherwise: Answer) -> None:
         super().__init__(str(socket), _Answering)
         self.host = f"unix://{socket}"
-        self.answers: Answers = {"_ping": (200, "OK"), "version": (200, {"ApiVersion": "1.41"}), **answers}
+        self.answers: dict[str, Answer | list[Answer]] = {
+            "_ping": (200, "OK"),
+            "version": (200, {"ApiVersion": "1.41"}),
+            **answers,
+        }
         self.otherwise = otherwise
         self.asked: list[str] = []
+        """Methods and paths, without the version of the API; a query as it came."""
+        self.told: list[Any] = []
+        """The bodies that came along."""
 
     def was_asked(self, what: str) -> bool:
         return any(f"/{what}" in each for each in self.asked)
+
+    def answer(self, request: str) -> Answer:
+        found = self.answers.get(request) or self.answers.get(request.rpartition("/")[2], self.otherwise)
+        if isinstance(found, list):
+            return found.pop(0) if len(found) > 1 else found[0]
+        return found
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -35,9 +53,12 @@ class _Answering(BaseHTTPRequestHandler):
     server: SmallEngine
 
     def do_GET(self) -> None:
-        what = urlsplit(self.path).path.rpartition("/")[2]
-        self.server.asked.append(self.path)
-        status, said = self.server.answers.get(what, self.server.otherwise)
+        if size := int(self.headers.get("Content-Length", 0)):
+            self.server.told.append(json.loads(self.rfile.read(size)))
+        url = urlsplit(self.path)
+        path = "/" + url.path.split("/", 2)[2] if url.path.startswith("/v1.") else url.path
+        self.server.asked.append(f"{self.command} {path}{'?' if url.query else ''}{url.query}")
+        status, said = self.server.answer(f"{self.command} {path}")
         body = json.dumps(said).encode() if said is not None else b""
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -54,7 +75,9 @@ class _Answering(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def small_engine(socket: Path, answers: Answers, otherwise: tuple[int, Any]) -> Iterator[SmallEngine]:
+def small_engine(
+    socket: Path, answers: Mapping[str, Answer | list[Answer]], otherwise: Answer
+) -> Iterator[SmallEngine]:
     with SmallEngine(socket, answers, otherwise) as server:
         serving = threading.Thread(target=server.serve_forever, args=(0.01,))
         serving.start()
@@ -66,7 +89,14 @@ def small_engine(socket: Path, answers: Answers, otherwise: tuple[int, Any]) -> 
 
 
 @contextmanager
-def refusing_engine(socket: Path, status: int, words: str) -> Iterator[str]:
-    """The DOCKER_HOST that leads to one that refuses everything."""
-    with small_engine(socket, {}, (status, {"message": words})) as server:
-        yield server.host
+def refusing_engine(
+    socket: Path, status: int = 500, words: str = "", answers: Mapping[str, Sequence[Any]] | None = None
+) -> Iterator[SmallEngine]:
+    """One that refuses everything but `answers`: what it says to each of these; None is a refusal, too."""
+    refusal = status, {"message": words}
+    said = {
+        request: [refusal if body is None else (200, body) for body in bodies]
+        for request, bodies in (answers or {}).items()
+    }
+    with small_engine(socket, said, refusal) as server:
+        yield server

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,8 @@ IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
 async def test_a_refusal_has_the_engines_words_and_its_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with refusing_engine(tmp_path / "s", 409, "container is not paused") as host:
-        monkeypatch.setenv("DOCKER_HOST", host)
+    with refusing_engine(tmp_path / "s", 409, "container is not paused") as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
         with pytest.raises(Refusal, match=r"^the Docker engine refuses: container is not paused$") as told:
             await engine.do(engine.api.unpause, "x")
@@ -26,12 +29,41 @@ async def test_a_refusal_has_the_engines_words_and_its_status(
         engine.close()
 
 
+async def test_a_socket_that_may_not_be_used_is_told_with_whom_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with refusing_engine(tmp_path / "s") as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        (await Engine.connect()).close()
+        with as_nobody(tmp_path / "s"), pytest.raises(EnvironmentFault) as told:
+            await Engine.connect()
+
+    assert str(told.value) == (
+        f"the Docker engine at {server.host} may not be used by this user\n"
+        "  mend: ask for membership in the group docker (it is as good as root), "
+        "or run the machines as processes: --backend process"
+    )
+
+
+@contextmanager
+def as_nobody(socket: Path) -> Iterator[None]:
+    """As a user who may not use that socket; root may use all."""
+    socket.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
 @pytest.mark.parametrize(("status", "is_let"), [(404, True), (500, False)])
 async def test_a_service_that_is_gone_needs_no_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, is_let: bool
 ) -> None:
-    with refusing_engine(tmp_path / "s", status, "the words of the engine") as host:
-        monkeypatch.setenv("DOCKER_HOST", host)
+    with refusing_engine(tmp_path / "s", status, "the words of the engine") as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
         manager = Manager(await Engine.connect(), IN_SWARM)
         if is_let:
             await manager.remove_service("x")

@@ -47,6 +47,16 @@ async def test_a_machine_that_joins_is_routed_to_once_it_is_healthy(stage: Stage
     assert [machine.name for machine in room.fleet.machines] == ["ams-1", "dfw-2"]
 
 
+async def test_with_a_machine_of_an_app_that_nobody_knew_the_app_comes_too(stage: Stage) -> None:
+    room = await stage.open_room(spec())
+
+    await stage.backend.begin(replace(NEW, app="shop"))
+    await eventually(lambda: room.machine(NEW.id).is_candidate, "its first check")
+
+    assert list(room.fleet.apps) == ["chat", "shop"]
+    assert room.fleet.candidates_by_distance("shop", "ams", 80) == ((room.machine(NEW.id),),)
+
+
 async def test_a_machine_that_is_paused_and_resumed_by_others_takes_nothing_meanwhile(stage: Stage) -> None:
     room = await stage.open_room(TAKEN)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from simulator.routing import RoutingOptions
+from simulator.routing import Fleet, RoutingOptions
 from tests.proxy.client import request
 from tests.proxy.machine import OK, MachineWire, answering, replaying
 from tests.proxy.stage import AMS, DFW, Stage, assert_is_the_proxys_own, open_stage, until
@@ -47,6 +47,19 @@ async def test_no_machine_at_all_is_pr04(stage: Stage) -> None:
     assert_is_the_proxys_own(await h1.ask())
     assert_is_the_proxys_own(await h2.ask())
     assert [trace.error for trace in await stage.finished(2)] == ["PR04", "PR04"]
+
+
+async def test_where_there_is_no_app_yet_the_client_gets_an_answer_and_the_log_the_reason(
+    stage: Stage,
+) -> None:
+    """F-6.51"""
+    stage.router.fleet = Fleet.of([])
+    assert_is_the_proxys_own(await (await stage.connect()).ask())
+    assert_is_the_proxys_own(await (await stage.connect_h2()).ask())
+    assert [trace.error for trace in await stage.finished(2)] == ["PR01", "PR01"]
+    assert {line.message for line in stage.proxy_log()} == {
+        "[PR01] no known healthy instances found for route tcp/80"
+    }
 
 
 async def test_the_status_for_no_candidate_is_an_option() -> None:

@@ -15,7 +15,6 @@ from simulator.routing import (
     MachineState,
     Outcome,
     Relay,
-    Router,
     RoutingOptions,
 )
 from tests.routing.build import (
@@ -72,10 +71,15 @@ def test_the_host_chooses_the_app() -> None:
     assert Caller(two_apps(), request=request(host="chat.fly.dev")).trace.app == "chat"
 
 
-def test_a_fleet_without_apps_cannot_be_asked() -> None:
-    router = Router(Fleet.of([]), RoutingOptions(), lambda n: 0)
-    with pytest.raises(ValueError, match="no app"):
-        router.open(request(), "ams", "id", NOW)
+def test_where_there_is_no_app_every_request_is_rejected_as_pr01() -> None:
+    """F-6.51: as on a port that nobody serves."""
+    caller = Caller(Fleet.of([]), request=request(host="chat.fly.dev"))
+
+    assert str(caller.rejection.error) == "[PR01] no known healthy instances found for route tcp/80"
+    assert (caller.rejection.status, caller.rejection.log_app, caller.trace.app) == (
+        502,
+        *["chat.fly.dev"] * 2,
+    )
 
 
 def test_with_no_machine_to_go_to_the_request_is_rejected_at_once() -> None:

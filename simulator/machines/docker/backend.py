@@ -17,7 +17,6 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.lifetime import undisturbed
 from simulator.machines.backend import FindEdge, Observer, Placement
-from simulator.machines.docker import label
 from simulator.machines.docker.container import MachineContainer
 from simulator.machines.docker.engine import Engine, Refusal, give_up
 from simulator.machines.docker.events import ContainerEvent, EventStream
@@ -25,6 +24,7 @@ from simulator.machines.docker.guard import ContainerGuard
 from simulator.machines.docker.maker import Maker
 from simulator.machines.docker.project import Project, locate, name_of, own_networks
 from simulator.machines.docker.sockets import listening_ports
+from simulator.machines.docker.sweeper import sweep
 from simulator.machines.docker.tunnel import Address
 from simulator.routing.model import App
 
@@ -303,16 +303,3 @@ class DockerBackend:
         container_id = await self._maker.find_container(asker)
         regions = (each.spec.region for each in self._containers.values() if each.id == container_id)
         return self._find_edge(port, next(regions, ""))
-
-
-def sweep(api: Any, run: str) -> None:
-    """Remove everything of a run. Blocks."""
-    from docker.errors import APIError
-
-    ours = {"label": f"{label.RUN}={run}"}
-    for container in api.containers(all=True, quiet=True, filters=ours):
-        with suppress(APIError):  # it is being removed already
-            api.remove_container(container["Id"], v=True, force=True)
-    for network in api.networks(filters=ours):
-        with suppress(APIError):
-            api.remove_network(network["Id"])

@@ -35,7 +35,8 @@ def create_clone(
 ) -> str:
     """Its id. `original` is what the engine says of that. Blocks."""
     config, networks = original["Config"], list(original["NetworkSettings"]["Networks"])
-    kept = dict(pair.split("=", 1) for pair in config["Env"] if not pair.startswith(_OF_ONE_MACHINE))
+    pairs = (pair.partition("=") for pair in config["Env"] or () if not pair.startswith(_OF_ONE_MACHINE))
+    kept = {name: value if sign else None for name, sign, value in pairs}  # None: not to be set
     host_config = api.create_host_config(port_bindings=dict(publish))
     host_config |= {key: original["HostConfig"].get(key) for key in _KEPT}
     endpoints = {networks[0]: api.create_endpoint_config()} if networks else {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from simulator.machines.docker import sweeper
+
 _PATIENCE_SECONDS = 2.0
 
 
@@ -18,7 +20,9 @@ class ContainerGuard:
     def start(self) -> None:
         """Before the first container; nothing waits for it to be ready."""
         self._sweeper = subprocess.Popen(
-            [sys.executable, "-m", "simulator.machines.docker.sweeper", self._run],
+            # Nothing that it loads is to be the user's (-P), while the folder stays theirs: names in DOCKER_CERT_PATH
+            # and the like may start there.
+            [sys.executable, "-P", sweeper.__file__, self._run],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

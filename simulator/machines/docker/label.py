@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-RUN = "flysim.run"
-"""Of everything that one run made: its id."""
+from simulator.machines.docker.sweeper import RUN
+
+__all__ = ["NUMBER", "ONE_OFF", "PROJECT", "RUN", "SERVICE"]
+
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
+ONE_OFF = "com.docker.compose.oneoff"
+"""Says "True" of a container that `docker compose run` made for one command."""

@@ -13,7 +13,7 @@ from simulator.machines.address import AddressBook, private_address
 from simulator.machines.backend import Observer, Placement
 from simulator.machines.docker import label
 from simulator.machines.docker.clone import create_clone
-from simulator.machines.docker.container import MachineContainer
+from simulator.machines.docker.container import Locate, MachineContainer
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.image import PYTHON, Images, Source
 from simulator.machines.docker.network import Networks, PrivateNetwork
@@ -57,13 +57,16 @@ class Maker:
             publish=self._bindings(placement),
             **options,
         )
-        return MachineContainer(self._engine, made, spec, placement, observer)
+        find_place = None if self._engine.is_local else self._locate(spec)
+        return MachineContainer(self._engine, made, spec, placement, observer, find_place)
 
     async def clone(
         self, spec: MachineSpec, original: MachineContainer, observer: Observer, ours: frozenset[str]
     ) -> MachineContainer:
-        """Another like one of somebody else's. `ours`: the networks that flysim itself is in."""
-        placement = self._place(spec, "")
+        """Another like one of somebody else's. `ours`: the networks that flysim itself is in.
+
+        The engine chooses its ports: in a container, flysim could not see which are free on the computer.
+        """
         inside = Placement(ANY_HOST, spec.internal_port, "")
         variables = fly_variables(spec, inside)
         del variables["FLY_PRIVATE_IP"]  # Docker chooses it.
@@ -75,11 +78,9 @@ class Maker:
             name=self._name(spec),
             labels=self._labels(spec),
             variables=variables,
-            publish=self._bindings(placement),
+            publish=dict.fromkeys(spec.all_ports, (self._engine.publishing_address, 0)),
         )
-        host = self._engine.published_host
-        find_place = partial(locate, ports=spec.all_ports, published_host=host, ours=ours)
-        return MachineContainer(self._engine, made, spec, placement, observer, find_place)
+        return MachineContainer(self._engine, made, spec, inside, observer, self._locate(spec, ours))
 
     def give_back(self, machine_id: str) -> None:
         self._addresses.give_back(machine_id)
@@ -103,8 +104,16 @@ class Maker:
         return await self._networks.of_app(spec.app)
 
     def _place(self, spec: MachineSpec, private_ip: str) -> Placement:
-        ports = tuple((own, self._addresses.take_port(spec, own)) for own in spec.all_ports)
+        ports = tuple((own, self._take_port(spec, own)) for own in spec.all_ports)
         return Placement(self._engine.published_host, ports[0][1], private_ip, ports)
+
+    def _take_port(self, spec: MachineSpec, internal_port: int) -> int:
+        """0: the engine is to choose, at each start anew. Which ports are free can only be seen on this computer."""
+        return self._addresses.take_port(spec, internal_port) if self._engine.is_local else 0
+
+    def _locate(self, spec: MachineSpec, ours: frozenset[str] = frozenset()) -> Locate:
+        """Tells where it is once it runs."""
+        return partial(locate, ports=spec.all_ports, published_host=self._engine.published_host, ours=ours)
 
     def _bindings(self, placement: Placement) -> dict[int, tuple[str, int]]:
         return {own: (self._engine.publishing_address, there) for own, there in placement.ports}

@@ -33,14 +33,15 @@ class Project:
 
     def is_machine(self, labels: Mapping[str, str]) -> bool:
         """Whether a container with these labels is one of the project's machines."""
-        return labels.get(label.PROJECT) == self.name and REGION in labels
+        is_machine = labels.get(label.PROJECT) == self.name and REGION in labels
+        return is_machine and labels.get(label.ONE_OFF) != "True"
 
     async def find_containers(self, engine: Engine) -> list[Any]:
         """What the engine says of each machine's container, in the order of the file."""
         wanted = {"label": [f"{label.PROJECT}={self.name}", REGION]}
         listed = await engine.do(engine.api.containers, all=True, filters=wanted)
         found = []
-        for each in listed:
+        for each in filter(lambda each: self.is_machine(each["Labels"]), listed):
             with suppress(Refusal):  # it has gone since
                 found.append(await engine.do(engine.api.inspect_container, each["Id"]))
         return sorted(found, key=self._place_in_order)
@@ -88,11 +89,12 @@ class Project:
             raise InputError(
                 f"container {name_of(described)}: {error.problem}", path=self.path, expected=error.expected
             ) from error
+        stop_seconds = config.get("StopTimeout")
         return replace(
             spec,
             is_taken=True,
             kill_signal=config.get("StopSignal") or _DEFAULT_STOP_SIGNAL,
-            kill_timeout_seconds=config.get("StopTimeout") or _DEFAULT_STOP_SECONDS,
+            kill_timeout_seconds=_DEFAULT_STOP_SECONDS if stop_seconds is None else stop_seconds,
         )
 
     def _place_in_order(self, described: Any) -> tuple[int, str, int]:

@@ -1,0 +1,59 @@
+"""`docker compose` with docker-compose.engine.yml: flysim in the midst of the machines, and with the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from tests.docker.demo import Demo, demo_up, eventually
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
+
+NEW = 5
+GRACE_SECONDS = 2.0
+
+
+def test_machines_of_a_scaled_service_serve_without_a_restart_and_down_leaves_nothing() -> None:
+    """What `docker compose run` starts of the same service meanwhile is no machine."""
+    with demo_up(overlay=True) as demo:
+        before, known, begun = demo.inspect("simulator"), ids(demo), time.time()
+        with demo.events() as events, demo.one_off("dfw", "sleep", "600"):
+            demo.compose("up", "-d", "--no-recreate", "--scale", f"dfw={NEW}")
+            routed = became_healthy(events, known, NEW)
+            assert ids(demo) == known | set(routed)
+
+        # Both clocks are this computer's: how busy it is while we look makes no difference.
+        eventually(lambda: set(demo.healthy_since(begun)) >= set(routed), "the engine's word of their health")
+        healthy = demo.healthy_since(begun)
+        late = {each: routed[each] - healthy[each] for each in routed}
+        assert max(late.values()) <= GRACE_SECONDS, late
+        for machine_id in routed:
+            page = demo.client.get("/", params={"instance": machine_id}).text
+            assert f'data-page-machine="{machine_id}"' in page
+
+        demo.execute("simulator", "flysim", "machine", "clone", "dfw-1")
+        (clone,) = ids(demo) - known - set(routed)
+        assert f'data-page-machine="{clone}"' in demo.client.get("/", params={"instance": clone}).text
+
+        after = demo.inspect("simulator")
+        assert (after["State"]["StartedAt"], after["RestartCount"]) == (before["State"]["StartedAt"], 0)
+        demo.compose("down")
+        assert demo.remains() == []
+
+
+def ids(demo: Demo) -> set[str]:
+    return {machine["id"] for machine in demo.machines().values()}
+
+
+def became_healthy(events: Iterable[dict[str, Any]], known: set[str], count: int) -> dict[str, float]:
+    """So many machines that are not known, and since when each of them is routed to."""
+    since: dict[str, float] = {}
+    for event in events:
+        if event["type"] == "MachineHealthChanged" and event["healthy"] and event["machine_id"] not in known:
+            since.setdefault(event["machine_id"], event["at"])
+        if len(since) == count:
+            break
+    return since

@@ -1,0 +1,61 @@
+"""A clone of a container that flysim did not make: what it has of the original, and what the engine chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.config.model import MachineSpec
+from simulator.machines.backend import Placement
+from simulator.machines.docker.container import MachineContainer
+from simulator.machines.docker.engine import Engine
+from simulator.machines.docker.maker import Maker
+from tests.contract.stage import Recorder
+from tests.machines.small_engine import refusing_engine
+
+BARE: dict[str, Any] = {"Image": "web", "Cmd": None, "Entrypoint": ["/web"], "User": "", "WorkingDir": ""}
+SPEC = MachineSpec("286533db064e58", "dfw-1", "streams", "dfw", further_ports=(9090,))
+
+
+async def clone(folder: Path, environment: list[str] | None, patch: pytest.MonkeyPatch) -> Any:
+    """What an engine is told to make of an original with these variables."""
+    original = {
+        "Config": {**BARE, "Env": environment},
+        "HostConfig": {},
+        "NetworkSettings": {"Networks": {}},
+    }
+    answers = {"POST /containers/create": [{"Id": "c2"}], "GET /containers/c1/json": [original]}
+    with refusing_engine(folder / "s", answers=answers) as server:
+        patch.setenv("DOCKER_HOST", server.host)
+        engine, observer = await Engine.connect(), Recorder()
+        before = MachineContainer(engine, "c1", SPEC, Placement("10.0.0.2", 8080, ""), observer)
+        made = await Maker(engine, "r1", (), no_edge).clone(SPEC, before, observer, frozenset({"private"}))
+        engine.close()
+    assert made.id == "c2"
+    return server.told[0]
+
+
+async def no_edge(port: int, asker: str) -> None: ...
+
+
+@pytest.mark.parametrize("environment", [None, [], ["FLY_REGION=ams", "LANG"]])
+async def test_a_clone_has_the_variables_of_its_original_if_that_has_any(
+    environment: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine may say null; one that is unset on purpose has no value."""
+    variables = (await clone(tmp_path, environment, monkeypatch))["Env"]
+
+    assert [each for each in variables if "=" not in each] == (environment or [])[1:]
+    assert [each for each in variables if each.startswith("FLY_REGION")] == ["FLY_REGION=dfw"]
+
+
+async def test_the_engine_chooses_the_ports_of_a_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flysim in a container sees none of the computer's, and another one there may want the same."""
+    bindings = (await clone(tmp_path, None, monkeypatch))["HostConfig"]["PortBindings"]
+
+    chosen = [{"HostIp": "127.0.0.1", "HostPort": "0"}]
+    assert bindings == {"8080/tcp": chosen, "9090/tcp": chosen}

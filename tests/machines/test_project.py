@@ -1,0 +1,62 @@
+"""The containers of a Compose project as the engine describes them: which are machines, and what is wrong there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.config.label import MACHINE_ID, REGION
+from simulator.machines.docker import label
+from simulator.machines.docker.engine import Engine
+from simulator.machines.docker.project import Project
+from tests.machines.small_engine import refusing_engine
+
+PROJECT = Project("shop", Path("compose.yml"), ("ams-1", "dfw-1"))
+AMS, DFW = "d8dd626f379508", "286533db064e58"
+
+
+def container(name: str, labels: dict[str, str], **config: Any) -> dict[str, Any]:
+    """As the engine describes it."""
+    about = {
+        "Labels": {label.PROJECT: "shop", **labels},
+        "Hostname": "411ed5e307e2",
+        "Image": "web",
+        "Env": None,
+    }
+    return {"Id": name, "Name": f"/{name}", "Config": about | config}
+
+
+def machine(name: str, machine_id: str, **labels: str) -> dict[str, Any]:
+    return container(name, {label.SERVICE: name, REGION: name[:3], MACHINE_ID: machine_id, **labels})
+
+
+async def test_a_container_of_compose_run_is_no_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the labels of its service, and so its machine id."""
+    there = [machine("dfw-1", DFW), machine("ams-1", AMS, **{label.ONE_OFF: "False"})]
+    run = machine("dfw-1-run-1f2e", DFW, **{label.ONE_OFF: "True"})
+    listed = [{"Id": each["Id"], "Labels": each["Config"]["Labels"]} for each in (*there, run)]
+    answers = {f"GET /containers/{each['Id']}/json": [each] for each in (*there, run)}
+    with refusing_engine(tmp_path / "s", answers={"GET /containers/json": [listed], **answers}) as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        engine = await Engine.connect()
+        machines = await PROJECT.find_machines(engine)
+        engine.close()
+
+    assert [each.id for each in machines] == [AMS, DFW]
+    assert [PROJECT.is_machine(each["Labels"]) for each in listed] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [({}, 10.0), ({"StopTimeout": None}, 10.0), ({"StopTimeout": 0}, 0)]
+)
+def test_a_machine_is_given_the_time_to_stop_that_its_container_has(
+    told: dict[str, Any], seconds: float
+) -> None:
+    """`stop_grace_period: 0s` is no time at all; where nothing is said, the engine gives ten seconds."""
+    spec = PROJECT.read(container("ams-1", {REGION: "ams"}, **told), ())
+
+    assert spec.kill_timeout_seconds == seconds
