@@ -16,8 +16,8 @@ scenarios-docker: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/flysim demo
 
-# The pure packages first, with their coverage; then everything else on all cores, but for the demo on containers,
-# which is brought up once. ARGS='tests/proxy -k tls': a part.
+# The pure packages first, with their coverage; then everything else on all cores; then what wants an engine, a file at
+# a time: it mostly waits. ARGS='tests/proxy -k tls': a part.
 test: $(VENV)/.installed-dev
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
@@ -25,7 +25,7 @@ else
 	$(BIN)/coverage run -m pytest $(PURE)
 	$(BIN)/coverage report
 	$(BIN)/pytest $(PURE:%=--ignore=%) --ignore=tests/docker -n auto --dist worksteal
-	$(BIN)/pytest tests/docker
+	$(BIN)/pytest tests/docker -n 4 --dist loadfile
 endif
 
 check: $(VENV)/.installed-dev

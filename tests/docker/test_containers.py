@@ -18,10 +18,12 @@ from websockets.asyncio.client import ClientConnection
 
 from simulator.config import Config, load_config
 from simulator.errors import EnvironmentFault, InputError, SimulatorError
+from simulator.machines.docker import DockerBackend
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from tests.contract.stage import eventually
 from tests.docker.demo import Demo, demo_up
+from tests.docker.runs import made_by, run_of, sweepers_of
 from tests.docker.swarm import docker
 from tests.e2e.command import FLYSIM, ROOT, flysim, start_up, wait_for
 
@@ -132,29 +134,21 @@ async def test_a_container_that_somebody_removed_is_made_again_by_a_reset(simula
     assert simulator.room.machine(DFW).is_candidate
 
 
-def made_by_us() -> list[str]:
-    """The containers and networks of all runs that there are on the engine."""
-    kinds = (("ps", "-aq"), ("network", "ls", "-q"))
-    return [each for kind in kinds for each in docker(*kind, "--filter", OURS).split()]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_however_flysim_ends(number: signal.Signals, tmp_path: Path) -> None:
-    before = set(made_by_us())
     volumes = docker("volume", "ls", "-q")
     with start_up(tmp_path, None, "--backend", "docker") as up:
-        own = set(made_by_us()) - before
-        assert len(own) >= 5  # three machines, the gateway, a network
+        run = run_of(*sweepers_of(up.process.pid))
+        assert len(made_by(run)) == 5  # three machines, the gateway, a network
 
         up.process.send_signal(number)
         up.process.wait(30)
 
-    wait_for(lambda: not own & set(made_by_us()), "an empty engine", up.log)
+    wait_for(lambda: not made_by(run), "an empty engine", up.log)
     assert docker("volume", "ls", "-q") == volumes
 
 
 def test_nothing_is_left_of_a_start_that_is_interrupted(tmp_path: Path) -> None:
-    before = set(made_by_us())
     log = tmp_path / "up.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -163,14 +157,16 @@ def test_nothing_is_left_of_a_start_that_is_interrupted(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_for(lambda: bool(set(made_by_us()) - before), "the first container", log)
+            wait_for(lambda: bool(sweepers_of(process.pid)), "the first request", log)
+            run = run_of(*sweepers_of(process.pid))
+            wait_for(lambda: bool(made_by(run)), "the first container", log)
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130, log.read_text()
         finally:
             process.kill()
             process.wait()
 
-    wait_for(lambda: set(made_by_us()) <= before, "an empty engine")
+    assert made_by(run) == []
 
 
 def config_with(tmp_path: Path, *lines: str) -> Config:
@@ -193,14 +189,15 @@ def config_with(tmp_path: Path, *lines: str) -> Config:
 async def test_what_cannot_be_run_is_told_with_its_mend_and_nothing_is_left(
     lines: list[str], kind: type[SimulatorError], words: str, tmp_path: Path
 ) -> None:
-    before = set(made_by_us())
+    config = config_with(tmp_path, *lines)
+    backend = DockerBackend([app.app for app in config.apps])
     with pytest.raises(kind) as told:
-        async with Simulator(config_with(tmp_path, *lines), free_ports=True, backend="docker"):
+        async with Simulator(config, free_ports=True, backend=backend):
             pass
 
     assert words in str(told.value)
     assert "mend: " in str(told.value) or "expected: " in str(told.value)
-    wait_for(lambda: set(made_by_us()) <= before, "an empty engine")
+    assert made_by(backend.run) == []
 
 
 async def test_an_app_that_listens_on_its_own_loopback_only_is_told_so(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from simulator.machines.docker import sweeper
-from simulator.machines.docker.label import RUN
-from tests.docker.swarm import docker
-from tests.e2e.command import Up, start_up, wait_for
+from tests.docker.runs import made_by, run_of, sweepers_of
+from tests.e2e.command import start_up, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
@@ -26,13 +24,6 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def sweeper_of(up: Up) -> psutil.Process:
-    (found,) = (
-        each for each in psutil.Process(up.process.pid).children() if sweeper.__file__ in each.cmdline()
-    )
-    return found
-
-
 def is_over(process: psutil.Process) -> bool:
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
@@ -40,19 +31,13 @@ def is_over(process: psutil.Process) -> bool:
         return True
 
 
-def made_by(run: str) -> list[str]:
-    """Containers and networks of one run."""
-    kinds = (("ps", "-aq"), ("network", "ls", "-q"))
-    return [each for kind in kinds for each in docker(*kind, "--filter", f"label={RUN}={run}").split()]
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_is_left_of_a_run_from_a_folder_with_modules_of_its_own(
     number: signal.Signals, folder: Path, tmp_path: Path
 ) -> None:
     with start_up(tmp_path, None, "--backend", "docker", cwd=folder) as up:
-        last = sweeper_of(up)
-        run = last.cmdline()[-1]
+        (last,) = sweepers_of(up.process.pid)
+        run = run_of(last)
         assert len(made_by(run)) == 5  # three machines, the gateway, a network
 
         up.process.send_signal(number)

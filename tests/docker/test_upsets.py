@@ -17,8 +17,9 @@ from simulator.machines.docker.project import Project
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from tests.contract.stage import Recorder, eventually
+from tests.docker.runs import made_by, run_of, sweepers_of
 from tests.docker.swarm import docker
-from tests.docker.test_containers import AMS, DFW, DFW_2, OURS, container_of, state_of
+from tests.docker.test_containers import AMS, DFW, DFW_2, container_of, state_of
 from tests.docker.wire import ENGINE, Wire, wire_to_engine
 from tests.e2e.command import ROOT, start_up, wait_for
 
@@ -47,16 +48,6 @@ def is_back(simulator: Simulator, machine_id: str = DFW) -> bool:
 def at_the_engine(*words: str) -> str:
     """Not by the wire."""
     return docker("--host", f"unix://{ENGINE}", *words)
-
-
-def made_by(run: str) -> list[str]:
-    """The containers and networks of one run."""
-    kinds = (("ps", "-aq"), ("network", "ls", "-q"))
-    return [each for kind in kinds for each in at_the_engine(*kind, "--filter", f"{OURS}={run}").split()]
-
-
-def run_of(container: str) -> str:
-    return at_the_engine("inspect", "--format", '{{index .Config.Labels "flysim.run"}}', container).strip()
 
 
 async def test_what_happened_while_the_engine_did_not_answer_is_found_out(
@@ -88,10 +79,9 @@ async def test_a_machine_that_is_restarted_again_and_again_is_there_in_the_end(s
 async def test_an_end_that_is_cut_short_is_carried_through(wire: Wire) -> None:
     backend = DockerBackend()
     config = load_config(ROOT / "flysim.toml")
-    async with Simulator(config, realtime=False, free_ports=True, backend=backend) as simulator:
-        run = run_of(container_of(simulator, DFW))
-        there = len(made_by(run))
-        assert there >= 5  # three machines, the gateway, a network
+    async with Simulator(config, realtime=False, free_ports=True, backend=backend):
+        run, there = backend.run, len(made_by(backend.run))
+        assert there == 5  # three machines, the gateway, a network
         ending = asyncio.create_task(backend.close())
         await eventually(lambda: len(made_by(run)) < there, "the first one's end", within_seconds=20)
         ending.cancel()
@@ -102,8 +92,7 @@ async def test_an_end_that_is_cut_short_is_carried_through(wire: Wire) -> None:
 
 def test_two_interruptions_leave_nothing(tmp_path: Path) -> None:
     with start_up(tmp_path, None, "--backend", "docker") as up:
-        ports = [machine["address"].rpartition(":")[2] for machine in up.ready["machines"]]
-        run = run_of(docker("ps", "-q", "--filter", f"publish={ports[0]}").strip())
+        run = run_of(*sweepers_of(up.process.pid))
         there = len(made_by(run))
         up.process.send_signal(signal.SIGINT)
         wait_for(lambda: len(made_by(run)) < there, "the first one's end", up.log)

@@ -48,8 +48,9 @@ class DockerBackend:
         self._apps = tuple(apps)
         self._project = project
         self._find_edge = find_edge
-        self._run = secrets.token_hex(4)
-        self._guard = ContainerGuard(self._run)
+        self.run = secrets.token_hex(4)
+        """What all that it makes has for the label flysim.run."""
+        self._guard = ContainerGuard(self.run)
         self._containers: dict[str, MachineContainer] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
@@ -151,7 +152,7 @@ class DockerBackend:
         self._events.close()
         await give_up(self._hearing)
         await engine.settle()
-        await engine.do(sweep, engine.api, self._run)
+        await engine.do(sweep, engine.api, self.run)
         self._containers.clear()
         self._guard.close()
         engine.close()
@@ -164,7 +165,7 @@ class DockerBackend:
             if self._engine is None:
                 engine = await Engine.connect()
                 try:
-                    self._maker = Maker(engine, self._run, self._apps, self._find_edge_for)
+                    self._maker = Maker(engine, self.run, self._apps, self._find_edge_for)
                     self._events = EventStream(engine.api, self._hear, self._lose_engine)
                     await engine.do(self._events.open)
                     self._guard.start()
