@@ -22,8 +22,12 @@ def start_fault(spec: MachineSpec, problem: str) -> InputError | EnvironmentFaul
     if "port is already allocated" in problem or "address already in use" in problem:
         return EnvironmentFault(
             f"{of_machine} publishes a port that is taken: {problem}",
-            mend="end whatever has it (docker ps shows published ports), or let the engine choose: "
-            '"127.0.0.1::8080" in a compose file',
+            mend="end whatever has it (docker ps shows published ports)"
+            + (
+                ', or let the engine choose: "127.0.0.1::8080" in a compose file'
+                if spec.is_taken
+                else ", and try again"
+            ),
         )
     if match := _NO_PROGRAM.search(problem):
         return InputError(
