@@ -17,7 +17,8 @@ demo: $(VENV)/.installed
 	$(BIN)/flysim demo
 
 # The pure packages first, with their coverage; then everything else on all cores; then what wants an engine, a file at
-# a time: it mostly waits. ARGS='tests/proxy -k tls': a part.
+# a time: it mostly waits; a swarm last, for an engine that leaves one forgets the names of containers.
+# ARGS='tests/proxy -k tls': a part.
 test: $(VENV)/.installed-dev
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
@@ -25,7 +26,8 @@ else
 	$(BIN)/coverage run -m pytest $(PURE)
 	$(BIN)/coverage report
 	$(BIN)/pytest $(PURE:%=--ignore=%) --ignore=tests/docker -n auto --dist worksteal
-	$(BIN)/pytest tests/docker -n 4 --dist loadfile
+	$(BIN)/pytest tests/docker --ignore=tests/docker/test_swarm.py -n 4 --dist loadfile
+	$(BIN)/pytest tests/docker/test_swarm.py -n 4
 endif
 
 check: $(VENV)/.installed-dev

@@ -131,7 +131,11 @@ def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
         )
     return Fleet(
         config_of_machines(file.machines, file, base),
-        LookupBackend(file.unnamed, lambda service: console.warn(_unnamed(service))),
+        LookupBackend(
+            file.unnamed,
+            lambda service: console.warn(_unnamed(service)),
+            lambda name: console.warn(_forgotten(name)),
+        ),
         is_patient=True,
         mode=_mode(file),
     )
@@ -148,4 +152,11 @@ def _unnamed(service: str) -> str:
     return (
         f"containers of the service {service} run, and are not routed to: they have no fly.machine_id, and their host "
         "names are known to the engine only. With docker-compose.engine.yml flysim asks it: see docs/docker.md"
+    )
+
+
+def _forgotten(name: str) -> str:
+    return (
+        f"the name {name} leads nowhere any more, although the machine is there: an engine that leaves a swarm forgets "
+        f"names. docker compose restart {name} brings it back for the other machines"
     )

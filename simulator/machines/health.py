@@ -20,7 +20,7 @@ from simulator.routing.model import join_address
 _FIRST_PAUSE_SECONDS = 0.025
 _LONGEST_PAUSE_SECONDS = 0.5
 _LINGER_SECONDS = 0.25
-_HANG_UP_SECONDS = 0.1
+_HANG_UP_SECONDS = 0.25
 _MAX_BODY_BYTES = 65_536
 
 Report = Callable[[bool, str], None]

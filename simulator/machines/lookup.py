@@ -1,7 +1,8 @@
 """The backend for machines that others run in the same private network: found by name, as far as DNS tells.
 
 It has no access to whatever runs them, so it can tell that a machine is there and where, and nothing else. Docker's
-own name server knows a container for as long as it runs: its name leading somewhere means that the machine runs.
+own name server knows a container for as long as it runs: its name leading somewhere means that the machine runs. It may
+forget one, so a machine that still listens where it was is not taken for gone.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from simulator.machines.backend import Exit, Observer, Placement
 
 _PAUSE_SECONDS = 0.2
 _PATIENCE_SECONDS = 1.0
+_GREETING_SECONDS = 0.3
 _DOCKERS_OWN = "127.0.0.11"
 """The name server of every container that is in a network of its own."""
 GONE = Exit(0, "its name leads nowhere any more")
 
 Tell = Callable[[str], None]
-"""Is told, once each, of a name without a machine of its own that leads somewhere nevertheless."""
+"""Is told of a name, once each."""
 
 
 class LookupBackend:
@@ -35,12 +37,19 @@ class LookupBackend:
         self,
         unnamed: Iterable[str] = (),
         tell: Tell = lambda name: None,
+        tell_forgotten: Tell = lambda name: None,
         *,
         name_server: tuple[str, int] | None = None,
     ) -> None:
-        """`unnamed` are names that no machine has. `name_server`: another than this computer's own."""
+        """`unnamed` are names that no machine has. `name_server`: another than this computer's own.
+
+        `tell` is told of those that lead somewhere nevertheless, `tell_forgotten` of one that leads nowhere any more
+        although its machine is there.
+        """
         self._unnamed = set(unnamed)
         self._tell = tell
+        self._tell_forgotten = tell_forgotten
+        self._forgotten: set[str] = set()
         self._resolver = _make_resolver(name_server)
         self._is_elsewhere = name_server is None and _DOCKERS_OWN not in self._resolver.nameservers
         self._placements: dict[str, Placement] = {}
@@ -97,6 +106,10 @@ class LookupBackend:
     async def _look_at(self, spec: MachineSpec, observer: Observer) -> None:
         with suppress(_NoAnswerError):  # A name server that is busy is no news of the machine.
             before, now = self._placements.get(spec.id), await self._find(spec)
+            if before is not None and now is None and await _is_there(before):
+                self._remark_forgotten(spec)
+                return
+            self._forgotten.discard(spec.id)
             if now == before:
                 return
             if before is not None:
@@ -105,6 +118,11 @@ class LookupBackend:
             if now is not None:
                 self._placements[spec.id] = now
                 observer.machine_began(spec.id, now)
+
+    def _remark_forgotten(self, spec: MachineSpec) -> None:
+        if spec.id not in self._forgotten:
+            self._forgotten.add(spec.id)
+            self._tell_forgotten(spec.name)
 
     async def _look_out_for(self, name: str) -> None:
         with suppress(_NoAnswerError):
@@ -131,6 +149,16 @@ class LookupBackend:
         except (dns.exception.DNSException, OSError) as error:
             raise _NoAnswerError from error
         return sorted(record.address for record in answer)
+
+
+async def _is_there(placement: Placement) -> bool:
+    """Whether something listens where a machine was: an engine that leaves a swarm forgets names of what runs."""
+    with suppress(TimeoutError, OSError):
+        async with asyncio.timeout(_GREETING_SECONDS):
+            _, writer = await asyncio.open_connection(placement.host, placement.port)
+            writer.close()
+            return True
+    return False
 
 
 class _NoAnswerError(Exception):

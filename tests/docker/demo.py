@@ -128,13 +128,13 @@ class Demo:
 @contextmanager
 def demo_up(*, wait: bool = True, overlay: bool = False) -> Iterator[Demo]:
     """The demo, up and healthy, until the block ends; then nothing of it is left. `overlay`: with the engine."""
-    number = secrets.randbelow(200) + 1
+    third, second = secrets.randbelow(254) + 1, secrets.randbelow(40) + 210
     project = f"flysim-test-{secrets.token_hex(4)}"
     ports = dict(zip(("AMS", "DFW", "CONTROL"), free_ports(3), strict=True))
     variables = {
         "FLYSIM_TAG": project,
-        "FLYSIM_NET4": f"10.209.{number}",
-        "FLYSIM_NET6": f"fdaa:0:{number:x}",
+        "FLYSIM_NET4": f"10.{second}.{third}",
+        "FLYSIM_NET6": f"fdaa:0:{second:02x}{third:02x}",
         **{f"FLYSIM_PORT_{name}": str(port) for name, port in ports.items()},
     }
     if overlay:

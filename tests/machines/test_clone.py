@@ -12,17 +12,25 @@ from simulator.machines.backend import Placement
 from simulator.machines.docker.container import MachineContainer
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.maker import Maker
+from simulator.machines.docker.project import Project
 from tests.contract.stage import Recorder
 from tests.machines.small_engine import refusing_engine
 
 BARE: dict[str, Any] = {"Image": "web", "Cmd": None, "Entrypoint": ["/web"], "User": "", "WorkingDir": ""}
+LABELS = {
+    "com.docker.compose.project": "shop",
+    "com.docker.compose.service": "ams-1",
+    "com.docker.compose.oneoff": "False",
+    "fly.region": "ams",
+    "tier": "web",
+}
 SPEC = MachineSpec("286533db064e58", "dfw-1", "streams", "dfw", further_ports=(9090,))
 
 
 async def clone(folder: Path, environment: list[str] | None, patch: pytest.MonkeyPatch) -> Any:
     """What an engine is told to make of an original with these variables."""
     original = {
-        "Config": {**BARE, "Env": environment},
+        "Config": {**BARE, "Env": environment, "Labels": LABELS},
         "HostConfig": {},
         "NetworkSettings": {"Networks": {}},
     }
@@ -59,3 +67,21 @@ async def test_the_engine_chooses_the_ports_of_a_clone(
 
     chosen = [{"HostIp": "127.0.0.1", "HostPort": "0"}]
     assert bindings == {"8080/tcp": chosen, "9090/tcp": chosen}
+
+
+async def test_a_clone_goes_with_its_project_and_is_no_machine_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what `docker compose run` made: `down` removes it, and the next flysim does not take it for a machine."""
+    labels = (await clone(tmp_path, None, monkeypatch))["Labels"]
+
+    assert labels == {
+        "com.docker.compose.project": "shop",
+        "com.docker.compose.service": "ams-1",
+        "com.docker.compose.oneoff": "True",
+        "flysim.run": "r1",
+        "fly.app": "streams",
+        "fly.region": "dfw",
+        "fly.machine_id": "286533db064e58",
+    }
+    assert not Project("shop", Path("compose.yml")).is_machine(labels)

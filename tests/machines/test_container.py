@@ -90,6 +90,27 @@ async def test_a_start_that_is_over_already_is_not_told(
     assert recorder.of(ONE) == [Exit(1)]
 
 
+async def test_one_that_is_paused_already_is_taken_as_it_is(
+    engine: Engine, recorder: Recorder, server: SmallEngine
+) -> None:
+    """The engine lets nobody listen to it until it goes on."""
+    server.answers["json"] = state(paused=True)
+    server.answers["attach"] = (
+        409,
+        {"message": "container c1 is paused, unpause the container before attach"},
+    )
+    container = MachineContainer(
+        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
+    )
+    await container.look()
+    assert recorder.of(ONE) == ["began", "froze"]
+
+    server.answers |= {"json": state(), "attach": (200, None)}
+    await container.hear(event("unpause"))
+    assert recorder.of(ONE)[2:] == ["thawed"]
+    assert server.was_asked("attach")
+
+
 @pytest.mark.parametrize("refusal", [(404, "no such container"), (409, "it is not running")])
 async def test_a_kill_that_comes_too_late_finds_the_end(
     container: MachineContainer, recorder: Recorder, server: SmallEngine, refusal: tuple[int, str]

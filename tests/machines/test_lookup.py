@@ -25,16 +25,33 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
+class Listeners:
+    def __init__(self) -> None:
+        self.port = 0
+        self._servers: dict[str, asyncio.Server] = {}
+
+    async def open(self, host: str) -> None:
+        self._servers[host] = await asyncio.start_server(answer, host, self.port)
+        self.port = self._servers[host].sockets[0].getsockname()[1]
+
+    def close(self, *hosts: str) -> None:
+        for host in hosts:
+            self._servers[host].close()
+
+
 class Stage:
     """A room whose machines listen on loopback addresses, if at all, and are known by name."""
 
-    def __init__(self, names: NameServer, port: int) -> None:
+    def __init__(self, names: NameServer, listeners: Listeners) -> None:
         self.names = names
+        self.listeners = listeners
+        port = listeners.port
         self.told: list[str] = []
+        self.forgotten: list[str] = []
         self.news: list[Event] = []
         bus = Bus()
         bus.subscribe(self.news.append)
-        backend = LookupBackend(["dfw"], self.told.append, name_server=names.address)
+        backend = LookupBackend(["dfw"], self.told.append, self.forgotten.append, name_server=names.address)
         specs = [
             MachineSpec(AMS, "ams-1", "streams", "ams", lookup="ams-1", internal_port=port),
             MachineSpec(DFW, "dfw-1", "streams", "dfw", lookup="dfw-1", internal_port=port),
@@ -50,24 +67,21 @@ class Stage:
 
 
 @asynccontextmanager
-async def machines_at(*hosts: str) -> AsyncIterator[int]:
+async def machines_at(*hosts: str) -> AsyncIterator[Listeners]:
     """Something that listens at each address, on one port."""
-    listeners: list[asyncio.Server] = []
-    port = 0
+    listeners = Listeners()
     try:
         for host in hosts:
-            listeners.append(await asyncio.start_server(answer, host, port))
-            port = listeners[0].sockets[0].getsockname()[1]
-        yield port
+            await listeners.open(host)
+        yield listeners
     finally:
-        for listener in listeners:
-            listener.close()
+        listeners.close(*hosts)
 
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
-    async with machines_at("127.0.0.1", "127.0.0.2", "::1") as port, name_server() as names:
-        stage = Stage(names, port)
+    async with machines_at("127.0.0.1", "127.0.0.2", "::1") as listeners, name_server() as names:
+        stage = Stage(names, listeners)
         yield stage
         await stage.room.close()
 
@@ -115,12 +129,30 @@ async def test_one_that_goes_is_out_of_routing_and_comes_back(stage: Stage) -> N
     await stage.room.open()
     await eventually(lambda: stage.is_routed_to(DFW), "its first check")
 
+    stage.listeners.close("127.0.0.1")
     stage.names.names = {}
     await eventually(lambda: stage.room.machine(DFW).state is MachineState.STOPPED, "its end")
+    await stage.listeners.open("127.0.0.1")
     stage.names.names = {"dfw-1": ("127.0.0.1",)}
     await eventually(lambda: stage.is_routed_to(DFW), "its return")
 
     assert stage.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
+
+
+async def test_one_that_only_the_name_server_has_forgotten_stays_and_that_is_told_once(stage: Stage) -> None:
+    stage.names.names = {"dfw-1": ("127.0.0.1",)}
+    await stage.room.open()
+    await eventually(lambda: stage.is_routed_to(DFW), "its first check")
+
+    stage.names.names = {}
+    await eventually(lambda: bool(stage.forgotten), "the news of it")
+    asked = len(stage.names.asked)
+    await eventually(lambda: len(stage.names.asked) > asked + 8, "more looks")
+    assert stage.forgotten == ["dfw-1"]
+    assert stage.is_routed_to(DFW)
+
+    stage.listeners.close("127.0.0.1")
+    await eventually(lambda: stage.room.machine(DFW).state is MachineState.STOPPED, "its end")
 
 
 async def test_one_that_moves_is_started_anew(stage: Stage) -> None:

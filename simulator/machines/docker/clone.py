@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulator.config.model import MachineSpec
+from simulator.machines.docker import label
 
 _OF_ONE_MACHINE = "FLY_"
 _KEPT = (
@@ -49,7 +50,7 @@ def create_clone(
         user=config["User"],
         working_dir=config["WorkingDir"],
         environment={**kept, **variables},
-        labels=dict(labels),
+        labels={**labels, **_of_project(config.get("Labels") or {})},
         ports=list(publish),
         stop_signal=config.get("StopSignal"),
         networking_config=api.create_networking_config(endpoints),
@@ -58,3 +59,9 @@ def create_clone(
     for network in networks[1:]:
         api.connect_container_to_network(made["Id"], network)
     return str(made["Id"])
+
+
+def _of_project(labels: Mapping[str, str]) -> dict[str, str]:
+    """As `docker compose run` would label it: `down` removes it, should flysim be killed, and nobody else counts it."""
+    kept = {key: labels[key] for key in (label.PROJECT, label.SERVICE) if key in labels}
+    return {**kept, label.ONE_OFF: "True"} if kept else {}

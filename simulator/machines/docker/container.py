@@ -215,7 +215,11 @@ class MachineContainer:
                 await self._end(state["ExitCode"])
                 return
             if not self._runs:
-                await self._adopt(described)
+                self._find_place(described)
+            if not state["Paused"] and (self._logs is None or not self._runs):
+                await self._listen()  # One that is paused lets nobody in.
+            if not self._runs:
+                self._adopt()
             self._take_pause(state["Paused"])
 
     async def hear(self, event: ContainerEvent) -> None:
@@ -229,10 +233,8 @@ class MachineContainer:
         else:
             await self.look()
 
-    async def _adopt(self, described: Any) -> None:
-        """It runs already: listen to it from now on."""
-        self._find_place(described)
-        await self._listen()
+    def _adopt(self) -> None:
+        """It runs already."""
         self._begin()
         self._is_to_run = True
         self._observer.machine_began(self.spec.id, self.placement)
@@ -299,6 +301,6 @@ class MachineContainer:
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 if self._logs is not None:
                     await self._logs.ended.wait()
-        self._runs, self._is_suspended = False, False
+        self._runs, self._is_suspended, self._logs = False, False, None
         self._ended.set()
         self._observer.machine_exited(self.spec.id, Exit.of_status(status))

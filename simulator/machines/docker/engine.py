@@ -163,6 +163,12 @@ def _no_engine(error: BaseException) -> EnvironmentFault:
             f"no Docker engine answers at {where}: {cause.strerror}",
             mend=f"start it, or let DOCKER_HOST name the one to use; {USE_PROCESSES}",
         )
+    if isinstance(cause, NameError):  # What the SDK comes to where that is missing.
+        return EnvironmentFault(
+            f"no Docker engine is reached by {where}: that takes paramiko, which is not installed",
+            mend="pip install paramiko where flysim is, or let DOCKER_HOST name a socket that is forwarded: "
+            "ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST",
+        )
     return EnvironmentFault(
         f"no Docker engine answers at {where}: {cause}",
         mend=f"see what `docker info` says; {USE_PROCESSES}",
