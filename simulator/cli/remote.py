@@ -40,9 +40,9 @@ def _show_machines(machines: list[dict[str, Any]], *, as_json: bool = False) -> 
         notes = [] if machine["healthy"] or machine["state"] != "started" else ["unhealthy"]
         notes += ["cordoned"] if machine["cordoned"] else []
         state = ", ".join([machine["state"], *notes])
+        address = "-" if machine["state"] == "stopped" else machine["address"]
         console.say(
-            f"{machine['name']:10} {machine['id']}  {machine['region']:4} {machine['app']:12} "
-            f"{machine['address']:22} {state}"
+            f"{machine['name']:10} {machine['id']}  {machine['region']:4} {machine['app']:12} {address:22} {state}"
         )
 
 

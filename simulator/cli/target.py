@@ -49,7 +49,10 @@ def find_target(text: str, edges: Mapping[str, str], edge: str | None) -> Target
     chosen = edge or own or next(iter(edges))
     if own is None and parts.netloc and _is_loopback(parts.hostname):
         known = ", ".join(f"{url} ({region})" for region, url in edges.items())
-        raise InputError(f"no edge of the running simulator is at {parts.netloc}", expected=f"one of {known}")
+        raise InputError(
+            f"no edge of the running simulator is at {parts.netloc}",
+            expected=f"one of {known}; another simulator's by --control URL, or FLYSIM_CONTROL",
+        )
     base = urlsplit(edges[chosen])
     scheme = "https" if parts.scheme in ("https", "wss") else "http"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -27,7 +27,7 @@ from simulator.cli.place import read_standpoint
 from simulator.cli.project import Fleet, open_fleet
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, MachineStateChanged, ProxyLogged
-from simulator.routing.model import MachineState
+from simulator.routing.model import Machine, MachineState
 
 if TYPE_CHECKING:
     from simulator.runtime import Simulator
@@ -141,9 +141,11 @@ def _hint(simulator: Simulator, quiet: bool) -> None:
 
 
 def _show_events(simulator: Simulator, signals: StopSignals, manner: Manner) -> None:
+    down: set[str] = set()
+
     def show(event: Event) -> None:
         try:
-            _show(event, manner)
+            _show(event, manner, down)
         except BrokenPipeError:  # Nobody reads on: the end, and in order.
             unsubscribe()
             console.discard_output()
@@ -152,23 +154,36 @@ def _show_events(simulator: Simulator, signals: StopSignals, manner: Manner) -> 
     unsubscribe = simulator.bus.subscribe(show)
 
 
-def _show(event: Event, manner: Manner) -> None:
+def _show(event: Event, manner: Manner, down: set[str]) -> None:
+    """`down` are the machines of which it was told that they do not run."""
     if isinstance(event, MachineLogged | ProxyLogged):
         console.show_log(event, names=manner.names)
     elif isinstance(event, MachineStateChanged) and event.after in (
         MachineState.STOPPED,
         MachineState.FAILED,
     ):
+        down.add(event.name)
         console.note(f"{event.name} is {event.after}: {event.reason}", quiet=manner.quiet)
+    elif (
+        isinstance(event, MachineStateChanged) and event.after is MachineState.STARTED and event.name in down
+    ):
+        down.discard(event.name)
+        console.note(f"{event.name} is started again", quiet=manner.quiet)
 
 
 def _show_places(simulator: Simulator) -> None:
     for region, url in simulator.edges.items():
         console.say(f"edge {region:8} {url}")
     for machine in simulator.fleet.machines:
-        console.say(f"{machine.name:13} {machine.id}  {machine.region}  {machine.address}  {machine.app}")
+        console.say(
+            f"{machine.name:13} {machine.id}  {machine.region}  {_address_of(machine)}  {machine.app}"
+        )
     console.say(f"{'control':13} {simulator.control_url}")
     console.say(f"{'page':13} {simulator.control_url}/  (every exchange, hop by hop)")
     first = next(iter(simulator.edges.values()))
     control = "" if simulator.control_url == usual_control_url() else f"--control {simulator.control_url} "
     console.say(f"\nOpen {first}/ — or: flysim trace {control}{first}/ — Ctrl-C stops everything.\n")
+
+
+def _address_of(machine: Machine) -> str:
+    return "is stopped" if machine.state is MachineState.STOPPED else machine.address

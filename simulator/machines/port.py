@@ -38,9 +38,12 @@ def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
 def port_taken(host: str, port: int, *, wanted_by: str, mend: str) -> EnvironmentFault:
     """The fault of a port that `wanted_by` cannot have, with who holds it."""
     holder = holder_of(host, port) or "another process"
+    stop = (
+        "stop the container that publishes it, see docker ps" if "docker" in holder else "stop that process"
+    )
     return EnvironmentFault(
         f"port {port} on {host} is taken by {holder}, so {wanted_by} cannot listen there",
-        mend=f"stop that process, or {mend}",
+        mend=f"{stop}, or {mend}",
     )
 
 

@@ -102,6 +102,8 @@ class Group:
     key: FleetKey
     config: Config
     scenarios: list[Scenario]
+    misfit: InputError | None = None
+    """Why the machines that run already cannot be this fleet."""
 
 
 def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
@@ -113,8 +115,7 @@ def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
         key = fleet_key(scenario, options.seed)
         if key not in groups and key not in wrong:
             try:
-                fleet = load_fleet(scenario, key)
-                groups[key] = Group(key, options.adapt(fleet) if options.adapt else fleet, [])
+                groups[key] = _adapt(key, load_fleet(scenario, key), options)
             except InputError as error:
                 wrong.add(key)
                 for each in getattr(error, "errors", (error,)):
@@ -123,7 +124,19 @@ def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
             check_names(scenario, groups[key].config, problems)
             groups[key].scenarios.append(scenario)
     problems.raise_if_any()
+    misfits = [group.misfit for group in groups.values() if group.misfit is not None]
+    if misfits and len(misfits) == len(groups):
+        raise misfits[0]
     return list(groups.values())
+
+
+def _adapt(key: FleetKey, fleet: Config, options: RunOptions) -> Group:
+    if options.adapt is None:
+        return Group(key, fleet, [])
+    try:
+        return Group(key, options.adapt(fleet), [])
+    except InputError as error:
+        return Group(key, fleet, [], error)
 
 
 async def _run_groups(
@@ -165,14 +178,16 @@ def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scen
     """The scenarios that can be played on this backend; the others are reported as skipped."""
     rest = list(group.scenarios)
     for scenario in group.scenarios:
-        reason = _find_reason_to_skip(scenario, options)
+        reason = _find_reason_to_skip(scenario, group, options)
         if reason is not None:
             take(ScenarioResult(scenario, Verdict.SKIPPED, skipped_because=reason))
             rest.remove(scenario)
     return rest
 
 
-def _find_reason_to_skip(scenario: Scenario, options: RunOptions) -> str | None:
+def _find_reason_to_skip(scenario: Scenario, group: Group, options: RunOptions) -> str | None:
+    if group.misfit is not None:
+        return f"the machines that run are not those of {group.config.path}: {group.misfit.problem}"
     if scenario.backends is not None and kind_of_backend(options.backend) not in scenario.backends:
         return scenario.reason or ""
     if options.adapt is not None and scenario.env:

@@ -49,7 +49,10 @@ def test_what_is_no_url_is_told(text: str) -> None:
 def test_an_address_of_this_computer_has_to_be_an_edges(text: str) -> None:
     with pytest.raises(InputError, match="no edge of the running simulator") as fault:
         find_target(text, EDGES, None)
-    assert fault.value.expected == "one of http://127.0.0.1:8080 (ams), http://127.0.0.1:8081 (dfw)"
+    assert fault.value.expected == (
+        "one of http://127.0.0.1:8080 (ams), http://127.0.0.1:8081 (dfw); "
+        "another simulator's by --control URL, or FLYSIM_CONTROL"
+    )
 
 
 def test_an_edge_that_there_is_not_is_told_with_those_there_are() -> None:

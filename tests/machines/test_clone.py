@@ -69,10 +69,10 @@ async def test_the_engine_chooses_the_ports_of_a_clone(
     assert bindings == {"8080/tcp": chosen, "9090/tcp": chosen}
 
 
-async def test_a_clone_goes_with_its_project_and_is_no_machine_of_it(
+async def test_a_clone_is_labelled_as_its_projects_and_as_no_machine_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As what `docker compose run` made: `down` removes it, and the next flysim does not take it for a machine."""
+    """As what `docker compose run` made: should flysim be killed, the next one does not take it for a machine."""
     labels = (await clone(tmp_path, None, monkeypatch))["Labels"]
 
     assert labels == {

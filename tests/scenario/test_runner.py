@@ -224,6 +224,30 @@ async def test_a_scenario_for_another_backend_is_skipped_with_its_reason(
     assert stages.asked == []
 
 
+async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless_nothing_does(
+    stages: Stages, write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "other.toml").write_text(CONFIG.replace("apps.chat", "apps.things"))
+    write(PASSES, name="a.yaml", head=head("a"))
+    write(PASSES, name="b.yaml", head=head("b", config="config: other.toml"))
+
+    def adapt(config: Config) -> Config:
+        if config.apps[0].app.name != wanted:
+            raise InputError(f'the label fly.app is "{wanted}"')
+        return config
+
+    wanted = "chat"
+    report = await run(stages, tmp_path, RunOptions(adapt=adapt))
+    assert report.summary == "1 passed, 0 failed, 1 skipped"
+    skipped = next(each for each in report.results if each.skipped_because)
+    assert "other.toml" in skipped.skipped_because
+    assert 'the label fly.app is "chat"' in skipped.skipped_because
+
+    wanted = "shop"
+    with pytest.raises(InputError, match=r'the label fly\.app is "shop"'):
+        await run(stages, tmp_path, RunOptions(adapt=adapt))
+
+
 @pytest.mark.parametrize(
     ("fault", "exit_status"),
     [

@@ -62,6 +62,6 @@ def create_clone(
 
 
 def _of_project(labels: Mapping[str, str]) -> dict[str, str]:
-    """As `docker compose run` would label it: `down` removes it, should flysim be killed, and nobody else counts it."""
+    """As `docker compose run` would label it: seen by Compose, and counted as a container of the service by nobody."""
     kept = {key: labels[key] for key in (label.PROJECT, label.SERVICE) if key in labels}
     return {**kept, label.ONE_OFF: "True"} if kept else {}
