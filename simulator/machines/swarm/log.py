@@ -19,7 +19,7 @@ from simulator.machines.swarm.manager import Manager
 _STREAMS = {1: "stdout", 2: "stderr"}
 _HEAD_BYTES = 8
 _TASK = "com.docker.swarm.task.id="
-_DRAIN_SECONDS = 3.0
+_DRAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
