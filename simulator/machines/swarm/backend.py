@@ -117,6 +117,9 @@ class SwarmBackend:
         async with lookout.hurry():
             if tracked.latest.node_id == manager.node_id:
                 await manager.kill(tracked.latest.container_id)
+                await tracked.gone.wait()
+                if not tracked.is_one_of_many:  # Swarm starts it again when it next looks at the service.
+                    await _scale(manager, tracked.service_id, 0)
             elif tracked.is_one_of_many:
                 self._refuse(lookout.specs[machine_id], "killed")
             else:

@@ -7,7 +7,7 @@ Source: Docker Engine API 1.41, `GET /tasks`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -70,6 +70,8 @@ class Sighting:
     """Whether it still runs, and was told to end."""
     is_staying: bool
     """Whether it runs or is about to, and is meant to."""
+    endings: Mapping[str, Exit] = field(default_factory=dict)
+    """Of the tasks whose place it took, as far as Swarm remembers them."""
     rival: str = ""
     """Another task that stays, too, and says that it is the same machine; in words."""
 
@@ -123,6 +125,14 @@ def sight(tasks: Iterable[Task], nodes: Nodes) -> dict[str, Sighting]:
 
 
 def _choose(one: Sighting, another: Sighting) -> Sighting:
+    chosen = _prefer(one, another)
+    other = another if chosen.task_id == one.task_id else one
+    if other.phase is not Phase.ENDED:
+        return chosen
+    return replace(chosen, endings={**chosen.endings, **other.endings, other.task_id: other.ending})
+
+
+def _prefer(one: Sighting, another: Sighting) -> Sighting:
     """The newer of two, but one that stays before one that does not; of two that are rivals, who was there first."""
     if one.is_staying is not another.is_staying:
         return one if one.is_staying else another

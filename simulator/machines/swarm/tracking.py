@@ -113,12 +113,12 @@ class Tracked:
         return now.placed_at(self._spec.internal_port)
 
     async def _tell_end(self, now: Sighting | None) -> None:
-        has_seen_it = now is not None and now.task_id == self.told
+        ending = UNSEEN
+        if now is not None:
+            ending = now.ending if now.task_id == self.told else now.endings.get(self.told, UNSEEN)
         await self._drain(self.service_id, self.told)
         self._over, self.told = self.told, ""
-        self._observer.machine_exited(
-            self._spec.id, now.ending if now is not None and has_seen_it else UNSEEN
-        )
+        self._observer.machine_exited(self._spec.id, ending)
         self.gone.set()
 
 

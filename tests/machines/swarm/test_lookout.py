@@ -244,6 +244,21 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     assert sorted(recorder.told) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
 
 
+async def test_the_end_of_one_whose_place_was_taken_meanwhile_is_told_as_it_was(
+    config: Config, recorder: Recorder
+) -> None:
+    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+    recorder.told.clear()
+    ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
+    manager.listed.append({**copy.deepcopy(ended), "ID": "another", "CreatedAt": "2099-01-01T00:00:00Z"})
+    ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
+    for _ in range(2):
+        await lookout.look()
+        await settle(lookout)
+    assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL"), ("began", SINGLE)]
+
+
 async def test_looks_at_the_same_time_miss_a_machine_once(config: Config, recorder: Recorder) -> None:
     """At the end, whoever waits for the stack to be gone looks beside the one that always does."""
     lookout, manager = lookout_on(recorded("fleet"), config, recorder)
