@@ -135,9 +135,14 @@ def _mend_port_in_use(slot: Slot, port: int, holder: str | None) -> str:
 
 
 def _mend_death(slot: Slot) -> str:
+    said = "its last lines say why" if slot.tail else "it may say more when it runs by itself"
+    if slot.placement.is_forwarded and slot.spec.image is not None:
+        words = shlex.join(
+            ("-e", f"PORT={slot.spec.internal_port}", slot.spec.image, *slot.spec.image_command)
+        )
+        return f"{said}; to try it alone: docker run --rm {words}"
     command = machine_command(slot.spec, slot.placement, dns_address="127.0.0.1:53")
     alone = f"PORT={slot.placement.port} {shlex.join(command)}"
-    said = "its last lines say why" if slot.tail else "it may say more when it runs by itself"
     return f"{said}; to try it alone, in {slot.spec.cwd}: {alone}"
 
 
