@@ -27,7 +27,7 @@ else
 	$(BIN)/coverage report
 	$(BIN)/pytest $(PURE:%=--ignore=%) --ignore=tests/docker -n auto --dist worksteal
 	$(BIN)/pytest tests/docker --ignore=tests/docker/test_swarm.py -n 4 --dist loadfile
-	$(BIN)/pytest tests/docker/test_swarm.py -n 4
+	$(BIN)/pytest tests/docker/test_swarm.py
 endif
 
 check: $(VENV)/.installed-dev
