@@ -83,6 +83,11 @@ def machines(up: Up) -> dict[str, dict[str, Any]]:
     return {machine["name"]: machine for machine in found}
 
 
+def are_healthy(up: Up) -> bool:
+    found = httpx.get(f"{up.ready['control']}/_flysim/status").json()["machines"]
+    return len(found) == 3 and all(each["healthy"] for each in found)
+
+
 def state(up: Up, name: str) -> str:
     return str(machines(up).get(name, {}).get("state", "gone"))
 
@@ -193,9 +198,7 @@ def test_a_stack_that_was_deployed_by_hand_is_taken_and_left_as_it_was(tmp_path:
     config = write_config(tmp_path)
     with deployed_by_hand(config) as name:
         with fleet(tmp_path, f"swarm:{name}") as up:
-            eventually(
-                lambda: {each["state"] for each in machines(up).values()} == {"started"}, "all of it", up
-            )
+            eventually(lambda: are_healthy(up), "all of it", up)
             assert ask(up, f"/?to={machines(up)['dfw-2']['id']}").json()["region"] == "dfw"
         assert len(leftovers(name)) == 2 + 3 + 1
 
