@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -197,7 +198,10 @@ def test_up_ends_in_order_when_nobody_reads_its_output(tmp_path: Path) -> None:
     edge = output_of(process).readline().split()[-1]
     httpx.get(edge, trust_env=False)
     output_of(process).close()
-    httpx.get(edge, trust_env=False)
+    with contextlib.suppress(
+        httpx.TransportError
+    ):  # What is printed of the first may come late enough to end it already.
+        httpx.get(edge, trust_env=False)
     assert process.wait(DEADLINE_SECONDS) == 141
     assert process.stderr
     assert process.stderr.read().splitlines() == ["starting 1 machine …", "stopping …"]
