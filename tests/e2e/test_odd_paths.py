@@ -198,9 +198,8 @@ def test_up_ends_in_order_when_nobody_reads_its_output(tmp_path: Path) -> None:
     edge = output_of(process).readline().split()[-1]
     httpx.get(edge, trust_env=False)
     output_of(process).close()
-    with contextlib.suppress(
-        httpx.TransportError
-    ):  # What is printed of the first may come late enough to end it already.
+    # What is printed of the first may come late enough to end it already.
+    with contextlib.suppress(httpx.TransportError):
         httpx.get(edge, trust_env=False)
     assert process.wait(DEADLINE_SECONDS) == 141
     assert process.stderr

@@ -49,12 +49,21 @@ def recorder() -> Recorder:
     return Recorder()
 
 
+def make_container(engine: Engine, recorder: Recorder, **of_spec: Any) -> MachineContainer:
+    spec = replace(machine_spec(1, ()), **of_spec)
+    return MachineContainer(engine, "c1", spec, Placement("127.0.0.1", 1, "::1"), recorder)
+
+
+@pytest.fixture
+def fresh(engine: Engine, recorder: Recorder) -> MachineContainer:
+    """One that was not started."""
+    return make_container(engine, recorder)
+
+
 @pytest.fixture
 async def container(engine: Engine, recorder: Recorder) -> MachineContainer:
     """One that runs."""
-    container = MachineContainer(
-        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
-    )
+    container = make_container(engine, recorder)
     await container.look()
     assert recorder.of(ONE) == ["began"]
     recorder.told.clear()
@@ -91,7 +100,7 @@ async def test_a_start_that_is_over_already_is_not_told(
 
 
 async def test_one_that_is_paused_already_is_taken_as_it_is(
-    engine: Engine, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
 ) -> None:
     """The engine lets nobody listen to it until it goes on."""
     server.answers["json"] = state(paused=True)
@@ -99,14 +108,11 @@ async def test_one_that_is_paused_already_is_taken_as_it_is(
         409,
         {"message": "container c1 is paused, unpause the container before attach"},
     )
-    container = MachineContainer(
-        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
-    )
-    await container.look()
+    await fresh.look()
     assert recorder.of(ONE) == ["began", "froze"]
 
     server.answers |= {"json": state(), "attach": (200, None)}
-    await container.hear(event("unpause"))
+    await fresh.hear(event("unpause"))
     assert recorder.of(ONE)[2:] == ["thawed"]
     assert server.was_asked("attach")
 
@@ -161,48 +167,39 @@ async def test_a_resumption_that_is_refused_is_told(container: MachineContainer,
 
 
 async def test_a_start_that_is_refused_leaves_nothing_that_runs(
-    engine: Engine, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
 ) -> None:
     server.answers["start"] = (500, {"message": "Bind for 127.0.0.1:1 failed: port is already allocated"})
-    container = MachineContainer(
-        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
-    )
     with pytest.raises(
         EnvironmentFault, match=r"publishes a port that is taken: Bind for .*\n  mend: .*docker ps"
     ):
-        await container.start()
-    await asyncio.wait_for(container.kill(), 5)
+        await fresh.start()
+    await asyncio.wait_for(fresh.kill(), 5)
     assert recorder.told == []
 
 
 async def test_a_start_that_is_given_up_leaves_nothing_to_wait_for(
-    engine: Engine, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
 ) -> None:
     """What is under way is refused afterwards, and nobody is told."""
     server.answers["start"] = (500, {"message": "no space left on device"})
-    container = MachineContainer(
-        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
-    )
-    starting = asyncio.create_task(container.start())
+    starting = asyncio.create_task(fresh.start())
     await eventually(lambda: server.was_asked("start"), "the request")
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
-    await asyncio.wait_for(container.kill(), 5)
+    await asyncio.wait_for(fresh.kill(), 5)
     assert recorder.endings(ONE) == []
 
 
 async def test_late_news_of_an_earlier_run_end_no_later_one(
-    engine: Engine, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
 ) -> None:
-    container = MachineContainer(
-        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
-    )
-    starting = asyncio.create_task(container.start())
+    starting = asyncio.create_task(fresh.start())
     await asyncio.sleep(0)
-    await container.hear(event("die", 137))
+    await fresh.hear(event("die", 137))
     await starting
-    await container.look()
-    assert container.runs
+    await fresh.look()
+    assert fresh.runs
     assert recorder.endings(ONE) == []
 
 
@@ -222,8 +219,7 @@ async def test_a_network_that_does_not_take_a_machine_back_is_named(
 async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
     engine: Engine, recorder: Recorder, server: SmallEngine, name: str
 ) -> None:
-    spec = replace(machine_spec(1, ()), kill_signal=name)
-    container = MachineContainer(engine, "c1", spec, Placement("127.0.0.1", 1, "::1"), recorder)
+    container = make_container(engine, recorder, kill_signal=name)
     await container.look()
     stopping = asyncio.create_task(container.stop())
     await eventually(lambda: server.was_asked("kill"), "the request")
@@ -234,12 +230,9 @@ async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
 
 
 async def test_no_such_program_is_said_as_such(
-    engine: Engine, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
 ) -> None:
     words = 'OCI runtime create failed: exec: "npm": executable file not found in $PATH'
     server.answers["start"] = (404, {"message": words})
-    container = MachineContainer(
-        engine, "c1", machine_spec(1, ()), Placement("127.0.0.1", 1, "::1"), recorder
-    )
     with pytest.raises(InputError, match='there is no command "npm" in image'):
-        await container.start()
+        await fresh.start()
