@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from simulator.config.written import Strict, Text, fault
 from simulator.scenario.answer import Answer
-from simulator.scenario.base import Strict, Text, fault
 from simulator.scenario.cookie import CookieError, parse_set_cookie
 from simulator.scenario.expectation import Expression
 from simulator.scenario.failure import StepFailed

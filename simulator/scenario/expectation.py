@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from simulator.config.problem import describe, suggest
-from simulator.diagnosis import FINDINGS
-from simulator.routing.errors import CODES
-from simulator.scenario.base import (
+from simulator.config.written import (
     TEXT_SCHEMA,
     Duration,
     OneOrMore,
@@ -26,6 +24,8 @@ from simulator.scenario.base import (
     as_list,
     fault,
 )
+from simulator.diagnosis import FINDINGS
+from simulator.routing.errors import CODES
 
 
 def _plain_text_is_equals(data: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from simulator.scenario.base import Duration, Strict, Text, Texts, fault
+from simulator.config.written import Duration, Strict, Text, Texts, fault
 from simulator.scenario.step import Step
 from simulator.scenario.steps import Steps
 

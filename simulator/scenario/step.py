@@ -11,9 +11,9 @@ from pydantic import BaseModel, GetJsonSchemaHandler, PrivateAttr, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from simulator.config.written import Strict, fault
 from simulator.config.yaml_document import KeyPath
 from simulator.errors import SimulatorError, WrongStateError
-from simulator.scenario.base import Strict, fault
 from simulator.scenario.failure import Place, StepFailed
 from simulator.scenario.scene import Scene, StepRecord
 from simulator.scenario.template import Lookup, render_all

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from simulator.config.problem import describe, suggest
-from simulator.scenario.base import fault
+from simulator.config.written import fault
 from simulator.scenario.step import Step
 from simulator.scenario.steps.advance import AdvanceStep
 from simulator.scenario.steps.client import ClientStep

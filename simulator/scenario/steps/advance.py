@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulator.config.duration import format_duration
-from simulator.scenario.base import Duration
+from simulator.config.written import Duration
 from simulator.scenario.scene import Scene
 from simulator.scenario.step import Step
 

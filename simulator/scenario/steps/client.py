@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simulator.scenario.base import Text
+from simulator.config.written import Text
 from simulator.scenario.scene import Scene
 from simulator.scenario.step import Step
 

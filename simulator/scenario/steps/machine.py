@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from simulator.scenario.base import Strict, Text, Texts, fault
+from simulator.config.written import Strict, Text, Texts, fault
 from simulator.scenario.scene import Scene
 from simulator.scenario.stage import Stage
 from simulator.scenario.step import Step

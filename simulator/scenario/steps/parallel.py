@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
+from simulator.config.written import OneOrMore, as_list
 from simulator.config.yaml_document import KeyPath
-from simulator.scenario.base import OneOrMore, as_list
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.scene import Scene
 from simulator.scenario.step import Step, play

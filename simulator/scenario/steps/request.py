@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from pydantic import BeforeValidator, Field, model_validator
 
 from simulator.config.problem import describe
-from simulator.scenario.base import Duration, Port, Strict, Text, Texts, as_written, fault, refuse_together
+from simulator.config.written import Duration, Port, Strict, Text, Texts, as_written, fault, refuse_together
 from simulator.scenario.capture import Captures, capture
 from simulator.scenario.client import Call
 from simulator.scenario.expectation import Expectation

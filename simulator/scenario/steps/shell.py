@@ -16,8 +16,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, WithJsonSchema
 
 from simulator.config.duration import format_duration
+from simulator.config.written import Duration, Text, as_written
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.base import Duration, Text, as_written
 from simulator.scenario.expectation import ShellExpectation
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.match import shown, text_mismatches

@@ -15,10 +15,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from simulator.config.duration import format_duration
+from simulator.config.written import Duration, Strict, Text, fault
 from simulator.config.yaml_document import KeyPath
 from simulator.routing.model import MachineState
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.base import Duration, Strict, Text, fault
 from simulator.scenario.expectation import LogMatch
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.scene import Scene

@@ -10,9 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 from websockets.exceptions import ConnectionClosed
 
-from simulator.errors import InputError
-from simulator.scenario.answer import Answer, Mismatch
-from simulator.scenario.base import (
+from simulator.config.written import (
     TEXT_SCHEMA,
     Duration,
     OneOrMore,
@@ -26,6 +24,8 @@ from simulator.scenario.base import (
     fault,
     refuse_together,
 )
+from simulator.errors import InputError
+from simulator.scenario.answer import Answer, Mismatch
 from simulator.scenario.capture import Captures, capture
 from simulator.scenario.expectation import MessageMatch, WebSocketExpectation
 from simulator.scenario.failure import StepFailed
