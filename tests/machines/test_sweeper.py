@@ -13,7 +13,7 @@ SWEEPER = (sys.executable, "-P", "-X", "importtime", sweeper.__file__, "r1")
 
 
 def test_one_that_is_told_of_an_orderly_end_has_loaded_next_to_nothing() -> None:
-    ended = subprocess.run(SWEEPER, input=b".", capture_output=True, timeout=30, check=True)
+    ended = subprocess.run(SWEEPER, input=b".\n", capture_output=True, timeout=30, check=True)
     loaded = {line.rpartition(b"|")[2].strip().partition(b".")[0] for line in ended.stderr.splitlines()}
 
     assert b"signal" in loaded

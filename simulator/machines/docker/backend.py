@@ -8,6 +8,7 @@ addresses as on Fly, and names from flysim (`network.py`). What the engine tells
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
@@ -17,15 +18,15 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.lifetime import undisturbed
 from simulator.machines.backend import FindEdge, Observer, Placement
+from simulator.machines.docker import sweeper
 from simulator.machines.docker.container import MachineContainer
 from simulator.machines.docker.engine import Engine, Refusal, give_up
 from simulator.machines.docker.events import ContainerEvent, EventStream
-from simulator.machines.docker.guard import ContainerGuard
 from simulator.machines.docker.maker import Maker
 from simulator.machines.docker.project import Project, locate, name_of, own_networks
 from simulator.machines.docker.sockets import listening_ports
-from simulator.machines.docker.sweeper import sweep
 from simulator.machines.docker.tunnel import Address
+from simulator.machines.helper import Helper
 from simulator.routing.model import App
 
 _REGAIN_SECONDS = 1.0
@@ -50,7 +51,8 @@ class DockerBackend:
         self._find_edge = find_edge
         self.run = secrets.token_hex(4)
         """What all that it makes has for the label flysim.run."""
-        self._guard = ContainerGuard(self.run)
+        # Nothing that it loads is to be in the user's folder (-P), while names in DOCKER_CERT_PATH may start there.
+        self._sweeper = Helper(sweeper.__file__, self.run, options=["-P"], env=os.environ)
         self._containers: dict[str, MachineContainer] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
@@ -152,9 +154,9 @@ class DockerBackend:
         self._events.close()
         await give_up(self._hearing)
         await engine.settle()
-        await engine.do(sweep, engine.api, self.run)
+        await engine.do(sweeper.sweep, engine.api, self.run)
         self._containers.clear()
-        self._guard.close()
+        self._sweeper.dismiss()
         engine.close()
         self._engine = None
 
@@ -168,7 +170,7 @@ class DockerBackend:
                     self._maker = Maker(engine, self.run, self._apps, self._find_edge_for)
                     self._events = EventStream(engine.api, self._hear, self._lose_engine)
                     await engine.do(self._events.open)
-                    self._guard.start()
+                    self._sweeper.start()
                 except BaseException:
                     engine.close()
                     raise

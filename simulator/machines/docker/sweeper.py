@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 0.5
 def main(run: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if sys.stdin.buffer.read() == b".":
+    if sys.stdin.buffer.read():
         return
     end, done = time.monotonic() + _PATIENCE_SECONDS, 0
     while done < _ENOUGH and time.monotonic() < end:

@@ -11,15 +11,12 @@ import asyncio
 import os
 import secrets
 import socket
-import subprocess
-import sys
-from contextlib import suppress
 
 from simulator.errors import EnvironmentFault
+from simulator.machines.helper import Helper
 from simulator.machines.swarm import caretaker, label
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
-_PATIENCE_SECONDS = 5.0
 
 
 def make_name() -> str:
@@ -35,7 +32,9 @@ class Deployment:
         self.is_own = is_own
         self.is_begun = False
         self.run = f"process {os.getpid()} on {socket.gethostname()}"
-        self._caretaker: subprocess.Popen[bytes] | None = None
+        self._env = {"DOCKER_HOST": DEFAULT_ENGINE, **os.environ}
+        """Not that of a context, of which the SDK is unaware."""
+        self._caretaker = Helper(caretaker.__file__, name, env=self._env)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -54,7 +53,7 @@ class Deployment:
         """
         self.is_begun = True
         if self.is_own:
-            self._engage()
+            self._caretaker.start()
         login = ["--with-registry-auth"] if from_registry else []
         # Every node asks for the image itself, if it can; to ask beforehand takes seconds where no registry answers.
         words = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "never", *login, self.name]
@@ -76,34 +75,10 @@ class Deployment:
 
     async def dismiss(self) -> None:
         """Nothing is left to take care of."""
-        if self._caretaker is None or self._caretaker.stdin is None:
-            return
-        with suppress(BrokenPipeError):  # Somebody killed it.
-            self._caretaker.stdin.write(b".")
-        self._caretaker.stdin.close()
-        try:
-            await asyncio.to_thread(self._caretaker.wait, _PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._caretaker.kill()
-            self._caretaker.wait()
-        self._caretaker = None
-
-    def _engage(self) -> None:
-        if self._caretaker is None:
-            self._caretaker = subprocess.Popen(
-                [sys.executable, "-I", "-S", caretaker.__file__, self.name],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={"DOCKER_HOST": DEFAULT_ENGINE, **os.environ},
-                start_new_session=True,  # Ctrl-C in the terminal is for flysim.
-            )
+        await asyncio.to_thread(self._caretaker.dismiss)
 
     async def _docker(self, *words: str, stdin: str = "") -> tuple[int, str]:
         """Goes on to its end also when we are cancelled: half a deployment is not worth having."""
-        pipe = () if self._caretaker is None or self._caretaker.stdin is None else (self._caretaker.stdin,)
         try:
             process = await asyncio.create_subprocess_exec(
                 "docker",
@@ -111,11 +86,8 @@ class Deployment:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                pass_fds=[each.fileno() for each in pipe],
-                env={
-                    "DOCKER_HOST": DEFAULT_ENGINE,
-                    **os.environ,
-                },  # Not that of a context, of which the SDK is unaware.
+                pass_fds=self._caretaker.pipe,
+                env=self._env,
                 start_new_session=True,
             )
         except FileNotFoundError:
