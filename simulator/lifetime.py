@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -27,3 +31,21 @@ async def undisturbed(work: Awaitable[T]) -> T:
             )  # Unlike `gather`, it leaves the task alone when it is cancelled itself.
         if not task.cancelled():
             task.exception()  # Who has been cancelled is not told of it, nor is anybody else.
+
+
+async def while_wanted(work: Callable[..., T], *args: object) -> T:
+    """In a thread, for what may block for minutes and leaves nothing behind: given up together with whoever asked."""
+    answer: Future[T] = Future()
+    threading.Thread(target=_fulfil, args=(answer, partial(work, *args)), daemon=True).start()
+    return await asyncio.wrap_future(answer)
+
+
+def _fulfil(answer: Future[T], work: Callable[[], T]) -> None:
+    try:
+        result = work()
+    except Exception as error:
+        with suppress(InvalidStateError):  # nobody wants it any more
+            answer.set_exception(error)
+    else:
+        with suppress(InvalidStateError):
+            answer.set_result(result)

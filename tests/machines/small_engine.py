@@ -13,7 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Answer = tuple[int, Any]
-"""A status, and what is said as JSON."""
+"""A status, and what is said: bytes as they are, all else as JSON."""
+_PATIENCE_SECONDS = 10.0
+
+
+class Broken(bytes):
+    """An answer that breaks off after them."""
 
 
 class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -35,6 +40,8 @@ class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.otherwise = otherwise
         self.asked: list[str] = []
         """Methods and paths, without the version of the API; a query as it came."""
+        self.held: dict[str, threading.Event] = {}
+        """By the last part of the path: what is answered only once this is set."""
         self.told: list[Any] = []
         """The bodies that came along."""
 
@@ -58,11 +65,14 @@ class _Answering(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         path = "/" + url.path.split("/", 2)[2] if url.path.startswith("/v1.") else url.path
         self.server.asked.append(f"{self.command} {path}{'?' if url.query else ''}{url.query}")
+        if held := self.server.held.get(path.rpartition("/")[2]):
+            held.wait(_PATIENCE_SECONDS)
         status, said = self.server.answer(f"{self.command} {path}")
-        body = json.dumps(said).encode() if said is not None else b""
+        self.close_connection = is_broken = isinstance(said, Broken)
+        body = said if isinstance(said, bytes) else json.dumps(said).encode() if said is not None else b""
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + is_broken))
         self.end_headers()
         self.wfile.write(body)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.swarm.manager import Manager
-from tests.machines.small_engine import refusing_engine
+from tests.machines.small_engine import Broken, refusing_engine, small_engine
 
 IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
 
@@ -27,6 +29,37 @@ async def test_a_refusal_has_the_engines_words_and_its_status(
             await engine.do(engine.api.unpause, "x")
         assert (told.value.status, told.value.exit_status) == (409, 3)
         engine.close()
+
+
+@pytest.mark.parametrize("said", [Broken(b'[{"Id": "c'), Broken(b"[]")], ids=["in a word", "before its end"])
+async def test_an_answer_that_breaks_off_is_that_of_an_engine_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    with small_engine(tmp_path / "s", {"GET /containers/json": (200, said)}, (404, {})) as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        engine = await Engine.connect()
+        with pytest.raises(EnvironmentFault, match=r"does not answer any more: .*\n  mend: .*docker info"):
+            await engine.do(engine.api.containers)
+        engine.close()
+
+
+async def test_a_manager_that_falls_silent_is_waited_for_no_longer_than_any_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_engine(tmp_path / "s", {"tasks": (200, [])}, (200, {})) as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        engine = await Engine.connect()
+        engine.api.timeout = 0.2
+        server.held = {each: threading.Event() for each in ("tasks", "service")}
+        manager = Manager(engine, IN_SWARM)
+        async with asyncio.timeout(5):
+            with pytest.raises(EnvironmentFault, match="does not answer any more"):
+                await manager.look("fleet")
+            with pytest.raises(EnvironmentFault, match="does not answer any more"):
+                await manager.change("service", lambda spec: None)
+            await manager.close()
+        for each in server.held.values():
+            each.set()
 
 
 async def test_a_socket_that_may_not_be_used_is_told_with_whom_to_ask(

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from simulator.errors import EnvironmentFault
+from simulator.lifetime import while_wanted
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
@@ -70,10 +69,8 @@ class Engine:
 
     async def do_while_wanted(self, request: Callable[..., T], *args: Any) -> T:
         """As `do`, for what may take minutes and leaves nothing behind: given up together with whoever asked."""
-        answer: Future[T] = Future()
-        threading.Thread(target=_fulfil, args=(answer, partial(request, *args)), daemon=True).start()
         with self._in_words():
-            return await asyncio.wrap_future(answer)
+            return await while_wanted(request, *args)
 
     async def settle(self) -> None:
         """Wait until nothing is under way; what is goes on also when this is cancelled."""
@@ -83,13 +80,14 @@ class Engine:
     @contextmanager
     def _in_words(self) -> Iterator[None]:
         from docker.errors import APIError
-        from requests.exceptions import ConnectionError, Timeout
+        from requests import RequestException
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
         except APIError as error:
             raise Refusal(str(error.explanation or error), error.status_code or 0) from error
-        except (ConnectionError, Timeout) as error:
+        except (RequestException, HTTPError) as error:  # It cannot be reached, or broke off in mid-answer.
             raise EnvironmentFault(
                 f"the Docker engine at {self.address} does not answer any more: {_root_cause(error)}",
                 mend=f"see whether it runs: docker info; {USE_PROCESSES}",
@@ -117,17 +115,6 @@ class Engine:
     def publishing_address(self) -> str:
         """On which of the engine's addresses to publish them."""
         return LOOPBACK if self.is_local or self.published_host == "localhost" else "0.0.0.0"
-
-
-def _fulfil(answer: Future[T], request: Callable[[], T]) -> None:
-    try:
-        result = request()
-    except Exception as error:
-        with suppress(InvalidStateError):  # nobody wants it any more
-            answer.set_exception(error)
-    else:
-        with suppress(InvalidStateError):
-            answer.set_result(result)
 
 
 async def give_up(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -117,11 +117,14 @@ class Manager:
         """One of this engine's own containers; one that does not run is let be."""
         await self._do_unless((HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), self._api.kill, container_id)
 
-    def open_log(self, service_id: str, **options: str) -> Any:
-        """Blocks. A response whose raw stream are the frames of a service's log, each line with its task's id."""
+    def open_log(self, service_id: str, timeout_seconds: float | None = None, /, **options: str) -> Any:
+        """Blocks. A response whose raw stream are the frames of a service's log, each line with its task's id.
+
+        `timeout_seconds`: how long nothing may come; None: for ever.
+        """
         told = {"stdout": "1", "stderr": "1", "details": "1", "timestamps": "1", **options}
-        return self._api.get(
-            f"{self._url('services', service_id)}/logs", params=told, stream=True, timeout=None
+        return self._ask(
+            "get", "services", service_id, "logs", params=told, stream=True, timeout=timeout_seconds
         )
 
     async def _do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
@@ -141,7 +144,7 @@ class Manager:
 
     def _look(self, stack: str) -> dict[str, Sighting] | None:
         """The list of a thousand tasks is megabytes, and the same most of the time: then it is not even read."""
-        answer = self._api.get(self._url("tasks"), params={"filters": json.dumps(_of(stack))})
+        answer = self._ask("get", "tasks", params={"filters": json.dumps(_of(stack))})
         if not answer.ok:
             raise _refused(answer.text.strip())
         if answer.content == self._latest:
@@ -164,13 +167,16 @@ class Manager:
         """Somebody else may change it at the same time: then it is read again."""
         answer = None
         for _ in range(_ATTEMPTS):
-            found = self._api.get(self._url("services", service_id))
+            found = self._ask("get", "services", service_id)
             if found.status_code == 404:
                 return False
             spec, version = found.json()["Spec"], found.json()["Version"]["Index"]
             alter(spec)
-            answer = self._api.post(
-                f"{self._url('services', service_id)}/update",
+            answer = self._ask(
+                "post",
+                "services",
+                service_id,
+                "update",
                 params={"version": version},
                 data=json.dumps(spec),
                 headers={"Content-Type": "application/json"},
@@ -180,8 +186,10 @@ class Manager:
         said = answer.text if answer is not None else ""
         raise EnvironmentFault(f"Swarm does not change service {service_id}: {said.strip()}")
 
-    def _url(self, *path: str) -> str:
-        return "/".join([self._api.base_url, f"v{self._api.api_version}", *path])
+    def _ask(self, method: str, *path: str, **options: Any) -> Any:
+        """What the SDK's session is asked directly has no time limit of its own."""
+        url = "/".join([self._api.base_url, f"v{self._api.api_version}", *path])
+        return self._api.request(method, url, **{"timeout": self._api.timeout, **options})
 
     def _address(self, node: Json) -> str:
         own = self._engine.published_host

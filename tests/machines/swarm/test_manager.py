@@ -47,7 +47,8 @@ def test_an_engine_that_cannot_deploy_is_told_with_the_mend(
 
 def test_where_no_engine_answers_that_is_said(tmp_path: Any) -> None:
     (tmp_path / "flysim.toml").write_text(
-        'version = 1\n[edges]\nams = 0\n[apps.chat]\nimage = "chat:1"\nmachines = [{ region = "ams" }]\n'
+        "version = 1\n[edges]\nams = 0\n[control]\nport = 0\n"
+        '[apps.chat]\nimage = "chat:1"\nmachines = [{ region = "ams" }]\n'
     )
     result = flysim("up", "--backend", "swarm", cwd=tmp_path, env={"DOCKER_HOST": f"unix://{tmp_path}/none"})
     assert result.returncode == 3
