@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,25 @@ from simulator.machines.docker.container import MachineContainer
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
 from tests.contract.stage import Recorder, eventually, machine_id, machine_spec
-from tests.machines.small_engine import SmallEngine, small_engine
+from tests.machines.small_engine import Broken, SmallEngine, small_engine
 
 ONE = machine_id(1)
 KILLED = Exit(-9)
 
 
-def state(*, running: bool = True, paused: bool = False, status: int = 0) -> tuple[int, Any]:
+def state(
+    *,
+    running: bool = True,
+    paused: bool = False,
+    restarting: bool = False,
+    status: int = 0,
+    networks: Sequence[str] = (),
+) -> tuple[int, Any]:
+    endpoint = {"IPAMConfig": None, "Aliases": []}
     return 200, {
         "Config": {"Tty": False},
-        "State": {"Running": running, "Paused": paused, "ExitCode": status},
+        "State": {"Running": running, "Paused": paused, "Restarting": restarting, "ExitCode": status},
+        "NetworkSettings": {"Networks": dict.fromkeys(networks, endpoint)},
     }
 
 
@@ -206,13 +216,70 @@ async def test_late_news_of_an_earlier_run_end_no_later_one(
 async def test_a_network_that_does_not_take_a_machine_back_is_named(
     container: MachineContainer, server: SmallEngine
 ) -> None:
-    status, described = state()
-    described["NetworkSettings"] = {"Networks": {"fleet": {"IPAMConfig": None, "Aliases": []}}}
-    server.answers["json"] = (status, described)
+    server.answers["json"] = state(networks=["fleet", "other"])
     assert await container.isolate()
-    server.answers["connect"] = (500, {"message": "no addresses left"})
-    with pytest.raises(EnvironmentFault, match=r"fleet: no addresses left\n  mend: docker network connect"):
-        await container.rejoin()
+    server.answers["POST /networks/fleet/connect"] = (500, {"message": "no addresses left"})
+    for asked in (["fleet", "other"], ["fleet"]):
+        server.asked.clear()
+        with pytest.raises(
+            EnvironmentFault, match=r"fleet: no addresses left\n  mend: docker network connect"
+        ):
+            await container.rejoin()
+        assert joined(server) == asked
+    del server.answers["POST /networks/fleet/connect"]
+    await container.rejoin()
+    assert joined(server) == ["fleet", "fleet"]
+
+
+def joined(server: SmallEngine) -> list[str]:
+    """The networks that it was to be connected to."""
+    return [each.split("/")[2] for each in server.asked if each.endswith("/connect")]
+
+
+async def test_a_cut_that_is_given_up_on_its_way_is_mended_once_it_is_made(
+    container: MachineContainer, server: SmallEngine
+) -> None:
+    """The engine carries out what it was asked, whether or not anybody waits."""
+    server.answers["json"] = state(networks=["fleet", "other"])
+    server.held["disconnect"] = threading.Event()
+    cutting = asyncio.create_task(container.isolate())
+    await eventually(lambda: server.was_asked("networks/fleet/disconnect"), "the request")
+    cutting.cancel()
+    await asyncio.sleep(0)
+    server.held["disconnect"].set()
+    with pytest.raises(asyncio.CancelledError):
+        await cutting
+    await container.rejoin()
+    assert joined(server) == ["fleet"]
+
+
+async def test_a_log_that_broke_off_is_listened_to_again(
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    server.answers["attach"] = (200, Broken())
+    await fresh.look()
+    server.asked.clear()
+    async with asyncio.timeout(5):
+        while not server.was_asked("containers/c1/attach"):
+            await fresh.look()
+    assert recorder.of(ONE) == ["began"]
+
+
+async def test_one_that_docker_is_restarting_does_not_run(
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    """Meanwhile it lets nobody in, and its state says both. Source: moby, container/state.go."""
+    server.answers["attach"] = (409, {"message": "container c1 is restarting, wait until it is running"})
+    server.answers["json"] = state(restarting=True, status=1)
+    await fresh.look()
+    assert not fresh.runs
+    server.answers["attach"] = (200, None)
+    server.answers["json"] = state()
+    await fresh.hear(event("start"))
+    assert recorder.of(ONE) == ["began"]
+    server.answers["json"] = state(restarting=True, status=3)
+    await fresh.look()
+    assert recorder.of(ONE) == ["began", Exit(3)]
 
 
 @pytest.mark.parametrize("name", ["SIGRTMIN+3", "QUIT", "3"])

@@ -156,7 +156,7 @@ class DockerBackend:
         await engine.settle()
         await engine.do(sweeper.sweep, engine.api, self.run)
         self._containers.clear()
-        self._sweeper.dismiss()
+        await self._sweeper.dismiss()
         engine.close()
         self._engine = None
 
@@ -230,14 +230,10 @@ class DockerBackend:
                 is_lost = True
             await asyncio.sleep(_REGAIN_SECONDS)
         for container in tuple(self._containers.values()):
-            await container.look()
-        await self._look_for_more()
-
-    async def _look_for_more(self) -> None:
+            self._do(container.look())
         if self._project is not None:
-            assert self._engine is not None
             for described in await self._project.find_containers(self._engine):
-                await self._welcome(described["Id"])
+                self._do(self._welcome(described["Id"]))
 
     # Machines that others made.
 
@@ -279,7 +275,11 @@ class DockerBackend:
             self._engine, described["Id"], spec, find_place(described), self._observer, find_place
         )
         self._containers[spec.id] = container
-        await container.look()
+        try:
+            await container.look()
+        except Refusal as error:  # It has changed since it was read: the engine tells of that, too.
+            if not error.is_out_of_date:
+                raise
 
     async def _leave(self, container: MachineContainer) -> None:
         with suppress(EnvironmentFault, InputError):  # nobody is there to be told

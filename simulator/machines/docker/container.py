@@ -167,14 +167,16 @@ class MachineContainer:
             self._observer.machine_began(self.spec.id, self.placement)
 
     async def restore(self) -> None:
-        """Leave it as it was found."""
-        await self.rejoin()
-        if self._is_suspended:
-            await self.resume()
-        if self._is_to_run and self._is_stopping and not self._runs:
-            await self.start()
-        elif self._runs and not self._is_to_run:
-            await self.stop()
+        """Leave it as it was found, as far as the engine lets us."""
+        try:
+            await self.rejoin()
+        finally:
+            if self._is_suspended:
+                await self.resume()
+            if self._is_to_run and self._is_stopping and not self._runs:
+                await self.start()
+            elif self._runs and not self._is_to_run:
+                await self.stop()
 
     async def remove(self) -> None:
         try:
@@ -211,12 +213,14 @@ class MachineContainer:
             if self._is_starting or run != self._run_number:
                 return  # It is about another run.
             state = described["State"]
-            if not state["Running"]:
+            if not state["Running"] or state.get(
+                "Restarting"
+            ):  # Docker starts it anew in a while, and tells.
                 await self._end(state["ExitCode"])
                 return
             if not self._runs:
                 self._find_place(described)
-            if not state["Paused"] and (self._logs is None or not self._runs):
+            if not state["Paused"] and not (self._runs and self._is_heard):
                 await self._listen()  # One that is paused lets nobody in.
             if not self._runs:
                 self._adopt()
@@ -232,6 +236,11 @@ class MachineContainer:
             await self._conclude(_KILLED)
         else:
             await self.look()
+
+    @property
+    def _is_heard(self) -> bool:
+        """Whether its lines come in: a stream that has ended may only have broken."""
+        return self._logs is not None and not self._logs.ended.is_set()
 
     def _adopt(self) -> None:
         """It runs already."""
@@ -264,6 +273,8 @@ class MachineContainer:
 
     def close(self) -> None:
         """Hear no more of it."""
+        if self._confirming is not None:
+            self._confirming.cancel()
         if self._logs is not None:
             self._logs.close()
 
