@@ -234,12 +234,12 @@ class MachineRoom:
     async def _launch(self, slot: Slot) -> None:
         try:
             placement = await self._backend.launch(slot.spec, self._witness, dns_address=self._dns_address)
+            self._roster.change(slot, placement=placement)
+            await self.sabotage.launched(slot)
         except BaseException as error:
             reason = str(error).partition("\n")[0] or "its start was given up"
             self._roster.change(slot, MachineState.FAILED, reason=reason)
             raise
-        self._roster.change(slot, placement=placement)
-        await self.sabotage.launched(slot)
 
     async def _until_healthy(self, slot: Slot) -> None:
         outcome = slot.outcome

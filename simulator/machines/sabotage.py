@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from simulator.clock import Clock
+from simulator.lifetime import undisturbed
 from simulator.machines.backend import Backend
 from simulator.machines.lifecycle import require
 from simulator.machines.roster import Roster
@@ -28,7 +29,11 @@ class Sabotage:
         slot = self._roster.find_own(machine_id, "frozen")
         async with slot.lock:
             require("frozen", slot.machine)
-            await self._backend.suspend(machine_id)
+            try:
+                await undisturbed(self._backend.suspend(machine_id))
+            except asyncio.CancelledError:  # It is frozen nevertheless, and nobody would know.
+                await undisturbed(self._backend.resume(machine_id))
+                raise
 
     async def thaw(self, machine_id: str) -> None:
         slot = self._roster.get(machine_id)
@@ -54,7 +59,11 @@ class Sabotage:
             slot.holding.cancel()
             slot.holding = None
         if slot.held_seconds:
-            await self._backend.suspend(slot.spec.id)
+            try:
+                await undisturbed(self._backend.suspend(slot.spec.id))
+            except BaseException:  # It is not to run otherwise than it was asked to.
+                await undisturbed(self._backend.kill(slot.spec.id))
+                raise
             slot.holding = asyncio.create_task(self._hold(slot), name=f"slow start of {slot.spec.name}")
 
     async def isolate(self, machine_id: str) -> bool:

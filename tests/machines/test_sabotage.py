@@ -140,3 +140,45 @@ async def test_a_machine_is_taken_off_the_network_where_the_backend_can() -> Non
     await room.sabotage.rejoin(AMS)
     assert backend.off == []
     await room.close()
+
+
+class Frostless(FakeBackend):
+    """It can suspend nothing; or it can, and tells so only once `may_tell` is set."""
+
+    may_tell: asyncio.Event | None = None
+
+    async def suspend(self, machine_id: str) -> None:
+        if self.may_tell is None:
+            raise InputError("machine cannot be suspended: there is no freezer")
+        await super().suspend(machine_id)
+        await self.may_tell.wait()
+
+
+async def test_a_start_that_cannot_be_held_up_is_none() -> None:
+    stage = Stage(backend=Frostless())
+    room = await stage.open_room()
+    await room.stop(AMS)
+    room.sabotage.hold_starts(AMS, HOUR)
+    with pytest.raises(InputError, match="there is no freezer"):
+        await room.start(AMS)
+    assert room.machine(AMS).state is MachineState.FAILED
+    await room.sabotage.release_starts(AMS)
+    await room.start(AMS)
+    assert room.machine(AMS).state is MachineState.STARTED
+    await room.close()
+
+
+async def test_a_freeze_that_is_given_up_on_its_way_is_thawed() -> None:
+    backend = Frostless()
+    backend.may_tell = asyncio.Event()
+    stage = Stage(backend=backend)
+    room = await stage.open_room()
+    freezing = asyncio.create_task(room.sabotage.freeze(AMS))
+    await eventually(lambda: sleeps(stage, AMS), "it is frozen")
+    freezing.cancel()
+    await asyncio.sleep(0)
+    backend.may_tell.set()
+    with pytest.raises(asyncio.CancelledError):
+        await freezing
+    assert not sleeps(stage, AMS)
+    await room.close()
