@@ -43,6 +43,8 @@ class Lookout:
         """Task -> the machine that it is."""
         self._early: dict[str, list[Line]] = {}
         """Task that has not been told to run yet -> what it wrote: nobody would know whose words these are."""
+        self._unseen: set[str] = set()
+        """Tasks of which a line has come since the last look: it may have been too early to see them."""
         self._looking: asyncio.Task[None] | None = None
         self._seen: dict[str, Sighting] = {}
         self._looking_once = asyncio.Lock()
@@ -94,7 +96,7 @@ class Lookout:
         services = await self._manager.services(self._stack) if vanished else {}
         for sighting in seen.values():
             self._take(sighting)
-        self._forget_tasks()
+        self._forget()
         for machine_id in vanished:
             if machine_id in self.tracked:  # Somebody may have released it while the manager was asked.
                 self._miss(machine_id, services)
@@ -117,9 +119,8 @@ class Lookout:
         if not self._knows(now):
             return
         tracked = self.track(now.machine_id)
-        if now.task_id not in self._owners:
-            self._owners[now.task_id] = now.machine_id
-            self._log_of(now.service_id).open()
+        self._owners[now.task_id] = now.machine_id
+        self._log_of(now.service_id).open()
         tracked.take(now)
         if tracked.told == now.task_id:
             for line in self._early.pop(now.task_id, ()):
@@ -181,19 +182,27 @@ class Lookout:
 
     def _tell_line(self, line: Line) -> None:
         machine_id = self._owners.get(line.task_id)
-        if machine_id is None or machine_id not in self.tracked:
-            return
-        if self.tracked[machine_id].told == line.task_id:
+        tracked = self.tracked.get(machine_id) if machine_id else None
+        if machine_id and tracked and tracked.told == line.task_id:
             self._observer.line_logged(machine_id, line.stream, line.text)
-        else:
+        elif tracked or not machine_id:
             self._early.setdefault(line.task_id, []).append(line)
+            self._unseen.add(line.task_id)
 
-    def _forget_tasks(self) -> None:
-        """Those that Swarm has forgotten, or this would grow for ever; their machines may still have a last word."""
-        there = {each.task_id for each in self._seen.values()}
-        told = {each.told for each in self.tracked.values()}
-        self._owners = {each: whose for each, whose in self._owners.items() if each in there or each in told}
+    def _forget(self) -> None:
+        """Tasks that Swarm has forgotten, or this would grow for ever; their machines may still have a last word."""
+        there = {each.task_id for each in self._seen.values()} | self._unseen
+        known = there | {each.told for each in self.tracked.values()}
+        self._owners = {each: whose for each, whose in self._owners.items() if each in known}
         self._early = {each: lines for each, lines in self._early.items() if each in there}
+        self._unseen.clear()
+        services = {each.service_id for each in self.tracked.values()}
+        services |= {each.service_id for each in self._seen.values()}
+        for service_id, log in tuple(self._logs.items()):
+            log.keep(known)
+            if service_id not in services:
+                log.close()
+                del self._logs[service_id]
 
 
 def now_in_seconds() -> str:

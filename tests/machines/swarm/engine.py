@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ class RecordedManager:
     def __init__(self, tasks: list[dict[str, Any]]) -> None:
         self.listed = tasks
         self.requests = 0
+        self.written: dict[str, list[bytes]] = {}
+        """Service -> the frames of its log."""
+        self.asked_for_logs: list[dict[str, str]] = []
+        self.logs_read = 0
 
     async def look(self, stack: str) -> dict[str, Sighting]:
         self.requests += 1
@@ -55,5 +60,31 @@ class RecordedManager:
         await asyncio.sleep(0)  # As an answer that comes from elsewhere.
         return {task["ServiceID"]: {} for task in self.listed}
 
-    def open_log(self, service_id: str, **options: str) -> Any:
-        raise ConnectionError("nobody wrote anything")
+    def open_log(self, service_id: str, timeout_seconds: float | None = None, **options: str) -> Any:
+        self.asked_for_logs.append(options)
+        if service_id not in self.written:
+            raise ConnectionError("nobody wrote anything")
+        return _Log(self, b"".join(self.written[service_id]))
+
+
+def frame(task_id: str, second: int, text: str) -> bytes:
+    """One line of a service's log, as the engine sends it."""
+    line = f"2099-01-01T00:00:{second:02d}.000000000Z com.docker.swarm.task.id={task_id} {text}\n".encode()
+    return b"\1\0\0\0" + len(line).to_bytes(4) + line
+
+
+class _Log(io.BytesIO):
+    """A response that ends once it was read."""
+
+    def __init__(self, manager: RecordedManager, written: bytes) -> None:
+        super().__init__(written)
+        self._manager = manager
+
+    @property
+    def raw(self) -> _Log:
+        return self
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._manager.logs_read += not data
+        return data

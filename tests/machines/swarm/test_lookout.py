@@ -17,7 +17,7 @@ from simulator.errors import InputError
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.swarm.lookout import Lookout
 from tests.contract.stage import eventually
-from tests.machines.swarm.engine import ROW, SINGLE, RecordedManager, recorded, tasks_of_row
+from tests.machines.swarm.engine import ROW, SINGLE, RecordedManager, frame, recorded, tasks_of_row
 
 TOML = """
 version = 1
@@ -282,6 +282,29 @@ async def test_a_machine_that_is_released_during_a_look_is_let_go(config: Config
     manager.listed = []
     await lookout.look()
     assert SINGLE not in lookout.tracked
+
+
+async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
+    config: Config, recorder: Recorder
+) -> None:
+    """Its lines come as they are written, and looks are half a second apart."""
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    old = next(each for each in tasks if each["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
+    manager.written[old["ServiceID"]] = [frame("later", 1, "first words"), frame("foreign", 2, "nobody's")]
+    await lookout.look()
+    await eventually(lambda: manager.logs_read == 1, "the line")
+    recorder.told.clear()
+    new = copy.deepcopy(old) | {"ID": "later", "CreatedAt": "2099-01-01T00:00:00Z"}
+    old["Status"]["State"], old["DesiredState"] = "failed", "shutdown"
+    manager.listed = [*tasks, new]
+    for _ in range(3):
+        await lookout.look()
+        await settle(lookout)
+    await lookout.close()
+    told = [each for each in recorder.told if each[1] == SINGLE]
+    assert [what for what, *_ in told] == ["exited", "began", "line"]
+    assert told[-1][2] == "first words"
 
 
 async def test_a_thousand_machines_are_one_request_and_little_work(
