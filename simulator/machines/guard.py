@@ -32,5 +32,5 @@ class Guard:
         """Once the group is gone, because its number may come to mean another."""
         self._watchdog.tell(f"-{group}")
 
-    def close(self) -> None:
-        self._watchdog.dismiss()
+    async def close(self) -> None:
+        await self._watchdog.dismiss()

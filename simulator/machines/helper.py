@@ -6,11 +6,14 @@ means that flysim was killed: the kernel closes it when all who hold it are gone
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+
+from simulator.lifetime import undisturbed
 
 _PATIENCE_SECONDS = 2.0
 
@@ -50,16 +53,18 @@ class Helper:
             for pipe in self.pipe:
                 os.write(pipe, f"{word}\n".encode())
 
-    def dismiss(self) -> None:
-        """Nothing is left to clean up. Blocks until it has ended, which takes it a few milliseconds."""
-        if self._process is None:
-            return
+    async def dismiss(self) -> None:
+        """Nothing is left to clean up: returns when it has ended."""
         self.tell(".")
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:  # Somebody stopped it, for example.
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            await undisturbed(asyncio.to_thread(_await_end, process))
+
+
+def _await_end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:  # Somebody stopped it, for example.
+        process.kill()
+        process.wait()

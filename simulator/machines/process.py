@@ -100,7 +100,7 @@ class ProcessBackend:
         await asyncio.gather(*(self.kill(machine_id) for machine_id in self._processes))
         self._processes.clear()
         self._addresses.close()
-        self._guard.close()
+        await self._guard.close()
 
     def _take_address(self, spec: MachineSpec) -> Placement:
         try:

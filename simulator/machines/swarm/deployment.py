@@ -13,6 +13,7 @@ import secrets
 import socket
 
 from simulator.errors import EnvironmentFault
+from simulator.lifetime import undisturbed
 from simulator.machines.helper import Helper
 from simulator.machines.swarm import caretaker, label
 
@@ -34,6 +35,7 @@ class Deployment:
         self.run = f"process {os.getpid()} on {socket.gethostname()}"
         self._env = {"DOCKER_HOST": DEFAULT_ENGINE, **os.environ}
         """Not that of a context, of which the SDK is unaware."""
+        self._talking: asyncio.Task[tuple[bytes, bytes]] | None = None
         self._caretaker = Helper(caretaker.__file__, name, env=self._env)
 
     @property
@@ -66,6 +68,8 @@ class Deployment:
 
     async def remove(self) -> None:
         """Begins it; the stack's tasks take as long as they may to stop."""
+        if self._talking is not None:  # A deployment that was given up on again and again still goes on.
+            await asyncio.wait([self._talking])
         status, said = await self._docker("stack", "rm", self.name)
         if status:
             raise EnvironmentFault(
@@ -75,7 +79,7 @@ class Deployment:
 
     async def dismiss(self) -> None:
         """Nothing is left to take care of."""
-        await asyncio.to_thread(self._caretaker.dismiss)
+        await self._caretaker.dismiss()
 
     async def _docker(self, *words: str, stdin: str = "") -> tuple[int, str]:
         """Goes on to its end also when we are cancelled: half a deployment is not worth having."""
@@ -95,12 +99,8 @@ class Deployment:
                 "there is no command docker, which deploys the stack",
                 mend="install the Docker CLI (not only the engine), or see flysim stack",
             ) from None
-        talking = asyncio.create_task(process.communicate(stdin.encode()))
-        try:
-            _, said = await asyncio.shield(talking)
-        except asyncio.CancelledError:
-            await talking
-            raise
+        self._talking = asyncio.create_task(process.communicate(stdin.encode()))
+        _, said = await undisturbed(self._talking)
         return process.returncode or 0, said.decode(errors="replace")
 
 
