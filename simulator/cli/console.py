@@ -90,7 +90,7 @@ def show_machine_line(origin: str, text: str, *, on: Console = out) -> None:
 def show_proxy_line(
     machine_id: str | None, region: str, level: str, message: str, *, on: Console = out
 ) -> None:
-    text = f"proxy[{machine_id or '-'}] {region} [{level}] {message}"
+    text = " ".join(filter(None, (f"proxy[{machine_id or '-'}]", region, f"[{level}]", message)))
     if on.is_terminal:
         on.print(Text(text, style="red" if level == "error" else "yellow"))
     else:

@@ -98,6 +98,9 @@ class Observer(Protocol):
     def machine_left(self, machine_id: str) -> None:
         """It has been removed, for good."""
 
+    def problem_met(self, words: str, machine_id: str | None = None) -> None:
+        """What others did makes no sense; nobody here asked for it, so nothing is raised."""
+
 
 class Backend(Protocol):
     """Runs machines. All but `launch` take a machine that does not run for granted, and do nothing then."""

@@ -11,7 +11,14 @@ from dataclasses import replace
 from simulator.clock import Clock
 from simulator.config.model import MachineSpec
 from simulator.errors import InputError
-from simulator.events import Bus, FleetChanged, MachineHealthChanged, MachineLogged, MachineStateChanged
+from simulator.events import (
+    Bus,
+    FleetChanged,
+    MachineHealthChanged,
+    MachineLogged,
+    MachineStateChanged,
+    ProxyLogged,
+)
 from simulator.machines.backend import Placement
 from simulator.machines.slot import Slot, slot_of
 from simulator.routing.model import App, Fleet, Machine, MachineState
@@ -142,6 +149,11 @@ class Roster:
                 self._clock.now(), machine.id, machine.name, machine.app, machine.region, stream, line
             )
         )
+
+    def tell_problem(self, words: str, slot: Slot | None) -> None:
+        """In the proxy's log: a machine may have none yet."""
+        app, machine_id, region = (slot.spec.app, slot.spec.id, slot.spec.region) if slot else ("", None, "")
+        self._bus.publish(ProxyLogged(self._clock.now(), app, machine_id, region, "warn", words))
 
     def _publish_fleet(self, machines: Iterable[Machine]) -> None:
         self.fleet = replace(self.fleet, machines=tuple(machines))

@@ -52,6 +52,9 @@ class Witness:
         if slot := self._roster.get(machine_id):
             self._roster.tell_line(slot, stream, line)
 
+    def problem_met(self, words: str, machine_id: str | None = None) -> None:
+        self._roster.tell_problem(words, self._roster.get(machine_id) if machine_id else None)
+
     def machine_exited(self, machine_id: str, ending: Exit) -> None:
         slot = self._roster.get(machine_id)
         if slot is None:

@@ -107,6 +107,9 @@ class Recorder:
     def machine_left(self, machine_id: str) -> None:
         self.told.append((machine_id, "left"))
 
+    def problem_met(self, words: str, machine_id: str | None = None) -> None:
+        self.told.append((machine_id or "", words))
+
     def of(self, machine_id: str) -> list[str | Exit]:
         return [what for whose, what in self.told if whose == machine_id]
 

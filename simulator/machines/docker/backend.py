@@ -55,6 +55,8 @@ class DockerBackend:
         self._sweeper = Helper(sweeper.__file__, self.run, options=["-P"], env=os.environ)
         self._containers: dict[str, MachineContainer] = {}
         self._hearing: set[asyncio.Task[None]] = set()
+        self._regained_at = 0.0
+        """When, by the loop's clock, the engine was heard again after it had hung up."""
         self._opening = asyncio.Lock()
         self._meeting = asyncio.Lock()
         """Held while containers of others are looked at: nobody is met twice."""
@@ -197,7 +199,8 @@ class DockerBackend:
         except Refusal:  # it has gone again
             return
         except (EnvironmentFault, InputError) as error:
-            self._complain(error)
+            if self._observer is not None:
+                self._observer.problem_met(str(error))
 
     async def _pass_on(self, machine_id: str, container: MachineContainer, event: ContainerEvent) -> None:
         await container.hear(event)
@@ -218,10 +221,12 @@ class DockerBackend:
     async def _regain_engine(self) -> None:
         """The engine hung up: it restarts, and its containers with it, or only the connection broke."""
         assert self._engine is not None
-        is_lost = False
+        is_lost, loop = False, asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._regained_at + _REGAIN_SECONDS - loop.time()))
         while True:
             try:
                 await self._engine.do(self._events.open)
+                self._regained_at = loop.time()
                 break
             except EnvironmentFault:
                 if not is_lost:  # They ended with it, or nobody can tell.
@@ -256,12 +261,6 @@ class DockerBackend:
             else:
                 self._observer.machine_joined(spec)
             await self._take(described, spec if before is None else before.spec)
-
-    def _complain(self, error: Exception) -> None:
-        """In the log of a machine, where people look."""
-        first = next(iter(self._containers), None)
-        if self._observer is not None and first is not None:
-            self._observer.line_logged(first, "stderr", f"flysim: {error}")
 
     async def _take(self, described: Any, spec: MachineSpec) -> None:
         assert self._engine is not None

@@ -164,13 +164,9 @@ class Lookout:
         self._observer.machine_joined(spec)
 
     def _complain(self, problem: str, machine_id: str = "") -> None:
-        """In the log of a machine, where people look: its own, if it is one."""
-        hearer = machine_id if machine_id in self.tracked else next(iter(self.tracked), None)
-        if hearer is None:
-            return
         self._complaints.add(problem)
         if problem not in self._earlier_complaints:
-            self._observer.line_logged(hearer, "stderr", f"flysim: {problem}")
+            self._observer.problem_met(problem, machine_id if machine_id in self.tracked else None)
 
     def _log_of(self, service_id: str) -> ServiceLog:
         if service_id not in self._logs:

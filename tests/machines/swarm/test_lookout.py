@@ -38,6 +38,9 @@ class Recorder:
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
         self.told.append(("line", machine_id, line))
 
+    def problem_met(self, words: str, machine_id: str | None = None) -> None:
+        self.told.append(("problem", machine_id or "", words))
+
     def machine_exited(self, machine_id: str, ending: Exit) -> None:
         self.told.append(("exited", machine_id, str(ending)))
 
@@ -157,8 +160,8 @@ async def test_what_is_wrong_with_one_that_joins_later_stands_in_a_log_once(
     for _ in range(3):
         await lookout.look()
     ((what, _, line),) = recorder.told
-    assert what == "line"
-    assert re.search(f"^flysim: task 1 of service .*{said}", line)
+    assert what == "problem"
+    assert re.search(f"^task 1 of service .*{said}", line)
 
     manager.listed = tasks
     await lookout.look()
@@ -194,10 +197,25 @@ async def test_a_look_that_fails_is_told_and_not_the_last(config: Config, record
     async with lookout.hurry():
         await eventually(lambda: bool(recorder.told), "the failure is told")
     ((_, _, line),) = recorder.told
-    assert line == "flysim: what Swarm says of the stack fleet is not understood: KeyError('Spec')"
+    assert line == "what Swarm says of the stack fleet is not understood: KeyError('Spec')"
     manager.listed = tasks[1:]
     await eventually(lambda: ("left", f"{ROW}0002") in recorder.told, "the next look")
-    assert [each[0] for each in recorder.told].count("line") == 1
+    assert [each[0] for each in recorder.told].count("problem") == 1
+    await lookout.close()
+
+
+async def test_what_is_wrong_with_the_first_machine_is_told_although_there_is_none(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on([], config, recorder)
+    await lookout.look()
+    lookout.open()
+    manager.listed = [another(tasks[1], fly_region="lon")]
+    await lookout.look()
+    ((what, _, words),) = recorder.told
+    assert (what, lookout.tracked) == ("problem", {})
+    assert 'the label fly.region is "lon"' in words
     await lookout.close()
 
 
