@@ -99,8 +99,10 @@ class AnswerStream(HttpStream):
             self._leave_with(decision)
 
     def _collect_replay_body(self, event: Any) -> Commands:
-        yield from ()
         if isinstance(event, ResponseData):
+            if self._break_at(len(event.data)) is not None:
+                yield from self._break_off()
+                return
             self._replay_body += event.data
             if len(self._replay_body) <= self._replay_body_limit:
                 return

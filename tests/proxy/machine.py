@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from simulator.routing import Machine
 from tests.proxy import websocket as ws
@@ -12,6 +14,8 @@ from tests.proxy.wire import Message, Wire
 
 Handler = Callable[["MachineWire"], Awaitable[None]]
 
+CONTENT_TYPE = "application/vnd.fly.replay+json"
+"""Of a replay in a body."""
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
 
 
@@ -109,6 +113,15 @@ def replaying(value: str, status: str = "307 Temporary Redirect", *, close: bool
     body = b"redirecting..."
     head = f"HTTP/1.1 {status}\r\nfly-replay: {value}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     return answering(head + body, close=close)
+
+
+def replay_head(body: bytes, content_type: str = CONTENT_TYPE, status: str = "200 OK") -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def replaying_body(**instruction: Any) -> Handler:
+    return answering(replay_head(json.dumps(instruction).encode()))
 
 
 def silent() -> Handler:

@@ -14,7 +14,7 @@ from simulator.routing.errors import Failure
 from simulator.routing.service import Service, ServicePort
 from tests.proxy import websocket as ws
 from tests.proxy.client import Client, request
-from tests.proxy.machine import OK, MachineWire, accepting, answering, echoing, replaying
+from tests.proxy.machine import OK, MachineWire, accepting, answering, echoing, replaying, replaying_body
 from tests.proxy.stage import AMS, DFW, DFW_2, Stage, assert_is_the_proxys_own, open_stage, until
 
 RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
@@ -379,6 +379,20 @@ async def test_a_body_that_is_shorter_is_whole(stage: Stage) -> None:
     client = await stage.connect()
     for _ in range(2):  # each answer is counted for itself
         assert (await client.ask()).body == BODY
+
+
+@pytest.mark.parametrize("after", [0, 5])
+async def test_a_replay_that_breaks_off_in_its_body_is_none(stage: Stage, after: int) -> None:
+    """F-1.84: what came of it is no JSON."""
+    ams = await stage.add_machine(AMS, "ams", replaying_body(instance=DFW))
+    await stage.add_machine(DFW, "dfw", answering(OK))
+    stage.links.add(Breaking(words="it breaks", machine_id=AMS, after_bytes=after, left=1))
+    client = await stage.connect()
+    assert (await client.ask()).status == 502
+    (trace,) = await stage.finished()
+    assert (trace.error, trace.hops[0].note) == ("PA03", "fault: it breaks")
+    await until(lambda: not ams.open_connections)
+    assert (await client.ask()).body == b"hello"
 
 
 async def test_one_stream_of_http2_breaks_off_and_its_connection_lasts(stage: Stage) -> None:

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from tests.proxy.machine import OK, Handler, MachineWire, answering
+from tests.proxy.machine import CONTENT_TYPE, OK, MachineWire, answering, replay_head, replaying_body
 from tests.proxy.stage import AMS, DFW, Stage
 from tests.proxy.websocket import accept, upgrade
-
-CONTENT_TYPE = "application/vnd.fly.replay+json"
-
-
-def replay_head(body: bytes, content_type: str = CONTENT_TYPE, status: str = "200 OK") -> bytes:
-    return (
-        f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
-
-
-def replaying_body(**instruction: Any) -> Handler:
-    return answering(replay_head(json.dumps(instruction).encode()))
 
 
 @pytest.mark.parametrize("status", ["200 OK", "307 Temporary Redirect"])
