@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pytest
 
 from simulator.machines.swarm import caretaker
 from simulator.machines.swarm.deployment import Deployment
+from tests.contract.stage import eventually
 
 DOCKER = """#!/bin/sh
 echo "$@" >> "{folder}/told"
 cat > "{folder}/deployed"
+while [ "$2" = deploy -a -e "{folder}/busy" ]; do sleep 0.05; done
+echo done "$2" >> "{folder}/told"
 """
 
 
@@ -40,7 +44,7 @@ async def test_a_stack_of_our_own_has_a_caretaker_until_it_is_gone(told: Path) -
     assert caretakers() == ["ours"]
     await deployment.remove()
     await deployment.dismiss()
-    assert told.read_text().splitlines()[-1] == "stack rm ours"
+    assert told.read_text().splitlines()[-2:] == ["stack rm ours", "done rm"]
     assert caretakers() == []
 
 
@@ -52,3 +56,23 @@ async def test_nobody_would_remove_a_stack_that_is_not_ours(told: Path) -> None:
     assert "rm" not in told.read_text().split()
     assert deployment.labels.keys() == {"flysim.added"}
     assert deployment.mark == f"flysim.added={deployment.run}"
+
+
+async def test_a_stack_is_removed_after_it_was_deployed_however_often_that_was_given_up(told: Path) -> None:
+    busy = told.parent / "busy"
+    busy.touch()
+    deployment = Deployment("ours", is_own=True)
+    deploying = asyncio.create_task(deployment.deploy("the file", from_registry=False))
+    await eventually(told.exists, "the deployment")
+    for _ in range(2):
+        deploying.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert (await asyncio.gather(deploying, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+    removing = asyncio.create_task(deployment.remove())
+    assert caretakers() == ["ours"]
+    busy.unlink()
+    await removing
+    await deployment.dismiss()
+    words = [line.split()[:2] for line in told.read_text().splitlines()]
+    assert words == [["stack", "deploy"], ["done", "deploy"], ["stack", "rm"], ["done", "rm"]]

@@ -1,0 +1,58 @@
+"""A program that outlives flysim is let go of, whatever became of it meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from simulator.machines.helper import Helper
+
+SCRIPT = """
+import pathlib, sys
+words = sys.stdin.read()
+pathlib.Path(sys.argv[1]).write_text(words)
+"""
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> Helper:
+    """It writes down what it was told, once its pipe has ended."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return Helper(str(tmp_path / "script.py"), str(tmp_path / "told"), env=os.environ)
+
+
+def process_of(helper: Helper) -> psutil.Process:
+    (process,) = [each for each in psutil.Process().children() if "script.py" in " ".join(each.cmdline())]
+    return process
+
+
+async def test_it_is_told_of_an_orderly_end(helper: Helper, tmp_path: Path) -> None:
+    await helper.dismiss()
+    helper.start()
+    helper.start()
+    process = process_of(helper)
+    helper.tell("+1")
+    await helper.dismiss()
+    await helper.dismiss()
+    assert (tmp_path / "told").read_text() == "+1\n.\n"
+    assert not process.is_running()
+    assert helper.pipe == ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_one_that_does_not_listen_any_more_is_not_waited_for(
+    helper: Helper, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.machines.helper._PATIENCE_SECONDS", 0.2)
+    helper.start()
+    process = process_of(helper)
+    process.send_signal(number)
+    if number == signal.SIGKILL:
+        psutil.wait_procs([process], timeout=5)
+    helper.tell("+1")
+    await helper.dismiss()
+    assert not process.is_running()
