@@ -36,11 +36,12 @@ async def undisturbed(work: Awaitable[T]) -> T:
 async def while_wanted(work: Callable[..., T], *args: object) -> T:
     """In a thread, for what may block for minutes and leaves nothing behind: given up together with whoever asked."""
     answer: Future[T] = Future()
-    threading.Thread(target=_fulfil, args=(answer, partial(work, *args)), daemon=True).start()
+    threading.Thread(target=fulfil, args=(answer, partial(work, *args)), daemon=True).start()
     return await asyncio.wrap_future(answer)
 
 
-def _fulfil(answer: Future[T], work: Callable[[], T]) -> None:
+def fulfil(answer: Future[T], work: Callable[[], T]) -> None:
+    """Do it, and put what comes of it into `answer`, an error too."""
     try:
         result = work()
     except Exception as error:

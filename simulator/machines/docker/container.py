@@ -21,6 +21,7 @@ _LAST_WORDS_SECONDS = 0.15
 """How long the news of an end waits for the last lines of the log."""
 _KILLED = 137
 _INIT_SECONDS = 0.03
+_REST_SECONDS = 2.0
 _NEWS_SECONDS = 0.5
 """How long the news of an end may be under way, before the engine is asked."""
 
@@ -124,15 +125,25 @@ class MachineContainer:
                 await self._ended.wait()
         except TimeoutError:
             await self.kill()
+        else:
+            await self._come_to_rest()
 
     async def kill(self) -> None:
         """Again and again, if need be: a start that is under way makes the engine deaf to it."""
+        if not self._runs:
+            return
         while self._runs:
             self._is_stopping = True
             await self._signal("SIGKILL")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_NEWS_SECONDS):
                     await self._ended.wait()
+        await self._come_to_rest()
+
+    async def _come_to_rest(self) -> None:
+        """An engine tells of an end before it holds the container for ended: a start would be none until then."""
+        with suppress(EnvironmentFault):  # It is gone altogether.
+            await self._engine.do(self._engine.api.wait, self.id, timeout=_REST_SECONDS)
 
     async def suspend(self) -> None:
         if not self._runs or self._is_suspended:

@@ -10,14 +10,15 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from simulator.errors import EnvironmentFault
-from simulator.lifetime import while_wanted
+from simulator.lifetime import fulfil, while_wanted
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
@@ -61,11 +62,16 @@ class Engine:
 
     async def do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
         """One request. Raises Refusal; EnvironmentFault for an engine that has gone."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: request(*args, **options))
-        self._pending.add(future)
-        future.add_done_callback(self._pending.discard)
+        answer: Future[T] = (
+            Future()
+        )  # Not asyncio's: that tells the terminal of errors for which nobody waits any more.
+        work = partial(request, *args, **options)
+        done = asyncio.get_running_loop().run_in_executor(self._threads, fulfil, answer, work)
+        self._pending.add(done)
+        done.add_done_callback(self._pending.discard)
+        await asyncio.shield(done)
         with self._in_words():
-            return await asyncio.shield(future)
+            return answer.result()
 
     async def do_while_wanted(self, request: Callable[..., T], *args: Any) -> T:
         """As `do`, for what may take minutes and leaves nothing behind: given up together with whoever asked."""

@@ -11,6 +11,8 @@ import asyncio
 import os
 import secrets
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
 
 from simulator.errors import EnvironmentFault
 from simulator.lifetime import undisturbed
@@ -35,7 +37,7 @@ class Deployment:
         self.run = f"process {os.getpid()} on {socket.gethostname()}"
         self._env = {"DOCKER_HOST": DEFAULT_ENGINE, **os.environ}
         """Not that of a context, of which the SDK is unaware."""
-        self._talking: asyncio.Task[tuple[bytes, bytes]] | None = None
+        self._talking: asyncio.Task[tuple[int, str]] | None = None
         self._caretaker = Helper(caretaker.__file__, name, env=self._env)
 
     @property
@@ -69,7 +71,8 @@ class Deployment:
     async def remove(self) -> None:
         """Begins it; the stack's tasks take as long as they may to stop."""
         if self._talking is not None:  # A deployment that was given up on again and again still goes on.
-            await asyncio.wait([self._talking])
+            with suppress(EnvironmentFault):
+                await undisturbed(self._talking)
         status, said = await self._docker("stack", "rm", self.name)
         if status:
             raise EnvironmentFault(
@@ -83,6 +86,10 @@ class Deployment:
 
     async def _docker(self, *words: str, stdin: str = "") -> tuple[int, str]:
         """Goes on to its end also when we are cancelled: half a deployment is not worth having."""
+        self._talking = asyncio.create_task(self._talk(words, stdin))
+        return await undisturbed(self._talking)
+
+    async def _talk(self, words: Sequence[str], stdin: str) -> tuple[int, str]:
         try:
             process = await asyncio.create_subprocess_exec(
                 "docker",
@@ -99,8 +106,7 @@ class Deployment:
                 "there is no command docker, which deploys the stack",
                 mend="install the Docker CLI (not only the engine), or see flysim stack",
             ) from None
-        self._talking = asyncio.create_task(process.communicate(stdin.encode()))
-        _, said = await undisturbed(self._talking)
+        _, said = await process.communicate(stdin.encode())
         return process.returncode or 0, said.decode(errors="replace")
 
 
