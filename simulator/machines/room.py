@@ -186,11 +186,15 @@ class MachineRoom:
         await self._until_healthy(slot)
 
     async def _greet(self, slot: Slot) -> None:
-        """One that runs already is to be healthy; one that does not is left at rest."""
+        """One that others run is to be healthy, and is woken for that; with patience it is left as it is."""
         if slot.outcome is None:
             self._roster.change(slot, MachineState.STOPPED, reason="it does not run")
-        elif not self._spares(slot):
+        if self._spares(slot):
+            return
+        if slot.machine.state is MachineState.STARTED:
             await self._until_healthy(slot)
+        elif slot.spec.is_taken:
+            await self.start(slot.spec.id)
 
     def _spares(self, slot: Slot) -> bool:
         return self._is_patient and slot.spec.is_found

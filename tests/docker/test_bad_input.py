@@ -133,3 +133,18 @@ async def test_a_port_that_another_container_publishes_is_told_with_its_mend(con
 
     assert f"127.0.0.1:{taken}" in f"{told.value}"
     assert "\n  mend: end whatever has it (docker ps shows published ports)" in f"{told.value}"
+
+
+@pytest.mark.parametrize(("verb", "state"), [("stop", "exited"), ("pause", "paused")])
+def test_a_container_at_rest_is_woken_for_a_command_and_left_as_it_was(
+    containers: Containers, verb: str, state: str
+) -> None:
+    name = containers.make("one")
+    docker(verb, *(["--time=0"] if verb == "stop" else []), name)
+    options = ("--compose", str(containers.compose), "-c", str(containers.config))
+
+    result = flysim("exec", *options, "--", "sh", "-c", "curl --silent --fail $FLYSIM_EDGE")
+
+    assert result.returncode == 0, result.stderr
+    assert "Directory listing" in result.stdout
+    assert docker("inspect", "--format={{.State.Status}}", name) == state

@@ -176,6 +176,20 @@ async def test_a_resumption_that_is_refused_is_told(container: MachineContainer,
         await container.resume()
 
 
+@pytest.mark.parametrize("is_theirs", [False, True], ids=["resumed by us", "resumed by them"])
+async def test_one_that_somebody_has_paused_is_left_so_unless_they_resume_it(
+    container: MachineContainer, server: SmallEngine, is_theirs: bool
+) -> None:
+    server.answers |= {"json": state(paused=True), "unpause": (204, None)}
+    await container.hear(event("pause"))
+    if not is_theirs:
+        await container.resume()
+    server.answers["json"] = state()
+    await container.hear(event("unpause"))
+    await container.restore()
+    assert server.was_asked("containers/c1/pause") is not is_theirs
+
+
 async def test_a_start_that_is_refused_leaves_nothing_that_runs(
     fresh: MachineContainer, recorder: Recorder, server: SmallEngine
 ) -> None:

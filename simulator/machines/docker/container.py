@@ -62,6 +62,9 @@ class MachineContainer:
         self._in_order = asyncio.Lock()
         """Held while one thing that was heard is taken in: the next one waits its turn."""
         self._was_paused = False
+        self._is_resuming = False
+        self._is_to_pause = False
+        """Whether somebody else has paused it, and it is paused when nobody here has to do with it."""
         self._run_number = 0
         self._wiring = Wiring(engine, container_id)
         self._is_to_run = False
@@ -157,9 +160,11 @@ class MachineContainer:
                 raise
 
     async def resume(self) -> None:
+        self._is_resuming = True
         try:
             await self._engine.do(self._engine.api.unpause, self.id)
         except Refusal:  # Of one that is not paused, with a status that depends on the engine.
+            self._is_resuming = False
             if await self._is_paused():
                 raise
         self._is_suspended = False
@@ -188,6 +193,8 @@ class MachineContainer:
                 await self.start()
             elif self._runs and not self._is_to_run:
                 await self.stop()
+            if self._is_to_pause:
+                await self.suspend()
 
     async def remove(self) -> None:
         try:
@@ -264,9 +271,11 @@ class MachineContainer:
             return
         self._was_paused = is_paused
         if is_paused and not self._is_suspended:
+            self._is_to_pause = True
             self._observer.machine_froze(self.spec.id)
         elif not is_paused:
-            self._is_suspended = False
+            self._is_to_pause = self._is_to_pause and self._is_resuming
+            self._is_suspended = self._is_resuming = False
             self._observer.machine_thawed(self.spec.id)
 
     async def _is_paused(self) -> bool:
