@@ -142,8 +142,8 @@ class Backend(Protocol):
     async def release(self, machine_id: str) -> None:
         """Forget a machine that does not run, and give back its address."""
 
-    async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
-        """Where it listens, as far as can be told: for the text of a fault."""
+    async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
+        """Where it listens, for the text of a fault; None: it cannot be told."""
         ...
 
     async def find_impostor(self, machine_id: str, port: int) -> str | None:

@@ -83,8 +83,8 @@ class LookupBackend:
 
     async def release(self, machine_id: str) -> None: ...
 
-    async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
-        return ()
+    async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
+        return None
 
     async def find_impostor(self, machine_id: str, port: int) -> str | None:
         return None

@@ -31,6 +31,8 @@ class Slot:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     monitor: HealthMonitor | None = None
     examining: asyncio.Task[None] | None = None
+    doubting: asyncio.Task[None] | None = None
+    """Waits for the first pass of one that others have started."""
     outcome: asyncio.Future[Exit | None] | None = None
     """Of the start under way: None when it is healthy, else how it ended."""
     held_seconds: float = 0.0
@@ -72,9 +74,10 @@ class Slot:
             self.outcome.set_result(outcome)
 
     def stop_examining(self) -> None:
-        if self.examining is not None:
-            self.examining.cancel()
-            self.examining = None
+        for task in (self.examining, self.doubting):
+            if task is not None:
+                task.cancel()
+        self.examining = self.doubting = None
 
 
 def slot_of(spec: MachineSpec) -> Slot:
@@ -146,7 +149,7 @@ def _mend_death(slot: Slot) -> str:
     return f"{said}; to try it alone, in {slot.spec.cwd}: {alone}"
 
 
-def not_healthy_in_time(slot: Slot, listening: tuple[str, ...]) -> MachineFault:
+def not_healthy_in_time(slot: Slot, listening: tuple[str, ...] | None) -> MachineFault:
     failure = slot.monitor.last_failure if slot.monitor else "it was not examined yet"
     return MachineFault(
         f"{slot.spec.name} of app {slot.spec.app}",
@@ -164,10 +167,12 @@ def _wanted(slot: Slot) -> str:
     return f"let it listen on {slot.placement.address} (PORT, or {{host}} and {{port}} in its command)"
 
 
-def _mend(slot: Slot, listening: tuple[str, ...]) -> str:
+def _mend(slot: Slot, listening: tuple[str, ...] | None) -> str:
     if slot.is_external:
         return f"start the server of {slot.spec.url} first"
     wanted = _wanted(slot)
+    if listening is None:
+        return f"{wanted}, or give it more time to start"
     if slot.placement.address in listening:
         return "look into why its check fails, or give it more time to start"
     if listening:

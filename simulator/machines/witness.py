@@ -7,14 +7,16 @@ orchestrator. Whatever it is, the fleet knows in the same iteration of the event
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 from simulator.clock import Clock
 from simulator.config.model import MachineSpec
+from simulator.errors import EnvironmentFault
 from simulator.machines.backend import Backend, Exit, Placement
 from simulator.machines.health import HealthMonitor
 from simulator.machines.roster import Roster
-from simulator.machines.slot import Slot
+from simulator.machines.slot import Slot, not_healthy_in_time
 from simulator.routing.model import MachineState
 
 _FROM_OUTSIDE = "not by flysim"
@@ -72,11 +74,21 @@ class Witness:
         slot = self._roster.get(machine_id)
         if slot is None or slot.machine.state in _UNDER_WAY:  # Whoever starts it here goes on from there.
             return
-        slot.begin_start()
+        outcome = slot.begin_start()
         self._roster.change(
             slot, MachineState.STARTED, reason=f"started, {_FROM_OUTSIDE}", placement=placement
         )
         self.examine(slot)
+        slot.doubting = asyncio.create_task(self._doubt(slot, outcome))
+
+    async def _doubt(self, slot: Slot, outcome: asyncio.Future[Exit | None]) -> None:
+        """Nobody here waits for it, so nobody would be told why it gets no requests."""
+        await asyncio.wait([outcome], timeout=slot.spec.start_timeout_seconds)
+        if not outcome.done() and slot.machine.state is MachineState.STARTED:
+            listening = None
+            with suppress(EnvironmentFault):
+                listening = await self._backend.listening_addresses(slot.spec.id)
+            self._roster.tell_problem(str(not_healthy_in_time(slot, listening)), slot)
 
     def machine_froze(self, machine_id: str) -> None:
         slot = self._roster.get(machine_id)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from simulator.errors import InputError, MachineFault
+from simulator.events import ProxyLogged
 from simulator.machines.backend import Exit
 from simulator.machines.fake import FakeApp
 from simulator.machines.room import MachineRoom
@@ -151,3 +152,21 @@ async def test_what_is_told_of_a_machine_that_nobody_knows_changes_nothing(stage
     witness.machine_left(NEW.id)
 
     assert room.fleet is before
+
+
+async def test_why_a_machine_of_others_does_not_get_well_is_told(stage: Stage) -> None:
+    stage.backend.apps["deaf"] = FakeApp(listens=False)
+    room = await stage.open_room(spec())
+
+    await stage.backend.begin(replace(NEW, command=("deaf", "{host}"), start_timeout_seconds=0.1))
+    await eventually(lambda: problems(stage), "the word")
+
+    (problem,) = problems(stage)
+    assert (problem.machine_id, problem.app, problem.region) == (NEW.id, "chat", "dfw")
+    assert "dfw-2 of app chat was not healthy within 0.1 s: nothing listens on " in problem.message
+    assert "mend: it listens nowhere: let it listen on" in problem.message
+    assert room.machine(NEW.id).state is MachineState.STARTED
+
+
+def problems(stage: Stage) -> list[ProxyLogged]:
+    return [each for each in stage.events if isinstance(each, ProxyLogged)]

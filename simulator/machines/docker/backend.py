@@ -24,7 +24,7 @@ from simulator.machines.docker.engine import Engine, Refusal, give_up
 from simulator.machines.docker.events import ContainerEvent, EventStream
 from simulator.machines.docker.maker import Maker
 from simulator.machines.docker.project import Project, locate, name_of, own_networks
-from simulator.machines.docker.sockets import listening_ports
+from simulator.machines.docker.sockets import listening_ports, listening_words
 from simulator.machines.docker.tunnel import Address
 from simulator.machines.helper import Helper
 from simulator.routing.model import App
@@ -124,14 +124,12 @@ class DockerBackend:
             self._forget(machine_id, container)
             self._maker.give_back(machine_id)
 
-    async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
+    async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
         container = self._containers.get(machine_id)
         if container is None or self._engine is None:
             return ()
         open_ports, own_ports = await self._engine.do(listening_ports, self._engine.api, container.id)
-        placement = container.placement
-        reached = [f"{placement.host}:{placement.port_for(port)}" for port in sorted(open_ports)]
-        return (*reached, *(f"127.0.0.1:{port} of its container" for port in sorted(own_ports)))
+        return listening_words(container.placement, open_ports, own_ports)
 
     async def find_impostor(self, machine_id: str, port: int) -> str | None:
         """A published port is the container's, or it would not have started."""

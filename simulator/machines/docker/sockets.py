@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from simulator.machines.backend import Placement
 
 _LISTENING = "0A"
 _LOOPBACKS = ("0100007F", "00000000000000000000000001000000")
@@ -19,6 +22,20 @@ def listening_ports(api: Any, container_id: str) -> tuple[set[int], set[int]]:
     except APIError:
         return set(), set()
     return parse_sockets(table)
+
+
+def listening_words(
+    placement: Placement, open_ports: Iterable[int], own_ports: Iterable[int]
+) -> tuple[str, ...]:
+    """Where it is reached from here, and where it would be from inside alone."""
+    published = dict(placement.ports)
+    reached = [
+        f"{placement.host}:{placement.port_for(port)}"
+        if port in published or not published
+        else f"0.0.0.0:{port} of its container"
+        for port in sorted(open_ports)
+    ]
+    return (*reached, *(f"127.0.0.1:{port} of its container" for port in sorted(own_ports)))
 
 
 def parse_sockets(table: str) -> tuple[set[int], set[int]]:

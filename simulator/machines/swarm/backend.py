@@ -154,9 +154,9 @@ class SwarmBackend:
             await manager.remove_service(tracked.service_id)
         lookout.tracked.pop(machine_id, None)
 
-    async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
+    async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
         """A container keeps to itself where it listens."""
-        return ()
+        return None
 
     async def find_impostor(self, machine_id: str, port: int) -> str | None:
         return None
