@@ -17,6 +17,9 @@ from simulator.routing.model import Fleet
 from simulator.routing.regions import members
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
+_FAULT = "fault: "
+"""What a hop's note begins with that tells of a fault which was asked for."""
+
 Rule = Callable[[Trace, Fleet], Finding | None]
 
 
@@ -197,7 +200,7 @@ def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
             return Finding(
                 "refused-connection",
                 f"{hop.machine} refused {hop.attempts} connection{'s' if hop.attempts > 1 else ''}: {hop.failure}",
-                "let the app listen on 0.0.0.0 and the internal_port of its service",
+                _mend(hop, "let the app listen on 0.0.0.0 and the internal_port of its service"),
                 trace.request_id,
             )
     return None
@@ -215,9 +218,15 @@ def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "broken-answer",
         cause,
-        "look at the machine's last log lines: it may have crashed or been stopped",
+        _mend(hop, "look at the machine's last log lines: it may have crashed or been stopped"),
         trace.request_id,
     )
+
+
+def _mend(hop: Hop, usual: str) -> str:
+    """What struck on purpose is nothing that the app does wrong."""
+    fault = next((note for note in (hop.note or "").split("; ") if note.startswith(_FAULT)), None)
+    return f"heal the {fault}" if fault else usual
 
 
 RULES: tuple[Rule, ...] = (

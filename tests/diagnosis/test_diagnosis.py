@@ -423,6 +423,14 @@ def test_a_machine_that_never_listens() -> None:
     assert finding.cause.startswith("ams-1 refused 2 connections: [PC01]")
 
 
+def test_a_fault_that_was_asked_for_is_not_the_apps_to_mend() -> None:
+    caller = Caller(fleet(AMS_1), options=RoutingOptions(attempts=1))
+    caller.exchange.remark("it was started for this request")
+    caller.exchange.remark("fault: ams-1 refuses the next delivery")
+    caller.fail_until_done()
+    assert the_finding(caller).mend == "heal the fault: ams-1 refuses the next delivery"
+
+
 def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:
     """F-6.20"""
     caller = Caller()
