@@ -54,7 +54,11 @@ class Faults:
         machine = self._ground.find_machine(key) if key is not None else None
         words = fault.words(self._ground)
         self._log(f"{FAULT}: {words}", machine)
-        mend = await fault.apply(self._ground)
+        try:
+            mend = await fault.apply(self._ground)
+        except BaseException:
+            self._log(f"{FAULT} did not come about: {words}", machine)
+            raise
         self._active.append(ActiveFault(fault.at(machine) if machine else fault, words, machine, mend))
 
     async def heal(self, which: Fault | str = ALL) -> None:

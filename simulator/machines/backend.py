@@ -105,6 +105,9 @@ class Observer(Protocol):
 class Backend(Protocol):
     """Runs machines. All but `launch` take a machine that does not run for granted, and do nothing then."""
 
+    freezes: bool
+    """Whether `suspend` can be done here."""
+
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
         """Before the first launch: begin to tell of what others do to machines, `specs` and any that join.
 

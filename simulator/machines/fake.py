@@ -32,6 +32,8 @@ class FakeApp:
 class FakeBackend:
     """Runs every machine as a listener of this process."""
 
+    freezes = True
+
     def __init__(self, apps: Mapping[str, FakeApp] | None = None) -> None:
         self.apps: dict[str, FakeApp] = {"web": FakeApp(), **(apps or {})}
         self.impostors: dict[str, str] = {}

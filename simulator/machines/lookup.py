@@ -33,6 +33,8 @@ Tell = Callable[[str], None]
 class LookupBackend:
     """Watches machines by their `lookup` names."""
 
+    freezes = False
+
     def __init__(
         self,
         unnamed: Iterable[str] = (),

@@ -40,6 +40,8 @@ _ZOMBIE_SECONDS = 0.1
 class ProcessBackend:
     """Runs every machine as a process of this computer."""
 
+    freezes = True
+
     def __init__(self) -> None:
         self._addresses = AddressBook()
         self._guard = Guard()

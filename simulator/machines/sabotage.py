@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from simulator.clock import Clock
+from simulator.errors import InputError
 from simulator.lifetime import undisturbed
 from simulator.machines.backend import Backend
 from simulator.machines.lifecycle import require
@@ -26,7 +27,7 @@ class Sabotage:
 
     async def freeze(self, machine_id: str) -> None:
         """It accepts connections and never answers, until it is thawed or launched anew."""
-        slot = self._roster.find_own(machine_id, "frozen")
+        slot = self._find(machine_id, "frozen")
         async with slot.lock:
             require("frozen", slot.machine)
             try:
@@ -45,13 +46,22 @@ class Sabotage:
 
     def hold_starts(self, machine_id: str, seconds: float) -> None:
         """From now on it does nothing for so long after each launch, on the simulated clock."""
-        self._roster.find_own(machine_id, "held up").held_seconds = seconds
+        self._find(machine_id, "held up").held_seconds = seconds
 
     async def release_starts(self, machine_id: str) -> None:
         slot = self._roster.get(machine_id)
         if slot is not None:
             slot.held_seconds = 0.0
             await self._let_go(slot)
+
+    def _find(self, machine_id: str, deed: str) -> Slot:
+        slot = self._roster.find_own(machine_id, deed)
+        if not self._backend.freezes:
+            raise InputError(
+                f"machine {slot.spec.name} cannot be {deed}: its backend has no way to freeze a machine",
+                expected="another fault, such as kill, partition, latency or fail_first; or processes, or docker",
+            )
+        return slot
 
     async def launched(self, slot: Slot) -> None:
         """It runs, for no longer than it takes to say so."""

@@ -182,3 +182,17 @@ async def test_a_freeze_that_is_given_up_on_its_way_is_thawed() -> None:
         await freezing
     assert not sleeps(stage, AMS)
     await room.close()
+
+
+async def test_where_nothing_can_be_frozen_that_is_said_before_anything_is_done() -> None:
+    backend = FakeBackend()
+    backend.freezes = False
+    stage = Stage(backend=backend)
+    room = await stage.open_room()
+    with pytest.raises(
+        InputError, match=r"ams-1 cannot be frozen: .* no way to freeze\s.*\n  expected: .*fail_first"
+    ):
+        await room.sabotage.freeze(AMS)
+    with pytest.raises(InputError, match="ams-1 cannot be held up"):
+        room.sabotage.hold_starts(AMS, 1.0)
+    await room.close()

@@ -35,6 +35,8 @@ _REGAIN_SECONDS = 1.0
 class DockerBackend:
     """Runs every machine as a container of one engine."""
 
+    freezes = True
+
     def __init__(
         self,
         apps: Iterable[App] = (),

@@ -46,6 +46,8 @@ def _as_task(spec: MachineSpec) -> MachineSpec:
 class SwarmBackend:
     """The machines of `config` as a stack: one of flysim's own, or `stack`, which others deployed."""
 
+    freezes = False
+
     def __init__(self, config: Config, *, stack: str | None = None) -> None:
         self._config = config
         self._deployment = Deployment(stack or make_name(), is_own=stack is None)
