@@ -296,7 +296,7 @@ class DockerBackend:
         originals = (
             each for each in self._containers.values() if each.spec.app == spec.app and not each.is_ours
         )
-        original = next(originals, None)
+        original = min(originals, key=lambda each: each.spec.region != spec.region, default=None)
         if original is not None:
             return await self._maker.clone(spec, original, observer, self._own_networks)
         return await self._maker.make(spec, observer, dns_address)
