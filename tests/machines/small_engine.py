@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socketserver
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,11 @@ class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """By the last part of the path: what is answered only once this is set."""
         self.told: list[Any] = []
         """The bodies that came along."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who does not wait for an answer is not there to take it."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def was_asked(self, what: str) -> bool:
         return any(f"/{what}" in each for each in self.asked)

@@ -15,6 +15,7 @@ from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.swarm.manager import Manager
 from tests.machines.small_engine import Broken, refusing_engine, small_engine
+from tests.machines.swarm.engine import SINGLE, recorded
 
 IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
 
@@ -60,6 +61,26 @@ async def test_a_manager_that_falls_silent_is_waited_for_no_longer_than_any_engi
             await manager.close()
         for each in server.held.values():
             each.set()
+
+
+async def test_tasks_are_named_by_their_services_which_are_asked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = recorded("fleet")
+    single = next(each["ServiceID"] for each in tasks if each["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
+    services = [{"ID": single, "Spec": {"Name": "fleet_streams-ams-1"}}]  # The other is gone already.
+    told = {"tasks": [(200, tasks), (200, tasks[::-1])], "nodes": (200, recorded("nodes"))}
+    with small_engine(tmp_path / "s", {**told, "services": (200, services)}, (404, {})) as server:
+        monkeypatch.setenv("DOCKER_HOST", server.host)
+        manager = Manager(await Engine.connect(), IN_SWARM)
+        seen = await manager.look("fleet")
+        assert seen is not None
+        assert await manager.look("fleet") == seen
+        await manager.close()
+    assert seen[SINGLE].words == "task 1 of service fleet_streams-ams-1"
+    gone = {each.service_id for each in seen.values()} - {single}
+    assert gone == {each.service_name for each in seen.values()} - {"fleet_streams-ams-1"}
+    assert sum(each.startswith("GET /services?") for each in server.asked) == 1
 
 
 async def test_a_socket_that_may_not_be_used_is_told_with_whom_to_ask(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -41,6 +41,7 @@ class Manager:
         self._engine = engine
         self._api: Any = engine.api
         self._nodes: dict[str, Node] = {}
+        self._names: dict[str, str] = {}
         self._latest = b""
 
     @classmethod
@@ -153,10 +154,18 @@ class Manager:
             tasks = answer.json()
             if any(is_leaving(task) or task.get("NodeID", "") not in self._nodes for task in tasks):
                 self._learn_nodes()
-            seen = sight(tasks, self._nodes)
+            self._learn_names({task["ServiceID"] for task in tasks}, stack)
+            seen = sight(tasks, self._nodes, self._names)
             del tasks
         self._latest = answer.content
         return seen
+
+    def _learn_names(self, service_ids: Set[str], stack: str) -> None:
+        """Of services that are new; one that is gone already keeps its id for a name."""
+        if not service_ids <= self._names.keys():
+            services = self._api.services(filters=_of(stack))
+            known = {each["ID"]: each["Spec"]["Name"] for each in services}
+            self._names = {each: known.get(each, each) for each in service_ids}
 
     def _learn_nodes(self) -> list[Json]:
         nodes: list[Json] = self._api.nodes()

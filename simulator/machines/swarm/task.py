@@ -30,6 +30,9 @@ class Node:
 
 Nodes = Mapping[str, Node]
 """By their ids."""
+Names = Mapping[str, str]
+"""Of services, by their ids."""
+NAMELESS: Names = {}
 
 
 class Phase(Enum):
@@ -51,6 +54,7 @@ class Sighting:
     machine_id: str
     task_id: str
     service_id: str
+    service_name: str
     slot: int
     is_one_of_many: bool
     """Whether its service has a machine in each of its slots."""
@@ -77,7 +81,7 @@ class Sighting:
 
     @property
     def words(self) -> str:
-        return f"task {self.slot} of service {self.service_id}"
+        return f"task {self.slot} of service {self.service_name}"
 
     @property
     def copy(self) -> tuple[str, int | str]:
@@ -113,11 +117,11 @@ def is_down(node: Mapping[str, Any]) -> bool:
     return bool(node["Status"]["State"] == "down")
 
 
-def sight(tasks: Iterable[Task], nodes: Nodes) -> dict[str, Sighting]:
+def sight(tasks: Iterable[Task], nodes: Nodes, names: Names = NAMELESS) -> dict[str, Sighting]:
     """Machine id -> its task; tasks without a region are no machines."""
     found: dict[str, Sighting] = {}
     for task in tasks:
-        sighting = read_task(task, nodes)
+        sighting = read_task(task, nodes, names)
         if sighting is not None:
             earlier = found.get(sighting.machine_id)
             found[sighting.machine_id] = sighting if earlier is None else _choose(earlier, sighting)
@@ -142,7 +146,7 @@ def _prefer(one: Sighting, another: Sighting) -> Sighting:
     return newer
 
 
-def read_task(task: Task, nodes: Nodes) -> Sighting | None:
+def read_task(task: Task, nodes: Nodes, names: Names = NAMELESS) -> Sighting | None:
     container = task["Spec"].get("ContainerSpec", {})
     labels = container.get("Labels") or {}
     if REGION not in labels:
@@ -159,6 +163,7 @@ def read_task(task: Task, nodes: Nodes) -> Sighting | None:
         machine_id=label.machine_id_of(machine_label, task["ServiceID"], slot),
         task_id=task["ID"],
         service_id=task["ServiceID"],
+        service_name=names.get(task["ServiceID"], task["ServiceID"]),
         slot=slot,
         is_one_of_many=label.is_shared(machine_label),
         phase=phase,
