@@ -24,6 +24,8 @@ class Starter:
     has_fly_toml: bool
     command: str | None
     """None: fly.toml has it."""
+    has_dockerfile: bool
+    """And fly.toml names no image instead."""
     path: str
     """What the first scenario asks for: a check's path, where there is a check."""
 
@@ -50,6 +52,9 @@ class Starter:
                 "# It listens on PORT, which differs from machine to machine. With {host} in it, every machine"
             )
             lines.append("# has an address of its own and the same port, as on Fly.")
+        if self.has_dockerfile:
+            lines.append(f'image = "{self.app}:latest"     # as containers: flysim up --backend docker')
+            lines.append('build = "."                # its Dockerfile is here')
         for region in (self.region, self.other_region):
             lines += ["", f"[[apps.{self.app}.machines]]", f'region = "{region}"']
         return "\n".join(lines) + "\n"
@@ -82,6 +87,7 @@ def find_app(folder: Path, command: str | None) -> Starter:
         region=str(fly.get("primary_region") or DEFAULT_REGION),
         has_fly_toml=fly_path.is_file(),
         command=found,
+        has_dockerfile=(folder / "Dockerfile").is_file() and "image" not in (fly.get("build") or {}),
         path=_check_path(service),
     )
 

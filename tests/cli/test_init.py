@@ -47,6 +47,18 @@ def test_a_command_is_enough(folder: Path) -> None:
     assert config.apps[0].app.name == "my-app"
 
 
+@pytest.mark.parametrize("named", ["", '[build]\nimage = "theirs:1"\n'])
+def test_a_dockerfile_makes_the_image_unless_fly_toml_names_one(folder: Path, named: str) -> None:
+    (folder / "Dockerfile").write_text("FROM python:3.13-slim\n")
+    (folder / "fly.toml").write_text(f'app = "chat"\n{named}')
+    assert init("--command", "python app.py").exit_code == 0
+
+    (machine, _) = load_config(folder).machines
+
+    wanted = ("theirs:1", None) if named else ("chat:latest", folder)
+    assert (machine.image, machine.image_folder and machine.image_folder.resolve()) == wanted
+
+
 def test_app_region_and_check_come_from_fly_toml_and_the_command_from_package_json(folder: Path) -> None:
     (folder / "fly.toml").write_text(FLY)
     (folder / "package.json").write_text(json.dumps({"scripts": {"start": "node server.js"}}))
