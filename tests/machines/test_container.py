@@ -272,10 +272,18 @@ async def test_a_log_that_broke_off_is_listened_to_again(
 ) -> None:
     server.answers["attach"] = (200, Broken())
     await fresh.look()
-    server.asked.clear()
-    async with asyncio.timeout(5):
-        while not server.was_asked("containers/c1/attach"):
+    server.answers["attach"] = (500, {"message": "not now"})
+
+    async def look_until_refused() -> None:
+        while True:
             await fresh.look()
+
+    with pytest.raises(Refusal, match="not now"):
+        await asyncio.wait_for(look_until_refused(), 5)
+    server.answers["attach"] = (200, None)
+    server.asked.clear()
+    await fresh.look()
+    assert server.was_asked("containers/c1/attach")
     assert recorder.of(ONE) == ["began"]
 
 

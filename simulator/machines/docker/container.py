@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -13,8 +14,8 @@ from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Exit, Observer, Placement
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
-from simulator.machines.docker.fault import complains_of_program, start_fault
-from simulator.machines.docker.logs import LogStream
+from simulator.machines.docker.fault import start_fault
+from simulator.machines.docker.logs import ContainerLog
 from simulator.machines.docker.wiring import Wiring
 
 _LAST_WORDS_SECONDS = 0.15
@@ -47,12 +48,11 @@ class MachineContainer:
         self._locate = locate
         self._engine = engine
         self._observer = observer
-        self._logs: LogStream | None = None
+        self._log = ContainerLog(engine, container_id, partial(observer.line_logged, spec.id))
         self._runs = False
         self._ended = asyncio.Event()
         self._ended.set()
         self._is_starting = False
-        self._init_complaint = ""
         self._early_end: int | None = None
         """Of a run that was over before the engine said that it had begun."""
         self._is_stopping = False
@@ -83,12 +83,13 @@ class MachineContainer:
 
     async def start(self) -> None:
         """Returns when its program runs. Raises EnvironmentFault for what the engine refuses."""
-        self._is_starting, self._early_end, self._init_complaint = True, None, ""
+        self._is_starting, self._early_end = True, None
         try:
-            await self._listen()
+            await self._log.open(is_start=True)
             self._begin()
             await self._engine.do(self._engine.api.start, self.id)
-            await self._see_it_off()
+            if complaint := await self._log.find_complaint(_INIT_SECONDS):
+                raise InputError(complaint)
             if self._locate is not None:
                 self._find_place(await self.describe())
         except BaseException as error:  # Should it run nevertheless, the engine will tell.
@@ -101,15 +102,6 @@ class MachineContainer:
             self._is_starting = False
             if self._early_end is not None:
                 self._confirming = asyncio.create_task(self._confirm_end(self._early_end))
-
-    async def _see_it_off(self) -> None:
-        """Docker's init starts whatever the program is, and complains of one that there is not at once."""
-        assert self._logs is not None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_INIT_SECONDS):
-                await self._logs.ended.wait()
-        if self._init_complaint:
-            raise InputError(self._init_complaint)
 
     async def stop(self) -> None:
         """Its stop signal, then after its kill timeout the end."""
@@ -238,8 +230,8 @@ class MachineContainer:
                 return
             if not self._runs:
                 self._find_place(described)
-            if not state["Paused"] and not (self._runs and self._is_heard):
-                await self._listen()  # One that is paused lets nobody in.
+            if not state["Paused"] and not (self._runs and self._log.is_open):
+                await self._log.open()  # One that is paused lets nobody in.
             if not self._runs:
                 self._adopt()
             self._take_pause(state["Paused"])
@@ -254,11 +246,6 @@ class MachineContainer:
             await self._conclude(_KILLED)
         else:
             await self.look()
-
-    @property
-    def _is_heard(self) -> bool:
-        """Whether its lines come in: a stream that has ended may only have broken."""
-        return self._logs is not None and not self._logs.ended.is_set()
 
     def _adopt(self) -> None:
         """It runs already."""
@@ -295,23 +282,12 @@ class MachineContainer:
         """Hear no more of it."""
         if self._confirming is not None:
             self._confirming.cancel()
-        if self._logs is not None:
-            self._logs.close()
-
-    async def _listen(self) -> None:
-        self._logs = LogStream(self._engine.api, self.id, self._emit)
-        await self._engine.do(self._logs.attach)
+        self._log.close()
 
     def _begin(self) -> None:
         self._runs, self._is_stopping, self._is_suspended, self._was_paused = True, False, False, False
         self._run_number += 1
         self._ended.clear()
-
-    def _emit(self, stream: str, line: str) -> None:
-        if self._is_starting and complains_of_program(line):
-            self._init_complaint = line
-            return
-        self._observer.line_logged(self.spec.id, stream, line)
 
     async def _confirm_end(self, status: int) -> None:
         """It may have been the late news of an earlier run."""
@@ -328,10 +304,7 @@ class MachineContainer:
         """Its last lines first, then its end."""
         if not self._runs:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                if self._logs is not None:
-                    await self._logs.ended.wait()
-        self._runs, self._is_suspended, self._logs = False, False, None
+        await self._log.await_end(_LAST_WORDS_SECONDS)
+        self._runs, self._is_suspended = False, False
         self._ended.set()
         self._observer.machine_exited(self.spec.id, Exit.of_status(status))
