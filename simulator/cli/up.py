@@ -114,12 +114,14 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
         note_start(fleet.config, quiet=quiet)
     cut_short = "stopped before all machines were healthy"
     with StopSignals() as signals:
-        _show_events(simulator, signals, manner)
+        told = _Told(manner)
+        _show_events(simulator, signals, told)
         hint = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, _hint, simulator, quiet)
         try:
             async with simulator:
                 hint.cancel()
                 signals.ask_politely()
+                told.is_up = True
                 cut_short = "stopped at once"
                 if not quiet:
                     _show_places(simulator)
@@ -140,12 +142,10 @@ def _hint(simulator: Simulator, quiet: bool) -> None:
         console.note(f"{name} is not healthy yet: {why}", quiet=quiet)
 
 
-def _show_events(simulator: Simulator, signals: StopSignals, manner: Manner) -> None:
-    down: set[str] = set()
-
+def _show_events(simulator: Simulator, signals: StopSignals, told: _Told) -> None:
     def show(event: Event) -> None:
         try:
-            _show(event, manner, down)
+            told.take(event)
         except BrokenPipeError:  # Nobody reads on: the end, and in order.
             unsubscribe()
             console.discard_output()
@@ -154,21 +154,33 @@ def _show_events(simulator: Simulator, signals: StopSignals, manner: Manner) -> 
     unsubscribe = simulator.bus.subscribe(show)
 
 
-def _show(event: Event, manner: Manner, down: set[str]) -> None:
-    """`down` are the machines of which it was told that they do not run."""
-    if isinstance(event, MachineLogged | ProxyLogged):
-        console.show_log(event, names=manner.names)
-    elif isinstance(event, MachineStateChanged) and event.after in (
-        MachineState.STOPPED,
-        MachineState.FAILED,
-    ):
-        down.add(event.name)
-        console.note(f"{event.name} is {event.after}: {event.reason}", quiet=manner.quiet)
-    elif (
-        isinstance(event, MachineStateChanged) and event.after is MachineState.STARTED and event.name in down
-    ):
-        down.discard(event.name)
-        console.note(f"{event.name} is started again", quiet=manner.quiet)
+class _Told:
+    """What is told of a running simulator as it happens."""
+
+    def __init__(self, manner: Manner) -> None:
+        self.is_up = False
+        """Before that, machines come and go with the start; what ends it is told at its end."""
+        self._manner = manner
+        self._down: set[str] = set()
+        """Machines that do not run."""
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, MachineLogged | ProxyLogged):
+            console.show_log(event, names=self._manner.names)
+        elif isinstance(event, MachineStateChanged):
+            self._take_state(event.name, event.after, event.reason)
+
+    def _take_state(self, name: str, state: MachineState, reason: str) -> None:
+        if state in (MachineState.STOPPED, MachineState.FAILED):
+            self._down.add(name)
+            self._note(f"{name} is {state}: {reason}")
+        elif state is MachineState.STARTED and name in self._down:
+            self._down.discard(name)
+            self._note(f"{name} is started again")
+
+    def _note(self, text: str) -> None:
+        if self.is_up:
+            console.note(text, quiet=self._manner.quiet)
 
 
 def _show_places(simulator: Simulator) -> None:

@@ -181,6 +181,19 @@ def test_a_machine_that_dies_when_started_is_a_fault_of_the_environment(up: Up) 
     assert up.flysim("machine", "start", "tiny/ams-1").returncode == 0
 
 
+def test_why_a_fleet_does_not_start_is_told_once(tmp_path: Path) -> None:
+    """Not of each machine that was given up because of it, too."""
+    config = tiny_config(tmp_path)
+    config.write_text(config.read_text() + "count = 3\n")
+    (tmp_path / "dies").touch()
+    result = flysim("up", "-c", str(config))
+    assert result.returncode == 3
+    first, *rest = result.stderr.splitlines()
+    assert first == "starting 3 machines …"
+    assert re.match(r"flysim: machine ams-\d of app tiny exited with status 1 before", rest[0])
+    assert not [line for line in rest[1:] if re.match(r"ams-\d is ", line)]
+
+
 def test_nothing_is_complained_of_when_nobody_reads_the_output(up: Up) -> None:
     process = start("logs", "--follow", "--control", up.ready["control"])
     httpx.get(up.edge("ams"), trust_env=False)
