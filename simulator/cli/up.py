@@ -26,7 +26,7 @@ from simulator.cli.options import (
 from simulator.cli.place import read_standpoint
 from simulator.cli.project import Fleet, open_fleet
 from simulator.cli.signals import StopSignals
-from simulator.events import Event, MachineLogged, MachineStateChanged, ProxyLogged
+from simulator.events import Event, MachineHealthChanged, MachineLogged, MachineStateChanged, ProxyLogged
 from simulator.routing.model import Machine, MachineState
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
         note_start(fleet.config, quiet=quiet)
     cut_short = "stopped before all machines were healthy"
     with StopSignals() as signals:
-        told = _Told(manner)
+        told = Told(manner)
         _show_events(simulator, signals, told)
         hint = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, _hint, simulator, quiet)
         try:
@@ -142,7 +142,7 @@ def _hint(simulator: Simulator, quiet: bool) -> None:
         console.note(f"{name} is not healthy yet: {why}", quiet=quiet)
 
 
-def _show_events(simulator: Simulator, signals: StopSignals, told: _Told) -> None:
+def _show_events(simulator: Simulator, signals: StopSignals, told: Told) -> None:
     def show(event: Event) -> None:
         try:
             told.take(event)
@@ -154,7 +154,7 @@ def _show_events(simulator: Simulator, signals: StopSignals, told: _Told) -> Non
     unsubscribe = simulator.bus.subscribe(show)
 
 
-class _Told:
+class Told:
     """What is told of a running simulator as it happens."""
 
     def __init__(self, manner: Manner) -> None:
@@ -163,20 +163,33 @@ class _Told:
         self._manner = manner
         self._down: set[str] = set()
         """Machines that do not run."""
+        self._ill: set[str] = set()
+        """Those that run, and fail their checks."""
 
     def take(self, event: Event) -> None:
         if isinstance(event, MachineLogged | ProxyLogged):
             console.show_log(event, names=self._manner.names)
         elif isinstance(event, MachineStateChanged):
             self._take_state(event.name, event.after, event.reason)
+        elif isinstance(event, MachineHealthChanged):
+            self._take_health(event.name, event.reason, is_healthy=event.healthy)
 
     def _take_state(self, name: str, state: MachineState, reason: str) -> None:
+        self._ill.discard(name)
         if state in (MachineState.STOPPED, MachineState.FAILED):
             self._down.add(name)
             self._note(f"{name} is {state}: {reason}")
         elif state is MachineState.STARTED and name in self._down:
             self._down.discard(name)
             self._note(f"{name} is started again")
+
+    def _take_health(self, name: str, reason: str, *, is_healthy: bool) -> None:
+        if not is_healthy:
+            self._ill.add(name)
+            self._note(f"{name} fails its check: {reason}")
+        elif is_healthy and name in self._ill:
+            self._ill.discard(name)
+            self._note(f"{name} is healthy again")
 
     def _note(self, text: str) -> None:
         if self.is_up:

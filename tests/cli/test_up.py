@@ -1,0 +1,66 @@
+"""What `flysim up` says of machines while they run, from what it hears of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator.cli.up import Manner, Told
+from simulator.events import MachineHealthChanged, MachineStateChanged
+from simulator.routing.model import MachineState
+
+STARTED, STOPPED, SUSPENDED = MachineState.STARTED, MachineState.STOPPED, MachineState.SUSPENDED
+
+
+def health(*, healthy: bool, reason: str = "") -> MachineHealthChanged:
+    return MachineHealthChanged(0.0, "286533db064e58", "dfw-1", "chat", "dfw", healthy, reason)
+
+
+def state(before: MachineState, after: MachineState, reason: str = "") -> MachineStateChanged:
+    return MachineStateChanged(0.0, "286533db064e58", "dfw-1", "chat", "dfw", before, after, reason)
+
+
+@pytest.fixture
+def told() -> Told:
+    told = Told(Manner(ready_file=None, free_ports=True, names=False, quiet=False))
+    told.is_up = True
+    return told
+
+
+def test_a_check_that_fails_and_passes_again_is_told(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    for event in (
+        health(healthy=True),
+        health(healthy=False, reason="GET / was answered with 500, not 2xx"),
+        health(healthy=True),
+        health(healthy=True),
+    ):
+        told.take(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "dfw-1 fails its check: GET / was answered with 500, not 2xx",
+        "dfw-1 is healthy again",
+    ]
+
+
+def test_one_that_ends_and_comes_back_is_told_once_of_each(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told.take(health(healthy=False, reason="nothing listens"))
+    told.take(state(STARTED, STOPPED, "exited with status 1"))
+    told.take(state(STOPPED, STARTED))
+    told.take(health(healthy=True))
+    told.take(state(STARTED, SUSPENDED))
+    told.take(state(SUSPENDED, STARTED))
+    assert capsys.readouterr().err.splitlines() == [
+        "dfw-1 fails its check: nothing listens",
+        "dfw-1 is stopped: exited with status 1",
+        "dfw-1 is started again",
+    ]
+
+
+def test_until_all_run_nothing_is_told_but_one_that_was_down_is_known(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told.is_up = False
+    told.take(state(STARTED, STOPPED, "it does not run"))
+    told.is_up = True
+    told.take(state(STOPPED, STARTED))
+    assert capsys.readouterr().err.splitlines() == ["dfw-1 is started again"]
