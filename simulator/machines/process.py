@@ -34,7 +34,6 @@ from simulator.machines.port import describe_process
 
 _SETTLE_SECONDS = 2.0
 _SETTLE_PAUSE_SECONDS = 0.005
-_ZOMBIE_SECONDS = 0.1
 
 
 class ProcessBackend:
@@ -237,17 +236,25 @@ class _MachineProcess(asyncio.SubprocessProtocol):
 
     async def _settle(self, group: int) -> None:
         """Wait until nothing of the machine is left, so that its port is free again."""
-        begun = time.monotonic()
-        while (waited_seconds := time.monotonic() - begun) < _SETTLE_SECONDS:
-            marked = await asyncio.to_thread(watchdog.find_marked, self._marker)
-            # A group of zombies lives on until init has time for them, and does no harm.
-            if not marked and (not watchdog.kill_group(group) or waited_seconds > _ZOMBIE_SECONDS):
+        begun, killed = time.monotonic(), set[int]()
+        while time.monotonic() - begun < _SETTLE_SECONDS:
+            if not await asyncio.to_thread(self._kill_rest, group, killed):
                 break
-            watchdog.kill_processes(marked)
             await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
         self._guard.remove(group)
         self._close_outputs()
         self.ended.set()
+
+    def _kill_rest(self, group: int, killed: set[int]) -> bool:
+        """Blocks. What is left of it is killed, and counted in; whether any of that has not ended yet."""
+        marked = watchdog.find_marked(self._marker)
+        watchdog.kill_processes(marked)
+        killed.update(marked)
+        has_group = watchdog.kill_group(group)
+        if marked or not (has_group or killed):
+            return bool(marked)
+        lives = watchdog.any_lives(group, killed)
+        return has_group if lives is None else lives
 
     def _emitter(self, stream: str) -> Callable[[str], None]:
         return lambda line: self._observer.line_logged(self._spec.id, stream, line)

@@ -36,6 +36,23 @@ def find_marked(marker: str) -> list[int]:
     return marked
 
 
+def any_lives(group: int, pids: set[int]) -> bool | None:
+    """Whether one of a process group, or of these, has not ended yet; a zombie has. None where /proc does not tell.
+
+    One that is ending has no environment any more, and may still have its sockets.
+    """
+    names = _processes()
+    for name in names:
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                state, _, its_group = file.read().rpartition(b") ")[2].split()[:3]
+        except (OSError, ValueError):  # It has ended meanwhile.
+            continue
+        if state not in (b"Z", b"X") and (int(its_group) == group or int(name) in pids):
+            return True
+    return False if names else None
+
+
 def _processes() -> list[str]:
     try:
         return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208

@@ -16,6 +16,7 @@ import pytest
 
 from simulator.config.model import MachineSpec
 from simulator.errors import InputError
+from simulator.machines import watchdog
 from simulator.machines.backend import Exit
 from simulator.machines.process import ProcessBackend
 from tests.contract.stage import Recorder, eventually, machine_id, machine_spec
@@ -327,3 +328,20 @@ async def test_a_machine_that_is_asked_twice_to_stop_hears_it_once(
     await asyncio.gather(backend.stop(ONE), backend.stop(ONE))
 
     assert recorder.of(ONE) == ["ready", "asked", Exit(-9)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells of what is ending")
+def test_what_is_ending_lives_until_it_is_a_zombie() -> None:
+    """It has its sockets until then, and no environment any more by which it could be found."""
+    child = psutil.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        assert watchdog.any_lives(child.pid, set()) is True
+        assert watchdog.any_lives(-1, {child.pid}) is True
+        child.send_signal(signal.SIGSTOP)
+        assert watchdog.any_lives(child.pid, set()) is True
+    finally:
+        child.kill()
+    while is_running(child.pid):
+        assert watchdog.any_lives(child.pid, set()) is not False or not is_running(child.pid)
+    assert watchdog.any_lives(child.pid, {child.pid}) is False
+    child.wait()
