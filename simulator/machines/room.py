@@ -187,14 +187,16 @@ class MachineRoom:
 
     async def _greet(self, slot: Slot) -> None:
         """One that others run is to be healthy, and is woken for that; with patience it is left as it is."""
-        if slot.outcome is None:
+        never_ran = slot.outcome is None
+        if never_ran:
             self._roster.change(slot, MachineState.STOPPED, reason="it does not run")
         if self._spares(slot):
             return
-        if slot.machine.state is MachineState.STARTED:
+        if never_ran or slot.machine.state is MachineState.SUSPENDED:
+            if slot.spec.is_taken:
+                await self.start(slot.spec.id)
+        else:
             await self._until_healthy(slot)
-        elif slot.spec.is_taken:
-            await self.start(slot.spec.id)
 
     def _spares(self, slot: Slot) -> bool:
         return self._is_patient and slot.spec.is_found

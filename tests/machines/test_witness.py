@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from simulator.config.model import MachineSpec
 from simulator.errors import InputError, MachineFault
-from simulator.events import ProxyLogged
-from simulator.machines.backend import Exit
-from simulator.machines.fake import FakeApp
+from simulator.events import MachineStateChanged, ProxyLogged
+from simulator.machines.backend import Exit, Observer
+from simulator.machines.fake import FakeApp, FakeBackend
 from simulator.machines.room import MachineRoom
 from simulator.machines.witness import Witness
 from simulator.routing.model import App, MachineState
@@ -152,6 +153,37 @@ async def test_what_is_told_of_a_machine_that_nobody_knows_changes_nothing(stage
     witness.machine_left(NEW.id)
 
     assert room.fleet is before
+
+
+class Mortal(FakeBackend):
+    """One of its machines ends just after it has begun."""
+
+    async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        await super().watch(specs, observer)
+        self.exit(DFW, 4)
+
+
+async def test_one_that_died_before_it_was_looked_at_is_not_started_anew() -> None:
+    stage = Stage(backend=Mortal())
+    with pytest.raises(MachineFault, match="dfw-1 of app chat exited with status 4 before it was healthy"):
+        await stage.open_room(TAKEN)
+    states = [each.after for each in stage.events if isinstance(each, MachineStateChanged)]
+    assert MachineState.STARTING not in states
+
+
+class Resting(FakeBackend):
+    """Somebody has stopped one of its machines, and paused another."""
+
+    async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        await super().watch(tuple(each for each in specs if each.id != DFW), observer)
+        observer.machine_froze(NEW.id)
+
+
+async def test_one_that_others_have_stopped_or_paused_is_woken() -> None:
+    stage = Stage(backend=Resting())
+    room = await stage.open_room(TAKEN, NEW)
+    assert all(machine.is_candidate for machine in room.fleet.machines)
+    await room.close()
 
 
 async def test_why_a_machine_of_others_does_not_get_well_is_told(stage: Stage) -> None:
