@@ -325,3 +325,20 @@ async def test_no_such_program_is_said_as_such(
     server.answers["start"] = (404, {"message": words})
     with pytest.raises(InputError, match='there is no command "npm" in image'):
         await fresh.start()
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+async def test_one_that_is_told_to_end_has_ended_once_the_engine_holds_it_for_ended(
+    container: MachineContainer, recorder: Recorder, server: SmallEngine, verb: str
+) -> None:
+    """It tells of the end before: whoever starts the container in between starts nothing."""
+    server.answers["wait"] = (200, {"StatusCode": 0})
+    server.held["wait"] = threading.Event()
+    ending = asyncio.create_task(getattr(container, verb)())
+    await eventually(lambda: server.was_asked("containers/c1/kill"), "the request")
+    await container.hear(event("die"))
+    await eventually(lambda: server.was_asked("containers/c1/wait"), "the question")
+    assert recorder.of(ONE) == [Exit(0)], "the proxy knows at once"
+    assert not ending.done()
+    server.held["wait"].set()
+    await asyncio.wait_for(ending, 5)
