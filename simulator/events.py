@@ -57,10 +57,6 @@ class MachineLogged:
     line: str
 
 
-FAULT = "fault"
-"""What lines of the proxy's log begin with that tell of faults which were asked for."""
-
-
 @dataclass(frozen=True, slots=True)
 class ProxyLogged:
     """One line of the emulated proxy, in the log of the app it concerns (F-6.1, F-6.2, F-6.62)."""

@@ -170,26 +170,27 @@ class Told:
         if isinstance(event, MachineLogged | ProxyLogged):
             console.show_log(event, names=self._manner.names)
         elif isinstance(event, MachineStateChanged):
-            self._take_state(event.name, event.after, event.reason)
+            self._take_state(event)
         elif isinstance(event, MachineHealthChanged):
-            self._take_health(event.name, event.reason, is_healthy=event.healthy)
+            self._take_health(event)
 
-    def _take_state(self, name: str, state: MachineState, reason: str) -> None:
-        self._ill.discard(name)
+    def _take_state(self, event: MachineStateChanged) -> None:
+        machine_id, state = event.machine_id, event.after
+        self._ill.discard(machine_id)
         if state in (MachineState.STOPPED, MachineState.FAILED):
-            self._down.add(name)
-            self._note(f"{name} is {state}: {reason}")
-        elif state is MachineState.STARTED and name in self._down:
-            self._down.discard(name)
-            self._note(f"{name} is started again")
+            self._down.add(machine_id)
+            self._note(f"{event.name} is {state}: {event.reason}")
+        elif state is MachineState.STARTED and machine_id in self._down:
+            self._down.discard(machine_id)
+            self._note(f"{event.name} is started again")
 
-    def _take_health(self, name: str, reason: str, *, is_healthy: bool) -> None:
-        if not is_healthy:
-            self._ill.add(name)
-            self._note(f"{name} fails its check: {reason}")
-        elif is_healthy and name in self._ill:
-            self._ill.discard(name)
-            self._note(f"{name} is healthy again")
+    def _take_health(self, event: MachineHealthChanged) -> None:
+        if not event.healthy:
+            self._ill.add(event.machine_id)
+            self._note(f"{event.name} fails its check: {event.reason}")
+        elif event.machine_id in self._ill:
+            self._ill.discard(event.machine_id)
+            self._note(f"{event.name} is healthy again")
 
     def _note(self, text: str) -> None:
         if self.is_up:

@@ -15,10 +15,7 @@ from simulator.diagnosis.replay import quote_replay, read_replay
 from simulator.routing.directive import ReplayDirective
 from simulator.routing.model import Fleet
 from simulator.routing.regions import members
-from simulator.routing.trace import Cause, Hop, Outcome, Trace
-
-_FAULT = "fault: "
-"""What a hop's note begins with that tells of a fault which was asked for."""
+from simulator.routing.trace import FAULT, Cause, Hop, Outcome, Trace
 
 Rule = Callable[[Trace, Fleet], Finding | None]
 
@@ -225,7 +222,7 @@ def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
 
 def _mend(hop: Hop, usual: str) -> str:
     """What struck on purpose is nothing that the app does wrong."""
-    fault = next((note for note in (hop.note or "").split("; ") if note.startswith(_FAULT)), None)
+    fault = next((note for note in (hop.note or "").split("; ") if note.startswith(f"{FAULT}: ")), None)
     return f"heal the {fault}" if fault else usual
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.errors import WrongStateError
-from simulator.events import FAULT, ProxyLogged
+from simulator.events import ProxyLogged
 from simulator.faults.ground import Ground
 from simulator.routing.model import Machine
+from simulator.routing.trace import FAULT
 
 if TYPE_CHECKING:
     from simulator.faults.fault import Fault, Mend

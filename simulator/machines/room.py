@@ -250,6 +250,7 @@ class MachineRoom:
     async def _until_healthy(self, slot: Slot) -> None:
         outcome = slot.outcome
         assert outcome is not None
+        slot.stop_doubting()  # Whoever waits is told.
         try:
             ending = await asyncio.wait_for(asyncio.shield(outcome), slot.spec.start_timeout_seconds)
         except TimeoutError:

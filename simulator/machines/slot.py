@@ -74,10 +74,15 @@ class Slot:
             self.outcome.set_result(outcome)
 
     def stop_examining(self) -> None:
-        for task in (self.examining, self.doubting):
-            if task is not None:
-                task.cancel()
-        self.examining = self.doubting = None
+        self.stop_doubting()
+        if self.examining is not None:
+            self.examining.cancel()
+            self.examining = None
+
+    def stop_doubting(self) -> None:
+        if self.doubting is not None:
+            self.doubting.cancel()
+            self.doubting = None
 
 
 def slot_of(spec: MachineSpec) -> Slot:

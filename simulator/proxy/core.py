@@ -6,12 +6,13 @@ from random import Random
 from typing import Any, Protocol
 
 from simulator.clock import Clock
-from simulator.events import FAULT, Bus, ProxyLogged
+from simulator.events import Bus, ProxyLogged
 from simulator.link import Condition, Links
 from simulator.routing.decision import Reject
 from simulator.routing.errors import ProxyError
 from simulator.routing.model import Machine
 from simulator.routing.router import Router
+from simulator.routing.trace import FAULT
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as ULIDs are written
 _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]

@@ -14,6 +14,7 @@ from simulator.link import Condition, Meter
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.lean import FixedHeaders
 from simulator.routing import Deliver, Exchange, Failure, Machine
+from simulator.routing.trace import FAULT
 
 
 class Mishaps:
@@ -32,7 +33,7 @@ class Mishaps:
         links, machine = self._core.links, decision.machine
         self._meter = None
         for delay in links.delays(self._edge, machine):
-            self._exchange.remark(f"fault: {delay.words}")
+            self._exchange.remark(f"{FAULT}: {delay.words}")
         failing = links.take_failure(self._edge, machine)
         if failing is None:
             if cut := links.find_cut(self._edge, machine):
@@ -57,7 +58,7 @@ class Mishaps:
         return room
 
     def _tell(self, cause: Condition, machine: Machine) -> None:
-        self._exchange.remark(f"fault: {cause.words}")
+        self._exchange.remark(f"{FAULT}: {cause.words}")
         self._core.log_fault(cause, machine)
 
 

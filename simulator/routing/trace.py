@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+FAULT = "fault"
+"""What lines of the proxy's log, and notes of hops, begin with that tell of faults which were asked for."""
+
 
 class Cause(StrEnum):
     """Why a delivery was made."""

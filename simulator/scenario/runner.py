@@ -19,9 +19,9 @@ from simulator.config import Config
 from simulator.config.duration import format_duration
 from simulator.config.problem import Problems
 from simulator.errors import InputError, SimulatorError
-from simulator.events import FAULT, ProxyLogged
+from simulator.events import ProxyLogged
 from simulator.machines import kind_of_backend
-from simulator.routing.trace import Trace
+from simulator.routing.trace import FAULT, Trace
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
 from simulator.scenario.loader import load_scenarios

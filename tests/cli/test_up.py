@@ -15,8 +15,10 @@ def health(*, healthy: bool, reason: str = "") -> MachineHealthChanged:
     return MachineHealthChanged(0.0, "286533db064e58", "dfw-1", "chat", "dfw", healthy, reason)
 
 
-def state(before: MachineState, after: MachineState, reason: str = "") -> MachineStateChanged:
-    return MachineStateChanged(0.0, "286533db064e58", "dfw-1", "chat", "dfw", before, after, reason)
+def state(
+    before: MachineState, after: MachineState, reason: str = "", *, machine_id: str = "286533db064e58"
+) -> MachineStateChanged:
+    return MachineStateChanged(0.0, machine_id, "dfw-1", "chat", "dfw", before, after, reason)
 
 
 @pytest.fixture
@@ -45,6 +47,7 @@ def test_one_that_ends_and_comes_back_is_told_once_of_each(
 ) -> None:
     told.take(health(healthy=False, reason="nothing listens"))
     told.take(state(STARTED, STOPPED, "exited with status 1"))
+    told.take(state(STOPPED, STARTED, machine_id="4d891ee9b43e08"))  # Another app's, of the same name.
     told.take(state(STOPPED, STARTED))
     told.take(health(healthy=True))
     told.take(state(STARTED, SUSPENDED))

@@ -200,5 +200,12 @@ async def test_why_a_machine_of_others_does_not_get_well_is_told(stage: Stage) -
     assert room.machine(NEW.id).state is MachineState.STARTED
 
 
+async def test_who_waits_for_a_machine_is_told_and_nobody_else(stage: Stage) -> None:
+    stage.backend.apps["deaf"] = FakeApp(listens=False)
+    with pytest.raises(MachineFault, match=r"was not healthy within 0\.1 s"):
+        await stage.open_room(replace(TAKEN, command=("deaf", "{host}"), start_timeout_seconds=0.1))
+    assert problems(stage) == []
+
+
 def problems(stage: Stage) -> list[ProxyLogged]:
     return [each for each in stage.events if isinstance(each, ProxyLogged)]
