@@ -30,6 +30,10 @@ FindImpostor = Callable[[int], Awaitable[str | None]]
 """Who answers at a port of the machine in its place, if anybody does: a check that they pass proves nothing."""
 
 
+IsHeld = Callable[[], bool]
+"""Whether its start is held up by a fault: it does nothing then, whatever its kernel accepts for it."""
+
+
 async def _nobody_else(port: int) -> str | None:
     return None
 
@@ -44,6 +48,7 @@ class HealthMonitor:
         clock: Clock,
         report: Report,
         find_impostor: FindImpostor = _nobody_else,
+        is_held: IsHeld = lambda: False,
         *,
         listens: bool = True,
     ) -> None:
@@ -54,6 +59,7 @@ class HealthMonitor:
         self._clock = clock
         self._report = report
         self._find_impostor = find_impostor
+        self._is_held = is_held
         self._listens = listens
         self._failures: dict[Check, str] = {}
 
@@ -87,6 +93,8 @@ class HealthMonitor:
                 self._report(not self._failures, "; ".join(self._failures.values()))
 
     async def _find_failure(self, check: Check) -> Failure | None:
+        if self._is_held():
+            return Failure("its start is held up by a fault")
         failure = await find_failure(check, self._placement)
         port = _port_of(check, self._placement)
         if failure is None and (impostor := await self._find_impostor(port)):

@@ -98,6 +98,6 @@ class Sabotage:
         await self.thaw(slot.spec.id)
 
     async def _let_go(self, slot: Slot) -> None:
-        if slot.holding is not None and not slot.holding.done():
+        if slot.holding is not None and slot.is_held:
             slot.holding.cancel()
             await self.thaw(slot.spec.id)

@@ -47,6 +47,11 @@ class Slot:
         return self.spec.is_external
 
     @property
+    def is_held(self) -> bool:
+        """Whether a fault lets it do nothing yet."""
+        return self.holding is not None and not self.holding.done()
+
+    @property
     def placement(self) -> Placement:
         machine = self.machine
         return Placement(machine.host, machine.port, machine.private_ip, machine.ports)

@@ -46,6 +46,7 @@ class Witness:
             self._clock,
             report,
             find_impostor,
+            lambda: slot.is_held,
             listens=slot.spec.listens,
         )
         slot.examining = asyncio.create_task(slot.monitor.run())

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from simulator.errors import InputError, WrongStateError
+from simulator.errors import InputError, MachineFault, WrongStateError
 from simulator.machines.fake import FakeBackend
+from simulator.machines.room import MachineRoom
 from simulator.routing.model import MachineState
 from tests.contract.stage import eventually
 from tests.machines.test_room import AMS, DFW, Stage, spec
@@ -26,6 +27,14 @@ async def stage() -> AsyncIterator[Stage]:
 
 def sleeps(stage: Stage, machine_id: str) -> bool:
     return not stage.backend._machines[machine_id].is_awake.is_set()
+
+
+async def begin_start(stage: Stage, room: MachineRoom) -> asyncio.Task[None]:
+    """Until it is launched and held up."""
+    starting = asyncio.create_task(room.start(AMS))
+    await eventually(lambda: room.machine(AMS).state is MachineState.STARTED, "the launch")
+    assert sleeps(stage, AMS)
+    return starting
 
 
 async def test_a_frozen_machine_is_silent_and_the_fleet_is_told_nothing(stage: Stage) -> None:
@@ -82,18 +91,22 @@ async def test_a_start_is_held_up_until_the_simulated_clock_has_come_so_far(stag
     room = await stage.open_room()
     await room.stop(AMS)
     room.sabotage.hold_starts(AMS, HOUR)
-    await room.start(AMS)  # the fake's kernel listens even so
-    assert sleeps(stage, AMS)
+    starting = await begin_start(stage, room)
+    # The fake's kernel listens even so.
+    await eventually(lambda: "held up by a fault" in room.ailments()["ams-1"], "a check that does not pass")
+    assert not starting.done()
     stage.clock.advance(HOUR)
-    await eventually(lambda: not sleeps(stage, AMS), "the end of the slow start")
+    await starting
+    assert not sleeps(stage, AMS)
 
 
 async def test_a_start_that_is_held_up_goes_on_when_the_fault_ends(stage: Stage) -> None:
     room = await stage.open_room()
     await room.stop(AMS)
     room.sabotage.hold_starts(AMS, HOUR)
-    await room.start(AMS)
+    starting = await begin_start(stage, room)
     await room.sabotage.release_starts(AMS)
+    await starting
     assert not sleeps(stage, AMS)
     await room.kill(AMS)
     await room.start(AMS)
@@ -103,17 +116,22 @@ async def test_a_start_that_is_held_up_goes_on_when_the_fault_ends(stage: Stage)
 async def test_each_launch_is_held_up_for_its_own_time(stage: Stage) -> None:
     room = await stage.open_room()
     room.sabotage.hold_starts(AMS, HOUR)
+    starts = []
     for _ in range(2):
         await room.kill(AMS)
-        await room.start(AMS)
+        starts.append(await begin_start(stage, room))
         stage.clock.advance(HOUR / 2)
     stage.clock.advance(HOUR / 4)
     assert sleeps(stage, AMS)
     await room.suspend(AMS)
     stage.clock.advance(HOUR)
-    await eventually(lambda: room._roster.find(AMS).holding.done(), "the end of the time")  # type: ignore[union-attr]
+    await eventually(lambda: not room._roster.find(AMS).is_held, "the end of the time")
     assert sleeps(stage, AMS)  # it was suspended meanwhile
     assert room.machine(AMS).state is MachineState.SUSPENDED
+    await room.kill(AMS)
+    for starting in starts:  # Neither was healthy before its end.
+        with pytest.raises(MachineFault):
+            await starting
 
 
 class _Networked(FakeBackend):
