@@ -9,11 +9,13 @@ import errno
 import socket
 from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack, suppress
+from random import SystemRandom
 from typing import Any
 
 from simulator.errors import EnvironmentFault
 
 LOOPBACK = "127.0.0.1"
+_FREE_PORTS = range(10_000, 20_000)
 _WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
 
 
@@ -22,9 +24,15 @@ def holder_of(host: str, port: int) -> str | None:
 
     A listener on every address holds the port of each, and a `host` for every address meets each listener.
     """
+    holding = _holding(host, port)
+    return describe_process(holding[1]) if holding else None
+
+
+def _holding(host: str, port: int) -> tuple[str, int | None] | None:
+    """The address that the holder listens on, and its pid where it may be known."""
     for ip, its_port, pid in _listeners():
         if its_port == port and (ip == host or ip in _WILDCARDS or host in _WILDCARDS):
-            return describe_process(pid)
+            return ip, pid
     return None
 
 
@@ -37,12 +45,14 @@ def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
 
 def port_taken(host: str, port: int, *, wanted_by: str, mend: str) -> EnvironmentFault:
     """The fault of a port that `wanted_by` cannot have, with who holds it."""
-    holder = holder_of(host, port) or "another process"
+    holding = _holding(host, port)
+    holder = describe_process(holding[1]) if holding else "another process"
+    where = "every address" if holding and holding[0] in _WILDCARDS else host
     stop = (
         "stop the container that publishes it, see docker ps" if "docker" in holder else "stop that process"
     )
     return EnvironmentFault(
-        f"port {port} on {host} is taken by {holder}, so {wanted_by} cannot listen there",
+        f"port {port} on {where} is taken by {holder}, so {wanted_by} cannot listen there",
         mend=f"{stop}, or {mend}",
     )
 
@@ -98,17 +108,21 @@ def check_port(host: str, port: int, wanted_by: str, mend: str) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback address that is free for UDP and TCP now."""
-    for _ in range(20):
+    """A port of the loopback address that is free for UDP and TCP now.
+
+    It lies below those that the kernel gives to outgoing connections, so none of these takes it before its user does.
+    """
+    for port in SystemRandom().sample(_FREE_PORTS, 100):
         with ExitStack() as hold, suppress(OSError):
-            return hold_port(0, hold)
-    raise EnvironmentFault(f"no port on {LOOPBACK} is free", mend="stop what uses thousands of them")
+            hold_port(port, hold)
+            return port
+    raise EnvironmentFault(
+        f"100 ports of {_FREE_PORTS[0]} to {_FREE_PORTS[-1]} on {LOOPBACK} were tried, and all are taken",
+        mend="stop what uses thousands of them",
+    )
 
 
-def hold_port(port: int, hold: ExitStack) -> int:
+def hold_port(port: int, hold: ExitStack) -> None:
     """Let nobody else have a port, for UDP and TCP, until `hold` is closed. Raises OSError if it is taken."""
-    udp = hold.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    udp.bind((LOOPBACK, port))
-    held: int = udp.getsockname()[1]
-    hold.enter_context(socket.socket()).bind((LOOPBACK, held))
-    return held
+    hold.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((LOOPBACK, port))
+    hold.enter_context(socket.socket()).bind((LOOPBACK, port))

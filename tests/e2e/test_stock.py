@@ -89,7 +89,7 @@ def test_a_wrong_config_ends_mitmdump_with_the_reason(tmp_path: Path) -> None:
     config = tmp_path / "flysim.toml"
     config.write_text("version = 2\n")
     result = subprocess.run(
-        [BIN / "mitmdump", "-s", ROOT / "simulator" / "stock.py", "--set", f"flysim_config={config}"],
+        [BIN / "mitmdump", "-n", "-s", ROOT / "simulator" / "stock.py", "--set", f"flysim_config={config}"],
         capture_output=True,
         text=True,
         timeout=20,

@@ -44,6 +44,15 @@ def test_the_fault_names_port_holder_and_mend() -> None:
     assert fault.exit_status == 3
 
 
+def test_the_fault_tells_of_a_holder_that_listens_on_every_address() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        port = listener.getsockname()[1]
+        fault = port_taken("127.84.200.133", port, wanted_by="machine ams-1", mend="give it another")
+
+    assert f"port {port} on every address is taken by" in str(fault)
+    assert f"(pid {os.getpid()}), so machine ams-1 cannot listen there" in str(fault)
+
+
 def test_the_listeners_of_a_process_are_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
