@@ -65,7 +65,7 @@ class ProxyServer:
     ) -> None:
         """`edges`: region -> port, 0 for a free one; it stands for the public ports 80 and 443.
 
-        `extra_ports`: (region, another public port) -> port. `dns_port`: None for no name server, 0 for a free port.
+        `extra_ports`: (region, another public port) -> port. `dns_port`: the name server's; None: there is none.
         `host`: one address or several. `private_ip`: our own in the machines' network, if we are in it; it is where
         `.flycast` names lead, so every public port is open there, and public names are resolved.
         """
@@ -233,7 +233,8 @@ class ProxyServer:
         self._names.make_top_layer = NameLayer  # type: ignore[method-assign]
         try:
             await self._names.start()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # The latter is what its UDP half raises, with a stack.
+            reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
             raise EnvironmentFault(
-                f"the name server cannot listen on {host or '*'}:{port}: {error.strerror}"
+                f"the name server cannot listen on {host or '*'}:{port}: {reason}"
             ) from error

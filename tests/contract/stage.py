@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -17,18 +16,14 @@ from simulator.machines.backend import Backend, Exit, Placement
 from simulator.machines.docker import DockerBackend
 from simulator.machines.docker.image import PYTHON_IMAGE
 from simulator.machines.fake import FakeApp, FakeBackend
+from simulator.machines.port import free_port
 from simulator.machines.process import ProcessBackend
 from simulator.routing.model import App
 
 APP = Path(__file__).parent / "app.py"
 
 
-def _free_port() -> int:
-    with socket.create_server(("0.0.0.0", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-INTERNAL_PORT = _free_port()
+INTERNAL_PORT = free_port()
 """What listens on 8080 of every address of this computer would be in the way of all machines."""
 
 

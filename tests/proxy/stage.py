@@ -16,6 +16,7 @@ from simulator.clock import Clock
 from simulator.events import Bus, Event, ExchangeAnswered, ExchangeFinished, ProxyLogged
 from simulator.journal import Journal
 from simulator.link import Links
+from simulator.machines.port import free_port
 from simulator.proxy import ProxyCore, ProxyServer
 from simulator.proxy.layer import EdgeLayer
 from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
@@ -65,8 +66,10 @@ class Stage:
             want=self.wanted.append,
         )
         self.links = Links()
-        core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.links)
-        self.server = ProxyServer(core, {"ams": 0, "dfw": 0}, dns_port=0, extra_ports=extra_ports)
+        self.core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.links)
+        self.server = ProxyServer(
+            self.core, {"ams": 0, "dfw": 0}, dns_port=free_port(), extra_ports=extra_ports
+        )
         self.machines: list[ScriptedMachine] = []
         self.clients: list[Client | H2Client] = []
         self.errors = _ErrorLog()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,8 @@ import dns.rdatatype
 import mitmproxy.dns
 import pytest
 
+from simulator.errors import EnvironmentFault
+from simulator.proxy import ProxyServer
 from simulator.proxy.names import NameServer
 from simulator.routing import App, Fleet, Machine, MachineState
 from tests.proxy.machine import OK, answering, replaying
@@ -164,6 +167,19 @@ async def test_what_is_no_question_does_no_harm(named: Stage) -> None:
         transport.sendto(data)
     transport.close()
     assert values(await ask(named, f"{AMS}.vm.streams.internal")) == ["fdaa::1"]
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["UDP", "TCP"])
+async def test_a_port_that_another_has_is_told(stage: Stage, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            other.listen()
+        port = other.getsockname()[1]
+        server = ProxyServer(stage.core, {}, dns_port=port)
+
+        with pytest.raises(EnvironmentFault, match=f"name server cannot listen on 127.0.0.1:{port}: [^\n]+$"):
+            await server.start()
 
 
 async def test_the_stop_of_the_proxy_hangs_up_on_askers(named: Stage) -> None:

@@ -63,7 +63,7 @@ async def test_a_message_that_does_not_come_fails_with_those_that_came(
     play: Play, expect: str, expected: str
 ) -> None:
     found = mismatches_of(
-        await play(f"- websocket: /ws\n  send: [a, b]\n  timeout: 800ms\n  expect: {{{expect}}}")
+        await play(f"- websocket: /ws\n  send: [a, b]\n  timeout: 2s\n  expect: {{{expect}}}")
     )
     assert found["messages"][0] == expected
     assert found["messages"][1].splitlines()[-2:] == ['"a"', '"b"']
@@ -74,7 +74,7 @@ async def test_messages_are_held_against_what_was_expected_though_the_handshake_
 ) -> None:
     found = mismatches_of(
         await play(
-            "- websocket: /ws\n  send: [a]\n  timeout: 600ms\n"
+            "- websocket: /ws\n  send: [a]\n  timeout: 1500ms\n"
             "  expect: {served_by: dfw-1, messages: [{contains: never}]}"
         )
     )
@@ -122,7 +122,7 @@ async def test_the_other_sides_close_is_seen(play: Play) -> None:
 
 
 async def test_a_close_that_does_not_come_fails(play: Play) -> None:
-    found = mismatches_of(await play("- websocket: /ws\n  timeout: 600ms\n  expect: {close_code: 1000}"))
+    found = mismatches_of(await play("- websocket: /ws\n  timeout: 1500ms\n  expect: {close_code: 1000}"))
     assert found == {"close_code": ("1000", "it is still open")}
 
 
