@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from simulator.config.fly_model import DEFAULT_INTERNAL_PORT, FlyToml
+from simulator.config.fly_model import DEFAULT_INTERNAL_PORT
 from simulator.config.kind import REFUSED, AppName, InternalPort, MachineId, RegionCode
-from simulator.config.loader import FALLBACK_APP, service_checks
+from simulator.config.loader import FALLBACK_APP
+from simulator.config.membership import machine_in_group
 from simulator.config.model import AppConfig, Config, MachineSpec
 from simulator.config.problem import suggest
 from simulator.errors import InputError
@@ -101,27 +102,16 @@ def machine_of_labels(
     if REGION not in labels or not (labels.get(MACHINE_ID) or host_name):
         raise InputError("this container is no machine", expected=f"the label {REGION}, and a host name")
     app, env = _app_of(labels, base), env or {}
-    known_fly = app.fly if app else None
-    fly = known_fly or FlyToml(Path())
-    group = env.get("FLY_PROCESS_GROUP") or fly.group
-    services, name = fly.services_of(group), app_name(labels, base)
-    return MachineSpec(
+    name = app_name(labels, base)
+    machine = machine_in_group(
+        app.fly if app else None,
+        env.get("FLY_PROCESS_GROUP"),
         id=labels.get(MACHINE_ID) or host_name,
         name=name_machine(labels[REGION], name, known),
         app=name,
         region=labels[REGION],
-        env={**env},
-        image=image,
-        internal_port=_port_of(labels, services[0].internal_port if services else None),
-        further_ports=tuple(dict.fromkeys(service.internal_port for service in services[1:])),
-        listens=bool(services) or known_fly is None,
-        group=group,
-        memory_mb=fly.memory_of(group),
-        primary_region=fly.primary_region,
-        checks=service_checks(services),
-        kill_signal=fly.kill_signal,
-        kill_timeout_seconds=fly.kill_timeout_seconds,
     )
+    return replace(machine, env={**env}, image=image, internal_port=_port_of(labels, machine.internal_port))
 
 
 def name_machine(region: str, app: str, known: Iterable[MachineSpec]) -> str:
@@ -149,9 +139,9 @@ def find_port(labels: Mapping[str, str]) -> int | None:
     """What the label says; None: there is none, or it is wrong."""
     if PORT not in labels or any(_find_wrong_value(PORT, labels[PORT], None)):
         return None
-    return _port_of(labels, None)
+    return _port_of(labels, DEFAULT_INTERNAL_PORT)
 
 
-def _port_of(labels: Mapping[str, str], otherwise: int | None) -> int:
-    port: int = LABELS[PORT].validate_python(labels.get(PORT) or otherwise or DEFAULT_INTERNAL_PORT)
+def _port_of(labels: Mapping[str, str], otherwise: int) -> int:
+    port: int = LABELS[PORT].validate_python(labels.get(PORT) or otherwise)
     return port

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from simulator.config.crosscheck import apps_in, cross_check
 from simulator.config.document import VERSION, AppTable, Document, MachineTable, table_at
-from simulator.config.fly_model import DEFAULT_INTERNAL_PORT, Check, FlyService, FlyToml
+from simulator.config.fly_model import FlyToml
 from simulator.config.fly_toml import find_fly_toml
+from simulator.config.membership import machine_in_group
 from simulator.config.model import DEFAULT_CONTROL_PORT, AppConfig, Config, MachineSpec
 from simulator.config.positions import KeyPath
 from simulator.config.problem import Problems, name_key
@@ -241,30 +242,17 @@ class _Builder:
         known: FlyToml | None,
     ) -> MachineSpec:
         fly = known or FlyToml(self._folder)
-        group = row.group or fly.group
-        services = fly.services_of(group)
-        image = table.image or fly.image
-        return MachineSpec(
-            id=machine_id,
-            name=name,
-            app=app,
-            region=row.region,
-            command=tuple(table.command or fly.processes.get(group, ())),
+        machine = machine_in_group(known, row.group, id=machine_id, name=name, app=app, region=row.region)
+        group_command = fly.processes.get(machine.group, ())
+        return replace(
+            machine,
+            command=tuple(table.command or group_command),
             env={**fly.env, **table.env},
             cwd=self._folder,
             url=row.url,
-            image=image,
+            image=table.image or fly.image,
             image_folder=self._folder / table.build if table.build else None,
-            image_command=fly.processes.get(group, ()),
-            internal_port=services[0].internal_port if services else DEFAULT_INTERNAL_PORT,
-            further_ports=tuple(dict.fromkeys(service.internal_port for service in services[1:])),
-            listens=bool(services) or known is None,
-            group=group,
-            memory_mb=fly.memory_of(group),
-            primary_region=fly.primary_region,
-            checks=service_checks(services),
-            kill_signal=fly.kill_signal,
-            kill_timeout_seconds=fly.kill_timeout_seconds,
+            image_command=group_command,
         )
 
     def _make_ids(self, app: str, names: list[str]) -> list[str]:
@@ -283,12 +271,3 @@ class _Builder:
                 self._ids.update(ids)
                 return ids
             attempt += 1
-
-
-def service_checks(services: tuple[FlyService, ...]) -> tuple[Check, ...]:
-    """Those of all services (F-5.17: they gate routing). The first service's port is the machine's own."""
-    return tuple(
-        check if index == 0 or check.port else replace(check, port=service.internal_port)
-        for index, service in enumerate(services)
-        for check in service.checks
-    )
