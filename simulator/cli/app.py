@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Container
 from contextlib import suppress
 from importlib import metadata
@@ -28,12 +26,12 @@ from simulator.cli.schema import schema
 from simulator.cli.stack import stack
 from simulator.cli.trace import trace
 from simulator.cli.up import demo, up
+from simulator.crash import CRASHED, describe_crash
 from simulator.errors import SimulatorError
 
 INTERRUPTED = 130
 NOBODY_READS = 141
 """128 and the number of SIGPIPE: 0 would say that all went well, 1 that an expectation failed."""
-FAULT = 4
 
 
 class Commands(TyperGroup):
@@ -120,8 +118,8 @@ def _run() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        console.complain(_describe_fault(error))
-        return FAULT
+        console.complain(describe_crash(error))
+        return CRASHED
     return 0
 
 
@@ -133,16 +131,3 @@ def _leave(status: int) -> NoReturn:
     with suppress(BrokenPipeError, AttributeError):  # AttributeError: stdout was closed before we came.
         sys.stdout.flush()
     os._exit(status)
-
-
-def _describe_fault(error: Exception) -> str:
-    story = "".join(traceback.format_exception(error))
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="flysim-fault-", suffix=".txt", encoding="utf-8", errors="replace", delete=False
-        ) as file:
-            file.write(story)
-        place = file.name
-    except OSError as full:
-        place = f"nowhere to write it to: {full.strerror}"
-    return f"this is a fault of flysim itself: {type(error).__name__}: {error}\n  where it arose: {place}"

@@ -28,13 +28,13 @@ class StepFailed(Exception):
         *,
         mismatches: tuple[Mismatch, ...] = (),
         answer: Answer | None = None,
-        is_input_fault: bool = False,
+        exit_status: int = 1,
     ) -> None:
         super().__init__(problem or "; ".join(f"{m.what}: expected {m.expected}" for m in mismatches))
         self.problem = problem
         self.mismatches = mismatches
         self.answer = answer
-        self.is_input_fault = is_input_fault
-        """The scenario file is wrong, not the app: exit status 2."""
+        self.exit_status = exit_status
+        """1: an expectation; 2: the scenario file is wrong, not the app; 4: flysim itself is."""
         self.place: Place | None = None
         self.title = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -158,6 +157,7 @@ async def _run_group(
 ) -> None:
     """Tells by `is_played` that all is over but the stopping of machines."""
     rest = _skip_others(group, options, take)
+    began = time.monotonic()
     try:
         if rest:
             async with open_stage(group.config, realtime=options.realtime, seed=group.key.seed) as stage:
@@ -167,9 +167,10 @@ async def _run_group(
     except SimulatorError as error:
         if not rest:
             raise
+        failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
         for scenario in rest:
-            failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
-            take(ScenarioResult(scenario, Verdict.FAILED, failure=failure))
+            waited = time.monotonic() - began if scenario is group.scenarios[0] else 0.0
+            take(ScenarioResult(scenario, Verdict.FAILED, waited, failure))
     finally:
         is_played.set()
 
@@ -219,8 +220,6 @@ async def play_scenario(scenario: Scenario, stage: Stage) -> ScenarioResult:
         await _play_steps(scenario, scene)
     except StepFailed as failed:
         failure = _explain(failed, props, began_at)
-    except Exception:
-        failure = ScenarioFailure(None, "a fault of flysim itself", traceback.format_exc(), exit_status=4)
     finally:
         await props.close()
     return ScenarioResult(
@@ -235,12 +234,10 @@ async def play_scenario(scenario: Scenario, stage: Stage) -> ScenarioResult:
 async def _play_steps(scenario: Scenario, scene: Scene) -> None:
     step: Step = scenario.all_steps[0]
     try:
-        async with asyncio.timeout(scenario.timeout) as limit:
+        async with asyncio.timeout(scenario.timeout):
             for step in scenario.all_steps:
                 await play(step, scene)
     except TimeoutError:
-        if not limit.expired():
-            raise
         failed = StepFailed(
             f"the scenario took longer than {format_duration(scenario.timeout)}", answer=scene.answer
         )
@@ -260,7 +257,7 @@ def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailu
         withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
         findings=tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else (),
         logs=(*_faults(props, began_at), *_tails(trace, props, began_at)),
-        exit_status=2 if failed.is_input_fault else 1,
+        exit_status=failed.exit_status,
     )
 
 

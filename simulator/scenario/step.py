@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema
 
 from simulator.config.written import Strict, fault
 from simulator.config.yaml_document import KeyPath
+from simulator.crash import CRASHED, describe_crash
 from simulator.errors import SimulatorError, WrongStateError
 from simulator.scenario.failure import Place, StepFailed
 from simulator.scenario.scene import Scene, StepRecord
@@ -109,7 +110,11 @@ async def play(step: Step, scene: Scene) -> None:
         raise
     except SimulatorError as error:
         is_input_fault = error.exit_status == 2 and not isinstance(error, WrongStateError)
-        failed = StepFailed(str(error), answer=scene.answer, is_input_fault=is_input_fault)
+        failed = StepFailed(str(error), answer=scene.answer, exit_status=2 if is_input_fault else 1)
+        _mark(failed, step)
+        raise failed from error
+    except Exception as error:
+        failed = StepFailed(describe_crash(error), answer=scene.answer, exit_status=CRASHED)
         _mark(failed, step)
         raise failed from error
     finally:

@@ -263,9 +263,10 @@ async def test_a_fleet_that_does_not_start_fails_its_scenarios(
     stages.fault = fault
     report = await run(stages, tmp_path)
     assert (report.summary, report.exit_status) == ("0 passed, 2 failed", exit_status)
-    failure = report.results[0].failure
-    assert failure is not None
-    assert failure.problem == str(fault)
+    first, second = report.results
+    assert first.failure is not None
+    assert first.failure.problem == str(fault)
+    assert first.seconds > 0 == second.seconds  # Only the first had to wait for it.
 
 
 async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
@@ -279,8 +280,13 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
     write(PASSES, name="b.yaml", head=head("b"))
     report = await run(stages, tmp_path)
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
-    assert report.results[0].failure is not None
-    assert "RuntimeError: a bug" in report.results[0].failure.problem
+    failure = report.results[0].failure
+    assert failure is not None
+    assert (str(failure.place), failure.step) == (f"{tmp_path}/a.yaml:5", "machine stop ams-1")
+    told, where = failure.problem.split("\n  where it arose: ")
+    assert told == "this is a fault of flysim itself: RuntimeError: a bug"
+    assert "Traceback" in Path(where).read_text()
+    Path(where).unlink()
 
 
 async def test_a_scenario_that_takes_too_long_is_ended(stages: Stages, write: Write, tmp_path: Path) -> None:

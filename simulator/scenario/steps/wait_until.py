@@ -111,7 +111,7 @@ class WaitUntilStep(Step):
                 if failure is None:
                     return
                 left = deadline - time.monotonic()
-                if left <= 0 or failure.is_input_fault:
+                if left <= 0 or failure.exit_status != 1:
                     raise self._give_up(failure)
                 await asyncio.sleep(min(pause, left))  # The last try is at the deadline.
                 pause = min(pause * 1.5, max(_SLOWEST_SECONDS, self.every))
@@ -119,7 +119,7 @@ class WaitUntilStep(Step):
             scene.patience_seconds = patience
 
     def _give_up(self, failure: StepFailed) -> StepFailed:
-        if not failure.is_input_fault:
+        if failure.exit_status == 1:
             failure.problem = failure.problem or f"it did not come true within {format_duration(self.within)}"
         return failure
 
