@@ -212,9 +212,18 @@ def logs(
     lines = (
         api.follow("/_flysim/logs", follow="true", **wanted) if follow else api.get("/_flysim/logs", **wanted)
     )
+    shown = 0
     for line in lines:
         if region in (None, line["region"]):
+            shown += 1
             _show_line(line, names=names)
+    if not shown:
+        console.note(_nothing_logged(machine))
+
+
+def _nothing_logged(machine: str | None) -> str:
+    whose = machine or "any machine, or of the proxy,"
+    return f"no line of {whose} came here: what flysim does not run itself logs elsewhere, as in docker compose logs"
 
 
 def _regions_of(api: Control, key: str | None) -> set[str]:

@@ -97,6 +97,19 @@ def test_logs_of_a_region_are_those_of_all_its_machines(up: Up) -> None:
     assert {line.split()[0] for line in lines} == {"dfw-1", "dfw-2"}
 
 
+def test_logs_say_why_there_are_none_of_a_program_that_runs_already(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        config = tiny_config(tmp_path)
+        text = config.read_text().replace('command = ["{python}", "app.py"]\n', "")
+        config.write_text(f'{text}url = "http://127.0.0.1:{program.getsockname()[1]}"\n')
+        with start_up(tmp_path, config) as up:
+            result = up.flysim("logs", "ams-1")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "no line of ams-1 came here: what flysim does not run itself logs elsewhere" in " ".join(
+        result.stderr.split()
+    )
+
+
 def test_a_start_that_takes_long_says_what_it_waits_for(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     (tmp_path / "app.py").write_text("import time; time.sleep(600)")
