@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -42,7 +43,7 @@ def test_flysim_demo_works_from_an_empty_folder_and_environment(wheel: Path, tmp
     ready, log = tmp_path / "ready.json", tmp_path / "demo.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [environment / "bin" / "flysim", "demo", "--ready-file", ready],
+            [environment / "bin" / "flysim", "demo", "--free-ports", "--ready-file", ready],
             cwd=folder,
             stdout=output,
             stderr=output,
@@ -50,7 +51,8 @@ def test_flysim_demo_works_from_an_empty_folder_and_environment(wheel: Path, tmp
     try:
         wait_for(lambda: ready.exists() or process.poll() is not None, "flysim demo", log)
         assert process.poll() is None, log.read_text()
-        answer = httpx.get("http://127.0.0.1:8080/", params={"instance": "286533db064e58"}, trust_env=False)
+        edge = json.loads(ready.read_text())["edges"]["ams"]
+        answer = httpx.get(edge, params={"instance": "286533db064e58"}, trust_env=False)
         assert answer.status_code == 200
         assert "286533db064e58" in answer.text
     finally:
