@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from simulator.config import load_config
+from simulator.machines.backend import Exit
 from simulator.machines.docker import DockerBackend
 from simulator.machines.docker.image import PYTHON_IMAGE
 from simulator.machines.docker.project import Project
@@ -24,6 +27,10 @@ from tests.docker.wire import ENGINE, Wire, wire_to_engine
 from tests.e2e.command import ROOT, start_up, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+SERVES = ("python3", "-m", "http.server", "8080")
+CRASHES = "echo run >> /tmp/runs; [ $(wc -l < /tmp/runs) -gt 5 ] && exec python3 -m http.server 8080; exit 3"
+"""As a command of a shell: five times, then it serves."""
 
 
 @pytest.fixture
@@ -110,11 +117,10 @@ def project() -> Iterator[str]:
         at_the_engine("rm", "--force", *found)
 
 
-def run_in(project: str, machine_id: str) -> str:
+def run_in(project: str, machine_id: str, *more: str, command: tuple[str, ...] = SERVES) -> str:
     """A machine of the project, as Compose would start it: the container's id."""
     labels = {"com.docker.compose.project": project, "fly.region": "ams", "fly.machine_id": machine_id}
-    options = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-    command = ("python3", "-m", "http.server", "8080")
+    options = [*more, *(word for key, value in labels.items() for word in ("--label", f"{key}={value}"))]
     return at_the_engine("run", "-d", "-p", "127.0.0.1::8080", *options, PYTHON_IMAGE, *command).strip()
 
 
@@ -146,3 +152,31 @@ async def test_at_the_end_nobody_listens_to_containers_that_run_on(
 
     await eventually(lambda: wire.open_connections == 0, "the end of all streams")
     assert at_the_engine("inspect", "--format", "{{.State.Running}}", running).strip() == "true"
+
+
+async def test_a_container_that_docker_restarts_until_it_runs_is_met_in_the_end(
+    wire: Wire, project: str, tmp_path: Path
+) -> None:
+    recorder, backend = Recorder(), DockerBackend(project=Project(project, tmp_path))
+    crashing = run_in(project, AMS, "--restart", "always", command=("sh", "-c", CRASHES))
+
+    def is_waited_for() -> bool:
+        return at_the_engine("inspect", "--format", "{{.State.Restarting}}", crashing).strip() == "true"
+
+    await eventually(is_waited_for, "a pause between two runs", within_seconds=20)
+    await backend.watch((), recorder)
+    await eventually(lambda: _runs_for(crashing) > 1.0, "the run that serves", within_seconds=20)
+
+    told = [each for each in recorder.of(AMS) if each in ("joined", "began") or isinstance(each, Exit)]
+    assert (told[0], told[-1]) == ("joined", "began")
+    assert {ending.status for ending in recorder.endings(AMS)} == {3}
+    await backend.close()
+
+
+def _runs_for(container: str) -> float:
+    """Seconds since its latest start; 0.0: it does not run."""
+    state = json.loads(at_the_engine("inspect", container))[0]["State"]
+    if state["Restarting"]:
+        return 0.0
+    began = datetime.fromisoformat(f"{state['StartedAt'][:19]}+00:00")
+    return (datetime.now(UTC) - began).total_seconds()
