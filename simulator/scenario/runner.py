@@ -17,6 +17,7 @@ from pathlib import Path
 from simulator.config import Config
 from simulator.config.duration import format_duration
 from simulator.config.problem import Problems
+from simulator.crash import CRASHED, describe_crash
 from simulator.errors import InputError, SimulatorError
 from simulator.events import ProxyLogged
 from simulator.machines import kind_of_backend
@@ -157,7 +158,7 @@ async def _run_group(
 ) -> None:
     """Tells by `is_played` that all is over but the stopping of machines."""
     rest = _skip_others(group, options, take)
-    began = time.monotonic()
+    first, began = rest[:1], time.monotonic()
     try:
         if rest:
             async with open_stage(group.config, realtime=options.realtime, seed=group.key.seed) as stage:
@@ -169,7 +170,7 @@ async def _run_group(
             raise
         failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
         for scenario in rest:
-            waited = time.monotonic() - began if scenario is group.scenarios[0] else 0.0
+            waited = time.monotonic() - began if scenario in first else 0.0
             take(ScenarioResult(scenario, Verdict.FAILED, waited, failure))
     finally:
         is_played.set()
@@ -246,8 +247,12 @@ async def _play_steps(scenario: Scenario, scene: Scene) -> None:
 
 
 def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailure:
-    answer = failed.answer
+    answer, exit_status = failed.answer, failed.exit_status
     trace = answer.trace if answer else None
+    try:
+        findings = _findings(trace, props) if exit_status != CRASHED else ()  # It may be they that crashed.
+    except Exception as error:
+        findings, exit_status = (describe_crash(error),), CRASHED
     return ScenarioFailure(
         failed.place,
         failed.title,
@@ -255,10 +260,14 @@ def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailu
         failed.mismatches,
         trace,
         withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
-        findings=tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else (),
+        findings=findings,
         logs=(*_faults(props, began_at), *_tails(trace, props, began_at)),
-        exit_status=failed.exit_status,
+        exit_status=exit_status,
     )
+
+
+def _findings(trace: Trace | None, props: Props) -> tuple[str, ...]:
+    return tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else ()
 
 
 def _faults(props: Props, began_at: float) -> tuple[LogTail, ...]:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simulator.config import Config
 from simulator.errors import EnvironmentFault, InputError, MachineFault
+from simulator.routing import Trace
 from simulator.scenario import Report, RunOptions, ScenarioResult, Verdict, run_scenarios
 from tests.scenario.conftest import Write
 from tests.scenario.stage import PaperStage
@@ -258,12 +260,13 @@ async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless
 async def test_a_fleet_that_does_not_start_fails_its_scenarios(
     stages: Stages, write: Write, tmp_path: Path, fault: EnvironmentFault, exit_status: int
 ) -> None:
+    write(PASSES, name="0.yaml", head=head("0", "backends: [swarm]\nreason: it is for a swarm\n"))
     write(PASSES, name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
     stages.fault = fault
     report = await run(stages, tmp_path)
-    assert (report.summary, report.exit_status) == ("0 passed, 2 failed", exit_status)
-    first, second = report.results
+    assert (report.summary, report.exit_status) == ("0 passed, 2 failed, 1 skipped", exit_status)
+    _, first, second = report.results
     assert first.failure is not None
     assert first.failure.problem == str(fault)
     assert first.seconds > 0 == second.seconds  # Only the first had to wait for it.
@@ -287,6 +290,42 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
     assert told == "this is a fault of flysim itself: RuntimeError: a bug"
     assert "Traceback" in Path(where).read_text()
     Path(where).unlink()
+
+
+@pytest.mark.parametrize("expect", ["{findings: []}", "{status: 500}"])
+async def test_a_fault_of_diagnosis_ends_nothing_else(
+    stages: Stages, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: str
+) -> None:
+    def broken(self: PaperStage, trace: Trace) -> list[Any]:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(PaperStage, "findings", broken)
+    write(f"- request: GET /echo\n  expect: {expect}", name="a.yaml", head=head("a"))
+    write(PASSES, name="b.yaml", head=head("b"))
+    report = await run(stages, tmp_path)
+    assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
+    failure = report.results[0].failure
+    assert failure is not None
+    (told,) = [text for text in (failure.problem, *failure.findings) if "flysim itself" in text]
+    assert "RuntimeError: a bug" in told
+    Path(told.split("where it arose: ")[1]).unlink()
+
+
+async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another(
+    stages: Stages, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: PaperStage, machine_id: str) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(PaperStage, "stop_machine", broken)
+    branches = "  - {request: GET /echo, expect: {status: 500}}\n  - machine: {stop: ams-1}\n"
+    write(f"- parallel:\n{branches}", name="a.yaml", head=head("a"))
+    report = await run(stages, tmp_path)
+    assert report.exit_status == 4
+    failure = report.results[0].failure
+    assert failure is not None
+    assert "RuntimeError: a bug" in failure.problem
+    Path(failure.problem.split("where it arose: ")[1]).unlink()
 
 
 async def test_a_scenario_that_takes_too_long_is_ended(stages: Stages, write: Write, tmp_path: Path) -> None:

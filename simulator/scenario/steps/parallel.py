@@ -34,19 +34,19 @@ class ParallelStep(Step):
                 yield ("parallel", number, index), step
 
     async def run(self, scene: Scene) -> None:
-        """All branches come to their end; then the first failure, in the order of the file, is raised."""
+        """All branches come to their end; then the gravest failure, or the first of these in the file, is raised."""
         scenes = [scene.fork() for _ in self.parallel]
         branches = map(_play_branch, self.parallel, scenes)
         try:
             ends = await asyncio.gather(*branches, return_exceptions=True)
         finally:
             scene.records += [record for branch in scenes for record in branch.records]
-        failures = [end for end in ends if isinstance(end, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, StepFailed):
-                raise failure
+        for end in ends:
+            if isinstance(end, BaseException) and not isinstance(end, StepFailed):
+                raise end
+        failures = [end for end in ends if isinstance(end, StepFailed)]
         if failures:
-            raise failures[0]
+            raise max(failures, key=lambda failure: failure.exit_status)
 
 
 async def _play_branch(branch: list[Step], scene: Scene) -> None:
