@@ -9,14 +9,18 @@ CRASHED = 4
 """The exit status."""
 
 
+def story_of(error: BaseException) -> str:
+    """Its traceback: for files and reports, not for a terminal."""
+    return "".join(traceback.format_exception(error))
+
+
 def describe_crash(error: BaseException) -> str:
     """Writes the traceback into a temporary file; where that cannot be done, says why."""
-    story = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="flysim-fault-", suffix=".txt", encoding="utf-8", errors="replace", delete=False
         ) as file:
-            file.write(story)
+            file.write(story_of(error))
         place = file.name
     except OSError as full:
         place = f"nowhere to write it to: {full.strerror}"

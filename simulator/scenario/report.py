@@ -137,6 +137,8 @@ def _junit_case(result: ScenarioResult) -> ElementTree.Element:
     if result.failure is not None:
         failed = ElementTree.SubElement(case, "failure", {"message": _xml(headline(result.failure))})
         failed.text = _xml(failure_text(result.failure))
+        if result.failure.story:
+            ElementTree.SubElement(case, "system-err").text = _xml(result.failure.story)
     if result.verdict is Verdict.SKIPPED:
         ElementTree.SubElement(case, "skipped", {"message": _xml(result.skipped_because)})
     return case
@@ -200,7 +202,7 @@ def _step_json(step: StepRecord) -> dict[str, Any]:
 
 
 def _failure_json(failure: ScenarioFailure) -> dict[str, Any]:
-    return {
+    data = {
         "step": failure.step,
         "line": failure.place.line if failure.place else None,
         "problem": failure.problem,
@@ -212,3 +214,4 @@ def _failure_json(failure: ScenarioFailure) -> dict[str, Any]:
         "findings": list(failure.findings),
         "logs": {tail.machine: list(tail.lines) for tail in failure.logs},
     }
+    return data | {"story": failure.story} if failure.story else data

@@ -39,6 +39,8 @@ class ScenarioFailure:
     """Cookies that the client has and did not send, each with the reason."""
     findings: tuple[str, ...] = ()
     logs: tuple[LogTail, ...] = ()
+    story: str = ""
+    """The traceback of a fault of flysim, which no terminal shows: a file may be gone with the computer of a CI."""
     exit_status: int = 1
     """1: an expectation; 2: the file is wrong; 3: the environment; 4: flysim itself."""
 

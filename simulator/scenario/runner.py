@@ -17,7 +17,7 @@ from pathlib import Path
 from simulator.config import Config
 from simulator.config.duration import format_duration
 from simulator.config.problem import Problems
-from simulator.crash import CRASHED, describe_crash
+from simulator.crash import CRASHED, describe_crash, story_of
 from simulator.errors import InputError, SimulatorError
 from simulator.events import ProxyLogged
 from simulator.machines import kind_of_backend
@@ -247,12 +247,12 @@ async def _play_steps(scenario: Scenario, scene: Scene) -> None:
 
 
 def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailure:
-    answer, exit_status = failed.answer, failed.exit_status
+    answer, exit_status, crash = failed.answer, failed.exit_status, failed.__cause__
     trace = answer.trace if answer else None
     try:
         findings = _findings(trace, props) if exit_status != CRASHED else ()  # It may be they that crashed.
     except Exception as error:
-        findings, exit_status = (describe_crash(error),), CRASHED
+        findings, exit_status, crash = (describe_crash(error),), CRASHED, error
     return ScenarioFailure(
         failed.place,
         failed.title,
@@ -262,6 +262,7 @@ def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailu
         withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
         findings=findings,
         logs=(*_faults(props, began_at), *_tails(trace, props, began_at)),
+        story=story_of(crash) if exit_status == CRASHED and crash else "",
         exit_status=exit_status,
     )
 

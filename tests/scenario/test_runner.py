@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -12,6 +14,7 @@ from simulator.config import Config
 from simulator.errors import EnvironmentFault, InputError, MachineFault
 from simulator.routing import Trace
 from simulator.scenario import Report, RunOptions, ScenarioResult, Verdict, run_scenarios
+from simulator.scenario.report import json_report, junit_xml
 from tests.scenario.conftest import Write
 from tests.scenario.stage import PaperStage
 
@@ -290,6 +293,11 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
     assert told == "this is a fault of flysim itself: RuntimeError: a bug"
     assert "Traceback" in Path(where).read_text()
     Path(where).unlink()
+    # What a CI keeps has it, too.
+    (case,) = ElementTree.fromstring(junit_xml(report)).iterfind(".//testcase[system-err]")
+    assert (case.findtext("system-err") or "").endswith("RuntimeError: a bug\n")
+    stories = [each["failure"].get("story", "") for each in json.loads(json_report(report))["scenarios"][:1]]
+    assert "Traceback" in stories[0]
 
 
 @pytest.mark.parametrize("expect", ["{findings: []}", "{status: 500}"])
