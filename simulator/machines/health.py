@@ -131,7 +131,7 @@ async def find_failure(check: Check, placement: Placement) -> Failure | None:
         return Failure(f"nothing listens on {join_address(placement.host, port)}")
     try:
         if check.type == "http":
-            return await _find_http_failure(check, reader, writer)
+            return await _find_http_failure(check, join_address(placement.host, port), reader, writer)
         if placement.is_forwarded and await _is_hung_up_on(reader):
             return Failure(f"nothing listens behind {join_address(placement.host, port)}")
         return None
@@ -151,13 +151,13 @@ async def _is_hung_up_on(reader: asyncio.StreamReader) -> bool:
 
 
 async def _find_http_failure(
-    check: Check, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    check: Check, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Failure | None:
     """Only a status of 2xx passes; a redirect is not followed (F-5.19)."""
     asked = f"{check.method.upper()} {check.path}"
     try:
         async with asyncio.timeout(check.timeout_seconds):
-            writer.write(_request(check, writer))
+            writer.write(_request(check, address))
             status_line = await reader.readline()
     except TimeoutError:
         return Failure(f"{asked} was not answered within {check.timeout_seconds:g} s", was_answered=True)
@@ -175,9 +175,8 @@ async def _find_http_failure(
     )
 
 
-def _request(check: Check, writer: asyncio.StreamWriter) -> bytes:
-    host, port = writer.get_extra_info("peername")[:2]
-    fields = {"Host": join_address(host, port), "User-Agent": "flysim-check", "Connection": "close"}
+def _request(check: Check, address: str) -> bytes:
+    fields = {"Host": address, "User-Agent": "flysim-check", "Connection": "close"}
     own_names = {name.lower() for name, _ in check.headers}
     lines = [f"{check.method.upper()} {check.path} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in fields.items() if name.lower() not in own_names]

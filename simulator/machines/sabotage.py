@@ -33,16 +33,15 @@ class Sabotage:
             try:
                 await undisturbed(self._backend.suspend(machine_id))
             except asyncio.CancelledError:  # It is frozen nevertheless, and nobody would know.
-                await undisturbed(self._backend.resume(machine_id))
+                await self._resume(slot)
                 raise
+            slot.is_frozen = True
 
     async def thaw(self, machine_id: str) -> None:
         slot = self._roster.get(machine_id)
-        if slot is None or slot.is_external:
-            return
-        async with slot.lock:
-            if slot.machine.state not in (MachineState.SUSPENDING, MachineState.SUSPENDED):
-                await self._backend.resume(machine_id)
+        if slot is not None and not slot.is_external:
+            slot.is_frozen = False
+            await self._wake(slot)
 
     def hold_starts(self, machine_id: str, seconds: float) -> None:
         """From now on it does nothing for so long after each launch, on the simulated clock."""
@@ -52,7 +51,9 @@ class Sabotage:
         slot = self._roster.get(machine_id)
         if slot is not None:
             slot.held_seconds = 0.0
-            await self._let_go(slot)
+            if slot.is_held:
+                slot.stop_holding()
+                await self._wake(slot)
 
     def _find(self, machine_id: str, deed: str) -> Slot:
         slot = self._roster.find_own(machine_id, deed)
@@ -65,15 +66,13 @@ class Sabotage:
 
     async def launched(self, slot: Slot) -> None:
         """It runs, for no longer than it takes to say so."""
-        if slot.holding is not None:
-            slot.holding.cancel()
-            slot.holding = None
         if slot.held_seconds:
             try:
                 await undisturbed(self._backend.suspend(slot.spec.id))
             except BaseException:  # It is not to run otherwise than it was asked to.
                 await undisturbed(self._backend.kill(slot.spec.id))
                 raise
+            slot.is_held = True
             slot.holding = asyncio.create_task(self._hold(slot), name=f"slow start of {slot.spec.name}")
 
     async def isolate(self, machine_id: str) -> bool:
@@ -95,9 +94,15 @@ class Sabotage:
 
     async def _hold(self, slot: Slot) -> None:
         await self._clock.elapse(slot.held_seconds)
-        await self.thaw(slot.spec.id)
+        slot.is_held = False
+        await self._wake(slot)
 
-    async def _let_go(self, slot: Slot) -> None:
-        if slot.holding is not None and slot.is_held:
-            slot.holding.cancel()
-            await self.thaw(slot.spec.id)
+    async def _wake(self, slot: Slot) -> None:
+        async with slot.lock:
+            await self._resume(slot)
+
+    async def _resume(self, slot: Slot) -> None:
+        """Unless there is another reason for it to do nothing."""
+        is_asleep = slot.machine.state in (MachineState.SUSPENDING, MachineState.SUSPENDED)
+        if not (is_asleep or slot.is_held or slot.is_frozen):
+            await undisturbed(self._backend.resume(slot.spec.id))

@@ -37,7 +37,12 @@ class Slot:
     """Of the start under way: None when it is healthy, else how it ended."""
     held_seconds: float = 0.0
     """How long each launch is held up, by a fault."""
+    is_held: bool = False
+    """By a fault, since its launch: it does nothing yet."""
     holding: asyncio.Task[None] | None = None
+    """Ends that, when its time has come."""
+    is_frozen: bool = False
+    """By a fault: it accepts connections and does nothing."""
     ending: Exit | None = None
     """How it ended, once it has, since its latest start."""
 
@@ -45,11 +50,6 @@ class Slot:
     def is_external(self) -> bool:
         """Whether it runs already, and flysim only routes to it."""
         return self.spec.is_external
-
-    @property
-    def is_held(self) -> bool:
-        """Whether a fault lets it do nothing yet."""
-        return self.holding is not None and not self.holding.done()
 
     @property
     def placement(self) -> Placement:
@@ -69,9 +69,11 @@ class Slot:
         return self.outcome
 
     def begin_start(self) -> asyncio.Future[Exit | None]:
-        """It is about to run: what it said and how it ended before is another story."""
+        """It is about to run: what it said, how it ended and what held it up before is another story."""
         self.tail.clear()
         self.ending = None
+        self.stop_holding()
+        self.is_frozen = False
         return self.await_outcome()
 
     def settle_start(self, outcome: Exit | None) -> None:
@@ -83,6 +85,12 @@ class Slot:
         if self.examining is not None:
             self.examining.cancel()
             self.examining = None
+
+    def stop_holding(self) -> None:
+        self.is_held = False
+        if self.holding is not None:
+            self.holding.cancel()
+            self.holding = None
 
     def stop_doubting(self) -> None:
         if self.doubting is not None:
@@ -180,6 +188,8 @@ def _wanted(slot: Slot) -> str:
 def _mend(slot: Slot, listening: tuple[str, ...] | None) -> str:
     if slot.is_external:
         return f"start the server of {slot.spec.url} first"
+    if slot.is_held:
+        return "heal the fault that holds up its start, or let it be shorter"
     wanted = _wanted(slot)
     if listening is None:
         return f"{wanted}, or give it more time to start"

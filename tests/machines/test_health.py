@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -145,6 +148,30 @@ async def test_an_answer_that_is_not_http_fails(listener: Listener, answer: byte
         str(await find_failure(HTTP, await listener.listen()))
         == "GET /healthz was answered with no HTTP response"
     )
+
+
+async def test_a_machine_that_resets_every_connection_fails_its_check() -> None:
+    """At once: often before the checker has learnt whom it is connected to."""
+    with socket.create_server(("127.0.0.1", 0), backlog=300) as listener:
+        resetting = threading.Thread(target=_reset_all, args=(listener,), daemon=True)
+        resetting.start()
+        there = Placement(*listener.getsockname(), private_ip="")
+        failures = [await find_failure(HTTP, there) for _ in range(200)]
+        listener.shutdown(socket.SHUT_RDWR)
+        resetting.join()
+
+    assert {str(failure) for failure in failures} <= {
+        "GET /healthz was answered with no HTTP response",
+        f"nothing listens on {there.address}",
+    }
+
+
+def _reset_all(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # It is shut down.
+        while True:
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
 
 
 async def test_an_answer_that_never_ends_passes_by_its_head(listener: Listener) -> None:

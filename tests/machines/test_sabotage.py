@@ -160,6 +160,45 @@ async def test_a_machine_is_taken_off_the_network_where_the_backend_can() -> Non
     await room.close()
 
 
+async def test_what_held_up_a_start_is_over_when_it_runs_by_other_means(stage: Stage) -> None:
+    room = await stage.open_room()
+    await room.stop(AMS)
+    room.sabotage.hold_starts(AMS, HOUR)
+    starting = await begin_start(stage, room)
+    await room.suspend(AMS)
+    await room.start(AMS)  # Resumed, which is no launch.
+    assert not sleeps(stage, AMS)
+    await room.kill(AMS)
+    starting.cancel()
+
+    starting = await begin_start(stage, room)
+    await room.kill(AMS)
+    await stage.backend.begin(room.spec(AMS))  # By others, whose launch nobody holds up.
+    await eventually(lambda: room.machine(AMS).healthy, "the first check")
+    await asyncio.gather(starting, return_exceptions=True)
+
+
+async def test_one_fault_that_ends_does_not_wake_what_another_one_holds(stage: Stage) -> None:
+    room = await stage.open_room()
+    await room.stop(AMS)
+    room.sabotage.hold_starts(AMS, HOUR)
+    for _ in range(2):
+        starting = await begin_start(stage, room)
+        await room.sabotage.freeze(AMS)
+        await room.sabotage.thaw(AMS)
+        assert sleeps(stage, AMS)  # Its time is not over.
+
+        await room.sabotage.freeze(AMS)
+        stage.clock.advance(HOUR)
+        await eventually(lambda: room._roster.find(AMS).holding.done(), "the end of the time")  # type: ignore[union-attr]
+        assert sleeps(stage, AMS)  # It is frozen.
+
+        await room.sabotage.thaw(AMS)
+        assert not sleeps(stage, AMS)
+        await starting
+        await room.stop(AMS)
+
+
 class Frostless(FakeBackend):
     """It can suspend nothing; or it can, and tells so only once `may_tell` is set."""
 
