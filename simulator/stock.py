@@ -13,7 +13,7 @@ from typing import Any
 
 from simulator.config import Config, load_config
 from simulator.errors import SimulatorError
-from simulator.machines.port import LOOPBACK, free_port
+from simulator.machines.port import LOOPBACK, free_ports
 from simulator.proxy import stock
 from simulator.runtime import Simulator
 
@@ -53,8 +53,9 @@ class FlysimScript:
 
 
 def _with_ports(config: Config) -> Config:
-    """mitmproxy does not tell which free port it took, so we choose."""
-    return replace(config, edges={region: port or free_port() for region, port in config.edges.items()})
+    """mitmproxy does not tell which free port it took, so we choose: another one for each."""
+    free = iter(free_ports(len(config.edges)))
+    return replace(config, edges={region: port or next(free) for region, port in config.edges.items()})
 
 
 addons = [FlysimScript()]

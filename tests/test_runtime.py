@@ -18,9 +18,9 @@ import pytest
 from simulator.config import Config, load_config
 from simulator.errors import EnvironmentFault, InputError, MachineFault
 from simulator.events import Event, MachineLogged
+from simulator.machines.port import free_ports
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
-from tests.e2e.ports import free_ports
 
 DEADLINE_SECONDS = 20.0
 SETTLE_SECONDS = 1.0

@@ -12,9 +12,9 @@ import pytest
 
 from simulator.cli.place import read_standpoint
 from simulator.errors import EnvironmentFault, InputError
+from simulator.machines.port import free_ports
 from simulator.runtime import Simulator
 from simulator.standpoint import Standpoint, addresses_of, find_private_ip
-from tests.e2e.ports import free_ports
 from tests.test_runtime import config_of
 
 

@@ -16,20 +16,15 @@ from simulator.errors import EnvironmentFault
 
 LOOPBACK = "127.0.0.1"
 _FREE_PORTS = range(10_000, 20_000)
+_ATTEMPTS = 100
 _WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
 
 
-def holder_of(host: str, port: int) -> str | None:
-    """The process that listens on `host`:`port`, as in "python3 (pid 4242)"; None where nobody does.
+def find_holder(host: str, port: int) -> tuple[str, int | None] | None:
+    """Where the process that has `host`:`port` listens, and its pid where it may be known; None: nobody does.
 
     A listener on every address holds the port of each, and a `host` for every address meets each listener.
     """
-    holding = _holding(host, port)
-    return describe_process(holding[1]) if holding else None
-
-
-def _holding(host: str, port: int) -> tuple[str, int | None] | None:
-    """The address that the holder listens on, and its pid where it may be known."""
     for ip, its_port, pid in _listeners():
         if its_port == port and (ip == host or ip in _WILDCARDS or host in _WILDCARDS):
             return ip, pid
@@ -45,9 +40,9 @@ def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
 
 def port_taken(host: str, port: int, *, wanted_by: str, mend: str) -> EnvironmentFault:
     """The fault of a port that `wanted_by` cannot have, with who holds it."""
-    holding = _holding(host, port)
-    holder = describe_process(holding[1]) if holding else "another process"
-    where = "every address" if holding and holding[0] in _WILDCARDS else host
+    found = find_holder(host, port)
+    holder = describe_process(found[1]) if found else "another process"
+    where = "every address" if found and found[0] in _WILDCARDS else host
     stop = (
         "stop the container that publishes it, see docker ps" if "docker" in holder else "stop that process"
     )
@@ -110,16 +105,25 @@ def check_port(host: str, port: int, wanted_by: str, mend: str) -> None:
 def free_port() -> int:
     """A port of the loopback address that is free for UDP and TCP now.
 
-    It lies below those that the kernel gives to outgoing connections, so none of these takes it before its user does.
+    It lies below those that the kernel gives to outgoing connections, unless it is told otherwise: so none of these
+    takes it before its user does.
     """
-    for port in SystemRandom().sample(_FREE_PORTS, 100):
+    for port in SystemRandom().sample(_FREE_PORTS, min(len(_FREE_PORTS), _ATTEMPTS)):
         with ExitStack() as hold, suppress(OSError):
             hold_port(port, hold)
             return port
     raise EnvironmentFault(
-        f"100 ports of {_FREE_PORTS[0]} to {_FREE_PORTS[-1]} on {LOOPBACK} were tried, and all are taken",
+        f"{_ATTEMPTS} ports of {_FREE_PORTS[0]} to {_FREE_PORTS[-1]} on {LOOPBACK} were tried, and all are taken",
         mend="stop what uses thousands of them",
     )
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """As many, each another one."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return tuple(ports)
 
 
 def hold_port(port: int, hold: ExitStack) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 
 import mitmproxy_rs
@@ -232,9 +234,17 @@ class ProxyServer:
         self._names = ServerInstance.make(f"dns@{host}:{port}" if host else f"dns@{port}", server)
         self._names.make_top_layer = NameLayer  # type: ignore[method-assign]
         try:
+            _require_udp(host or "0.0.0.0", port)
             await self._names.start()
-        except (OSError, RuntimeError) as error:  # The latter is what its UDP half raises, with a stack.
-            reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise EnvironmentFault(
-                f"the name server cannot listen on {host or '*'}:{port}: {reason}"
+                f"the name server cannot listen on {host or '*'}:{port}: {reason}",
+                mend="stop what listens there, or take another port with --dns-port",
             ) from error
+
+
+def _require_udp(host: str, port: int) -> None:
+    """Raises OSError if it is taken: mitmproxy would find out too late, and go on listening for TCP."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((host, port))

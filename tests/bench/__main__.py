@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from simulator.machines.port import free_port
 from tests.bench import deciding
 from tests.bench.websocket import echoes_per_second
 
@@ -53,7 +54,7 @@ class Bench:
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._ports = {
-            name: _free_port()
+            name: free_port()
             for name in ("plain", "replay", "echo", "nginx", "mitm", "mitm-ws", "ams", "dfw")
         }
         self._folder = folder
@@ -140,7 +141,7 @@ def _print_start(folder: Path) -> None:
 
 
 def _time_until_healthy(folder: Path) -> float:
-    port = _free_port()
+    port = free_port()
     start = time.perf_counter()
     environment = {"PORT": str(port), "HOST": "127.0.0.1"}
     with _running([sys.executable, "-m", "sample_app"], [], folder, environment):
@@ -269,12 +270,6 @@ def _which(tool: str) -> str:
     found = shutil.which(tool, path=_path())
     assert found, tool
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:

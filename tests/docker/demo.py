@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.ports import free_ports
+from simulator.machines.port import free_ports
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60.0

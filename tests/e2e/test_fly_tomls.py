@@ -19,9 +19,9 @@ import httpx
 import pytest
 
 from simulator.machines.address import has_loopback_network
+from simulator.machines.port import free_ports
 from tests.config.test_real_fly_tomls import FILES
 from tests.e2e.command import DEADLINE_SECONDS, FLYSIM, ROOT, Up, wait_for
-from tests.e2e.ports import free_ports
 
 AMS, DFW, WEB, ADMIN, WORKER = (f"{digit}" * 14 for digit in "12345")
 TAIL = "\n[control]\nport = 0\n[proxy]\nreplay_error_seconds = 0.1\n"

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 from websockets.sync.client import connect
 
+from simulator.machines.port import free_ports
 from tests.e2e.command import ROOT, free_demo, wait_for
-from tests.e2e.ports import free_ports
 
 DFW = "286533db064e58"
 BIN = Path(sys.executable).parent

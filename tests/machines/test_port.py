@@ -5,24 +5,38 @@ import socket
 
 import pytest
 
-from simulator.machines.port import addresses_of, holder_of, port_taken
+from simulator.errors import EnvironmentFault
+from simulator.machines import port as port_module
+from simulator.machines.port import addresses_of, find_holder, free_port, port_taken
 
 
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("asked_of", ["127.0.0.1", "0.0.0.0"])
-def test_the_holder_of_a_port_is_named_with_its_pid(listens_on: str, asked_of: str) -> None:
+def test_the_holder_of_a_port_is_found(listens_on: str, asked_of: str) -> None:
     with socket.create_server((listens_on, 0)) as listener:
-        holder = holder_of(asked_of, listener.getsockname()[1])
-
-    assert holder is not None
-    assert holder.endswith(f"(pid {os.getpid()})")
+        assert find_holder(asked_of, listener.getsockname()[1]) == (listens_on, os.getpid())
 
 
 def test_nobody_holds_a_free_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    assert find_holder("127.0.0.1", free_port()) is None
 
-    assert holder_of("127.0.0.1", port) is None
+
+def test_a_port_that_is_taken_for_udp_or_tcp_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = free_port()
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+    ):
+        udp.bind(("127.0.0.1", 0))
+        taken = [udp.getsockname()[1], tcp.getsockname()[1]]
+        monkeypatch.setattr(port_module, "_FREE_PORTS", [*taken, free])
+        assert {free_port() for _ in range(10)} == {free}
+
+        monkeypatch.setattr(port_module, "_FREE_PORTS", taken)
+        with pytest.raises(
+            EnvironmentFault, match=f"{taken[0]} to {taken[-1]} on 127.0.0.1 .* all are taken"
+        ):
+            free_port()
 
 
 def test_a_connection_holds_no_port() -> None:
@@ -30,7 +44,7 @@ def test_a_connection_holds_no_port() -> None:
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as connection,
     ):
-        assert holder_of("127.0.0.1", connection.getsockname()[1]) is None
+        assert find_holder("127.0.0.1", connection.getsockname()[1]) is None
 
 
 def test_the_fault_names_port_holder_and_mend() -> None:

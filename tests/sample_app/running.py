@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -23,6 +22,8 @@ import dns.rrset
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from simulator.machines.port import free_port
 
 AMS = "d8dd626f379508"
 DFW = "286533db064e58"
@@ -162,13 +163,6 @@ async def running_fleet(*machine_ids: str, **env: str) -> AsyncIterator[RunningF
         fleet = RunningFleet(names, free_port(), env, stack)
         await asyncio.gather(*map(fleet.start, machine_ids))
         yield fleet
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def next_text(websocket: ClientConnection, kind: str | None = None) -> str:
