@@ -222,8 +222,8 @@ def logs(
 
 
 def _nothing_logged(machine: str | None) -> str:
-    whose = machine or "any machine, or of the proxy,"
-    return f"no line of {whose} came here: what flysim does not run itself logs elsewhere, as in docker compose logs"
+    which = machine or "a machine"
+    return f"no line so far; if {which} runs outside flysim, its lines are where it runs, as in docker compose logs"
 
 
 def _regions_of(api: Control, key: str | None) -> set[str]:

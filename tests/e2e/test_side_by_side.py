@@ -105,7 +105,7 @@ def test_logs_say_why_there_are_none_of_a_program_that_runs_already(tmp_path: Pa
         with start_up(tmp_path, config) as up:
             result = up.flysim("logs", "ams-1")
     assert (result.returncode, result.stdout) == (0, "")
-    assert "no line of ams-1 came here: what flysim does not run itself logs elsewhere" in " ".join(
+    assert "no line so far; if ams-1 runs outside flysim, its lines are where" in " ".join(
         result.stderr.split()
     )
 
