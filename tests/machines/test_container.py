@@ -100,12 +100,55 @@ async def test_a_start_and_its_end_are_both_told_however_close(
     assert recorder.of(ONE) == [Exit(1), "began", Exit(2)]
 
 
-async def test_a_start_that_is_over_already_is_not_told(
+BRIEF = "machine ams-1 of app chat exited with status 1 as soon as it was started"
+
+
+def log_of(text: bytes) -> tuple[int, bytes]:
+    return 200, bytes([1, 0, 0, 0]) + len(text).to_bytes(4) + text
+
+
+async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
     container: MachineContainer, recorder: Recorder, server: SmallEngine
 ) -> None:
+    """As of one that Docker starts again and again."""
+    server.answers["logs"] = log_of(b"no database\n")
     await container.hear(event("die", 1))
     server.answers["json"] = state(running=False, status=1)
+    for _ in range(3):
+        await container.hear(event("start"))
+        await container.hear(event("die", 1))
+    assert recorder.of(ONE) == [
+        Exit(1),
+        f'{BRIEF}: its last line is "no database"; docker logs c1 has them all',
+    ]
+    server.answers["json"] = state()
     await container.hear(event("start"))
+    await container.hear(event("die", 0))
+    server.answers["json"] = state(running=False, status=1)
+    server.answers["logs"] = 200, b""
+    await container.hear(event("start"))
+    assert recorder.of(ONE)[2:] == [
+        "began",
+        Exit(0),
+        f"{BRIEF}: it wrote nothing; docker logs c1 has them all",
+    ]
+
+
+async def test_a_run_of_a_container_that_is_gone_already_is_no_matter(
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    server.answers["json"] = 404, {"message": "No such container: c1"}
+    await fresh.hear(event("start"))
+    await fresh.hear(event("destroy"))
+    assert recorder.of(ONE) == []
+
+
+async def test_an_end_that_was_found_before_it_was_told_is_no_brief_run(
+    container: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    server.answers["json"] = state(running=False, status=1)
+    await container.look()
+    await container.hear(event("die", 1))
     assert recorder.of(ONE) == [Exit(1)]
 
 
@@ -293,8 +336,11 @@ async def test_one_that_docker_is_restarting_does_not_run(
     """Meanwhile it lets nobody in, and its state says both. Source: moby, container/state.go."""
     server.answers["attach"] = (409, {"message": "container c1 is restarting, wait until it is running"})
     server.answers["json"] = state(restarting=True, status=1)
+    server.answers["logs"] = log_of(b"oh no\n")
     await fresh.look()
     assert not fresh.runs
+    assert recorder.of(ONE) == [f'{BRIEF}: its last line is "oh no"; docker logs c1 has them all']
+    recorder.told.clear()
     server.answers["attach"] = (200, None)
     server.answers["json"] = state()
     await fresh.hear(event("start"))

@@ -12,10 +12,12 @@ from typing import Any
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Exit, Observer, Placement
+from simulator.machines.docker.brief import BriefRuns
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
 from simulator.machines.docker.fault import start_fault
 from simulator.machines.docker.logs import ContainerLog
+from simulator.machines.docker.pausing import Pausing
 from simulator.machines.docker.wiring import Wiring
 
 _LAST_WORDS_SECONDS = 0.15
@@ -56,17 +58,13 @@ class MachineContainer:
         self._early_end: int | None = None
         """Of a run that was over before the engine said that it had begun."""
         self._is_stopping = False
-        self._is_suspended = False
-        """By us: what the engine says of it is no news."""
         self._confirming: asyncio.Task[None] | None = None
         self._in_order = asyncio.Lock()
         """Held while one thing that was heard is taken in: the next one waits its turn."""
-        self._was_paused = False
-        self._is_resuming = False
-        self._is_to_pause = False
-        """Whether somebody else has paused it, and it is paused when nobody here has to do with it."""
         self._run_number = 0
         self._wiring = Wiring(engine, container_id)
+        self._pausing = Pausing(engine, container_id, spec.id, observer)
+        self._brief = BriefRuns(engine, container_id, spec, observer)
         self._is_to_run = False
         """Of one that is not ours: whether it runs when nobody here has to do with it."""
 
@@ -141,25 +139,11 @@ class MachineContainer:
             await self._engine.do(self._engine.api.wait, self.id, timeout=_REST_SECONDS)
 
     async def suspend(self) -> None:
-        if not self._runs or self._is_suspended:
-            return
-        self._is_suspended = True
-        try:
-            await self._engine.do(self._engine.api.pause, self.id)
-        except EnvironmentFault as error:
-            if not (isinstance(error, Refusal) and error.is_out_of_date):
-                self._is_suspended = False
-                raise
+        if self._runs:
+            await self._pausing.pause()
 
     async def resume(self) -> None:
-        self._is_resuming = True
-        try:
-            await self._engine.do(self._engine.api.unpause, self.id)
-        except Refusal:  # Of one that is not paused, with a status that depends on the engine.
-            self._is_resuming = False
-            if await self._is_paused():
-                raise
-        self._is_suspended = False
+        await self._pausing.resume()
 
     async def isolate(self) -> bool:
         """Cut it off from its networks; False: it does not run, or was cut off by somebody else."""
@@ -179,13 +163,13 @@ class MachineContainer:
         try:
             await self.rejoin()
         finally:
-            if self._is_suspended:
+            if self._pausing.is_ours:
                 await self.resume()
             if self._is_to_run and self._is_stopping and not self._runs:
                 await self.start()
             elif self._runs and not self._is_to_run:
                 await self.stop()
-            if self._is_to_pause:
+            if self._pausing.is_to_last:
                 await self.suspend()
 
     async def remove(self) -> None:
@@ -220,9 +204,12 @@ class MachineContainer:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 described = {"State": {"Running": False, "ExitCode": _KILLED}}
+                self._brief.forget()
             if self._is_starting or run != self._run_number:
                 return  # It is about another run.
             state = described["State"]
+            if state.get("Restarting") and not self._runs:
+                self._brief.begin()
             if not state["Running"] or state.get(
                 "Restarting"
             ):  # Docker starts it anew in a while, and tells.
@@ -234,7 +221,7 @@ class MachineContainer:
                 await self._log.open()  # One that is paused lets nobody in.
             if not self._runs:
                 self._adopt()
-            self._take_pause(state["Paused"])
+            self._pausing.take(state["Paused"])
 
     async def hear(self, event: ContainerEvent) -> None:
         """What the engine tells of it; one thing after the other."""
@@ -245,6 +232,8 @@ class MachineContainer:
         elif event.action == "destroy":
             await self._conclude(_KILLED)
         else:
+            if event.action == "start" and not (self._runs or self._is_starting):
+                self._brief.begin()
             await self.look()
 
     def _adopt(self) -> None:
@@ -252,24 +241,6 @@ class MachineContainer:
         self._begin()
         self._is_to_run = True
         self._observer.machine_began(self.spec.id, self.placement)
-
-    def _take_pause(self, is_paused: bool) -> None:
-        if is_paused == self._was_paused:
-            return
-        self._was_paused = is_paused
-        if is_paused and not self._is_suspended:
-            self._is_to_pause = True
-            self._observer.machine_froze(self.spec.id)
-        elif not is_paused:
-            self._is_to_pause = self._is_to_pause and self._is_resuming
-            self._is_suspended = self._is_resuming = False
-            self._observer.machine_thawed(self.spec.id)
-
-    async def _is_paused(self) -> bool:
-        try:
-            return bool((await self.describe())["State"]["Paused"])
-        except Refusal:
-            return False
 
     async def describe(self) -> Any:
         return await self._engine.do(self._engine.api.inspect_container, self.id)
@@ -285,9 +256,11 @@ class MachineContainer:
         self._log.close()
 
     def _begin(self) -> None:
-        self._runs, self._is_stopping, self._is_suspended, self._was_paused = True, False, False, False
+        self._runs, self._is_stopping = True, False
+        self._pausing.begin()
         self._run_number += 1
         self._ended.clear()
+        self._brief.forget()
 
     async def _confirm_end(self, status: int) -> None:
         """It may have been the late news of an earlier run."""
@@ -303,8 +276,9 @@ class MachineContainer:
     async def _end(self, status: int) -> None:
         """Its last lines first, then its end."""
         if not self._runs:
+            await self._brief.end(status)
             return
         await self._log.await_end(_LAST_WORDS_SECONDS)
-        self._runs, self._is_suspended = False, False
+        self._runs = self._pausing.is_ours = False
         self._ended.set()
         self._observer.machine_exited(self.spec.id, Exit.of_status(status))
