@@ -25,16 +25,18 @@ def helper(tmp_path: Path) -> Helper:
     return Helper(str(tmp_path / "script.py"), str(tmp_path / "told"), env=os.environ)
 
 
-def process_of(helper: Helper) -> psutil.Process:
-    (process,) = [each for each in psutil.Process().children() if "script.py" in " ".join(each.cmdline())]
+def start(helper: Helper) -> psutil.Process:
+    """The only new child: for an instant after its start a program has no command line to know it by."""
+    before = psutil.Process().children()
+    helper.start()
+    (process,) = [each for each in psutil.Process().children() if each not in before]
     return process
 
 
 async def test_it_is_told_of_an_orderly_end(helper: Helper, tmp_path: Path) -> None:
     await helper.dismiss()
+    process = start(helper)
     helper.start()
-    helper.start()
-    process = process_of(helper)
     helper.tell("+1")
     await helper.dismiss()
     await helper.dismiss()
@@ -48,8 +50,7 @@ async def test_one_that_does_not_listen_any_more_is_not_waited_for(
     helper: Helper, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("simulator.machines.helper._PATIENCE_SECONDS", 0.2)
-    helper.start()
-    process = process_of(helper)
+    process = start(helper)
     process.send_signal(number)
     if number == signal.SIGKILL:
         psutil.wait_procs([process], timeout=5)
