@@ -53,7 +53,7 @@ def _read_folder(folder: Path, command: str | None, *, force: bool) -> Starter:
         problems.raise_if_any()
     if needs_command(starter, folder):
         raise InputError(
-            "neither a Procfile nor a package.json nor [processes] in a fly.toml says how to start the app",
+            "no Procfile, package.json, CMD of a Dockerfile or [processes] of a fly.toml says how to start the app",
             expected="--command 'python app.py', or whatever starts it on the port in PORT",
         )
     return starter

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.cli import console
-from simulator.cli.fleet import check_backend, read_config
+from simulator.cli.fleet import read_config
 from simulator.errors import InputError
-from simulator.machines import PROCESS, SWARM
+from simulator.machines import PROCESS, SWARM, kind_of_backend
 
 if TYPE_CHECKING:
     from simulator.config import Config
@@ -43,9 +43,18 @@ def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: 
     if compose is None:
         config = read_config(path, backend, quiet=quiet)
         return Fleet(config, backend, is_patient=backend.startswith(f"{SWARM}:"))
-    check_backend(backend)
+    check_together(compose, backend)
     base = None if path is None else read_config(path, backend, quiet=quiet)
     return asyncio.run(_engine_fleet(compose, base)) if find_engine() else _lookup_fleet(compose, base)
+
+
+def check_together(compose: Path, backend: str) -> None:
+    """Raises InputError for a backend that has its own way to find machines."""
+    if kind_of_backend(backend) == SWARM:
+        raise InputError(
+            f"--compose {compose} and --backend {backend} both say where the machines are",
+            expected="one of them",
+        )
 
 
 def find_engine() -> str | None:
@@ -70,7 +79,9 @@ async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
         engine.close()
     config = config_of_machines(machines, file, base)
     backend = DockerBackend([app.app for app in config.apps], project=project)
-    mode = f"the machines are containers of {project.name}, which the Docker engine tells of"
+    mode = (
+        f"the machines are containers of the Compose project {project.name}, which the Docker engine tells of"
+    )
     return Fleet(config, backend, is_patient=True, mode=mode)
 
 

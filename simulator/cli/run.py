@@ -13,7 +13,7 @@ import typer
 from simulator.cli import console
 from simulator.cli.fleet import check_backend, check_writable, warning_lines, write_file
 from simulator.cli.options import BackendOption, ComposeOption, QuietOption
-from simulator.cli.project import take_project
+from simulator.cli.project import check_together, take_project
 from simulator.cli.signals import StopSignals
 from simulator.errors import InputError
 from simulator.machines import DOCKER
@@ -62,6 +62,8 @@ def run(
         words = "each scenario names its own, as in config: ../flysim.toml"
         raise InputError(f"-c {config}: a run has no config", expected=f"no -c: {words}")
     files = Reports(junit, json_file)
+    if compose is not None:
+        check_together(compose, backend)
     taken = None if compose is None else asyncio.run(take_project(compose))
     options = RunOptions(
         keyword=keyword,

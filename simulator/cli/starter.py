@@ -12,6 +12,7 @@ from typing import Any
 
 _SHELL_SIGNS = re.compile(r"[$&|;<>`]")
 _WEB_OF_PROCFILE = re.compile(r"^web:\s*(.+?)\s*$", re.MULTILINE)
+_INSTRUCTION = re.compile(r"^\s*(CMD|ENTRYPOINT)\s+(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 DEFAULT_REGION, OTHER_REGION = "ams", "dfw"
 
 
@@ -28,6 +29,7 @@ class Starter:
     """And fly.toml names no image instead."""
     path: str
     """What the first scenario asks for: a check's path, where there is a check."""
+    is_https_only: bool = False
 
     @property
     def other_region(self) -> str:
@@ -60,16 +62,19 @@ class Starter:
         return "\n".join(lines) + "\n"
 
     def scenario_text(self, config: str) -> str:
+        origin = (
+            f"https://{self.app}.fly.dev" if self.is_https_only else ""
+        )  # Else a redirect is all that comes.
         return (
             "version: 1\n"
             "name: A visitor lands on the nearest machine\n"
             f"config: {config}\n"
             "steps:\n"
-            f"  - request: GET {self.path}\n"
+            f"  - request: GET {origin}{self.path}\n"
             f"    edge: {self.region}\n"
             "    expect:\n"
             f"      served_by: {self.region}-1\n"
-            f"  - request: GET {self.path}\n"
+            f"  - request: GET {origin}{self.path}\n"
             f"    edge: {self.other_region}\n"
             "    expect:\n"
             f"      served_by: {self.other_region}-1\n"
@@ -80,7 +85,8 @@ def find_app(folder: Path, command: str | None) -> Starter:
     """What the folder tells; a file that cannot be read tells nothing here."""
     fly_path = folder / "fly.toml"
     fly = _read_toml(fly_path)
-    service = fly.get("http_service") if isinstance(fly.get("http_service"), dict) else {}
+    section = fly.get("http_service")
+    service: dict[str, Any] = section if isinstance(section, dict) else {}
     found = command or (None if fly.get("processes") else _guess_command(folder))
     return Starter(
         app=_app_name(fly.get("app") or folder.resolve().name),
@@ -89,6 +95,7 @@ def find_app(folder: Path, command: str | None) -> Starter:
         command=found,
         has_dockerfile=(folder / "Dockerfile").is_file() and "image" not in (fly.get("build") or {}),
         path=_check_path(service),
+        is_https_only=service.get("force_https") is True,
     )
 
 
@@ -97,7 +104,7 @@ def needs_command(starter: Starter, folder: Path) -> bool:
 
 
 def _guess_command(folder: Path) -> str | None:
-    """From a Procfile or a package.json, the two that say it outright."""
+    """From a Procfile or a package.json, which say it outright, or a Dockerfile."""
     procfile = _read(folder / "Procfile")
     if match := _WEB_OF_PROCFILE.search(procfile):
         return match[1]
@@ -106,7 +113,22 @@ def _guess_command(folder: Path) -> str | None:
     except ValueError:
         return None
     scripts = package.get("scripts") if isinstance(package, dict) else None
-    return "npm start" if isinstance(scripts, dict) and "start" in scripts else None
+    if isinstance(scripts, dict) and "start" in scripts:
+        return "npm start"
+    return _command_of_image(_read(folder / "Dockerfile"))
+
+
+def _command_of_image(dockerfile: str) -> str | None:
+    """Its last CMD, unless an entry point has it for its argument: that stands in the image only."""
+    instructions = _INSTRUCTION.findall(dockerfile.replace("\\\n", " "))
+    if not instructions or any(name.upper() == "ENTRYPOINT" for name, _ in instructions):
+        return None
+    text: str = instructions[-1][1]
+    try:
+        words = json.loads(text)
+    except ValueError:
+        return text  # For a shell.
+    return shlex.join(map(str, words)) if isinstance(words, list) and words else None
 
 
 def _check_path(service: Any) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from simulator.standpoint import Standpoint
 
 _SILENCE_SECONDS = 5.0
+_LASTING = frozenset({MachineState.STOPPED, MachineState.FAILED, MachineState.SUSPENDED})
+"""A machine that is in one of these does not come out of it by itself."""
 
 ReadyOption = Annotated[
     Path | None,
@@ -124,7 +126,7 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
                 told.is_up = True
                 cut_short = "stopped at once"
                 if not quiet:
-                    _show_places(simulator)
+                    _show_places(simulator, leaves_machines=fleet.is_patient)
                 with ready_file(manner.ready_file, simulator):
                     await signals.wait()
                 console.note("stopping …", quiet=quiet)
@@ -161,8 +163,8 @@ class Told:
         self.is_up = False
         """Before that, machines come and go with the start; what ends it is told at its end."""
         self._manner = manner
-        self._down: set[str] = set()
-        """Machines that do not run."""
+        self._last: dict[str, MachineState] = {}
+        """Machine -> whether it runs, is stopped or sleeps, as far as that is to be told."""
         self._ill: set[str] = set()
         """Those that run, and fail their checks."""
 
@@ -177,12 +179,18 @@ class Told:
     def _take_state(self, event: MachineStateChanged) -> None:
         machine_id, state = event.machine_id, event.after
         self._ill.discard(machine_id)
-        if state in (MachineState.STOPPED, MachineState.FAILED):
-            self._down.add(machine_id)
-            self._note(f"{event.name} is {state}: {event.reason}")
-        elif state is MachineState.STARTED and machine_id in self._down:
-            self._down.discard(machine_id)
-            self._note(f"{event.name} is started again")
+        before = self._last.get(machine_id)
+        if state is MachineState.DESTROYED:
+            self._last.pop(machine_id, None)
+            self._note(f"{event.name} is gone")
+        elif state in _LASTING:
+            self._last[machine_id] = state
+            self._note(
+                f"{event.name} is {state}: {event.reason}" if event.reason else f"{event.name} is {state}"
+            )
+        elif state is MachineState.STARTED and before is not MachineState.STARTED:
+            self._last[machine_id] = state
+            self._note(f"{event.name} is {_start_in_words(before, machine_id)}")
 
     def _take_health(self, event: MachineHealthChanged) -> None:
         if not event.healthy:
@@ -197,7 +205,13 @@ class Told:
             console.note(text, quiet=self._manner.quiet)
 
 
-def _show_places(simulator: Simulator) -> None:
+def _start_in_words(before: MachineState | None, machine_id: str) -> str:
+    if before is None:
+        return f"there, with the id {machine_id}"
+    return "resumed" if before is MachineState.SUSPENDED else "started again"
+
+
+def _show_places(simulator: Simulator, *, leaves_machines: bool) -> None:
     for region, url in simulator.edges.items():
         console.say(f"edge {region:8} {url}")
     for machine in simulator.fleet.machines:
@@ -208,8 +222,9 @@ def _show_places(simulator: Simulator) -> None:
     console.say(f"{'page':13} {simulator.control_url}/  (every exchange, hop by hop)")
     first = next(iter(simulator.edges.values()))
     control = "" if simulator.control_url == usual_control_url() else f"--control {simulator.control_url} "
-    console.say(f"\nOpen {first}/ — or: flysim trace {control}{first}/ — Ctrl-C stops everything.\n")
+    what = "flysim; its machines run on" if leaves_machines else "everything"
+    console.say(f"\nOpen {first}/ — or: flysim trace {control}{first}/ — Ctrl-C stops {what}.\n")
 
 
 def _address_of(machine: Machine) -> str:
-    return "is stopped" if machine.state is MachineState.STOPPED else machine.address
+    return f"is {machine.state}" if machine.state in _LASTING else machine.address

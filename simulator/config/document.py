@@ -27,9 +27,10 @@ from simulator.config.kind import (
     RegionCode,
     refuse,
 )
-from simulator.config.model import DEFAULT_CONTROL_PORT
+from simulator.config.model import DEFAULT_CONTROL_PORT, DEFAULT_START_SECONDS
 from simulator.config.positions import KeyPath
 from simulator.config.problem import describe
+from simulator.config.written import Duration
 from simulator.routing.options import RoutingOptions
 
 VERSION = 1
@@ -74,6 +75,11 @@ class AppTable(Table):
         None,
         min_length=1,
         description="The folder whose Dockerfile makes that image, from the folder of this file.",
+    )
+    start_timeout: Duration = Field(
+        DEFAULT_START_SECONDS,
+        gt=0,
+        description="How long a machine may take to become healthy; 30s where left out.",
     )
     org: str = Field("personal", min_length=1, description="The organization that the app belongs to.")
     network: str = Field("default", min_length=1, description="The private network that its machines are on.")

@@ -15,7 +15,7 @@ from simulator.config.fly_model import DEFAULT_INTERNAL_PORT
 from simulator.config.kind import REFUSED, AppName, InternalPort, MachineId, RegionCode
 from simulator.config.loader import FALLBACK_APP
 from simulator.config.membership import machine_in_group
-from simulator.config.model import AppConfig, Config, MachineSpec
+from simulator.config.model import DEFAULT_START_SECONDS, AppConfig, Config, MachineSpec
 from simulator.config.problem import suggest
 from simulator.errors import InputError
 
@@ -111,7 +111,15 @@ def machine_of_labels(
         app=name,
         region=labels[REGION],
     )
-    return replace(machine, env={**env}, image=image, internal_port=_port_of(labels, machine.internal_port))
+    return replace(
+        machine,
+        env={**env},
+        image=image,
+        internal_port=_port_of(labels, machine.internal_port),
+        start_timeout_seconds=app.machines[0].start_timeout_seconds
+        if app and app.machines
+        else DEFAULT_START_SECONDS,
+    )
 
 
 def name_machine(region: str, app: str, known: Iterable[MachineSpec]) -> str:

@@ -253,6 +253,7 @@ class _Builder:
             image=table.image or fly.image,
             image_folder=self._folder / table.build if table.build else None,
             image_command=group_command,
+            start_timeout_seconds=table.start_timeout,
         )
 
     def _make_ids(self, app: str, names: list[str]) -> list[str]:

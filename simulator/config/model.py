@@ -16,6 +16,7 @@ from simulator.routing.model import App
 from simulator.routing.options import RoutingOptions
 
 DEFAULT_CONTROL_PORT = 4280
+DEFAULT_START_SECONDS = 30.0
 PLACEHOLDERS = ("host", "port", "machine_id", "region", "dns", "python")
 """Between braces, in commands and values of variables; each machine has its own words for them."""
 _ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -58,7 +59,7 @@ class MachineSpec:
     checks: tuple[Check, ...] = ()
     kill_signal: str = "SIGINT"
     kill_timeout_seconds: float = 5.0
-    start_timeout_seconds: float = 30.0
+    start_timeout_seconds: float = DEFAULT_START_SECONDS
     """How long it may take to become healthy."""
 
     @property

@@ -186,15 +186,18 @@ def _wanted(slot: Slot) -> str:
 
 
 def _mend(slot: Slot, listening: tuple[str, ...] | None) -> str:
-    if slot.is_external:
+    if slot.spec.url is not None:
         return f"start the server of {slot.spec.url} first"
+    if slot.spec.lookup is not None:
+        return f"let it listen on {slot.placement.port}, on 0.0.0.0, or correct its label fly.internal_port"
     if slot.is_held:
         return "heal the fault that holds up its start, or let it be shorter"
     wanted = _wanted(slot)
+    more_time = f"give it more time: start_timeout under [apps.{slot.spec.app}] in flysim.toml"
     if listening is None:
-        return f"{wanted}, or give it more time to start"
+        return f"{wanted}, or {more_time}"
     if slot.placement.address in listening:
-        return "look into why its check fails, or give it more time to start"
+        return f"look into why its check fails, or {more_time}"
     if listening:
         return f"it listens on {', '.join(listening)}: {wanted}"
-    return f"it listens nowhere: {wanted}, or give it more time to start"
+    return f"it listens nowhere: {wanted}, or {more_time}"

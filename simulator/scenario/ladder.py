@@ -56,7 +56,7 @@ def _result(trace: Trace) -> str:
             return "the client left before an answer came"
         case Outcome.PENDING if trace.status is None:
             return "no answer yet"
-    return f"{status} from {trace.served_by}"
+    return f"{status} from {trace.served_by or 'the proxy'}"
 
 
 def _duration(trace: Trace) -> str:

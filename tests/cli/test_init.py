@@ -105,6 +105,39 @@ def test_a_procfile_that_a_shell_has_to_read_is_given_to_one(
     assert config.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("dockerfile", "command"),
+    [
+        ('CMD ["bundle", "exec", "puma"]', ("bundle", "exec", "puma")),
+        (
+            'FROM a AS b\nCMD ["first"]\nFROM c\ncmd [ "npm", \\\n  "run", "start" ]\n',
+            ("npm", "run", "start"),
+        ),
+        ("CMD node server.js --port $PORT", ("sh", "-c", "exec node server.js --port $PORT")),
+    ],
+)
+def test_the_command_of_a_dockerfile_starts_a_process_too(
+    folder: Path, dockerfile: str, command: tuple[str, ...]
+) -> None:
+    (folder / "Dockerfile").write_text(f"FROM node\n{dockerfile}\n")
+    assert init().exit_code == 0
+    assert load_config(folder).machines[0].command == command
+
+
+@pytest.mark.parametrize("dockerfile", ["FROM node", 'ENTRYPOINT ["/entry"]\nCMD ["serve"]', "CMD []"])
+def test_a_dockerfile_that_says_nothing_of_use_is_no_command(folder: Path, dockerfile: str) -> None:
+    (folder / "Dockerfile").write_text(dockerfile)
+    result = init()
+    assert result.exit_code == 2 or isinstance(result.exception, InputError)
+
+
+def test_an_app_that_forces_https_is_asked_by_https(folder: Path) -> None:
+    (folder / "fly.toml").write_text(FLY.replace("[[", "force_https = true\n[["))
+    assert init("--command", "python app.py").exit_code == 0
+    first = load_scenario(folder / "scenarios" / "first.yaml").steps[0]
+    assert first.title == "GET https://chat.fly.dev/up"
+
+
 def test_files_that_are_there_are_written_over_by_force_only(folder: Path) -> None:
     (folder / "flysim.toml").write_text("mine")
 

@@ -8,7 +8,8 @@ from simulator.cli.up import Manner, Told
 from simulator.events import MachineHealthChanged, MachineStateChanged
 from simulator.routing.model import MachineState
 
-STARTED, STOPPED, SUSPENDED = MachineState.STARTED, MachineState.STOPPED, MachineState.SUSPENDED
+CREATED, STARTING, STARTED = MachineState.CREATED, MachineState.STARTING, MachineState.STARTED
+STOPPED, SUSPENDED, DESTROYED = MachineState.STOPPED, MachineState.SUSPENDED, MachineState.DESTROYED
 
 
 def health(*, healthy: bool, reason: str = "") -> MachineHealthChanged:
@@ -47,15 +48,23 @@ def test_one_that_ends_and_comes_back_is_told_once_of_each(
 ) -> None:
     told.take(health(healthy=False, reason="nothing listens"))
     told.take(state(STARTED, STOPPED, "exited with status 1"))
-    told.take(state(STOPPED, STARTED, machine_id="4d891ee9b43e08"))  # Another app's, of the same name.
-    told.take(state(STOPPED, STARTED))
+    told.take(state(CREATED, STARTED, machine_id="4d891ee9b43e08"))  # Another app's, of the same name.
+    told.take(state(STOPPED, STARTING))
+    told.take(state(STARTING, STARTED))
     told.take(health(healthy=True))
-    told.take(state(STARTED, SUSPENDED))
+    told.take(state(STARTED, SUSPENDED, "paused, not by flysim"))
     told.take(state(SUSPENDED, STARTED))
+    told.take(state(STARTED, SUSPENDED))
+    told.take(state(SUSPENDED, DESTROYED))
     assert capsys.readouterr().err.splitlines() == [
         "dfw-1 fails its check: nothing listens",
         "dfw-1 is stopped: exited with status 1",
+        "dfw-1 is there, with the id 4d891ee9b43e08",
         "dfw-1 is started again",
+        "dfw-1 is suspended: paused, not by flysim",
+        "dfw-1 is resumed",
+        "dfw-1 is suspended",
+        "dfw-1 is gone",
     ]
 
 

@@ -95,7 +95,7 @@ async def test_a_socket_that_may_not_be_used_is_told_with_whom_to_ask(
     assert str(told.value) == (
         f"the Docker engine at {server.host} may not be used by this user\n"
         "  mend: ask for membership in the group docker (it is as good as root), "
-        "or run the machines as processes: --backend process"
+        "or run the machines as processes: --backend process, and no --compose"
     )
 
 

@@ -153,6 +153,8 @@ def test_every_outcome_has_words() -> None:
     assert "the client left before an answer came" in ladder(left)
     rejected = replace(pending, outcome=Outcome.REJECTED, status=502, error="PR01", message="nobody")
     assert ladder(rejected).splitlines()[1:] == ["  no machine was asked", "  ✗ PR01 nobody"]
+    redirect = replace(pending, outcome=Outcome.RELAYED, status=301)
+    assert ladder(redirect).endswith("→ 301 from the proxy")
     assert "in the middle of its answer" in ladder(replace(TRACE, outcome=Outcome.BROKEN))
 
 

@@ -24,7 +24,7 @@ _LAST_WORDS_SECONDS = 0.15
 """How long the news of an end waits for the last lines of the log."""
 _KILLED = 137
 _INIT_SECONDS = 0.03
-_REST_SECONDS = 2.0
+_REST_SECONDS = 10.0
 _NEWS_SECONDS = 0.5
 """How long the news of an end may be under way, before the engine is asked."""
 

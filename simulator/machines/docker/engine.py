@@ -30,7 +30,7 @@ _SOCKETS = 256
 """Log streams stay open for as long as their machines run."""
 _SLOWEST_SECONDS = 60
 LOOPBACK = "127.0.0.1"
-USE_PROCESSES = "or run the machines as processes: --backend process"
+USE_PROCESSES = "or run the machines as processes: --backend process, and no --compose"
 
 
 class Refusal(EnvironmentFault):
