@@ -183,6 +183,9 @@ class Simulator:
         """How the machine is run; None if it is gone."""
         return self.room.spec(machine_id) if self.fleet.find(machine_id) else None
 
+    def ailments(self) -> dict[str, str]:
+        return self.room.ailments()
+
     def findings(self, trace: Trace | None = None) -> tuple[Finding, ...]:
         """What diagnosis says of one exchange, or of all that are remembered."""
         traces = self.journal.traces() if trace is None else (trace,)

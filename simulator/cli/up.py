@@ -121,7 +121,8 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
         hint = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, _hint, simulator, quiet)
         try:
             async with simulator:
-                hint.cancel()
+                if not fleet.is_patient:  # With patience, who is ill at the start is told of afterwards.
+                    hint.cancel()
                 signals.ask_politely()
                 told.is_up = True
                 cut_short = "stopped at once"
@@ -140,7 +141,8 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
 
 def _hint(simulator: Simulator, quiet: bool) -> None:
     """What is waited for, when it takes long."""
-    for name, why in simulator.room.ailments().items():
+    for machine_id, why in simulator.ailments().items():
+        name = simulator.find_machine(machine_id).name
         console.note(f"{name} is not healthy yet: {why}", quiet=quiet)
 
 

@@ -52,12 +52,19 @@ class OwnApi:
             {
                 **controls.ready(),
                 "edges": dict(controls.edges),
-                "machines": [machine_view(machine) for machine in controls.fleet.machines],
+                "machines": self._machines(),
                 "clock": {"now": controls.clock.now(), "realtime": controls.clock.realtime},
                 "traces": len(controls.journal.traces()),
                 "streams": len(self._streams),
             }
         )
+
+    def _machines(self) -> list[dict[str, Any]]:
+        ailments = self._controls.ailments()
+        return [
+            machine_view(machine) | ({"problem": ailments[machine.id]} if machine.id in ailments else {})
+            for machine in self._controls.fleet.machines
+        ]
 
     async def _traces(self, request: Request) -> Response:
         limit = read_number(request, "limit", DEFAULT_TRACES, least=0, most=MAX_LIMIT)

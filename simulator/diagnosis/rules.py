@@ -13,7 +13,7 @@ from simulator.diagnosis.finding import Finding
 from simulator.diagnosis.loop import find_replay_loop, find_self_replay
 from simulator.diagnosis.replay import quote_replay, read_replay
 from simulator.routing.directive import ReplayDirective
-from simulator.routing.model import Fleet
+from simulator.routing.model import Fleet, MachineState
 from simulator.routing.regions import members
 from simulator.routing.trace import FAULT, Cause, Hop, Outcome, Trace
 
@@ -48,11 +48,16 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
     else:
         return None
     by_cookie = bool(trace.cookies_sent) and wanted not in trace.target
+    is_ill = machine is not None and machine.state is MachineState.STARTED and not machine.healthy
+    cookies = (
+        f"; the client's cookies ({', '.join(trace.cookies_sent)}) {'name' if is_ill else 'outlived'} it"
+    )
+    mend = "use prefer_instance instead of instance, or add timeout and fallback=force_self and clear the cookie there"
     return Finding(
         "stale-cookie" if by_cookie else "lost-target",
         f"{replay.source.machine} replayed to instance={wanted}, but {state}"
-        + (f"; the client's cookies ({', '.join(trace.cookies_sent)}) outlived it" if by_cookie else ""),
-        "use prefer_instance instead of instance, or add timeout and fallback=force_self and clear the cookie there",
+        + (cookies if by_cookie else ""),
+        f"see why its check fails: flysim status; {mend}" if is_ill else mend,
         trace.request_id,
     )
 

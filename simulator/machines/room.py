@@ -65,9 +65,9 @@ class MachineRoom:
         return self._roster.find(machine_id).machine
 
     def ailments(self) -> dict[str, str]:
-        """Of each machine that is started but not healthy, by name: why its latest check did not pass."""
+        """Of each machine that is started but not healthy, by id: why its latest check did not pass."""
         return {
-            slot.spec.name: slot.monitor.last_failure
+            slot.spec.id: slot.monitor.last_failure
             for slot in self._roster
             if slot.machine.state is MachineState.STARTED and not slot.machine.healthy and slot.monitor
         }

@@ -16,7 +16,10 @@ REGIONS = (
 )
 A_PORT = "a port: a whole number from 1 to 65535, or 0 for any free one"
 A_COMMAND = 'a command, such as ["python", "-m", "app"] or "python -m app"'
-APP_KEYS = "one of fly_toml, command, image, build, start_timeout, org, network, replay_sources, hostnames, env, machines"
+APP_KEYS = (
+    "one of fly_toml, command, image, build, start_timeout, org, network, replay_sources, "
+    "hostnames, env, machines"
+)
 
 
 def _app(*lines: str) -> str:

@@ -70,6 +70,9 @@ class SmallSimulator:
     def findings(self) -> tuple[Finding, ...]:
         return (Finding("stale-cookie", "dfw-1 is gone"),)
 
+    def ailments(self) -> dict[str, str]:
+        return {machine.id: "nothing listens" for machine in self.fleet.machines if not machine.healthy}
+
     def spec_of(self, machine_id: str) -> MachineSpec | None:
         return self.specs.get(machine_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -60,6 +61,15 @@ async def test_status_tells_machines_edges_and_clock(stage: Stage) -> None:
     assert status["edges"] == {"ams": "http://127.0.0.1:8080"}
     assert status["traces"] == 1
     assert status["clock"]["realtime"] is True
+
+
+async def test_status_tells_why_a_machine_is_ill(stage: Stage) -> None:
+    ill = stage.simulator.fleet.machines[1]
+    stage.simulator.fleet = stage.simulator.fleet.with_machine(replace(ill, healthy=False))
+
+    machines = (await stage.client.get("/_flysim/status")).json()["machines"]
+
+    assert [machine.get("problem") for machine in machines] == [None, "nothing listens", None]
 
 
 @pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("1m30s", 90), (90, 90), ("500ms", 0.5)])

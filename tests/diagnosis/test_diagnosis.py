@@ -182,7 +182,6 @@ def test_every_finding_that_a_rule_can_make_is_listed_and_no_other() -> None:
         (fleet(AMS_1), "there is no such machine"),
         (fleet(AMS_1, stopped(DFW_1)), "dfw-1 is stopped"),
         (fleet(AMS_1, replace(DFW_1, cordoned=True)), "dfw-1 is cordoned"),
-        (fleet(AMS_1, replace(DFW_1, healthy=False)), "dfw-1 is failing its health checks"),
     ],
 )
 def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None:
@@ -192,7 +191,19 @@ def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None
     assert finding.cause == (
         f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) outlived it"
     )
-    assert "prefer_instance" in finding.mend
+    assert finding.mend.startswith("use prefer_instance")
+
+
+def test_a_cookie_that_names_a_machine_which_is_ill() -> None:
+    """F-12.1, Gallery 4: the cookie is right, and the machine is not gone."""
+    machines = fleet(AMS_1, replace(DFW_1, healthy=False))
+    finding = the_finding(replayed(TO_DFW_1, machines=machines, cookie=f"fly-machine-id={DFW_1.id}"))
+    assert finding.id == "stale-cookie"
+    assert finding.cause == (
+        f"ams-1 replayed to {TO_DFW_1}, but dfw-1 is failing its health checks; "
+        "the client's cookies (fly-machine-id) name it"
+    )
+    assert finding.mend.startswith("see why its check fails: flysim status; use prefer_instance")
 
 
 @pytest.mark.parametrize(

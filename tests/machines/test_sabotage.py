@@ -93,7 +93,7 @@ async def test_a_start_is_held_up_until_the_simulated_clock_has_come_so_far(stag
     room.sabotage.hold_starts(AMS, HOUR)
     starting = await begin_start(stage, room)
     # The fake's kernel listens even so.
-    await eventually(lambda: "held up by a fault" in room.ailments()["ams-1"], "a check that does not pass")
+    await eventually(lambda: "held up by a fault" in room.ailments()[AMS], "a check that does not pass")
     assert not starting.done()
     stage.clock.advance(HOUR)
     await starting
