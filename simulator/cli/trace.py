@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _REQUEST_SECONDS = 60.0
 _SILENCE_SECONDS = 2.0
+_NEWS_SECONDS, _PAUSE_SECONDS = 2.0, 0.05
+"""How long it may take the proxy to notice that we have gone."""
 
 
 def trace(
@@ -47,6 +50,9 @@ def trace(
     websocket: Annotated[
         bool, typer.Option("--ws", help="A WebSocket handshake; ws:// means it, too.")
     ] = False,
+    seconds: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for the answer.")
+    ] = _REQUEST_SECONDS,
     control: ControlOption = OF_THIS_FOLDER,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,25 +62,54 @@ def trace(
     """
     api = Control(control)
     headers = _read_headers(header or [], cookie or [])
-    target = find_target(url, api.get("/_flysim/status")["edges"], edge)
+    status = api.get("/_flysim/status")
+    target = find_target(url, status["edges"], edge)
     is_websocket = websocket or target.is_websocket
     if is_websocket and (method is not None or data is not None):
         raise InputError("a WebSocket handshake is a GET without a body", expected="it without -X and -d")
     if target.host and not any(name.lower() == "host" for name, _ in headers):
         headers.insert(0, ("Host", target.host))
         console.note(f"to edge {target.edge} of the simulator, with Host: {target.host}", quiet=as_json)
-    with _patience():
-        if is_websocket:
-            request_id = asyncio.run(_shake_hands(target, headers))
-        else:
-            request_id = _request(target, method or ("POST" if data is not None else "GET"), headers, data)
+    try:
+        with _patience():
+            if is_websocket:
+                request_id = asyncio.run(_shake_hands(target, headers, seconds))
+            else:
+                request_id = _request(
+                    target, method or ("POST" if data is not None else "GET"), headers, data, seconds
+                )
+    except NoAnswer:
+        if unanswered := _find_unanswered(api, target, status["clock"]["now"]):
+            _show(api, unanswered, as_json=as_json, is_websocket=is_websocket)
+        raise
     _show(api, request_id, as_json=as_json, is_websocket=is_websocket)
+
+
+class NoAnswer(EnvironmentFault):
+    """The edge was there, and nothing came in time."""
+
+
+def _find_unanswered(api: Control, target: Target, since: float) -> str | None:
+    """The exchange that was given up: without an answer nothing else tells its id."""
+    parts = urlsplit(target.url)
+    asked = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    deadline = time.monotonic() + _NEWS_SECONDS
+    while time.monotonic() < deadline:
+        for trace in reversed(api.get("/_flysim/traces")):
+            is_it = trace["started_at"] >= since and trace["target"] == asked and trace["edge"] == target.edge
+            if is_it and trace["status"] is None and trace["outcome"] != "pending":
+                return str(trace["request_id"])
+        time.sleep(_PAUSE_SECONDS)
+    return None
 
 
 @contextmanager
 def _patience() -> Iterator[None]:
     """Say why nothing comes, if nothing comes for a while."""
-    words = "no answer yet; for a replay to a machine that is gone, the proxy looks 7.5 s, as Fly's does …"
+    words = (
+        "no answer yet; for a replay to a machine that is gone the proxy looks 7.5 s, as Fly's does, "
+        "and for a machine that has the request it waits …"
+    )
     timer = Timer(_SILENCE_SECONDS, console.note, [words])
     timer.daemon = True
     timer.start()
@@ -99,7 +134,9 @@ def _read_headers(headers: list[str], cookies: list[str]) -> list[tuple[str, str
     return pairs
 
 
-def _request(target: Target, method: str, headers: list[tuple[str, str]], data: str | None) -> str:
+def _request(
+    target: Target, method: str, headers: list[tuple[str, str]], data: str | None, seconds: float
+) -> str:
     import httpx
 
     url = target.url
@@ -107,7 +144,7 @@ def _request(target: Target, method: str, headers: list[tuple[str, str]], data: 
     encoded = [(name.encode(), value.encode()) for name, value in headers]
     try:
         with (
-            httpx.Client(timeout=_REQUEST_SECONDS, trust_env=False, verify=False) as client,
+            httpx.Client(timeout=seconds, trust_env=False, verify=False) as client,
             client.stream(method, url, headers=encoded, content=data, extensions=extensions) as response,
         ):
             return _request_id(response.headers, url)  # an event stream need not end
@@ -120,10 +157,10 @@ def _request(target: Target, method: str, headers: list[tuple[str, str]], data: 
             f"that cannot be sent: {error}", expected="a method and headers as HTTP allows them"
         ) from error
     except httpx.HTTPError as error:
-        raise _no_answer(url, error) from error
+        raise _no_answer(url, error, seconds) from error
 
 
-async def _shake_hands(target: Target, headers: list[tuple[str, str]]) -> str:
+async def _shake_hands(target: Target, headers: list[tuple[str, str]], seconds: float) -> str:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -143,7 +180,7 @@ async def _shake_hands(target: Target, headers: list[tuple[str, str]]) -> str:
             host=edge.hostname,
             port=edge.port,
             additional_headers=headers,
-            open_timeout=_REQUEST_SECONDS,
+            open_timeout=seconds,
             proxy=None,
             ssl=tls,
         ) as socket:
@@ -156,7 +193,7 @@ async def _shake_hands(target: Target, headers: list[tuple[str, str]]) -> str:
     except ConnectionRefusedError as error:
         raise _nobody_there(url) from error
     except (OSError, InvalidHandshake) as error:
-        raise _no_answer(url, error) from error
+        raise _no_answer(url, error, seconds) from error
 
 
 def _any_certificate() -> ssl.SSLContext:
@@ -181,8 +218,14 @@ def _no_url(url: str) -> InputError:
     return InputError(f"{url!r} cannot be asked", expected="http://127.0.0.1:8080/path, or /path")
 
 
-def _no_answer(url: str, error: Exception) -> EnvironmentFault:
-    return EnvironmentFault(f"no answer from {url}: {error or type(error).__name__}")
+def _no_answer(url: str, error: Exception, seconds: float) -> NoAnswer:
+    import httpx
+
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return NoAnswer(
+            f"no answer from {url} within {seconds:g} s", mend="wait longer with --timeout SECONDS"
+        )
+    return NoAnswer(f"no answer from {url}: {error or type(error).__name__}")
 
 
 def _nobody_there(url: str) -> EnvironmentFault:

@@ -28,6 +28,9 @@ signal.signal(signal.SIGINT, signal.SIG_IGN if pathlib.Path("stubborn").exists()
 
 class App(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path.startswith("/hang"):
+            self.connection.recv(1)  # Until whoever asks gives up.
+            return
         self.send_response(302 if self.path == "/gone" else 200)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
@@ -136,6 +139,15 @@ def test_trace_of_the_apps_own_url_goes_to_an_edge_and_not_to_production(up: Up)
 def test_trace_tells_a_refused_handshake_from_a_plain_request(up: Up) -> None:
     result = up.flysim("trace", up.edge("ams").replace("http", "ws") + "/gone")
     assert result.stdout.startswith("WebSocket /gone  at edge ams  → 302 from ams-1"), result.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--ws",)])
+def test_trace_shows_who_has_a_request_that_is_not_answered(up: Up, options: tuple[str, ...]) -> None:
+    result = up.flysim("trace", f"{up.edge('ams')}/hang?x=1", "--timeout", "0.5", *options)
+    assert result.returncode == 3
+    assert "/hang?x=1  at edge ams  → the client left before an answer came" in result.stdout
+    assert "1  ams-1  ams" in result.stdout
+    assert "/hang?x=1 within 0.5 s\n  mend: wait longer with --timeout" in result.stderr
 
 
 def test_a_control_address_needs_no_scheme(up: Up) -> None:
