@@ -13,10 +13,10 @@ import tarfile
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
+from simulator.machines.docker.build import build_image
 from simulator.machines.docker.engine import USE_PROCESSES, Engine, Refusal, give_up
 
 PYTHON_IMAGE = "python:3.13-slim"
@@ -25,7 +25,6 @@ PYTHON = "python3"
 _PLACE = PurePosixPath("/srv/flysim")
 _LEFT_OUT = frozenset({"node_modules", "__pycache__"})
 _MOST_BYTES = 64 * 1024 * 1024
-_TAIL_LINES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Images:
 
     async def _require(self, image: str, folder: Path | None, why: str) -> None:
         if folder is not None:
-            await self._build(image, folder)
+            await build_image(self._engine, image, folder)
             return
         try:
             await self._engine.do(self._engine.api.inspect_image, image)
@@ -91,34 +90,6 @@ class Images:
                 f'there is no image "{image}" on the Docker engine, and {why}',
                 mend=f"docker pull {image}, or build it: docker build -t {image} FOLDER; {USE_PROCESSES}",
             ) from error
-
-    async def _build(self, image: str, folder: Path) -> None:
-        if not (folder / "Dockerfile").is_file():
-            raise InputError(
-                f'image "{image}" is to be built in {folder}', expected="a folder with a Dockerfile"
-            )
-        try:
-            story = await self._engine.do_while_wanted(_build, self._engine.api, image, folder)
-        except (Refusal, OSError, TypeError) as error:
-            raise EnvironmentFault(
-                f'image "{image}" cannot be built: {error}', mend=_try_build(image, folder)
-            ) from error
-        failure = next((str(said["error"]) for said in story if "error" in said), None)
-        if failure is not None:
-            said = "".join(str(each.get("stream", "")) for each in story).splitlines()
-            tail = "".join(f"\n  | {line}" for line in said if line.strip())
-            tail = "\n".join(tail.split("\n")[-_TAIL_LINES:])
-            raise EnvironmentFault(
-                f'image "{image}" cannot be built: {failure}\n{tail}', mend=_try_build(image, folder)
-            )
-
-
-def _build(api: Any, image: str, folder: Path) -> list[dict[str, Any]]:
-    return list(api.build(path=str(folder), tag=image, rm=True, forcerm=True, decode=True))
-
-
-def _try_build(image: str, folder: Path) -> str:
-    return f"try it alone: docker build -t {image} {folder}"
 
 
 def _root_of(spec: MachineSpec) -> Path:
