@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 _SHELL_SIGNS = re.compile(r"[$&|;<>`]")
 _WEB_OF_PROCFILE = re.compile(r"^web:\s*(.+?)\s*$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^\s*(CMD|ENTRYPOINT)\s+(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+_COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
+_HERE_DOCUMENT = re.compile(r"<<-?(['\"]?)(\w+)\1.*?^\s*\2$", re.MULTILINE | re.DOTALL)
 DEFAULT_REGION, OTHER_REGION = "ams", "dfw"
 
 
@@ -111,7 +114,7 @@ def _guess_command(folder: Path) -> str | None:
     try:
         package = json.loads(_read(folder / "package.json") or "{}")
     except ValueError:
-        return None
+        package = {}
     scripts = package.get("scripts") if isinstance(package, dict) else None
     if isinstance(scripts, dict) and "start" in scripts:
         return "npm start"
@@ -120,14 +123,15 @@ def _guess_command(folder: Path) -> str | None:
 
 def _command_of_image(dockerfile: str) -> str | None:
     """Its last CMD, unless an entry point has it for its argument: that stands in the image only."""
-    instructions = _INSTRUCTION.findall(dockerfile.replace("\\\n", " "))
+    text = _HERE_DOCUMENT.sub("", _COMMENT.sub("", dockerfile)).replace("\\\n", " ")
+    instructions = _INSTRUCTION.findall(text)
     if not instructions or any(name.upper() == "ENTRYPOINT" for name, _ in instructions):
         return None
-    text: str = instructions[-1][1]
+    command: str = instructions[-1][1]
     try:
-        words = json.loads(text)
+        words = json.loads(command)
     except ValueError:
-        return text  # For a shell.
+        return command  # For a shell.
     return shlex.join(map(str, words)) if isinstance(words, list) and words else None
 
 
@@ -146,10 +150,10 @@ def _app_name(text: object) -> str:
 
 def _toml(command: str) -> str:
     """As a list where a shell has to read it, else as it is."""
-    if _SHELL_SIGNS.search(command):
-        words = ["sh", "-c", command if re.search("[&|;]", command) else f"exec {command}"]
-    else:
-        words = shlex.split(command)
+    words = ["sh", "-c", command if re.search("[&|;]", command) else f"exec {command}"]
+    if not _SHELL_SIGNS.search(command):
+        with suppress(ValueError):  # Its quotes are for a shell to complain of.
+            words = shlex.split(command)
     return "[" + ", ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
 
 

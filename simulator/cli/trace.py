@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -86,17 +86,23 @@ def trace(
 
 
 class NoAnswer(EnvironmentFault):
-    """The edge was there, and nothing came in time."""
+    """The edge was there, and no answer came, or not in time."""
 
 
 def _find_unanswered(api: Control, target: Target, since: float) -> str | None:
     """The exchange that was given up: without an answer nothing else tells its id."""
     parts = urlsplit(target.url)
-    asked = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    asked = unquote(
+        (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    )  # How it was quoted is httpx's.
     deadline = time.monotonic() + _NEWS_SECONDS
     while time.monotonic() < deadline:
         for trace in reversed(api.get("/_flysim/traces")):
-            is_it = trace["started_at"] >= since and trace["target"] == asked and trace["edge"] == target.edge
+            is_it = (
+                trace["started_at"] >= since
+                and unquote(trace["target"]) == asked
+                and trace["edge"] == target.edge
+            )
             if is_it and trace["status"] is None and trace["outcome"] != "pending":
                 return str(trace["request_id"])
         time.sleep(_PAUSE_SECONDS)

@@ -116,9 +116,7 @@ def machine_of_labels(
         env={**env},
         image=image,
         internal_port=_port_of(labels, machine.internal_port),
-        start_timeout_seconds=app.machines[0].start_timeout_seconds
-        if app and app.machines
-        else DEFAULT_START_SECONDS,
+        start_timeout_seconds=app.start_timeout_seconds if app else DEFAULT_START_SECONDS,
     )
 
 

@@ -230,7 +230,7 @@ class _Builder:
             numbers[row.region] = numbers.get(row.region, 0) + row.count
             ids = [row.id] if row.id else self._make_ids(name, names)
             machines += [self._machine(name, *both, table, row, fly) for both in zip(ids, names, strict=True)]
-        return AppConfig(app, tuple(machines), fly)
+        return AppConfig(app, tuple(machines), fly, table.start_timeout)
 
     def _machine(
         self,

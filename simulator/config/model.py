@@ -96,6 +96,8 @@ class AppConfig:
     machines: tuple[MachineSpec, ...]
     fly: FlyToml | None = None
     """The app's own fly.toml, if it is known."""
+    start_timeout_seconds: float = DEFAULT_START_SECONDS
+    """Of each of its machines, whoever makes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
         "stale-cookie" if by_cookie else "lost-target",
         f"{replay.source.machine} replayed to instance={wanted}, but {state}"
         + (cookies if by_cookie else ""),
-        f"see why its check fails: flysim status; {mend}" if is_ill else mend,
+        f"look into why its check fails; {mend}" if is_ill else mend,
         trace.request_id,
     )
 

@@ -40,8 +40,9 @@ class Sabotage:
     async def thaw(self, machine_id: str) -> None:
         slot = self._roster.get(machine_id)
         if slot is not None and not slot.is_external:
-            slot.is_frozen = False
-            await self._wake(slot)
+            async with slot.lock:
+                slot.is_frozen = False
+                await self._resume(slot)
 
     def hold_starts(self, machine_id: str, seconds: float) -> None:
         """From now on it does nothing for so long after each launch, on the simulated clock."""

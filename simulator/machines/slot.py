@@ -193,7 +193,7 @@ def _mend(slot: Slot, listening: tuple[str, ...] | None) -> str:
     if slot.is_held:
         return "heal the fault that holds up its start, or let it be shorter"
     wanted = _wanted(slot)
-    more_time = f"give it more time: start_timeout under [apps.{slot.spec.app}] in flysim.toml"
+    more_time = f"give it more time: start_timeout under [apps.{slot.spec.app}] of a flysim.toml"
     if listening is None:
         return f"{wanted}, or {more_time}"
     if slot.placement.address in listening:

@@ -7,6 +7,7 @@ the layers need, and our handler tells no hook to addons that have no ear for it
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -236,11 +237,13 @@ class ProxyServer:
         try:
             _require_udp(host or "0.0.0.0", port)
             await self._names.start()
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+        except (OSError, RuntimeError) as error:  # The latter is what its UDP half raises, with a stack.
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number else str(error).partition("\n")[0]
+            stop = "stop what listens there, or " if number == errno.EADDRINUSE else ""
             raise EnvironmentFault(
                 f"the name server cannot listen on {host or '*'}:{port}: {reason}",
-                mend="stop what listens there, or take another port with --dns-port",
+                mend=f"{stop}take another port with --dns-port",
             ) from error
 
 

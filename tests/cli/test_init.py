@@ -113,6 +113,11 @@ def test_a_procfile_that_a_shell_has_to_read_is_given_to_one(
             'FROM a AS b\nCMD ["first"]\nFROM c\ncmd [ "npm", \\\n  "run", "start" ]\n',
             ("npm", "run", "start"),
         ),
+        (
+            'CMD ["serve"]\nHEALTHCHECK \\\n# often\n  CMD curl localhost\nRUN <<EOF\nCMD no\nEOF\n',
+            ("serve",),
+        ),
+        ("CMD echo it's me", ("sh", "-c", "exec echo it's me")),
         ("CMD node server.js --port $PORT", ("sh", "-c", "exec node server.js --port $PORT")),
     ],
 )
@@ -120,6 +125,7 @@ def test_the_command_of_a_dockerfile_starts_a_process_too(
     folder: Path, dockerfile: str, command: tuple[str, ...]
 ) -> None:
     (folder / "Dockerfile").write_text(f"FROM node\n{dockerfile}\n")
+    (folder / "package.json").write_text("no JSON")
     assert init().exit_code == 0
     assert load_config(folder).machines[0].command == command
 

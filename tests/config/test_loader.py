@@ -369,5 +369,6 @@ def test_a_machine_has_as_long_to_start_as_its_app_says(tmp_path: Path) -> None:
     text = "version = 1\n[edges]\nams = 0\n[apps.a]\ncommand = 'x'\n{}[[apps.a.machines]]\nregion = 'ams'\n"
     write(tmp_path, text.format("start_timeout = '2m'\n"))
     assert load_config(tmp_path).machines[0].start_timeout_seconds == 120.0
+    assert load_config(tmp_path).apps[0].start_timeout_seconds == 120.0
     write(tmp_path, text.format(""))
     assert load_config(tmp_path).machines[0].start_timeout_seconds == 30.0

@@ -203,7 +203,7 @@ def test_a_cookie_that_names_a_machine_which_is_ill() -> None:
         f"ams-1 replayed to {TO_DFW_1}, but dfw-1 is failing its health checks; "
         "the client's cookies (fly-machine-id) name it"
     )
-    assert finding.mend.startswith("see why its check fails: flysim status; use prefer_instance")
+    assert finding.mend.startswith("look into why its check fails; use prefer_instance")
 
 
 @pytest.mark.parametrize(

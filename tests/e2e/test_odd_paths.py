@@ -141,13 +141,15 @@ def test_trace_tells_a_refused_handshake_from_a_plain_request(up: Up) -> None:
     assert result.stdout.startswith("WebSocket /gone  at edge ams  → 302 from ams-1"), result.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("--ws",)])
-def test_trace_shows_who_has_a_request_that_is_not_answered(up: Up, options: tuple[str, ...]) -> None:
-    result = up.flysim("trace", f"{up.edge('ams')}/hang?x=1", "--timeout", "0.5", *options)
+@pytest.mark.parametrize(("asked", "sent", "options"), [("a b", "a%20b", ()), ("a%20b", "a%20b", ("--ws",))])
+def test_trace_shows_who_has_a_request_that_is_not_answered(
+    up: Up, asked: str, sent: str, options: tuple[str, ...]
+) -> None:
+    result = up.flysim("trace", f"{up.edge('ams')}/hang?x={asked}", "--timeout", "0.5", *options)
     assert result.returncode == 3
-    assert "/hang?x=1  at edge ams  → the client left before an answer came" in result.stdout
+    assert f"/hang?x={sent}  at edge ams  → the client left before an answer came" in result.stdout
     assert "1  ams-1  ams" in result.stdout
-    assert "/hang?x=1 within 0.5 s\n  mend: wait longer with --timeout" in result.stderr
+    assert f"/hang?x={asked} within 0.5 s\n  mend: wait longer with --timeout" in result.stderr
 
 
 def test_a_control_address_needs_no_scheme(up: Up) -> None:

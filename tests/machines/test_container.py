@@ -60,7 +60,7 @@ def recorder() -> Recorder:
 
 
 def make_container(engine: Engine, recorder: Recorder, **of_spec: Any) -> MachineContainer:
-    spec = replace(machine_spec(1, ()), **of_spec)
+    spec = replace(machine_spec(1, ()), is_taken=True, **of_spec)
     return MachineContainer(engine, "c1", spec, Placement("127.0.0.1", 1, "::1"), recorder)
 
 
@@ -125,13 +125,28 @@ async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
     await container.hear(event("start"))
     await container.hear(event("die", 0))
     server.answers["json"] = state(running=False, status=1)
-    server.answers["logs"] = 200, b""
+    server.answers["logs"] = log_of(b"\n")
     await container.hear(event("start"))
-    assert recorder.of(ONE)[2:] == [
-        "began",
-        Exit(0),
-        f"{BRIEF}: it wrote nothing; docker logs c1 has them all",
-    ]
+    assert recorder.of(ONE)[2:] == ["began", Exit(0), f"{BRIEF}: it wrote nothing"]
+
+
+async def test_a_log_that_is_kept_elsewhere_is_not_told_of(
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    server.answers["logs"] = 501, {"message": "configured logging driver does not support reading"}
+    server.answers["json"] = state(running=False, status=1)
+    await fresh.hear(event("start"))
+    assert recorder.of(ONE) == [f"{BRIEF}: the engine does not tell what it wrote"]
+
+
+async def test_a_run_that_could_not_be_looked_at_is_not_called_brief(
+    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+) -> None:
+    server.answers["attach"] = 500, {"message": "not now"}
+    with pytest.raises(Refusal, match="not now"):
+        await fresh.hear(event("start"))
+    await fresh.hear(event("die", 1))
+    assert recorder.of(ONE) == []
 
 
 async def test_a_run_of_a_container_that_is_gone_already_is_no_matter(

@@ -34,7 +34,7 @@ def test_a_process_is_tried_alone_where_it_ran() -> None:
     ("changes", "mend"),
     [
         ({}, "it listens nowhere: let it listen on 127.0.0.1:80"),
-        ({}, "give it more time: start_timeout under [apps.chat] in flysim.toml"),
+        ({}, "give it more time: start_timeout under [apps.chat] of a flysim.toml"),
         ({"url": "http://127.0.0.1:4000"}, "start the server of http://127.0.0.1:4000 first"),
         ({"lookup": "ams-1"}, "or correct its label fly.internal_port"),
     ],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.backend import Exit, Observer
 from simulator.machines.docker.engine import Engine
+
+_TAIL_LINES = 20
+"""Enough for one that is not blank."""
 
 
 class BriefRuns:
@@ -37,16 +39,20 @@ class BriefRuns:
         if self._is_told:
             return
         self._is_told = True
-        last = await self._last_line()
-        said = f'its last line is "{last}"' if last else "it wrote nothing"
         words = (
             f"machine {self._spec.name} of app {self._spec.app} {Exit.of_status(status)} as soon as it was started: "
-            f"{said}; docker logs {self._container_id[:12]} has them all"
+            f"{await self._last_words()}"
         )
         self._observer.problem_met(words, self._spec.id)
 
-    async def _last_line(self) -> str:
-        with suppress(EnvironmentFault):  # It is gone.
-            lines: Any = await self._engine.do(self._engine.api.logs, self._container_id, tail=1)
-            return str(lines, errors="replace").strip()
-        return ""
+    async def _last_words(self) -> str:
+        try:
+            log: Any = await self._engine.do(self._engine.api.logs, self._container_id, tail=_TAIL_LINES)
+        except EnvironmentFault:  # It is gone, or its log is kept elsewhere.
+            return "the engine does not tell what it wrote"
+        lines = [line.strip() for line in str(log, errors="replace").splitlines() if line.strip()]
+        return (
+            f'its last line is "{lines[-1]}"; docker logs {self._container_id[:12]} has them all'
+            if lines
+            else "it wrote nothing"
+        )

@@ -10,10 +10,12 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 from simulator.errors import EnvironmentFault, InputError
+from simulator.lifetime import undisturbed
 from simulator.machines.docker.engine import Engine, Refusal
 
 _TAIL_LINES = 12
@@ -73,14 +75,15 @@ async def _build_by_cli(docker: str, image: str, folder: Path) -> None:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
+        # Of contexts the SDK knows nothing: it is to be the same engine.
+        env={**os.environ, "DOCKER_CONTEXT": "default", "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
         start_new_session=True,  # Ctrl-C is for flysim, which then ends it.
     )
     try:
         story, _ = await process.communicate()
     except asyncio.CancelledError:
-        process.terminate()
-        await process.wait()
+        os.killpg(process.pid, signal.SIGKILL)  # The engine gives up with it; a polite signal may go unheard.
+        await undisturbed(process.wait())
         raise
     if process.returncode:
         raise _Failed(f"docker build ended with status {process.returncode}", story.decode(errors="replace"))

@@ -208,7 +208,7 @@ class MachineContainer:
             if self._is_starting or run != self._run_number:
                 return  # It is about another run.
             state = described["State"]
-            if state.get("Restarting") and not self._runs:
+            if state.get("Restarting") and not self._runs and not self.is_ours:
                 self._brief.begin()
             if not state["Running"] or state.get(
                 "Restarting"
@@ -232,9 +232,13 @@ class MachineContainer:
         elif event.action == "destroy":
             await self._conclude(_KILLED)
         else:
-            if event.action == "start" and not (self._runs or self._is_starting):
+            if event.action == "start" and not (self._runs or self._is_starting or self.is_ours):
                 self._brief.begin()
-            await self.look()
+            try:
+                await self.look()
+            except EnvironmentFault:  # It may run for long, and nobody knows.
+                self._brief.forget()
+                raise
 
     def _adopt(self) -> None:
         """It runs already."""
