@@ -51,6 +51,8 @@ class ProcessBackend:
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         _check(spec)
+        if previous := self._processes.get(spec.id):
+            await previous.settled()
         placement = self._take_address(spec)
         self._guard.start()
         process = _MachineProcess(spec, placement.host, observer, self._guard)
@@ -202,6 +204,11 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         await self.launched.wait()
         self.signal(signal.SIGKILL)
         await self.ended.wait()
+
+    async def settled(self) -> None:
+        """Until what a run that is over has left behind has ended, too: another run is found by the same marker."""
+        if self._settling is not None:
+            await self.ended.wait()
 
     def process_exited(self) -> None:
         assert self._transport is not None

@@ -100,6 +100,17 @@ async def test_what_a_machine_leaves_behind_ends_when_its_main_process_does(
     assert not is_running(await pid_told_by(recorder))
 
 
+async def test_a_start_just_after_an_end_is_not_taken_for_what_was_left_behind(
+    backend: ProcessBackend, recorder: Recorder
+) -> None:
+    """Both have the same marker, by which that is found and killed."""
+    spec = python(with_grandchild("os._exit(0)", leaves_the_group=True))
+    for number in range(1, 11):
+        await launch(backend, recorder, spec)
+        await eventually(lambda: len(recorder.endings(ONE)) == number, "its own end")  # noqa: B023 - awaited here
+    assert {ending.status for ending in recorder.endings(ONE)} == {0}
+
+
 async def test_nothing_is_left_of_a_closed_backend(recorder: Recorder) -> None:
     before = set(psutil.Process().children(recursive=True))
     open_files = psutil.Process().num_fds()
