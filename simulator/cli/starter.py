@@ -32,7 +32,7 @@ class Starter:
     """And fly.toml names no image instead."""
     path: str
     """What the first scenario asks for: a check's path, where there is a check."""
-    is_https_only: bool = False
+    is_https_only: bool
 
     @property
     def other_region(self) -> str:
@@ -65,9 +65,8 @@ class Starter:
         return "\n".join(lines) + "\n"
 
     def scenario_text(self, config: str) -> str:
-        origin = (
-            f"https://{self.app}.fly.dev" if self.is_https_only else ""
-        )  # Else a redirect is all that comes.
+        # Where fly.toml forces https, a redirect is all that comes by http.
+        origin = f"https://{self.app}.fly.dev" if self.is_https_only else ""
         return (
             "version: 1\n"
             "name: A visitor lands on the nearest machine\n"

@@ -75,9 +75,8 @@ def trace(
             if is_websocket:
                 request_id = asyncio.run(_shake_hands(target, headers, seconds))
             else:
-                request_id = _request(
-                    target, method or ("POST" if data is not None else "GET"), headers, data, seconds
-                )
+                usual = "GET" if data is None else "POST"
+                request_id = _request(target, method or usual, headers, data, seconds)
     except NoAnswer:
         if unanswered := _find_unanswered(api, target, status["clock"]["now"]):
             _show(api, unanswered, as_json=as_json, is_websocket=is_websocket)
@@ -92,18 +91,14 @@ class NoAnswer(EnvironmentFault):
 def _find_unanswered(api: Control, target: Target, since: float) -> str | None:
     """The exchange that was given up: without an answer nothing else tells its id."""
     parts = urlsplit(target.url)
-    asked = unquote(
-        (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    )  # How it was quoted is httpx's.
+    # Unquoted, both: how it was quoted on its way is the client library's affair.
+    asked = unquote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
     deadline = time.monotonic() + _NEWS_SECONDS
     while time.monotonic() < deadline:
         for trace in reversed(api.get("/_flysim/traces")):
-            is_it = (
-                trace["started_at"] >= since
-                and unquote(trace["target"]) == asked
-                and trace["edge"] == target.edge
-            )
-            if is_it and trace["status"] is None and trace["outcome"] != "pending":
+            was_given_up = trace["status"] is None and trace["outcome"] != "pending"
+            is_ours = (trace["edge"], unquote(trace["target"])) == (target.edge, asked)
+            if was_given_up and is_ours and trace["started_at"] >= since:
                 return str(trace["request_id"])
         time.sleep(_PAUSE_SECONDS)
     return None

@@ -47,24 +47,19 @@ def test_a_connection_holds_no_port() -> None:
         assert find_holder("127.0.0.1", connection.getsockname()[1]) is None
 
 
-def test_the_fault_names_port_holder_and_mend() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+@pytest.mark.parametrize(
+    ("listens_on", "wanted", "told"),
+    [("127.0.0.1", "127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.84.200.133", "every address")],
+)
+def test_the_fault_names_port_holder_and_mend(listens_on: str, wanted: str, told: str) -> None:
+    with socket.create_server((listens_on, 0)) as listener:
         port = listener.getsockname()[1]
-        fault = port_taken("127.0.0.1", port, wanted_by="edge ams", mend="set ams = 0 under [edges]")
+        fault = port_taken(wanted, port, wanted_by="edge ams", mend="set ams = 0 under [edges]")
 
-    assert f"port {port} on 127.0.0.1 is taken by" in str(fault)
+    assert f"port {port} on {told} is taken by" in str(fault)
     assert f"(pid {os.getpid()}), so edge ams cannot listen there" in str(fault)
     assert "mend: stop that process, or set ams = 0 under [edges]" in str(fault)
     assert fault.exit_status == 3
-
-
-def test_the_fault_tells_of_a_holder_that_listens_on_every_address() -> None:
-    with socket.create_server(("0.0.0.0", 0)) as listener:
-        port = listener.getsockname()[1]
-        fault = port_taken("127.84.200.133", port, wanted_by="machine ams-1", mend="give it another")
-
-    assert f"port {port} on every address is taken by" in str(fault)
-    assert f"(pid {os.getpid()}), so machine ams-1 cannot listen there" in str(fault)
 
 
 def test_the_listeners_of_a_process_are_found() -> None:

@@ -275,13 +275,18 @@ async def test_a_fleet_that_does_not_start_fails_its_scenarios(
     assert first.seconds > 0 == second.seconds  # Only the first had to wait for it.
 
 
-async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
-    stages: Stages, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _stops_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(self: PaperStage, machine_id: str) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(PaperStage, "stop_machine", broken)
+
+
+@pytest.mark.usefixtures("_stops_are_broken")
+async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
+    stages: Stages, write: Write, tmp_path: Path
+) -> None:
     write("- machine: {stop: ams-1}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
     report = await run(stages, tmp_path)
@@ -319,13 +324,10 @@ async def test_a_fault_of_diagnosis_ends_nothing_else(
     Path(told.split("where it arose: ")[1]).unlink()
 
 
+@pytest.mark.usefixtures("_stops_are_broken")
 async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another(
-    stages: Stages, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stages: Stages, write: Write, tmp_path: Path
 ) -> None:
-    async def broken(self: PaperStage, machine_id: str) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(PaperStage, "stop_machine", broken)
     branches = "  - {request: GET /echo, expect: {status: 500}}\n  - machine: {stop: ams-1}\n"
     write(f"- parallel:\n{branches}", name="a.yaml", head=head("a"))
     report = await run(stages, tmp_path)
