@@ -76,6 +76,12 @@ class Slot:
         self.is_frozen = False
         return self.await_outcome()
 
+    def go_on(self) -> asyncio.Future[Exit | None]:
+        """It runs on, elsewhere: whoever waits for its start waits for the same."""
+        if self.outcome is None or self.outcome.done():
+            return self.await_outcome()
+        return self.outcome
+
     def settle_start(self, outcome: Exit | None) -> None:
         if self.outcome is not None and not self.outcome.done():
             self.outcome.set_result(outcome)

@@ -75,7 +75,8 @@ class Witness:
         slot = self._roster.get(machine_id)
         if slot is None or slot.machine.state in _UNDER_WAY:  # Whoever starts it here goes on from there.
             return
-        outcome = slot.begin_start()
+        has_moved = slot.machine.state is MachineState.STARTED  # It runs on, elsewhere.
+        outcome = slot.go_on() if has_moved else slot.begin_start()
         self._roster.change(
             slot, MachineState.STARTED, reason=f"started, {_FROM_OUTSIDE}", placement=placement
         )

@@ -178,6 +178,18 @@ async def test_what_held_up_a_start_is_over_when_it_runs_by_other_means(stage: S
     await asyncio.gather(starting, return_exceptions=True)
 
 
+async def test_a_machine_that_has_moved_is_as_held_up_as_before(stage: Stage) -> None:
+    """As one is that was cut off from its network, and has another address since."""
+    room = await stage.open_room()
+    await room.stop(AMS)
+    room.sabotage.hold_starts(AMS, HOUR)
+    starting = await begin_start(stage, room)
+    room._witness.machine_began(AMS, room._roster.find(AMS).placement)
+    stage.clock.advance(HOUR)
+    await starting
+    assert not sleeps(stage, AMS)
+
+
 async def test_one_fault_that_ends_does_not_wake_what_another_one_holds(stage: Stage) -> None:
     room = await stage.open_room()
     await room.stop(AMS)
