@@ -10,6 +10,8 @@ from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from simulator.autoscaler import Upkeep
+from simulator.cancellation import settle, undisturbed
 from simulator.clock import Clock
 from simulator.config.model import Config, MachineSpec
 from simulator.diagnosis import Finding, diagnose
@@ -17,20 +19,18 @@ from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.faults.active import Faults
 from simulator.journal import Journal
-from simulator.lifetime import settle, undisturbed
-from simulator.link import Links
 from simulator.machines import PROCESS, Backend, MachineRoom, make_backend, suit
 from simulator.machines.port import LOOPBACK, free_port, hold_port
+from simulator.network_conditions import Links
+from simulator.network_position import Standpoint
 from simulator.routing import Fleet, Machine, Router, Trace
 from simulator.routing.model import join_address
 from simulator.routing.regions import distance_km
 from simulator.routing.service import HTTP_PORT, HTTPS_PORT
-from simulator.standpoint import Standpoint
-from simulator.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from simulator.dashboard import ControlServer
-    from simulator.faults.fault import Fault
+    from simulator.faults.base import Fault
     from simulator.proxy import ProxyCore, ProxyServer
 
 

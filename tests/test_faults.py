@@ -11,9 +11,9 @@ import pytest
 from simulator.config import Config
 from simulator.errors import EnvironmentFault, InputError, WrongStateError
 from simulator.events import ProxyLogged
-from simulator.faults.fault import Fault
+from simulator.faults.base import Fault
 from simulator.faults.registry import FAULTS, FaultChoice
-from simulator.machines.process import ProcessBackend
+from simulator.machines.processes.backend import ProcessBackend
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from tests.test_runtime import APP, config_of, nothing_left

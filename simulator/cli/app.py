@@ -26,7 +26,7 @@ from simulator.cli.schema import schema
 from simulator.cli.stack import stack
 from simulator.cli.trace import trace
 from simulator.cli.up import demo, up
-from simulator.crash import CRASHED, describe_crash
+from simulator.crash_report import CRASHED, describe_crash
 from simulator.errors import SimulatorError
 
 INTERRUPTED = 130

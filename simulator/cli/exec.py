@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
+from simulator.cli.compose_project import open_fleet
 from simulator.cli.fleet import note_start, ready_file
 from simulator.cli.options import BackendOption, ComposeOption, ConfigOption, QuietOption
-from simulator.cli.project import open_fleet
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, ProxyLogged
 

@@ -9,8 +9,8 @@ import typer
 
 from simulator.cli import console
 from simulator.cli.fleet import write_file
+from simulator.cli.init_templates import Starter, find_app, needs_command
 from simulator.cli.options import QuietOption
-from simulator.cli.starter import Starter, find_app, needs_command
 from simulator.errors import InputError
 
 _CONFIG = Path("flysim.toml")
@@ -40,8 +40,8 @@ def init(
 
 def _read_folder(folder: Path, command: str | None, *, force: bool) -> Starter:
     """Raises InputError before anything is written."""
-    from simulator.config.fly_toml import find_fly_toml
-    from simulator.config.problem import Problems
+    from simulator.config.fly.reader import find_fly_toml
+    from simulator.config.problems import Problems
 
     there = [path for path in (_CONFIG, _SCENARIO) if path.exists()]
     if there and not force:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
+from simulator.cli.compose_project import check_together, take_project
 from simulator.cli.fleet import check_backend, check_writable, warning_lines, write_file
 from simulator.cli.options import BackendOption, ComposeOption, QuietOption
-from simulator.cli.project import check_together, take_project
 from simulator.cli.signals import StopSignals
 from simulator.errors import InputError
 from simulator.machines import DOCKER
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from simulator.config import Config
     from simulator.scenario.result import Report, ScenarioResult
     from simulator.scenario.runner import RunOptions
-    from simulator.scenario.stage import OpenStage
+    from simulator.scenario.simulator_protocol import OpenStage
 
 
 def run(
@@ -108,10 +108,10 @@ async def _run(
     paths: list[Path], options: RunOptions, files: Reports, open_stage: OpenStage | None, *, quiet: bool
 ) -> int:
     """The exit status: of the results, or of the signal that cut them short."""
-    from simulator.scenario.loader import load_scenarios
+    from simulator.scenario.file.loader import load_scenarios
+    from simulator.scenario.file.selection import select
     from simulator.scenario.result import Report
     from simulator.scenario.runner import run_scenarios
-    from simulator.scenario.selection import select
 
     teller, started = Teller(quiet=quiet, on_stderr=files.is_stdout_taken), time.monotonic()
     with StopSignals() as signals:

@@ -17,7 +17,7 @@ import typer
 from simulator.cli import console
 from simulator.cli.control import Control
 from simulator.cli.options import OF_THIS_FOLDER, ControlOption, JsonOption
-from simulator.cli.target import Target, find_target
+from simulator.cli.trace_target import Target, find_target
 from simulator.errors import EnvironmentFault, InputError
 
 if TYPE_CHECKING:

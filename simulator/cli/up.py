@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
+from simulator.cli.compose_project import Fleet, open_fleet
 from simulator.cli.control import usual_control_url
 from simulator.cli.fleet import check_writable, demo_config, note_start, ready_file
+from simulator.cli.network_options import read_standpoint
 from simulator.cli.options import (
     BackendOption,
     ComposeOption,
@@ -23,15 +25,13 @@ from simulator.cli.options import (
     PublishedOption,
     QuietOption,
 )
-from simulator.cli.place import read_standpoint
-from simulator.cli.project import Fleet, open_fleet
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineHealthChanged, MachineLogged, MachineStateChanged, ProxyLogged
 from simulator.routing.model import Machine, MachineState
 
 if TYPE_CHECKING:
+    from simulator.network_position import Standpoint
     from simulator.runtime import Simulator
-    from simulator.standpoint import Standpoint
 
 _SILENCE_SECONDS = 5.0
 _LASTING = frozenset({MachineState.STOPPED, MachineState.FAILED, MachineState.SUSPENDED})

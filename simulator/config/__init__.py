@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.config.duration import format_duration, parse_duration
-from simulator.config.fly_model import Check, FlyService, FlyToml
+from simulator.config.fly.model import Check, FlyService, FlyToml
 from simulator.config.model import AppConfig, Config, MachineSpec
-from simulator.config.positions import KeyPath
 from simulator.config.source import PathSource, Source, TomlSource, read_toml
+from simulator.config.toml_positions import KeyPath
 
 if TYPE_CHECKING:
     from simulator.config.document import config_schema

@@ -14,7 +14,8 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, create_model
 
-from simulator.config.kind import (
+from simulator.config.base_model import Duration
+from simulator.config.field_types import (
     AliasName,
     AppName,
     Command,
@@ -28,9 +29,8 @@ from simulator.config.kind import (
     refuse,
 )
 from simulator.config.model import DEFAULT_CONTROL_PORT, DEFAULT_START_SECONDS
-from simulator.config.positions import KeyPath
-from simulator.config.problem import describe
-from simulator.config.written import Duration
+from simulator.config.problems import describe
+from simulator.config.toml_positions import KeyPath
 from simulator.routing.options import RoutingOptions
 
 VERSION = 1

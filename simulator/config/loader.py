@@ -13,18 +13,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from simulator.config.crosscheck import apps_in, cross_check
+from simulator.config.command_lint import doubts_of_command, doubts_of_env
+from simulator.config.consistency import apps_in, cross_check
 from simulator.config.document import VERSION, AppTable, Document, MachineTable, table_at
-from simulator.config.fly_model import FlyToml
-from simulator.config.fly_toml import find_fly_toml
-from simulator.config.membership import machine_in_group
+from simulator.config.fly.model import FlyToml
+from simulator.config.fly.process_group import machine_in_group
+from simulator.config.fly.reader import find_fly_toml
+from simulator.config.lint import list_remarks
 from simulator.config.model import DEFAULT_CONTROL_PORT, AppConfig, Config, MachineSpec
-from simulator.config.positions import KeyPath
-from simulator.config.problem import Problems, name_key
-from simulator.config.remark import list_remarks
-from simulator.config.shell_habit import doubts_of_command, doubts_of_env
+from simulator.config.problems import Problems, name_key
 from simulator.config.source import PathSource, Source, read_toml
-from simulator.config.wording import add_validation_error
+from simulator.config.toml_positions import KeyPath
+from simulator.config.validation_messages import add_validation_error
 from simulator.errors import InputError
 from simulator.routing.model import App
 from simulator.routing.options import RoutingOptions

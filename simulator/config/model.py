@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from simulator.config.fly_model import DEFAULT_GROUP, DEFAULT_INTERNAL_PORT, DEFAULT_MEMORY_MB, Check, FlyToml
+from simulator.config.fly.model import DEFAULT_GROUP, DEFAULT_INTERNAL_PORT, DEFAULT_MEMORY_MB, Check, FlyToml
 from simulator.routing.model import App
 from simulator.routing.options import RoutingOptions
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from simulator.config.positions import KeyPath, locate_keys
+from simulator.config.toml_positions import KeyPath, locate_keys
 from simulator.errors import InputError
 
 _TOMLLIB_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)

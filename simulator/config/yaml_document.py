@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from simulator.config.problem import Problems
-from simulator.config.written import WrittenFloat
+from simulator.config.base_model import WrittenFloat
+from simulator.config.problems import Problems
 from simulator.errors import InputError
 
 KeyPath = tuple[str | int, ...]

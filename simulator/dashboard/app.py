@@ -11,12 +11,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from simulator.dashboard.answer import ApiError, answer_api_error, answer_http_error, answer_simulator_error
 from simulator.dashboard.controls import Controls
-from simulator.dashboard.guard import LoopbackGuard
+from simulator.dashboard.flysim_api import OwnApi
+from simulator.dashboard.loopback_guard import LoopbackGuard
+from simulator.dashboard.machine_history import Records
 from simulator.dashboard.machines_api import MachinesApi
-from simulator.dashboard.own_api import OwnApi
-from simulator.dashboard.record import Records
+from simulator.dashboard.responses import (
+    ApiError,
+    answer_api_error,
+    answer_http_error,
+    answer_simulator_error,
+)
 from simulator.dashboard.stream import Streams
 from simulator.errors import SimulatorError
 

@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulator.config.fly_model import FlyService
-from simulator.dashboard.answer import ApiError, read_flag, read_number
+from simulator.config.fly.model import FlyService
 from simulator.dashboard.controls import Controls
-from simulator.dashboard.record import Records, api_machine
+from simulator.dashboard.machine_history import Records, api_machine
+from simulator.dashboard.responses import ApiError, read_flag, read_number
 from simulator.dashboard.stream import Streams, Subscription
 from simulator.events import FleetChanged, MachineStateChanged
 from simulator.routing.model import Machine, MachineState

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
 from simulator.routing.options import RoutingOptions
-from simulator.routing.replay_body import parse_replay_body
+from simulator.routing.replay.body import parse_replay_body
+from simulator.routing.replay.directive import DirectiveError, ReplayDirective, parse_directive
 from simulator.routing.trace import Hop
 
 _LENIENT = RoutingOptions(timeout_without_unit="milliseconds")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from simulator.diagnosis.finding import Finding
 from simulator.diagnosis.loop import find_replay_loop, find_self_replay
 from simulator.diagnosis.replay import quote_replay, read_replay
-from simulator.routing.directive import ReplayDirective
 from simulator.routing.model import Fleet, MachineState
 from simulator.routing.regions import members
+from simulator.routing.replay.directive import ReplayDirective
 from simulator.routing.trace import FAULT, Cause, Hop, Outcome, Trace
 
 Rule = Callable[[Trace, Fleet], Finding | None]

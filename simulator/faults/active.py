@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from simulator.errors import WrongStateError
 from simulator.events import ProxyLogged
-from simulator.faults.ground import Ground
+from simulator.faults.context import Ground
 from simulator.routing.model import Machine
 from simulator.routing.trace import FAULT
 
 if TYPE_CHECKING:
-    from simulator.faults.fault import Fault, Mend
+    from simulator.faults.base import Fault, Mend
 
 ALL = "all"
 

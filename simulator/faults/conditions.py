@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from simulator.config.problem import describe
-from simulator.config.written import TEXT_SCHEMA, Text, fault
-from simulator.faults.fault import Mend
-from simulator.faults.ground import Ground
-from simulator.link import Condition
+from simulator.config.base_model import TEXT_SCHEMA, Text, fault
+from simulator.config.problems import describe
+from simulator.faults.base import Mend
+from simulator.faults.context import Ground
+from simulator.network_conditions import Condition
 
 PAIR_SCHEMA = {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems": 2}
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from simulator.config.problem import describe, suggest
-from simulator.config.written import fault
+from simulator.config.base_model import fault
+from simulator.config.problems import describe, suggest
+from simulator.faults.base import FaultOfMachine, Mend, name_of
 from simulator.faults.conditions import until_mended
-from simulator.faults.fault import FaultOfMachine, Mend, name_of
-from simulator.faults.ground import Ground
-from simulator.link import Failing
+from simulator.faults.context import Ground
+from simulator.network_conditions import Failing
 from simulator.routing.errors import Failure
 
 WAYS = {

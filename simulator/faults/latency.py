@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.config.written import Duration
+from simulator.faults.base import Fault, Mend, check_region
 from simulator.faults.conditions import Pair, until_mended
-from simulator.faults.fault import Fault, Mend, check_region
-from simulator.faults.ground import Ground
-from simulator.link import Delay
+from simulator.faults.context import Ground
+from simulator.network_conditions import Delay
 
 
 class Latency(Fault):

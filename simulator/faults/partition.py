@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from pydantic import model_validator
 
-from simulator.config.written import TEXT_SCHEMA, Text, as_written, fault
+from simulator.config.base_model import TEXT_SCHEMA, Text, as_written, fault
+from simulator.faults.base import Fault, Mend, check_region, name_of
 from simulator.faults.conditions import PAIR_SCHEMA, Pair, until_mended
-from simulator.faults.fault import Fault, Mend, check_region, name_of
-from simulator.faults.ground import Ground
-from simulator.link import Cut
+from simulator.faults.context import Ground
+from simulator.network_conditions import Cut
 
 _FORMS = ("between",), ("machine",), ("edge", "machine"), ("edge", "region")
 

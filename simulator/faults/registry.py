@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import model_validator
 
-from simulator.config.problem import describe
-from simulator.config.written import Strict, fault
+from simulator.config.base_model import Strict, fault
+from simulator.config.problems import describe
+from simulator.faults.base import Fault
 from simulator.faults.fail_first import FailFirst
-from simulator.faults.fault import Fault
 from simulator.faults.kill import Kill
 from simulator.faults.latency import Latency
 from simulator.faults.partition import Partition

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from simulator.config.written import Size
+from simulator.config.base_model import Size
+from simulator.faults.base import FaultOfMachine, Mend, name_of
 from simulator.faults.conditions import until_mended
-from simulator.faults.fault import FaultOfMachine, Mend, name_of
-from simulator.faults.ground import Ground
-from simulator.link import Breaking
+from simulator.faults.context import Ground
+from simulator.network_conditions import Breaking
 
 
 class Reset(FaultOfMachine):

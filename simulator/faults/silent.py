@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from simulator.faults.fault import FaultOfMachine, Mend, name_of
-from simulator.faults.ground import Ground
+from simulator.faults.base import FaultOfMachine, Mend, name_of
+from simulator.faults.context import Ground
 
 
 class Silent(FaultOfMachine):

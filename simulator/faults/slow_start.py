@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
+from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.config.written import Duration
-from simulator.faults.fault import FaultOfMachine, Mend, name_of
-from simulator.faults.ground import Ground
+from simulator.faults.base import FaultOfMachine, Mend, name_of
+from simulator.faults.context import Ground
 
 
 class SlowStart(FaultOfMachine):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from simulator.faults.fault import Mend
-from simulator.faults.ground import Ground
+from simulator.faults.base import Mend
+from simulator.faults.context import Ground
 from simulator.machines.lifecycle import AT_REST
 from simulator.routing.model import MachineState
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from simulator.config.model import Config
 from simulator.errors import InputError
 from simulator.machines.backend import Backend, Exit, FindEdge, Observer, Placement
-from simulator.machines.process import ProcessBackend
-from simulator.machines.room import MachineRoom
+from simulator.machines.processes.backend import ProcessBackend
+from simulator.machines.supervisor import MachineRoom
 
 PROCESS, DOCKER, SWARM = "process", "docker", "swarm"
 BACKENDS = (PROCESS, DOCKER, SWARM)

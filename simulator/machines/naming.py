@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from simulator.config.label import name_machine
+from simulator.config.compose.labels import name_machine
 from simulator.config.model import MachineSpec
-from simulator.config.problem import suggest
+from simulator.config.problems import suggest
 from simulator.errors import InputError
 from simulator.routing.regions import REGIONS, is_region
 

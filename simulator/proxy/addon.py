@@ -14,9 +14,9 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HttpLayer
 
-from simulator.proxy.convert import edge_of
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.layer import EdgeLayer
+from simulator.proxy.http.convert import edge_of
+from simulator.proxy.http.edge_layer import EdgeLayer
 from simulator.routing.errors import tls_cancelled, tls_failed
 
 _HUNG_UP = ("The client disconnected", "connection closed")

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from simulator.clock import Clock
 from simulator.events import Bus, ProxyLogged
-from simulator.link import Condition, Links
+from simulator.network_conditions import Condition, Links
 from simulator.routing.decision import Reject
 from simulator.routing.errors import ProxyError
 from simulator.routing.model import Machine

@@ -12,16 +12,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from simulator.events import ProxyLogged
-from simulator.link import Meter
-from simulator.proxy.convert import failure_of
+from simulator.network_conditions import Meter
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.span import Span, cross
+from simulator.proxy.http.convert import failure_of
+from simulator.proxy.transport.simulated_link import Span, cross
 from simulator.routing import App, Failure, Machine
-from simulator.routing.aim import FIRST_PAUSE_SECONDS
-from simulator.routing.balancing import POLL_SECONDS
+from simulator.routing.balancing.balancer import POLL_SECONDS
+from simulator.routing.balancing.route import FIRST_PAUSE_SECONDS
+from simulator.routing.balancing.selection import Choice, Selector, Target
 from simulator.routing.errors import ProxyError, delivery_error, no_route, retries_exhausted
 from simulator.routing.options import START_SECONDS
-from simulator.routing.selection import Choice, Selector, Target
 from simulator.routing.service import ServicePort
 
 _CHUNK_BYTES = 65536

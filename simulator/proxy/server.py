@@ -25,11 +25,11 @@ from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
 from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.handler import EdgeHandler
-from simulator.proxy.lean import drop_debug_checks
-from simulator.proxy.names import NameLayer, NameServer, region_at
+from simulator.proxy.http.fast_path import drop_debug_checks
+from simulator.proxy.name_server import NameLayer, NameServer, region_at
 from simulator.proxy.passthrough import Passthrough
-from simulator.proxy.trust import LazyTls, authority_folder
+from simulator.proxy.tls_authority import LazyTls, authority_folder
+from simulator.proxy.transport.client_handler import EdgeHandler
 from simulator.routing.regions import distance_km
 from simulator.routing.service import HTTP_PORT
 

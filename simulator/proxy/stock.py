@@ -10,7 +10,7 @@ from mitmproxy import ctx, exceptions
 
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.names import NameServer
+from simulator.proxy.name_server import NameServer
 
 CONFIG_OPTION = "flysim_config"
 

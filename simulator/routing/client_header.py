@@ -6,10 +6,10 @@ forced region before a preferred one; Fly does not document their order (F-3.9).
 
 from __future__ import annotations
 
+from simulator.routing.balancing.selection import Target
 from simulator.routing.headers import find_field
 from simulator.routing.model import Fields
 from simulator.routing.regions import ANY
-from simulator.routing.selection import Target
 
 FORCE_INSTANCE = b"fly-force-instance-id"
 PREFER_INSTANCE = b"fly-prefer-instance-id"

@@ -14,28 +14,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simulator.routing import errors, reading
-from simulator.routing.aim import (
+from simulator.routing import errors
+from simulator.routing.balancing.balancer import Balancing
+from simulator.routing.balancing.route import (
     Aim,
     aim_at_cached,
     aim_at_replay,
     aim_at_request,
     target_of,
 )
-from simulator.routing.balancing import Balancing
-from simulator.routing.cache import CacheStatus
-from simulator.routing.caching import Caching
+from simulator.routing.balancing.selection import Target
+from simulator.routing.cache.caching import Caching
+from simulator.routing.cache.replay_cache import CacheStatus
 from simulator.routing.client_header import FORCE_INSTANCE, wants_bypass
 from simulator.routing.client_header import target_of as target_of_client
 from simulator.routing.decision import Decision, ReadBody, Redirect, Reject, Relay
-from simulator.routing.directive import DirectiveError
 from simulator.routing.errors import Failure, ProxyError
 from simulator.routing.headers import FLY_REPLAY, find_field, replay_src, response_fields
 from simulator.routing.model import Machine, Response
 from simulator.routing.options import MAX_REPLAYS
-from simulator.routing.permission import refuse
-from simulator.routing.replay_body import MAX_BYTES, ReplayBody
-from simulator.routing.selection import Target
+from simulator.routing.replay import reading
+from simulator.routing.replay.body import MAX_BYTES, ReplayBody
+from simulator.routing.replay.directive import DirectiveError
+from simulator.routing.replay.permission import refuse
 from simulator.routing.trace import Cause, Outcome, Trace
 
 IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from simulator.routing.cache import ReplayCache
+from simulator.routing.balancing.load import Load
+from simulator.routing.balancing.selection import Chance
+from simulator.routing.cache.replay_cache import ReplayCache
 from simulator.routing.exchange import Exchange
-from simulator.routing.load import Load
 from simulator.routing.model import App, Fleet, Request
 from simulator.routing.options import RoutingOptions
-from simulator.routing.selection import Chance
 
 
 def _nobody_starts(machine_id: str) -> None:

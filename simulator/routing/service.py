@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from simulator.routing.cache_rule import CacheRule
+from simulator.routing.cache.rule import CacheRule
 
 HTTP_PORT = 80
 HTTPS_PORT = 443

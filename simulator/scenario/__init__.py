@@ -6,13 +6,13 @@ reference for people who write scenarios is docs/scenarios.md.
 
 from __future__ import annotations
 
+from simulator.scenario.file.loader import load_scenario, load_scenarios
+from simulator.scenario.file.schema import Scenario, scenario_schema
+from simulator.scenario.file.selection import select
 from simulator.scenario.ladder import ladder
-from simulator.scenario.loader import load_scenario, load_scenarios
 from simulator.scenario.report import TextReport, json_report, junit_xml
 from simulator.scenario.result import Report, ScenarioResult, Verdict
 from simulator.scenario.runner import RunOptions, play_scenario, run_scenarios
-from simulator.scenario.schema import Scenario, scenario_schema
-from simulator.scenario.selection import select
 from simulator.scenario.steps.shell import simulator_variables
 
 __all__ = [

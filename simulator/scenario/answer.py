@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from simulator.routing.trace import Trace
-from simulator.scenario.jar import Withheld
+from simulator.scenario.client.cookie_jar import Withheld
 
 REQUEST_ID_HEADER = "fly-request-id"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from simulator.config import Config, load_config, parse_config
 from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
-from simulator.scenario.schema import Scenario
+from simulator.scenario.file.schema import Scenario
 
 DEFAULT_SEED = 0
 

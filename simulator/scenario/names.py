@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from simulator.errors import InputError
 from simulator.routing.model import Machine
-from simulator.scenario.stage import Stage
-from simulator.scenario.template import unknown_placeholder
+from simulator.scenario.placeholders import unknown_placeholder
+from simulator.scenario.simulator_protocol import Stage
 
 MACHINE_FIELDS = ("id", "name", "region", "app", "address", "private_ip")
 

@@ -13,10 +13,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from simulator.scenario.answer import Mismatch
+from simulator.scenario.context import StepRecord
+from simulator.scenario.expectations.match import escaped
 from simulator.scenario.ladder import WIDTH, ladder
-from simulator.scenario.match import escaped
 from simulator.scenario.result import Report, ScenarioFailure, ScenarioResult, Verdict
-from simulator.scenario.scene import StepRecord
 
 _MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.SKIPPED: "–"}
 _MARGIN = 4

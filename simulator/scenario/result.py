@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from simulator.routing.trace import Trace
 from simulator.scenario.answer import Mismatch
+from simulator.scenario.context import StepRecord
 from simulator.scenario.failure import Place
-from simulator.scenario.scene import StepRecord
-from simulator.scenario.schema import Scenario
+from simulator.scenario.file.schema import Scenario
 
 
 class Verdict(StrEnum):

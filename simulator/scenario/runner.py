@@ -16,23 +16,23 @@ from pathlib import Path
 
 from simulator.config import Config
 from simulator.config.duration import format_duration
-from simulator.config.problem import Problems
-from simulator.crash import CRASHED, describe_crash, story_of
+from simulator.config.problems import Problems
+from simulator.crash_report import CRASHED, describe_crash, story_of
 from simulator.errors import InputError, SimulatorError
 from simulator.events import ProxyLogged
 from simulator.machines import kind_of_backend
 from simulator.routing.trace import FAULT, Trace
+from simulator.scenario.context import Props, Scene
 from simulator.scenario.failure import StepFailed
+from simulator.scenario.file.loader import load_scenarios
+from simulator.scenario.file.name_check import check_names
+from simulator.scenario.file.schema import Scenario
+from simulator.scenario.file.selection import select
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
-from simulator.scenario.loader import load_scenarios
 from simulator.scenario.names import Names
-from simulator.scenario.precheck import check_names
 from simulator.scenario.result import LogTail, Report, ScenarioFailure, ScenarioResult, Verdict
-from simulator.scenario.scene import Props, Scene
-from simulator.scenario.schema import Scenario
-from simulator.scenario.selection import select
-from simulator.scenario.stage import OpenStage, Stage, find_findings
-from simulator.scenario.step import Step, play
+from simulator.scenario.simulator_protocol import OpenStage, Stage, find_findings
+from simulator.scenario.steps.base import Step, play
 
 TAIL_LINES = 8
 

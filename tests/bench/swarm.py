@@ -25,7 +25,7 @@ import psutil
 
 from simulator.config import load_config
 from simulator.machines.swarm import FleetService, services_of
-from tests.machines.swarm.engine import recorded
+from tests.machines.swarm.recorded_engine import recorded
 
 REGIONS = ("ams", "arn", "bom", "cdg", "dfw", "ewr", "fra", "gru", "iad", "jnb")
 FLYSIM = (sys.executable, "-m", "simulator")

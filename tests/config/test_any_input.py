@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simulator.config import PathSource, TomlSource, load_config, parse_config
-from simulator.config.fly_toml import parse_fly_toml
-from simulator.config.problem import Problems
+from simulator.config.fly.reader import parse_fly_toml
+from simulator.config.problems import Problems
 from simulator.errors import InputError
 
 _PIECES = st.sampled_from([

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config.compose import (
+from simulator.config.compose.reader import (
     ComposeFile,
     config_of_machines,
     machine_of_labels,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulator.config import Check, Config, FlyService, FlyToml, MachineSpec
-from simulator.routing.cache_rule import CacheRule, KeyKind
+from simulator.routing.cache.rule import CacheRule, KeyKind
 from simulator.routing.service import Autostop, Service, ServicePort
 from tests.config.writing import APP, HEAD, load, problem_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.config.interpolation import InterpolationError, interpolate
+from simulator.config.compose.interpolation import InterpolationError, interpolate
 
 VARIABLES = {"SET": "value", "EMPTY": "", "OTHER": "else"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from simulator.config import Check, Config, FlyToml, load_config
-from simulator.config.fly_model import FlyService
-from simulator.routing.cache_rule import CacheRule, KeyKind
+from simulator.config.fly.model import FlyService
+from simulator.routing.cache.rule import CacheRule, KeyKind
 from simulator.routing.model import Fleet, Machine
 from simulator.routing.service import Autostop, HttpOptions, ServicePort
 from tests.config.writing import write

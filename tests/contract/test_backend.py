@@ -10,7 +10,7 @@ import pytest
 from simulator.errors import InputError
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.fake import FakeApp
-from tests.contract.stage import (
+from tests.contract.harness import (
     DockerStage,
     FakeStage,
     ProcessStage,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.dashboard.stage import Stage, open_stage
+from tests.dashboard.harness import Stage, open_stage
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from simulator.routing.model import MachineState
-from tests.dashboard.stage import AMS, DFW, OTHER, Stage, until_open
+from tests.dashboard.harness import AMS, DFW, OTHER, Stage, until_open
 
 MACHINES = "/v1/apps/chat/machines"
 

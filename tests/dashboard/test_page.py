@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from tests.dashboard.stage import DFW, Stage
+from tests.dashboard.harness import DFW, Stage
 
 pytestmark = pytest.mark.browser
 

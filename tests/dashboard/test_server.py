@@ -12,7 +12,7 @@ import pytest
 
 from simulator.dashboard import ControlServer, make_app
 from simulator.errors import EnvironmentFault
-from tests.dashboard.stage import SmallSimulator, Stage, open_stage, until, until_open
+from tests.dashboard.harness import SmallSimulator, Stage, open_stage, until, until_open
 
 
 async def test_a_port_that_is_taken_is_named() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.dashboard.stage import AMS, Stage
+from tests.dashboard.harness import AMS, Stage
 
 
 async def test_a_service_has_autostop_and_autostart_in_the_words_of_the_api(stage: Stage) -> None:

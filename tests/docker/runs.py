@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import psutil
 
-from simulator.machines.docker import sweeper
-from simulator.machines.docker.label import RUN
+from simulator.machines.cleanup import remove_containers as sweeper
+from simulator.machines.docker.labels import RUN
 from tests.docker.swarm import docker
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config.label import MACHINE_ID, REGION
+from simulator.config.compose.labels import MACHINE_ID, REGION
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.backend import Placement
-from simulator.machines.docker import label
-from simulator.machines.docker.container import MachineContainer
+from simulator.machines.docker import labels as label
+from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine
-from simulator.machines.docker.image import PYTHON_IMAGE
-from tests.contract.stage import Recorder
+from simulator.machines.docker.image.images import PYTHON_IMAGE
+from tests.contract.harness import Recorder
 from tests.docker.swarm import docker
 from tests.e2e.command import flysim, start_up
 

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from simulator.errors import EnvironmentFault
-from simulator.machines.docker.build import build_image
 from simulator.machines.docker.engine import Engine
-from simulator.machines.docker.image import PYTHON_IMAGE
-from tests.contract.stage import eventually
+from simulator.machines.docker.image.build import build_image
+from simulator.machines.docker.image.images import PYTHON_IMAGE
+from tests.contract.harness import eventually
 from tests.docker.swarm import docker
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

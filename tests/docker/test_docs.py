@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config.compose import read_compose
-from simulator.config.label import LABELS
+from simulator.config.compose.labels import LABELS
+from simulator.config.compose.reader import read_compose
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "docker.md").read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from simulator.config import load_config
-from simulator.machines.docker.label import RUN
+from simulator.machines.docker.labels import RUN
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
-from tests.contract.stage import eventually
+from tests.contract.harness import eventually
 from tests.docker.remote import remote_engine
 from tests.docker.swarm import docker
 from tests.e2e.command import ROOT

@@ -13,11 +13,11 @@ import pytest
 
 from simulator.config import load_config
 from simulator.machines.docker import DockerBackend
-from simulator.machines.docker.image import PYTHON_IMAGE
+from simulator.machines.docker.image.images import PYTHON_IMAGE
 from simulator.machines.docker.project import Project
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
-from tests.contract.stage import Recorder, eventually
+from tests.contract.harness import Recorder, eventually
 from tests.docker.runs import made_by, run_of, sweepers_of
 from tests.docker.swarm import docker
 from tests.docker.test_containers import AMS, DFW, DFW_2, container_of, state_of

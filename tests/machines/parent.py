@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from simulator.machines.backend import Exit
-from simulator.machines.process import ProcessBackend
-from tests.contract.stage import machine_spec
+from simulator.machines.processes.backend import ProcessBackend
+from tests.contract.harness import machine_spec
 
 
 class Relay:
@@ -43,7 +43,7 @@ def watchdog_pid() -> int:
     import psutil
 
     return next(
-        child.pid for child in psutil.Process().children() if "watchdog.py" in " ".join(child.cmdline())
+        child.pid for child in psutil.Process().children() if "kill_processes.py" in " ".join(child.cmdline())
     )
 
 

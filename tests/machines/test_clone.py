@@ -9,12 +9,12 @@ import pytest
 
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Placement
-from simulator.machines.docker.container import MachineContainer
+from simulator.machines.docker.container.factory import Maker
+from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine
-from simulator.machines.docker.maker import Maker
 from simulator.machines.docker.project import Project
-from tests.contract.stage import Recorder
-from tests.machines.small_engine import refusing_engine
+from tests.contract.harness import Recorder
+from tests.machines.fake_engine import refusing_engine
 
 BARE: dict[str, Any] = {"Image": "web", "Cmd": None, "Entrypoint": ["/web"], "User": "", "WorkingDir": ""}
 LABELS = {

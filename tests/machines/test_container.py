@@ -13,11 +13,11 @@ import pytest
 
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Exit, Placement
-from simulator.machines.docker.container import MachineContainer
+from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
-from tests.contract.stage import Recorder, eventually, machine_id, machine_spec
-from tests.machines.small_engine import Broken, SmallEngine, small_engine
+from tests.contract.harness import Recorder, eventually, machine_id, machine_spec
+from tests.machines.fake_engine import Broken, SmallEngine, small_engine
 
 ONE = machine_id(1)
 KILLED = Exit(-9)

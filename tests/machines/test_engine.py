@@ -14,8 +14,8 @@ import pytest
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.swarm.manager import Manager
-from tests.machines.small_engine import Broken, refusing_engine, small_engine
-from tests.machines.swarm.engine import SINGLE, recorded
+from tests.machines.fake_engine import Broken, refusing_engine, small_engine
+from tests.machines.swarm.recorded_engine import SINGLE, recorded
 
 IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
 

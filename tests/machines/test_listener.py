@@ -8,7 +8,13 @@ import sys
 
 import pytest
 
-from simulator.machines.listener import all_listeners, find_holder, find_marker, holds_any, listeners_at
+from simulator.machines.processes.listener import (
+    all_listeners,
+    find_holder,
+    find_marker,
+    holds_any,
+    listeners_at,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/net/tcp")
 

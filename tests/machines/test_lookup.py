@@ -13,9 +13,9 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.events import Bus, Event, MachineStateChanged
 from simulator.machines.lookup import LookupBackend
-from simulator.machines.room import MachineRoom
+from simulator.machines.supervisor import MachineRoom
 from simulator.routing.model import App, MachineState
-from tests.contract.stage import eventually
+from tests.contract.harness import eventually
 from tests.machines.name_server import NameServer, name_server
 
 AMS, DFW = "d8dd626f379508", "286533db064e58"

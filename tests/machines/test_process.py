@@ -16,10 +16,10 @@ import pytest
 
 from simulator.config.model import MachineSpec
 from simulator.errors import InputError
-from simulator.machines import watchdog
 from simulator.machines.backend import Exit
-from simulator.machines.process import ProcessBackend
-from tests.contract.stage import Recorder, eventually, machine_id, machine_spec
+from simulator.machines.cleanup import kill_processes as watchdog
+from simulator.machines.processes.backend import ProcessBackend
+from tests.contract.harness import Recorder, eventually, machine_id, machine_spec
 
 ONE, TWO = machine_id(1), machine_id(2)
 PARENT = Path(__file__).parent / "parent.py"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from simulator.config.label import MACHINE_ID, REGION
-from simulator.machines.docker import label
+from simulator.config.compose.labels import MACHINE_ID, REGION
+from simulator.machines.docker import labels as label
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.project import Project
-from tests.machines.small_engine import refusing_engine
+from tests.machines.fake_engine import refusing_engine
 
 PROJECT = Project("shop", Path("compose.yml"), ("ams-1", "dfw-1"))
 AMS, DFW = "d8dd626f379508", "286533db064e58"

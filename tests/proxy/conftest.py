@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.stage import Stage, open_stage
+from tests.proxy.harness import Stage, open_stage
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,8 +9,8 @@ import pytest
 
 from simulator.routing import RoutingOptions
 from tests.proxy.client import chunked, request
+from tests.proxy.harness import AMS, DFW, Stage, open_stage, until
 from tests.proxy.machine import OK, MachineWire, ScriptedMachine, answering, replaying
-from tests.proxy.stage import AMS, DFW, Stage, open_stage, until
 
 LIMIT = 1_048_576
 """K-1"""

@@ -9,8 +9,8 @@ import pytest
 
 from simulator.routing import Trace
 from tests.proxy.client import request
+from tests.proxy.harness import AMS, DFW, Stage, a_port_that_never_answers, open_stage, until
 from tests.proxy.machine import OK, MachineWire, ScriptedMachine, answering, replaying
-from tests.proxy.stage import AMS, DFW, Stage, a_port_that_never_answers, open_stage, until
 
 HOWS = ["close", "reset"]
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from tests.proxy.harness import AMS, DFW, Stage, until
 from tests.proxy.machine import OK, MachineWire, answering, replaying
-from tests.proxy.stage import AMS, DFW, Stage, until
 
 REPLAY = f"HTTP/1.1 307 x\r\nfly-replay: instance={DFW}\r\n".encode()
 

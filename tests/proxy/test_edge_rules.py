@@ -10,12 +10,12 @@ import warnings
 
 import pytest
 
-from simulator.proxy.convert import connect_failure
+from simulator.proxy.http.convert import connect_failure
 from simulator.routing import App, Failure
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.client import request, tls_context
+from tests.proxy.harness import AMS, Stage, open_stage, until
 from tests.proxy.machine import OK, MachineWire, answering
-from tests.proxy.stage import AMS, Stage, open_stage, until
 
 
 async def shake_hands(stage: Stage, version: ssl.TLSVersion) -> str | None:

@@ -8,8 +8,8 @@ import pytest
 
 from simulator.routing import Fleet, RoutingOptions
 from tests.proxy.client import request
+from tests.proxy.harness import AMS, DFW, Stage, assert_is_the_proxys_own, open_stage, until
 from tests.proxy.machine import OK, MachineWire, answering, replaying
-from tests.proxy.stage import AMS, DFW, Stage, assert_is_the_proxys_own, open_stage, until
 
 
 async def test_a_machine_that_refuses_ends_in_pr03_with_pc01(stage: Stage) -> None:

@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from simulator.link import Breaking, Condition, Cut, Delay, Failing
-from simulator.proxy.span import MOST_HELD_BYTES, Lane
+from simulator.network_conditions import Breaking, Condition, Cut, Delay, Failing
+from simulator.proxy.transport.simulated_link import MOST_HELD_BYTES, Lane
 from simulator.routing import App, Outcome
 from simulator.routing.errors import Failure
 from simulator.routing.service import Service, ServicePort
 from tests.proxy import websocket as ws
 from tests.proxy.client import Client, request
+from tests.proxy.harness import AMS, DFW, DFW_2, Stage, assert_is_the_proxys_own, open_stage, until
 from tests.proxy.machine import OK, MachineWire, accepting, answering, echoing, replaying, replaying_body
-from tests.proxy.stage import AMS, DFW, DFW_2, Stage, assert_is_the_proxys_own, open_stage, until
 
 RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
 WORDS = "nothing gets through"

@@ -9,8 +9,8 @@ from contextlib import suppress
 import pytest
 
 from tests.proxy.client import request, tls_context
+from tests.proxy.harness import AMS, DFW, Stage, until
 from tests.proxy.machine import OK, answering
-from tests.proxy.stage import AMS, DFW, Stage, until
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.proxy.harness import AMS, DFW, Stage
 from tests.proxy.machine import OK, answering
-from tests.proxy.stage import AMS, DFW, Stage
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from tests.proxy import websocket as ws
+from tests.proxy.harness import AMS, DFW, DFW_2, Stage, until
 from tests.proxy.machine import MachineWire, accepting, answering, echoing
-from tests.proxy.stage import AMS, DFW, DFW_2, Stage, until
 
 REPLAY = f"fly-replay: instance={DFW}\r\n"
 HELLO = ws.frame(ws.TEXT, b"hello from dallas")

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from simulator.routing import App, RoutingOptions
+from tests.proxy.harness import AMS, DFW, DFW_2, Stage, open_stage
 from tests.proxy.machine import OK, MachineWire, answering, replaying
-from tests.proxy.stage import AMS, DFW, DFW_2, Stage, open_stage
 from tests.proxy.wire import Message
 
 REQUEST_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}-(ams|dfw)")

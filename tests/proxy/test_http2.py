@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.proxy.client import chunked
+from tests.proxy.harness import AMS, DFW, Stage, until
 from tests.proxy.machine import OK, answering, echoing_target, replaying
-from tests.proxy.stage import AMS, DFW, Stage, until
 
 
 async def test_http_2_pseudo_headers_and_cookies_become_those_of_http_1(stage: Stage) -> None:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.proxy.client import Client, chunked, request, tls_context
+from tests.proxy.harness import AMS, DFW, Stage
 from tests.proxy.machine import OK, MachineWire, answering, echoing_target, replaying
-from tests.proxy.stage import AMS, DFW, Stage
 
 # One port for everything.
 

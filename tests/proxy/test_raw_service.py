@@ -6,8 +6,8 @@ import asyncio
 
 from simulator.routing import App, MachineState
 from simulator.routing.service import Service, ServicePort
+from tests.proxy.harness import AMS, DFW, Stage, open_stage, until
 from tests.proxy.machine import MachineWire
-from tests.proxy.stage import AMS, DFW, Stage, open_stage, until
 
 RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
 ON_AMS = {("ams", 5432): 0}

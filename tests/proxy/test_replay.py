@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from tests.proxy.client import chunked
+from tests.proxy.harness import AMS, DFW, DFW_2, Stage, until
 from tests.proxy.machine import OK, Handler, MachineWire, answering, replaying
-from tests.proxy.stage import AMS, DFW, DFW_2, Stage, until
 
 REPLAY = f"fly-replay: instance={DFW}\r\n"
 ENDLESS_SIZE = 16 * 2**20

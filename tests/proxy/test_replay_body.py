@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.proxy.harness import AMS, DFW, Stage
 from tests.proxy.machine import CONTENT_TYPE, OK, MachineWire, answering, replay_head, replaying_body
-from tests.proxy.stage import AMS, DFW, Stage
 from tests.proxy.websocket import accept, upgrade
 
 

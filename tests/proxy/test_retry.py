@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.machine import OK, MachineWire, answering, replaying
-from tests.proxy.stage import (
+from tests.proxy.harness import (
     AMS,
     DFW,
     DFW_2,
@@ -14,6 +13,7 @@ from tests.proxy.stage import (
     assert_is_the_proxys_own,
     until,
 )
+from tests.proxy.machine import OK, MachineWire, answering, replaying
 
 
 async def close_when_reused(wire: MachineWire) -> None:

@@ -13,8 +13,8 @@ import pytest
 from simulator.proxy.passthrough import proxy_header
 from simulator.routing import App, MachineState
 from simulator.routing.service import HttpOptions, Service, ServicePort
+from tests.proxy.harness import AMS, DFW, Stage, open_stage, until
 from tests.proxy.machine import OK, MachineWire, answering, silent
-from tests.proxy.stage import AMS, DFW, Stage, open_stage, until
 from tests.proxy.websocket import accept, upgrade
 
 

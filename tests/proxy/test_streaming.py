@@ -10,8 +10,8 @@ import pytest
 
 from tests.proxy.client import chunked, request
 from tests.proxy.h2_client import H2Client, Stream
+from tests.proxy.harness import AMS, Stage, until
 from tests.proxy.machine import OK, Handler, MachineWire, answering
-from tests.proxy.stage import AMS, Stage, until
 
 EVENT_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
 DOWNLOAD_BYTES = int(os.environ.get("FLYSIM_DOWNLOAD_MIB", "256")) * 2**20

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.proxy import websocket as ws
+from tests.proxy.harness import AMS, DFW, Stage, open_stage
 from tests.proxy.machine import OK, MachineWire, answering
-from tests.proxy.stage import AMS, DFW, Stage, open_stage
 
 TRIES = int(os.environ.get("FLYSIM_STRESS", "1200"))
 CLIENTS = 30
@@ -29,7 +29,7 @@ async def hasty_machine(stage: Stage) -> AsyncIterator[None]:
     """A process of its own, so that its packets come whenever they come."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(Path(__file__).with_name("hasty_machine.py")),
+        str(Path(__file__).with_name("early_close_machine.py")),
         f"instance={DFW}",
         stdout=asyncio.subprocess.PIPE,
     )

@@ -9,8 +9,8 @@ import zlib
 import pytest
 
 from tests.proxy import websocket as ws
+from tests.proxy.harness import AMS, DFW, Stage, until
 from tests.proxy.machine import MachineWire, accepting, echoing
-from tests.proxy.stage import AMS, DFW, Stage, until
 
 
 def random_frames(seed: int, *, mask: bytes) -> bytes:

@@ -29,7 +29,7 @@ from simulator.routing import (
     Trace,
     Wait,
 )
-from simulator.routing.replay_body import CONTENT_TYPE
+from simulator.routing.replay.body import CONTENT_TYPE
 from simulator.routing.service import Service
 
 NOW = 1_700_000_000.0

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.routing import App, Machine, MachineState
-from simulator.routing.autostop import machines_to_stop
-from simulator.routing.load import Load
+from simulator.routing.balancing.autostop import machines_to_stop
+from simulator.routing.balancing.load import Load
 from simulator.routing.service import Autostop, Service
 from tests.routing.build import fleet, machine, stopped
 

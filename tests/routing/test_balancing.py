@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from simulator.routing import App, Deliver, Failure, Machine, MachineState, RoutingOptions, Wait
-from simulator.routing.balancing import POLL_SECONDS
-from simulator.routing.load import Load, LoadClass
+from simulator.routing.balancing.balancer import POLL_SECONDS
+from simulator.routing.balancing.load import Load, LoadClass
+from simulator.routing.balancing.selection import RECENTLY_STOPPED_SECONDS, Choice, Selector, Target
 from simulator.routing.options import START_SECONDS
-from simulator.routing.selection import RECENTLY_STOPPED_SECONDS, Choice, Selector, Target
 from simulator.routing.service import Service
 from tests.routing.build import (
     AMS_1,

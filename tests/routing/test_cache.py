@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.routing import Cause, Deliver, Fleet, Reject, Relay, Router, RoutingOptions
-from simulator.routing.cache import (
+from simulator.routing.cache.caching import read_instruction
+from simulator.routing.cache.replay_cache import (
     Asked,
     CachedReplay,
     PathPattern,
@@ -19,10 +20,9 @@ from simulator.routing.cache import (
     find_rule,
     parse_pattern,
 )
-from simulator.routing.cache_rule import CacheRule, KeyKind
-from simulator.routing.caching import read_instruction
-from simulator.routing.directive import ReplayDirective
+from simulator.routing.cache.rule import CacheRule, KeyKind
 from simulator.routing.headers import find_cookie
+from simulator.routing.replay.directive import ReplayDirective
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.routing.build import (
     AMS_1,

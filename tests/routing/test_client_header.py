@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from simulator.routing import Deliver, Machine, MachineState, RoutingOptions
+from simulator.routing.balancing.selection import Target
 from simulator.routing.client_header import target_of, wants_bypass
-from simulator.routing.selection import Target
 from tests.routing.build import (
     AMS_1,
     DEMO,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.routing.directive import (
+from simulator.routing.replay.directive import (
     FIELDS,
     DirectiveError,
     Fallback,

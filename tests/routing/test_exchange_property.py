@@ -23,10 +23,10 @@ from simulator.routing import (
     Trace,
     Wait,
 )
-from simulator.routing.directive import DirectiveError, ReplayDirective, parse_directive
 from simulator.routing.options import MAX_REPLAYS
 from simulator.routing.regions import members
-from simulator.routing.replay_body import CONTENT_TYPE, parse_replay_body
+from simulator.routing.replay.body import CONTENT_TYPE, parse_replay_body
+from simulator.routing.replay.directive import DirectiveError, ReplayDirective, parse_directive
 from simulator.routing.service import Service
 from tests.routing.build import Caller, fleet, machine
 

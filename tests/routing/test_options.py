@@ -19,9 +19,9 @@ from simulator.routing import (
     RoutingOptions,
     Wait,
 )
-from simulator.routing.cache_rule import CacheRule, KeyKind
+from simulator.routing.cache.rule import CacheRule, KeyKind
 from simulator.routing.options import MAX_REPLAYS, ROUTING_SECONDS, START_SECONDS
-from simulator.routing.replay_body import CONTENT_TYPE
+from simulator.routing.replay.body import CONTENT_TYPE
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.routing.build import (
     AMS_1,

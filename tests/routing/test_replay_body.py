@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from simulator.routing import Deliver, ReadBody, Relay, RoutingOptions
-from simulator.routing.cache import CacheInstruction
-from simulator.routing.directive import DirectiveError, Fallback, ReplayDirective
-from simulator.routing.replay_body import (
+from simulator.routing.cache.replay_cache import CacheInstruction
+from simulator.routing.replay.body import (
     CONTENT_TYPE,
     MAX_BYTES,
     ReplayBody,
@@ -18,6 +17,7 @@ from simulator.routing.replay_body import (
     is_replay_body,
     parse_replay_body,
 )
+from simulator.routing.replay.directive import DirectiveError, Fallback, ReplayDirective
 from tests.routing.build import AMS_1, DFW_1, DFW_2, Caller, as_texts, fields, request, two_apps
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from simulator.routing import Fleet, Machine, MachineState
-from simulator.routing.load import Load
-from simulator.routing.selection import Chance, Choice, Selector, Target
+from simulator.routing.balancing.load import Load
+from simulator.routing.balancing.selection import Chance, Choice, Selector, Target
 from tests.routing.build import AMS_1, DEMO, DFW_1, DFW_2, NOW, fleet, machine, stopped, two_apps
 
 LHR = machine(1, "lhr")

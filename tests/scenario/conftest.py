@@ -6,8 +6,9 @@ from textwrap import dedent
 
 import pytest
 
-from simulator.scenario import Scenario, ScenarioResult, load_scenario, play_scenario, scene
-from tests.scenario.stage import PaperStage
+from simulator.scenario import Scenario, ScenarioResult, load_scenario, play_scenario
+from simulator.scenario import context as scene
+from tests.scenario.harness import PaperStage
 
 HEAD = "version: 1\nname: A scenario of a test\nconfig: flysim.toml\n"
 

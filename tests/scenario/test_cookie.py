@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.scenario.cookie import (
+from simulator.scenario.client.cookie import (
     MAX_AGE_LIMIT_SECONDS,
     CookieError,
     SetCookie,

@@ -11,15 +11,15 @@ import pytest
 
 from simulator.faults.registry import FAULTS, FaultChoice
 from simulator.scenario import Scenario, load_scenario
-from simulator.scenario.capture import Capture
-from simulator.scenario.complaint import find_model
-from simulator.scenario.expectation import (
+from simulator.scenario.expectations.capture import Capture
+from simulator.scenario.expectations.schema import (
     CookieMatch,
     LogMatch,
     MessageMatch,
     ShellExpectation,
     WebSocketExpectation,
 )
+from simulator.scenario.file.validation_messages import find_model
 from simulator.scenario.steps import STEPS
 from simulator.scenario.steps.machine import MachineAction
 from tests.scenario.conftest import HEAD

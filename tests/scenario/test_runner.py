@@ -16,7 +16,7 @@ from simulator.routing import Trace
 from simulator.scenario import Report, RunOptions, ScenarioResult, Verdict, run_scenarios
 from simulator.scenario.report import json_report, junit_xml
 from tests.scenario.conftest import Write
-from tests.scenario.stage import PaperStage
+from tests.scenario.harness import PaperStage
 
 CONFIG = """
 version = 1

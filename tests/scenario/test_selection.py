@@ -4,7 +4,7 @@ import pytest
 
 from simulator.errors import InputError
 from simulator.scenario import load_scenarios, select
-from simulator.scenario.selection import parse_expression
+from simulator.scenario.file.selection import parse_expression
 from tests.scenario.conftest import Write
 
 WORDS = "the stale cookie of a stopped machine scenarios/stale-cookie.yaml"

@@ -20,7 +20,7 @@ from simulator.routing.model import MachineState
 from simulator.scenario import Scenario, play_scenario
 from simulator.scenario.result import LogTail
 from tests.scenario.conftest import Play
-from tests.scenario.stage import AMS, CLONE_ID, DFW, PaperStage
+from tests.scenario.harness import AMS, CLONE_ID, DFW, PaperStage
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.scenario.conftest import Play
-from tests.scenario.stage import PaperStage
+from tests.scenario.harness import PaperStage
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 
 OPEN = "- websocket: {path: /ws, as: mine}\n"

@@ -14,19 +14,19 @@ from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
+from simulator.cancellation import undisturbed
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
-from simulator.lifetime import undisturbed
 from simulator.machines.backend import FindEdge, Observer, Placement
-from simulator.machines.docker import sweeper
-from simulator.machines.docker.container import MachineContainer
+from simulator.machines.cleanup import remove_containers as sweeper
+from simulator.machines.cleanup.process import Helper
+from simulator.machines.docker.container.factory import Maker
+from simulator.machines.docker.container.listening_ports import listening_ports, listening_words
+from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine, Refusal, give_up
 from simulator.machines.docker.events import ContainerEvent, EventStream
-from simulator.machines.docker.maker import Maker
+from simulator.machines.docker.network.tunnel import Address
 from simulator.machines.docker.project import Project, locate, name_of, own_networks
-from simulator.machines.docker.sockets import listening_ports, listening_words
-from simulator.machines.docker.tunnel import Address
-from simulator.machines.helper import Helper
 from simulator.routing.model import App
 
 _REGAIN_SECONDS = 1.0

@@ -17,8 +17,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from simulator.cancellation import fulfil, while_wanted
 from simulator.errors import EnvironmentFault
-from simulator.lifetime import fulfil, while_wanted
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient

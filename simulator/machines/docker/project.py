@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from simulator.config.label import REGION, machine_of_labels
+from simulator.config.compose.labels import REGION, machine_of_labels
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Placement
-from simulator.machines.docker import label
+from simulator.machines.docker import labels as label
 from simulator.machines.docker.engine import LOOPBACK, Engine, Refusal
 
 _DEFAULT_STOP_SIGNAL = "SIGTERM"

@@ -7,7 +7,7 @@ loaded once an engine is asked for.
 from __future__ import annotations
 
 from simulator.machines.swarm.backend import SwarmBackend, as_tasks
-from simulator.machines.swarm.service import FleetService, services_of
+from simulator.machines.swarm.fleet_service import FleetService, services_of
 from simulator.machines.swarm.stackfile import render_stack
 
 __all__ = ["FleetService", "SwarmBackend", "as_tasks", "render_stack", "services_of"]

@@ -13,17 +13,17 @@ import time
 from dataclasses import replace
 from typing import NoReturn
 
-from simulator.config.label import REGION
+from simulator.config.compose.labels import REGION
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer, Placement
-from simulator.machines.swarm import label
+from simulator.machines.swarm import task_labels as label
 from simulator.machines.swarm.deployment import Deployment, make_name
-from simulator.machines.swarm.lookout import HURRIED_SECONDS, Lookout, now_in_seconds
+from simulator.machines.swarm.fleet_service import FleetService, service_of, services_of
 from simulator.machines.swarm.manager import Manager, alter_replicas
-from simulator.machines.swarm.service import FleetService, service_of, services_of
 from simulator.machines.swarm.stackfile import render_stack
-from simulator.machines.swarm.tracking import Tracked
+from simulator.machines.swarm.task_poller import HURRIED_SECONDS, Lookout, now_in_seconds
+from simulator.machines.swarm.task_tracker import Tracked
 
 _REMOVAL_SECONDS = 60.0
 _REQUEST_STOP = "stop instead, or another backend: --backend process"

@@ -14,10 +14,11 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 
+from simulator.cancellation import undisturbed
 from simulator.errors import EnvironmentFault
-from simulator.lifetime import undisturbed
-from simulator.machines.helper import Helper
-from simulator.machines.swarm import caretaker, label
+from simulator.machines.cleanup import remove_stack as caretaker
+from simulator.machines.cleanup.process import Helper
+from simulator.machines.swarm import task_labels as label
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 

@@ -14,12 +14,12 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from simulator.config.label import MACHINE_ID, REGION
+from simulator.config.compose.labels import MACHINE_ID, REGION
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine, Refusal
-from simulator.machines.docker.image import Images
-from simulator.machines.swarm import label
+from simulator.machines.docker.image.images import Images
+from simulator.machines.swarm import task_labels as label
 from simulator.machines.swarm.task import Node, Sighting, is_down, is_leaving, sight
 
 _UNSPECIFIC = ("", "0.0.0.0", "::", LOOPBACK)

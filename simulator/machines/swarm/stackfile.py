@@ -16,13 +16,13 @@ from typing import Any
 
 import yaml
 
-from simulator.config.label import APP, MACHINE_ID, PORT, REGION
+from simulator.config.compose.labels import APP, MACHINE_ID, PORT, REGION
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Placement
-from simulator.machines.docker.image import PYTHON
+from simulator.machines.docker.image.images import PYTHON
 from simulator.machines.environment import machine_environment
-from simulator.machines.swarm import label
-from simulator.machines.swarm.service import FleetService
+from simulator.machines.swarm import task_labels as label
+from simulator.machines.swarm.fleet_service import FleetService
 
 EVERY_ADDRESS = "0.0.0.0"
 RESOLVER = "127.0.0.11:53"

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from simulator.config.label import MACHINE_ID, PORT, REGION, find_port
+from simulator.config.compose.labels import MACHINE_ID, PORT, REGION, find_port
 from simulator.machines.backend import Exit, Placement
-from simulator.machines.swarm import label
+from simulator.machines.swarm import task_labels as label
 from simulator.routing.model import Ports
 
 Task = Mapping[str, Any]

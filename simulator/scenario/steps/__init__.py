@@ -6,10 +6,10 @@ from typing import Annotated, Any, Union
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from simulator.config.problem import describe, suggest
-from simulator.config.written import fault
-from simulator.scenario.step import Step
+from simulator.config.base_model import fault
+from simulator.config.problems import describe, suggest
 from simulator.scenario.steps.advance import AdvanceStep
+from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.client import ClientStep
 from simulator.scenario.steps.heal import HealStep
 from simulator.scenario.steps.inject import FaultStep

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.config.written import Duration
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step
+from simulator.scenario.context import Scene
+from simulator.scenario.steps.base import Step
 
 
 class AdvanceStep(Step):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simulator.config.written import Text
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step
+from simulator.config.base_model import Text
+from simulator.scenario.context import Scene
+from simulator.scenario.steps.base import Step
 
 
 class ClientStep(Step):

@@ -8,10 +8,10 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.config.written import Texts
+from simulator.config.base_model import Texts
 from simulator.faults.registry import FaultChoice
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step
+from simulator.scenario.context import Scene
+from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.inject import as_named
 
 

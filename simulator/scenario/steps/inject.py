@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simulator.faults.fault import Fault
+from simulator.faults.base import Fault
 from simulator.faults.registry import FaultChoice
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step
+from simulator.scenario.context import Scene
+from simulator.scenario.steps.base import Step
 
 
 class FaultStep(Step):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from simulator.config.written import Strict, Text, Texts, fault
-from simulator.scenario.scene import Scene
-from simulator.scenario.stage import Stage
-from simulator.scenario.step import Step
+from simulator.config.base_model import Strict, Text, Texts, fault
+from simulator.scenario.context import Scene
+from simulator.scenario.simulator_protocol import Stage
+from simulator.scenario.steps.base import Step
 
 VERBS = ("start", "stop", "kill", "suspend", "destroy", "cordon", "uncordon", "clone")
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from simulator.config.written import OneOrMore, as_list
+from simulator.config.base_model import OneOrMore, as_list
 from simulator.config.yaml_document import KeyPath
+from simulator.scenario.context import Scene
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step, play
+from simulator.scenario.steps.base import Step, play
 
 if TYPE_CHECKING:
-    from simulator.scenario.step import Steps
+    from simulator.scenario.steps.base import Steps
 
 
 class ParallelStep(Step):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulator.faults.partition import Partition
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step
+from simulator.scenario.context import Scene
+from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.inject import as_named
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from simulator.config.yaml_document import KeyPath
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step, play
+from simulator.scenario.context import Scene
+from simulator.scenario.steps.base import Step, play
 
 if TYPE_CHECKING:
-    from simulator.scenario.step import Steps
+    from simulator.scenario.steps.base import Steps
 
 ROUND = "round"
 

@@ -9,13 +9,22 @@ from urllib.parse import urlencode
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from simulator.config.problem import describe
-from simulator.config.written import Duration, Port, Strict, Text, Texts, as_written, fault, refuse_together
-from simulator.scenario.capture import Captures, capture
-from simulator.scenario.client import Call
-from simulator.scenario.expectation import Expectation
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step
+from simulator.config.base_model import (
+    Duration,
+    Port,
+    Strict,
+    Text,
+    Texts,
+    as_written,
+    fault,
+    refuse_together,
+)
+from simulator.config.problems import describe
+from simulator.scenario.client.http import Call
+from simulator.scenario.context import Scene
+from simulator.scenario.expectations.capture import Captures, capture
+from simulator.scenario.expectations.schema import Expectation
+from simulator.scenario.steps.base import Step
 
 _REQUEST_LINE = re.compile(r"(?:([A-Za-z]+)\s+)?(\S+)")
 DEFAULT_TIMEOUT_SECONDS = 30.0

@@ -15,15 +15,15 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, WithJsonSchema
 
+from simulator.config.base_model import Duration, Text, as_written
 from simulator.config.duration import format_duration
-from simulator.config.written import Duration, Text, as_written
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.expectation import ShellExpectation
+from simulator.scenario.context import Scene
+from simulator.scenario.expectations.match import shown, text_mismatches
+from simulator.scenario.expectations.schema import ShellExpectation
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.match import shown, text_mismatches
-from simulator.scenario.scene import Scene
-from simulator.scenario.stage import Stage
-from simulator.scenario.step import Step
+from simulator.scenario.simulator_protocol import Stage
+from simulator.scenario.steps.base import Step
 
 
 def _text_or_list(value: Any) -> Any:

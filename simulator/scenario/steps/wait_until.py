@@ -14,18 +14,18 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from simulator.config.base_model import Duration, Strict, Text, fault
 from simulator.config.duration import format_duration
-from simulator.config.written import Duration, Strict, Text, fault
 from simulator.config.yaml_document import KeyPath
 from simulator.routing.model import MachineState
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.expectation import LogMatch
+from simulator.scenario.context import Scene
+from simulator.scenario.expectations.schema import LogMatch
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.scene import Scene
-from simulator.scenario.step import Step, fill_in, play
+from simulator.scenario.steps.base import Step, fill_in, play
 
 if TYPE_CHECKING:
-    from simulator.scenario.step import AnyStep
+    from simulator.scenario.steps.base import AnyStep
 
 CONDITIONS = ("healthy", "unhealthy", "cordoned", "gone", *(state.value for state in MachineState))
 _TRY_PATIENCE_SECONDS = 0.1

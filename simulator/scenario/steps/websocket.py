@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 from websockets.exceptions import ConnectionClosed
 
-from simulator.config.written import (
+from simulator.config.base_model import (
     TEXT_SCHEMA,
     Duration,
     OneOrMore,
@@ -26,13 +26,18 @@ from simulator.config.written import (
 )
 from simulator.errors import InputError
 from simulator.scenario.answer import Answer, Mismatch
-from simulator.scenario.capture import Captures, capture
-from simulator.scenario.expectation import MessageMatch, WebSocketExpectation
+from simulator.scenario.client.websocket import Dial, OpenSocket, open_socket
+from simulator.scenario.context import Scene
+from simulator.scenario.expectations.capture import Captures, capture
+from simulator.scenario.expectations.match import (
+    describe_match,
+    message_mismatches,
+    shown_message,
+    text_mismatches,
+)
+from simulator.scenario.expectations.schema import MessageMatch, WebSocketExpectation
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.match import describe_match, message_mismatches, shown_message, text_mismatches
-from simulator.scenario.scene import Scene
-from simulator.scenario.socket import Dial, OpenSocket, open_socket
-from simulator.scenario.step import Step
+from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.request import DEFAULT_TIMEOUT_SECONDS
 
 MESSAGE_SECONDS = 5.0

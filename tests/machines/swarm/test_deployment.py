@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from simulator.machines.swarm import caretaker
+from simulator.machines.cleanup import remove_stack as caretaker
 from simulator.machines.swarm.deployment import Deployment
-from tests.contract.stage import eventually
+from tests.contract.harness import eventually
 
 DOCKER = """#!/bin/sh
 echo "$@" >> "{folder}/told"

@@ -10,7 +10,7 @@ from simulator.errors import EnvironmentFault, InputError
 from simulator.machines import kind_of_backend
 from simulator.machines.swarm.manager import Manager, alter_replicas, check_swarm
 from tests.e2e.command import flysim
-from tests.machines.swarm.engine import NODE, recorded
+from tests.machines.swarm.recorded_engine import NODE, recorded
 
 INACTIVE = {
     "NodeID": "",

@@ -12,7 +12,7 @@ import yaml
 from simulator.config import Config, load_config
 from simulator.errors import InputError
 from simulator.machines.swarm import render_stack, services_of
-from simulator.machines.swarm.label import SLOT, fill_in_slot
+from simulator.machines.swarm.task_labels import SLOT, fill_in_slot
 
 TOML = """
 version = 1

@@ -6,10 +6,10 @@ import pytest
 
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Exit
-from simulator.machines.swarm.log import Line, epoch_seconds, read_lines
+from simulator.machines.swarm.service_log import Line, epoch_seconds, read_lines
 from simulator.machines.swarm.task import Node, Phase, Sighting, sight
-from simulator.machines.swarm.tracking import why_not_started
-from tests.machines.swarm.engine import NODE, RECORDED, ROW, SINGLE, recorded
+from simulator.machines.swarm.task_tracker import why_not_started
+from tests.machines.swarm.recorded_engine import NODE, RECORDED, ROW, SINGLE, recorded
 
 SPEC = MachineSpec(id=SINGLE, name="ams-1", app="streams", region="ams", image="streams:1")
 

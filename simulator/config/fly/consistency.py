@@ -1,0 +1,51 @@
+"""What no single key of a fly.toml shows to be wrong, and what `fly deploy` refuses too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simulator.config.fly.document import FlyDocument, PortTable
+from simulator.config.problems import name_key
+from simulator.config.toml_positions import KeyPath
+
+MAX_STATICS = 10
+"""F-10.15."""
+
+Wrong = Iterator[tuple[KeyPath, str, str]]
+"""The key, the problem, what was expected."""
+
+
+def list_problems(document: FlyDocument) -> Wrong:
+    for index, service in enumerate(document.services):
+        for number, port in enumerate(service.ports):
+            yield from _port(port, ("services", index, "ports", number))
+    yield from _statics(document)
+
+
+def _port(port: PortTable, at: KeyPath) -> Wrong:
+    one_or_range = "port = 443, or start_port and end_port"
+    if port.port is not None and (port.start_port or port.end_port) is not None:
+        yield at, f"{name_key(at)} has both a port and a range of ports", one_or_range
+    elif port.port is None and (port.start_port is None or port.end_port is None):
+        yield at, f"{name_key(at)} has no port", one_or_range
+    elif port.start_port and port.end_port and port.end_port < port.start_port:
+        expected = f"{port.start_port}, its start_port, or more"
+        yield (*at, "end_port"), f"{name_key((*at, 'end_port'))} is {port.end_port}", expected
+    if port.force_https and "http" not in port.handlers:
+        # F-9.3: the deploy fails.
+        key = (*at, "force_https")
+        yield key, f"{name_key(key)} is set on a port without the http handler", 'handlers = ["http"]'
+
+
+def _statics(document: FlyDocument) -> Wrong:
+    """F-9.16."""
+    if len(document.statics) > MAX_STATICS:
+        problem = f"there are {len(document.statics)} [[statics]]"
+        yield ("statics", MAX_STATICS), problem, f"{MAX_STATICS} at most"
+    seen: set[str] = set()
+    for index, static in enumerate(document.statics):
+        if static.url_prefix in seen:
+            key = ("statics", index, "url_prefix")
+            problem = f'{name_key(key)} is "{static.url_prefix}", as that of an earlier one'
+            yield key, problem, "another url_prefix for each"
+        seen.add(static.url_prefix)

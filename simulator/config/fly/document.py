@@ -1,0 +1,270 @@
+"""fly.toml as it is written: the parts that flysim reads, as pydantic models.
+
+A key that is not named here is no error, only a warning, because Fly's format grows. Old spellings that flyctl
+still takes are taken here too: one table where a list of tables is meant. Format: Fly's configuration reference.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from simulator.config.field_types import (
+    CheckDuration,
+    Command,
+    EnvName,
+    EnvValue,
+    InternalPort,
+    KillDuration,
+    RegionCode,
+    refuse,
+)
+from simulator.config.problems import describe
+from simulator.routing.cache.replay_cache import MIN_TTL_SECONDS, parse_pattern
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP")
+_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_MEGABYTES = {"": 1, "m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024}
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
+
+
+def _check_signal(value: object) -> object:
+    if value not in _SIGNALS:
+        raise refuse(f"is {describe(value)}", f"one of {', '.join(_SIGNALS)}")
+    return value
+
+
+def _check_memory(value: object) -> object:
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*([a-z]*)\s*", f"{value}".lower())
+    if isinstance(value, bool) or not isinstance(value, int | str) or not match or match[2] not in _MEGABYTES:
+        raise refuse(f"is {describe(value)}", 'memory, such as "512mb", "1gb" or 512 (megabytes)')
+    return int(match[1]) * _MEGABYTES[match[2]]
+
+
+def _check_auto_stop(value: object) -> object:
+    # F-5.35: booleans are still accepted.
+    named = {True: "stop", False: "off"}[value] if isinstance(value, bool) else value
+    if named not in ("off", "stop", "suspend"):
+        raise refuse(f"is {describe(value)}", '"off", "stop" or "suspend"')
+    return named
+
+
+def _check_headers(value: object) -> object:
+    if value == []:  # which flyctl wrote for none
+        return {}
+    if not isinstance(value, dict):
+        raise refuse(f"is {describe(value)}", 'a table of headers, such as { Accept = "text/plain" }')
+    return {name: [words] if isinstance(words, str) else words for name, words in value.items()}
+
+
+def _check_processes(value: object) -> object:
+    # flyctl wrote `processes = []` for an app without groups.
+    return {} if value == [] else value
+
+
+def _check_prefix(value: str) -> str:
+    """F-2.20."""
+    try:
+        parse_pattern(value)
+    except ValueError as error:
+        expected = 'a path, with or without a host: "/api" or "example.com/api"'
+        raise refuse(f"is {describe(value)}: {error}", expected) from None
+    return value
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(_TOKEN, value):
+        raise refuse(f"is {describe(value)}", "a name without spaces, colons and the like")
+    return value
+
+
+def _check_header_name(value: str) -> str:
+    if not re.fullmatch(_TOKEN, value):
+        raise refuse("is no name for a header", "letters, digits and dashes")
+    return value
+
+
+def _check_header_value(value: object) -> object:
+    """F-4.25: a text or several add a header, false removes it."""
+    if value is False:
+        return None
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not values or not all(_is_header_value(each) for each in values):
+        expected = "a text, a list of texts, or false to remove the header"
+        raise refuse(f"is {describe(value)}", expected)
+    return values
+
+
+def _is_header_value(value: object) -> bool:
+    return isinstance(value, str) and not re.search("[\\r\\n\\0]", value)
+
+
+Memory = Annotated[int, BeforeValidator(_check_memory)]
+Limit = Annotated[int, Field(ge=0)]
+HeaderName = Annotated[str, AfterValidator(_check_header_name)]
+HeaderValues = Annotated[list[str] | None, BeforeValidator(_check_header_value)]
+
+
+class FlyTable(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class CheckTable(FlyTable):
+    """One check of a service (F-5.22). Times: F-5.20."""
+
+    type: Literal["http", "tcp"] | None = None
+    grace_period: CheckDuration = 1.0
+    interval: CheckDuration = 15.0
+    timeout: CheckDuration = 2.0
+    method: str = Field("GET", pattern="^[A-Za-z]+$")
+    path: str = Field("/", pattern="^[!-~]+$")
+    protocol: Literal["http", "https"] = "http"
+    port: InternalPort | None = None
+    headers: Annotated[dict[str, list[str]], BeforeValidator(_check_headers)] = {}
+    restart_limit: int | None = None
+    tls_skip_verify: bool | None = None
+    tls_server_name: str | None = None
+
+
+class ConcurrencyTable(FlyTable):
+    type: Literal["connections", "requests"] = "connections"
+    soft_limit: Limit = 20
+    hard_limit: Limit | None = None
+
+
+Checks = Annotated[list[CheckTable], BeforeValidator(_as_list)]
+
+
+class ReplayCacheTable(FlyTable):
+    """`[[….http_options.replay_cache]]` (F-2.18 to F-2.20)"""
+
+    path_prefix: Annotated[str, AfterValidator(_check_prefix)]
+    ttl_seconds: int = Field(ge=MIN_TTL_SECONDS)
+    type: Literal["cookie", "header"]
+    name: Annotated[str, AfterValidator(_check_name)]
+    allow_bypass: bool = False
+
+
+class ResponseTable(FlyTable):
+    """`[….http_options.response]` (F-4.24, F-4.25)"""
+
+    pristine: bool = False
+    headers: dict[HeaderName, HeaderValues] = {}
+
+
+class HttpOptionsTable(FlyTable):
+    """`[….http_options]` (F-9.5 to F-9.11)"""
+
+    h2_backend: bool = False
+    idle_timeout: Annotated[int, Field(ge=0)] | None = None  # seconds
+    response: ResponseTable = ResponseTable()
+    replay_cache: Annotated[list[ReplayCacheTable], BeforeValidator(_as_list)] = []
+    compress: bool | None = None
+    headers_read_timeout: Any = None
+
+
+class TlsOptionsTable(FlyTable):
+    """`[….tls_options]` (F-9.12)"""
+
+    alpn: list[str] = []
+    versions: list[Literal["TLSv1.2", "TLSv1.3"]] = []
+    default_self_signed: bool = False
+
+
+class ProxyProtoTable(FlyTable):
+    """`[….proxy_proto_options]` (F-9.13)"""
+
+    version: Literal["v1", "v2"] = "v1"
+
+
+class _AnyService(FlyTable):
+    """What `[http_service]` and `[[services]]` share."""
+
+    internal_port: InternalPort = 8080
+    processes: list[str] = []
+    auto_stop_machines: Annotated[str, BeforeValidator(_check_auto_stop)] = "off"
+    auto_start_machines: bool = True
+    min_machines_running: int = Field(0, ge=0)
+    concurrency: ConcurrencyTable = ConcurrencyTable()
+    checks: Checks = []
+    http_checks: Checks = []
+    tcp_checks: Checks = []
+    machine_checks: Any = None
+    script_checks: Any = None
+
+
+class HttpServiceTable(_AnyService):
+    """`[http_service]`"""
+
+    force_https: bool = False
+    http_options: HttpOptionsTable = HttpOptionsTable()
+    tls_options: TlsOptionsTable = TlsOptionsTable()
+
+
+class PortTable(FlyTable):
+    """`[[services.ports]]`"""
+
+    port: InternalPort | None = None
+    start_port: InternalPort | None = None
+    end_port: InternalPort | None = None
+    handlers: list[str] = []
+    force_https: bool = False
+    http_options: HttpOptionsTable = HttpOptionsTable()
+    tls_options: TlsOptionsTable = TlsOptionsTable()
+    proxy_proto_options: ProxyProtoTable = ProxyProtoTable()
+
+
+class ServiceTable(_AnyService):
+    """`[[services]]`"""
+
+    protocol: Literal["tcp", "udp"] = "tcp"
+    ports: Annotated[list[PortTable], BeforeValidator(_as_list)] = []
+
+
+class StaticTable(FlyTable):
+    """`[[statics]]` (F-9.16)"""
+
+    guest_path: str = ""
+    url_prefix: str = "/"
+    tigris_bucket: str | None = None
+    index_document: str | None = None
+
+
+class VmTable(FlyTable):
+    """`[[vm]]`; `memory` wins over `memory_mb`, and that over `size`."""
+
+    size: str | None = None
+    memory: Memory | None = None
+    memory_mb: Memory | None = None
+    processes: list[str] = []
+    cpus: Any = None
+    cpu_kind: Any = None
+    gpus: Any = None
+    gpu_kind: Any = None
+    host_dedication_id: Any = None
+    kernel_args: Any = None
+
+
+class BuildTable(FlyTable):
+    image: str | None = None
+
+
+class FlyDocument(FlyTable):
+    """fly.toml"""
+
+    app: str | None = None
+    primary_region: RegionCode | None = None
+    kill_signal: Annotated[str, BeforeValidator(_check_signal)] = "SIGINT"
+    kill_timeout: KillDuration = 5.0
+    env: dict[EnvName, EnvValue] = {}
+    processes: Annotated[dict[str, Command], BeforeValidator(_check_processes)] = {}
+    http_service: HttpServiceTable | None = None
+    services: Annotated[list[ServiceTable], BeforeValidator(_as_list)] = []
+    statics: Annotated[list[StaticTable], BeforeValidator(_as_list)] = []
+    vm: Annotated[list[VmTable], BeforeValidator(_as_list)] = []
+    build: BuildTable = BuildTable()

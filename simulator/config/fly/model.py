@@ -1,0 +1,93 @@
+"""The app's own fly.toml, read: its services, checks, process groups and variables.
+
+Not all of it is emulated; what is not, is in `warnings`. Defaults: F-5.8, F-5.20, F-5.27, F-9.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulator.config.source import Source
+from simulator.config.toml_positions import KeyPath
+from simulator.routing.service import Service
+
+DEFAULT_INTERNAL_PORT = Service().internal_port
+DEFAULT_GROUP = "app"
+DEFAULT_MEMORY_MB = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One service-level health check; durations in seconds (F-5.19 to F-5.22)."""
+
+    type: str  # "tcp" or "http"
+    port: int | None = None  # None: the service's internal port
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    grace_seconds: float = 1.0
+    interval_seconds: float = 15.0
+    timeout_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class FlyService(Service):
+    """A service with what fly.toml says of it beyond routing."""
+
+    protocol: str = "tcp"  # or "udp", which the proxy here does not speak
+    concurrency_type: str = "connections"  # or "requests" (F-5.7)
+    checks: tuple[Check, ...] = ()
+    place: KeyPath = field(default=(), repr=False, compare=False)
+    """Where it stands in fly.toml."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlyToml:
+    """A fly.toml that has been found right."""
+
+    path: Path
+    app: str | None = None
+    primary_region: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    services: tuple[FlyService, ...] = ()
+    processes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Process group -> its command."""
+    image: str | None = None
+    memory_mb: Mapping[str | None, int] = field(default_factory=dict)
+    """Process group -> memory; None: every other group."""
+    kill_signal: str = "SIGINT"
+    kill_timeout_seconds: float = 5.0
+    warnings: tuple[str, ...] = ()
+    source: Source | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def group(self) -> str:
+        """The process group of a machine that names none: that of the first service, else the first there is."""
+        named = [group for service in self.services for group in service.groups]
+        if not named and DEFAULT_GROUP in self.processes:
+            return DEFAULT_GROUP
+        return next(iter([*named, *self.processes]), DEFAULT_GROUP)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every process group that is named: a group without a command runs what the image says."""
+        named = (group for service in self.services for group in service.groups)
+        return tuple(dict.fromkeys([*self.processes, *named])) or (DEFAULT_GROUP,)
+
+    @property
+    def routed_services(self) -> tuple[FlyService, ...]:
+        """Those that the proxy here can serve; none: it cannot reach the app at all (F-9.18)."""
+        return tuple(service for service in self.services if service.protocol == "tcp")
+
+    def services_of(self, group: str) -> tuple[FlyService, ...]:
+        return tuple(service for service in self.services if service.is_offered_by(group))
+
+    def memory_of(self, group: str) -> int:
+        return self.memory_mb.get(group, self.memory_mb.get(None, DEFAULT_MEMORY_MB))
+
+    def remark(self, at: KeyPath, words: str) -> str:
+        """A warning about the key at `at`: file, line, words."""
+        line = self.source.line(at) if self.source else None
+        return f"{self.path}:{line}: {words}" if line else f"{self.path}: {words}"

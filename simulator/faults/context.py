@@ -1,0 +1,35 @@
+"""What faults need of a running simulator, and no more."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from simulator.clock import Clock
+from simulator.config.model import Config
+from simulator.events import Bus
+from simulator.machines import MachineRoom
+from simulator.network_conditions import Links
+from simulator.routing.model import Fleet, Machine
+
+
+class Ground(Protocol):
+    @property
+    def config(self) -> Config: ...
+    @property
+    def fleet(self) -> Fleet: ...
+    @property
+    def room(self) -> MachineRoom: ...
+    @property
+    def links(self) -> Links: ...
+    @property
+    def bus(self) -> Bus: ...
+    @property
+    def clock(self) -> Clock: ...
+
+    def find_machine(self, key: str) -> Machine:
+        """By id, by name, or as app/name. Raises InputError."""
+
+    async def start_machine(self, machine_id: str, /) -> None: ...
+    async def stop_machine(self, machine_id: str, /) -> None: ...
+    async def kill_machine(self, machine_id: str, /) -> None: ...
+    async def suspend_machine(self, machine_id: str, /) -> None: ...

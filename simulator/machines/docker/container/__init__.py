@@ -1,0 +1,1 @@
+"""One machine as a container: made, started, observed and stopped."""

@@ -1,0 +1,1 @@
+"""The private networks of a run, and flysim's gateway into them."""

@@ -1,0 +1,1 @@
+"""Machines that are plain processes of this computer."""

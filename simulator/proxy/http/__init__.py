@@ -1,0 +1,1 @@
+"""HTTP and WebSocket messages inside mitmproxy's HTTP layer."""

@@ -1,0 +1,1 @@
+"""Client and machine sockets: flow control, resets and simulated network links."""

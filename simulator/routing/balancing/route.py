@@ -1,0 +1,158 @@
+"""What the deliveries under way are for: a new request, a replay of it, or the fallback of a replay.
+
+Retries keep their aim; a replay or a fallback makes a new one. Sources: facts 1.6, 1.7 and 5.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+from simulator.routing.balancing.selection import Target
+from simulator.routing.cache.replay_cache import CachedReplay, CacheStatus
+from simulator.routing.errors import ProxyError
+from simulator.routing.headers import (
+    FLY_PREFERRED_INSTANCE_UNAVAILABLE,
+    FLY_REPLAY_CACHE_STATUS,
+    FLY_REPLAY_FAILED,
+    FLY_REPLAY_SRC,
+    FailedReplay,
+)
+from simulator.routing.model import Fields, Machine
+from simulator.routing.options import ROUTING_SECONDS, RoutingOptions
+from simulator.routing.replay.body import ReplayBody
+from simulator.routing.replay.directive import Fallback, ReplayDirective
+from simulator.routing.trace import Cause
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+"""Back-off between rounds of attempts (F-5.41); Fly does not publish its steps."""
+
+
+@dataclass(slots=True)
+class Start:
+    """A machine that was started for a delivery, and is waited for."""
+
+    machine_id: str
+    since: float
+    asked: bool = False
+    """Whether it was asked for: one that is suspending is first let be suspended (F-5.31)."""
+    was_coming: bool = False
+    """It has been seen on its way: when it is found stopped again, it did not get there."""
+
+
+@dataclass(slots=True)
+class Aim:
+    """Where deliveries are to go, why, for how long, and what has come of them so far."""
+
+    target: Target
+    cause: Cause
+    since: float
+    budget_seconds: float
+    extra: Fields = ()
+    """Header fields that only these deliveries carry."""
+    replay: ReplayBody | None = None
+    source: Machine | None = None
+    """The machine that replayed: errors stand in its app's log (F-6.2)."""
+    attempts: int = 0
+    last_error: ProxyError | None = None
+    tried: set[str] = field(default_factory=set)
+    """Ids of the machines that failed in this round."""
+    lost: set[str] = field(default_factory=set)
+    """Ids of the machines that were started and did not come."""
+    rounds: int = 0
+    """How many times no machine was found."""
+    start: Start | None = None
+    queued_since: float | None = None
+
+    @property
+    def fallback(self) -> Fallback | None:
+        return self.replay.directive.fallback if self.replay else None
+
+    @property
+    def named_seconds(self) -> float:
+        """The `timeout` of the replay, if it has one (F-1.49)."""
+        seconds = self.replay.directive.timeout_seconds if self.replay else None
+        return inf if seconds is None else seconds
+
+    def seconds_left(self, now: float) -> float:
+        return max(0.0, self.since + self.budget_seconds - now)
+
+    def waited_for(self, now: float) -> str | None:
+        """What a delivery that begins now had to wait for, in words."""
+        if self.start is not None:
+            return (
+                f"it was started for this request and was there after {now - self.start.since:.1f} s (F-1.59)"
+            )
+        if self.queued_since is not None:
+            return f"all were at their hard limit for {now - self.queued_since:.1f} s (F-5.6)"
+        return None
+
+    def pause_seconds(self) -> float:
+        """How long to wait before the next round."""
+        doublings = max(0, min(self.attempts + self.rounds - 1, 10))
+        return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
+
+    def fields_for(self, machine: Machine) -> Fields:
+        """The header fields of these deliveries, as `machine` gets them."""
+        preferred = self.target.prefer_instance
+        if self.cause is Cause.FALLBACK or preferred in (None, machine.id):
+            return self.extra
+        unavailable = str(preferred).encode("latin-1", "replace")
+        return (*self.extra, (FLY_PREFERRED_INSTANCE_UNAVAILABLE, unavailable))  # F-1.46
+
+
+def aim_at_request(target: Target, now: float, status: CacheStatus | None = None) -> Aim:
+    """A new request, at what its headers ask for; `status` where the cache was passed over (F-2.29)."""
+    extra = ((FLY_REPLAY_CACHE_STATUS, status.value.encode()),) if status else ()
+    return Aim(target, Cause.ROUTED, now, ROUTING_SECONDS, extra)
+
+
+def aim_at_cached(cached: CachedReplay, now: float, budget_seconds: float) -> Aim:
+    """A remembered replay: its machine is not asked, and there is no fly-replay-src (F-2.6)."""
+    target = target_of(cached.directive, cached.source_app, cached.source_id)
+    extra = ((FLY_REPLAY_CACHE_STATUS, CacheStatus.HIT.value.encode()),)
+    return Aim(target, Cause.CACHED, now, budget_seconds, extra)
+
+
+def aim_at_replay(
+    replay: ReplayBody, target: Target, source: Machine, src: bytes, now: float, budget_seconds: float
+) -> Aim:
+    """What `source` asked for; `src` is the value of fly-replay-src."""
+    extra = (
+        (FLY_REPLAY_SRC, src),
+        (FLY_REPLAY_CACHE_STATUS, CacheStatus.MISS.value.encode()),
+    )  # F-1.47, F-1.48
+    return Aim(target, Cause.REPLAY, now, budget_seconds, extra, replay, source)
+
+
+def target_of(directive: ReplayDirective, source_app: str, source_id: str) -> Target:
+    """Where a directive of that machine points."""
+    return Target(
+        app=directive.app or source_app,
+        instance=directive.instance,
+        prefer_instance=directive.prefer_instance,
+        regions=directive.regions,
+        excluded=frozenset({source_id}) if directive.elsewhere else frozenset(),  # F-1.6
+    )
+
+
+def aim_at_fallback(failed: Aim, source: Machine, reason: str, start: float, options: RoutingOptions) -> Aim:
+    """The original request again, at the moment `start`: to the machine that replayed it, with the reason (F-1.52)."""
+    if failed.fallback is Fallback.FORCE_SELF:
+        target = Target(source.app, instance=source.id)
+    else:
+        target = Target(source.app, prefer_instance=source.id)
+    header = FailedReplay(
+        instance=failed.target.instance or failed.target.prefer_instance,
+        app=failed.target.app,
+        region=",".join(failed.target.regions) or None,
+        source=source.id,
+        reason=reason,
+        elapsed_ms=round((start - failed.since) * 1000),
+    )
+    value = header.header_value(with_unknown=options.name_unknown_failed_fields)
+    extra: Fields = ((FLY_REPLAY_FAILED, value),)  # F-1.54
+    if options.replay_src_on_fallback:  # K-17
+        extra = (*(field for field in failed.extra if field[0] == FLY_REPLAY_SRC), *extra)
+    return Aim(target, Cause.FALLBACK, start, ROUTING_SECONDS, extra, source=source)

@@ -1,0 +1,1 @@
+"""Replay caches, by path and by session."""

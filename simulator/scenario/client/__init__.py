@@ -1,0 +1,1 @@
+"""A scenario's clients: HTTP, WebSockets and cookies."""

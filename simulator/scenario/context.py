@@ -1,0 +1,202 @@
+"""Where a scenario's steps play: the stage, the visitors, what was captured, and the patience to wait for traces.
+
+Branches of a `parallel` step each have their own `Scene` over the same `Props`, so that `client:` in one of them
+does not change who acts in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from simulator.config.problems import suggest
+from simulator.errors import InputError
+from simulator.events import MachineLogged
+from simulator.routing.service import HTTP_PORT, HTTPS_PORT
+from simulator.routing.trace import Trace
+from simulator.scenario.answer import Answer, Mismatch
+from simulator.scenario.client.http import Client
+from simulator.scenario.expectations.check import mismatches
+from simulator.scenario.expectations.match import describe_match, is_match
+from simulator.scenario.expectations.schema import Expectation, LogMatch
+from simulator.scenario.failure import Place, StepFailed
+from simulator.scenario.names import Names
+from simulator.scenario.simulator_protocol import Stage, find_findings
+
+if TYPE_CHECKING:
+    from simulator.scenario.client.websocket import OpenSocket
+
+PATIENCE_SECONDS = 2.0
+"""How long a step waits, on the real clock, for a trace or a log line that is on its way."""
+POLL_SECONDS = 0.01
+FIRST_CLIENT = "client"
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """One step that was played, for reports."""
+
+    title: str
+    place: Place | None
+    seconds: float
+    answer: Answer | None = None
+
+
+@dataclass
+class Props:
+    """What all branches of a scenario share."""
+
+    stage: Stage
+    folder: Path
+    names: Names
+    clients: dict[str, Client] = field(default_factory=dict)
+    sockets: dict[str, OpenSocket] = field(default_factory=dict)
+    ready_file: Path | None = None
+
+    async def close(self) -> None:
+        await asyncio.gather(*(socket.close(1000, "") for socket in self.sockets.values()))
+        await asyncio.gather(*(client.close() for client in self.clients.values()))
+        if self.ready_file is not None:
+            self.ready_file.unlink(missing_ok=True)
+
+
+class Scene:
+    def __init__(self, props: Props) -> None:
+        self.props = props
+        self.current_client = FIRST_CLIENT
+        self.records: list[StepRecord] = []
+        self.answer: Answer | None = None
+        """That of the latest step, for its record."""
+        self.step_started_at = 0.0
+        self.patience_seconds = PATIENCE_SECONDS
+
+    @property
+    def stage(self) -> Stage:
+        return self.props.stage
+
+    @property
+    def names(self) -> Names:
+        return self.props.names
+
+    def fork(self) -> Scene:
+        branch = Scene(self.props)
+        branch.current_client = self.current_client
+        return branch
+
+    def get_client(self, name: str | None) -> Client:
+        """The client of that name, or the one whose turn it is; made where it is new."""
+        name = name or self.current_client
+        if name not in self.props.clients:
+            first_edge = next(iter(self.stage.edges))
+            self.props.clients[name] = Client(name, first_edge, self.stage.clock)
+        return self.props.clients[name]
+
+    def edge_url(self, edge: str, port: int | None = None) -> str:
+        """`port`: a public port other than 80 and 443. Raises InputError with the edges and ports that there are."""
+        if edge not in self.stage.edges:
+            known = list(self.stage.edges)
+            raise InputError(f'no edge "{edge}"{suggest(edge, known)}', expected=f"one of {', '.join(known)}")
+        if port is None or port in (HTTP_PORT, HTTPS_PORT):
+            return self.stage.edges[edge]
+        extra = self.stage.extra_ports.get(edge, {})
+        if port not in extra:
+            raise InputError(
+                f"edge {edge} has no public port {port}",
+                expected=f"one of {', '.join(str(each) for each in sorted({HTTP_PORT, HTTPS_PORT, *extra}))}; "
+                f"more are made in the config: {edge} = {{ {HTTP_PORT} = 0, {port} = 0 }}",
+            )
+        return extra[port]
+
+    def base_url(
+        self, client: Client, *, edge: str | None, direct: str | None, port: int | None = None
+    ) -> str:
+        """Where a client's connection goes: to an edge, or straight to a machine. Raises InputError."""
+        if direct is None:
+            return self.edge_url(edge or client.edge, port)
+        machine = self.stage.fleet.find(self.names.get_machine(direct).id)
+        if machine is None:
+            raise InputError(f"direct: {direct} is gone", expected="a machine that is there")
+        return f"http://{machine.address}"
+
+    async def find_trace(self, answer: Answer) -> Trace | None:
+        """The trace of an answer, waited for: the edge may tell of it after the client has its answer."""
+        request_id = answer.request_id
+        if request_id is None:
+            return None
+        return await wait_for(lambda: self.stage.journal.find_trace(request_id), self.patience_seconds)
+
+    async def conclude(self, answer: Answer, expect: Expectation | None) -> None:
+        """Find the trace of an answer and hold it against what was expected. Raises StepFailed."""
+        self.answer = answer
+        answer.trace = await self.find_trace(answer)
+        found = mismatches(expect, answer, self.names) if expect else []
+        if expect is not None:
+            found += self._finding_mismatches(expect, answer)
+            found += await self.log_mismatches(expect.logs or ())
+        if answer.failure and (expect is None or expect.error is None):
+            found.insert(0, Mismatch("answer", "one", answer.failure_text))
+        if found and answer.not_followed and not any(mismatch.what == "status" for mismatch in found):
+            found.append(
+                Mismatch("redirects", "an end of them", f"one was not followed: {answer.not_followed}")
+            )
+        if found:
+            raise StepFailed(mismatches=tuple(found), answer=answer)
+
+    def _finding_mismatches(self, expect: Expectation, answer: Answer) -> list[Mismatch]:
+        if expect.findings is None:
+            return []
+        findings = find_findings(self.stage, answer.trace) if answer.trace else ()
+        if findings is None:
+            raise InputError(
+                "findings cannot be expected: this flysim has no diagnosis", expected="no findings:"
+            )
+        actual = sorted(finding.id for finding in findings)
+        if set(expect.findings) <= set(actual) and (expect.findings or not actual):
+            return []
+        return [Mismatch("findings", ", ".join(expect.findings) or "none", ", ".join(actual) or "none")]
+
+    async def log_mismatches(self, wanted: Sequence[LogMatch]) -> list[Mismatch]:
+        """Log lines since the step began, in order; waited for, because they take their own way here."""
+        if not wanted:
+            return []
+        missing = await wait_for(
+            lambda: True if not self._missing_logs(wanted) else None, self.patience_seconds
+        )
+        return [] if missing else self._missing_logs(wanted)
+
+    def _missing_logs(self, wanted: Sequence[LogMatch]) -> list[Mismatch]:
+        lines = [
+            line
+            for line in self.stage.journal.log()
+            if isinstance(line, MachineLogged) and line.at >= self.step_started_at
+        ]
+        rest = iter(lines)
+        for index, match in enumerate(wanted):
+            machine = self.names.get_machine(match.machine) if match.machine else None
+            if not any(
+                is_match(match, line.line) and (machine is None or line.machine_id == machine.id)
+                for line in rest
+            ):
+                return [_log_mismatch(match, index, lines)]
+        return []
+
+
+def _log_mismatch(match: LogMatch, index: int, lines: Sequence[MachineLogged]) -> Mismatch:
+    who = f"{match.machine}: " if match.machine else ""
+    after = " after the lines before it" if index else ""
+    actual = "".join(f"\n{line.name}: {line.line}" for line in lines[-12:]) or "nothing was logged"
+    return Mismatch("logs", f"{who}a line that {describe_match(match, 'is ')}{after}", actual)
+
+
+async def wait_for(find: Callable[[], T | None], seconds: float) -> T | None:
+    """The first thing that `find` finds, or None when the time is over; on the real clock."""
+    deadline = time.monotonic() + seconds
+    # Polled: what is waited for is found by looking in several places, none of which tells.
+    while (found := find()) is None and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(POLL_SECONDS)
+    return found

@@ -1,0 +1,1 @@
+"""Expectations: as written, checked, matched, and values captured."""

@@ -1,0 +1,96 @@
+"""`capture:` takes something out of an answer and gives it a name, for `{name}` in later steps."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from simulator.config.base_model import Strict, Text, fault
+from simulator.scenario.answer import Answer
+from simulator.scenario.client.cookie import CookieError, parse_set_cookie
+from simulator.scenario.context import Scene
+from simulator.scenario.expectations.schema import Expression
+from simulator.scenario.failure import StepFailed
+
+
+class Capture(Strict):
+    """Where a value is taken from; one of these."""
+
+    header: Text | None = None
+    cookie: Text | None = None
+    """The value of a cookie that the answer sets."""
+    json_path: Text | None = None
+    """Keys and list places with dots between them: `streams.0.id`."""
+    body: Expression | None = None
+    """A regular expression: its first group, or all that it matched."""
+    message: Expression | None = None
+    """The same, over the messages of a WebSocket."""
+    served_by: Literal[True] | None = None
+    """The id of the machine that answered."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Capture:
+        if len(self.model_fields_set) != 1:
+            raise fault(f"{len(self.model_fields_set)} places to take a value from", expected="one")
+        return self
+
+
+Captures = dict[str, Capture]
+
+
+def capture(captures: Captures | None, answer: Answer, scene: Scene) -> None:
+    """Raises StepFailed where the answer does not have what is to be captured."""
+    for name, source in (captures or {}).items():
+        value = _find(source, answer)
+        if value is None:
+            asked = next(iter(source.model_fields_set))
+            raise StepFailed(f"nothing to capture as {name}: {asked} {getattr(source, asked)}", answer=answer)
+        scene.names.captured[name] = value
+
+
+def _find(source: Capture, answer: Answer) -> str | None:
+    if source.header is not None:
+        return next(iter(answer.header_values(source.header)), None)
+    if source.cookie is not None:
+        return _find_cookie(source.cookie, answer)
+    if source.json_path is not None:
+        return _find_json(source.json_path, answer)
+    if source.body is not None:
+        return _find_text(source.body, answer.text)
+    if source.message is not None:
+        texts = (message for message in answer.messages if isinstance(message, str))
+        return next(
+            (found for text in texts if (found := _find_text(source.message, text)) is not None), None
+        )
+    return answer.trace.hops[-1].machine_id if answer.trace and answer.trace.served_by else None
+
+
+def _find_cookie(name: str, answer: Answer) -> str | None:
+    for text in answer.header_values("set-cookie"):
+        try:
+            cookie = parse_set_cookie(text)
+        except CookieError:
+            continue
+        if cookie.name == name:
+            return cookie.value
+    return None
+
+
+def _find_text(expression: str, text: str) -> str | None:
+    match = re.search(expression, text)
+    if match is None:
+        return None
+    return match[1] if match.re.groups else match[0]
+
+
+def _find_json(path: str, answer: Answer) -> str | None:
+    try:
+        value: Any = json.loads(answer.body)
+        for key in path.split("."):
+            value = value[int(key)] if isinstance(value, list) else value[key]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,233 @@
+"""Expectations held against what came back; each that does not hold becomes a `Mismatch` in words.
+
+One function per key of `expect:`, in the table at the end. `logs` is not here: lines come when they come, so the
+scene waits for them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from simulator.config.duration import format_duration
+from simulator.scenario.answer import Answer, Mismatch
+from simulator.scenario.client.cookie import CookieError, SetCookie, parse_set_cookie
+from simulator.scenario.expectations.match import (
+    describe_match,
+    is_match,
+    json_mismatches,
+    json_words,
+    shown,
+    text_mismatches,
+)
+from simulator.scenario.expectations.schema import CookieMatch, Expectation, HeaderMatch, TextMatch
+from simulator.scenario.names import Names
+
+Check = Callable[[Any, Answer, Names], Iterable[Mismatch]]
+
+
+def _status(expected: list[int], answer: Answer, names: Names) -> Iterator[Mismatch]:
+    if answer.status not in expected:
+        actual = answer.failure_text if answer.status is None else f"{answer.status}{_followed(answer)}"
+        yield Mismatch("status", " or ".join(map(str, expected)), actual)
+
+
+def _followed(answer: Answer) -> str:
+    """How the answer came about, where redirects were to be followed."""
+    words = []
+    if answer.redirects:
+        words.append(f"{answer.redirects} redirect{'s' if answer.redirects > 1 else ''} followed")
+    if answer.not_followed:
+        words.append(f"{'the next ' if answer.redirects else ''}not: {answer.not_followed}")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _error(expected: str, answer: Answer, names: Names) -> Iterator[Mismatch]:
+    code = answer.failure or (answer.trace.error if answer.trace else None) or "none"
+    if code != expected:
+        message = answer.failure_text or (answer.trace.message if answer.trace else None)
+        yield Mismatch("error", expected, f"{code} ({message})" if message else code)
+
+
+def _served_by(expected: list[str], answer: Answer, names: Names) -> Iterator[Mismatch]:
+    trace = answer.trace
+    served = trace.hops[-1].machine_id if trace and trace.served_by else None
+    if served not in [_machine_id(key, names) for key in expected] and not (
+        served is None and "none" in expected
+    ):
+        actual = names.name_of(served) if served else "none: the proxy answered itself"
+        yield Mismatch("served_by", " or ".join(_machine_words(key, names) for key in expected), actual)
+
+
+def _path(expected: list[str], answer: Answer, names: Names) -> Iterator[Mismatch]:
+    actual = [hop.machine_id for hop in answer.trace.hops] if answer.trace else []
+    if actual != [_machine_id(key, names) for key in expected]:
+        yield Mismatch(
+            "path",
+            " → ".join(_machine_words(key, names) for key in expected) or "no machine",
+            " → ".join(names.name_of(key) for key in actual) or "no machine",
+        )
+
+
+def _machine_id(key: str, names: Names) -> str:
+    machine = names.find_machine(key)
+    return machine.id if machine else key
+
+
+def _machine_words(key: str, names: Names) -> str:
+    machine = names.find_machine(key)
+    if machine is None:
+        return key if key == "none" else f"{key} (no machine has that name)"
+    return key if key in (machine.name, f"{machine.app}/{machine.name}") else f"{key} ({machine.name})"
+
+
+def _hops(expected: int, answer: Answer, names: Names) -> Iterator[Mismatch]:
+    actual = len(answer.trace.hops) if answer.trace else 0
+    if actual != expected:
+        yield Mismatch("hops", str(expected), str(actual))
+
+
+def _headers(expected: dict[str, HeaderMatch], answer: Answer, names: Names) -> Iterator[Mismatch]:
+    for name, match in expected.items():
+        values = answer.header_values(name)
+        what = f"header {name}"
+        if match.absent:
+            if values:
+                yield Mismatch(what, "absent", shown(", ".join(values)))
+        elif not values:
+            yield Mismatch(what, describe_match(match), "absent")
+        elif not any(is_match(match, value) for value in values):
+            yield from text_mismatches(what, match, values[0] if len(values) == 1 else ", ".join(values))
+
+
+def _set_cookie(expected: dict[str, CookieMatch], answer: Answer, names: Names) -> Iterator[Mismatch]:
+    cookies = {cookie.name: cookie for cookie in _cookies_of(answer)}
+    for name, match in expected.items():
+        what, cookie = f"set_cookie {name}", cookies.get(name)
+        if match.absent:
+            if cookie is not None:
+                yield Mismatch(what, "absent", shown(cookie.value))
+        elif cookie is None:
+            yield Mismatch(
+                what, describe_match(match) or "set", f"not set; set are {', '.join(cookies) or 'none'}"
+            )
+        else:
+            yield from text_mismatches(what, match, cookie.value)
+            yield from _attribute_mismatches(what, match, cookie)
+
+
+def _cookies_of(answer: Answer) -> Iterator[SetCookie]:
+    for value in answer.header_values("set-cookie"):
+        try:
+            yield parse_set_cookie(value)
+        except CookieError:
+            continue
+
+
+def _attribute_mismatches(what: str, match: CookieMatch, cookie: SetCookie) -> Iterator[Mismatch]:
+    actual = {
+        "path": cookie.path,
+        "domain": cookie.domain,
+        "max_age": cookie.max_age_seconds,
+        "secure": cookie.secure,
+        "http_only": cookie.http_only,
+        "same_site": cookie.same_site,
+    }
+    for attribute, value in actual.items():
+        wanted = getattr(match, attribute)
+        if wanted is not None and wanted != value:
+            yield Mismatch(f"{what}, {attribute}", _attribute(wanted), _attribute(value))
+
+
+def _attribute(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g} s" if isinstance(value, int | float) else str(value)
+
+
+def _body(expected: TextMatch, answer: Answer, names: Names) -> Iterable[Mismatch]:
+    return text_mismatches("body", expected, answer.text)
+
+
+def _json_body(expected: Any, answer: Answer, names: Names) -> Iterator[Mismatch]:
+    try:
+        actual = json.loads(answer.body)
+    except ValueError:
+        yield Mismatch("json", json_words(expected), f"no JSON: {shown(answer.text)}")
+    else:
+        yield from json_mismatches("json", expected, actual)
+
+
+def _cookies_sent(expected: list[str], answer: Answer, names: Names) -> Iterator[Mismatch]:
+    if sorted(expected) != sorted(answer.cookies_sent):
+        kept = "".join(f"; not sent: {cookie}" for cookie in answer.withheld)
+        yield Mismatch("cookies_sent", _joined(expected), f"{_joined(answer.cookies_sent)}{kept}")
+
+
+def _cookies_withheld(expected: dict[str, TextMatch], answer: Answer, names: Names) -> Iterator[Mismatch]:
+    reasons = {cookie.name: cookie.reason for cookie in answer.withheld}
+    for name, match in expected.items():
+        what = f"cookies_withheld {name}"
+        if name in reasons:
+            yield from text_mismatches(what, match, reasons[name])
+        else:
+            actual = "it was sent" if name in answer.cookies_sent else "the client has no such cookie"
+            yield Mismatch(what, describe_match(match), actual)
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _within(expected: float, answer: Answer, names: Names) -> Iterator[Mismatch]:
+    if answer.elapsed_seconds > expected:
+        yield Mismatch("within", format_duration(expected), f"{answer.elapsed_seconds:.3g}s")
+
+
+def _subprotocol(expected: str, answer: Answer, names: Names) -> Iterator[Mismatch]:
+    if answer.subprotocol != expected:
+        yield Mismatch("subprotocol", expected, answer.subprotocol or "none")
+
+
+CHECKS: dict[str, Check] = {
+    "status": _status,
+    "error": _error,
+    "served_by": _served_by,
+    "path": _path,
+    "hops": _hops,
+    "set_cookie": _set_cookie,
+    "cookies_sent": _cookies_sent,
+    "cookies_withheld": _cookies_withheld,
+    "headers": _headers,
+    "body": _body,
+    "json_": _json_body,
+    "subprotocol": _subprotocol,
+    "within": _within,
+}
+NEEDS_TRACE = frozenset({"served_by", "path", "hops"})
+NEEDS_ANSWER = frozenset({"set_cookie", "headers", "body", "json_"})
+
+
+def mismatches(expect: Expectation, answer: Answer, names: Names) -> list[Mismatch]:
+    """Everything of `expect` that does not hold, in the order of the table."""
+    found: list[Mismatch] = []
+    for key, check in CHECKS.items():
+        expected = getattr(expect, key, None)
+        if expected is None:
+            continue
+        if key in NEEDS_TRACE and answer.trace is None:
+            found.append(Mismatch(key, str(expected), f"no trace: {_untraced(answer)}"))
+        elif key in NEEDS_ANSWER and answer.status is None:
+            found.append(Mismatch(key.rstrip("_"), "an answer", answer.failure_text))
+        else:
+            found += check(expected, answer, names)
+    return found
+
+
+def _untraced(answer: Answer) -> str:
+    if answer.status is None:
+        return answer.failure_text
+    return "the answer did not come through the proxy" if answer.request_id is None else "it was forgotten"

@@ -1,0 +1,108 @@
+"""Texts, JSON and messages held against what a scenario says of them; what does not hold, in words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from simulator.scenario.answer import Mismatch
+from simulator.scenario.expectations.schema import MessageMatch, TextMatch
+
+_SHOWN = 300
+
+
+def shown(text: str) -> str:
+    """A text for a person: quoted, and cut where it is long."""
+    rest = f"… ({len(text)} characters)" if len(text) > _SHOWN else ""
+    return f'"{escaped(text[:_SHOWN])}{rest}"'
+
+
+def escaped(text: str) -> str:
+    """Line ends and other characters that would not be seen, as Python writes them."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def text_mismatches(what: str, match: TextMatch, actual: str) -> Iterator[Mismatch]:
+    if match.equals is not None and actual != match.equals:
+        yield Mismatch(what, shown(match.equals), shown(actual))
+    for part in match.contains or ():
+        if part not in actual:
+            yield Mismatch(what, f"a text that contains {shown(part)}", shown(actual))
+    for part in match.not_contains or ():
+        if part in actual:
+            yield Mismatch(what, f"a text without {shown(part)}", _around(actual, part))
+    if match.matches is not None and not re.search(match.matches, actual):
+        yield Mismatch(what, f"a text that matches /{match.matches}/", shown(actual))
+
+
+def _around(text: str, part: str) -> str:
+    at = text.index(part)
+    return f"… {shown(text[max(0, at - 60) : at + len(part) + 60])} …"
+
+
+def is_match(match: TextMatch, actual: str) -> bool:
+    return next(text_mismatches("", match, actual), None) is None
+
+
+def json_mismatches(what: str, expected: Any, actual: Any) -> Iterator[Mismatch]:
+    """`actual` has to have at least what `expected` has; lists have to have the same length."""
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for key, value in expected.items():
+            if key in actual:
+                yield from json_mismatches(f"{what}.{key}", value, actual[key])
+            else:
+                yield Mismatch(
+                    f"{what}.{key}",
+                    json_words(value),
+                    f"no such key; there are {', '.join(actual) or 'none'}",
+                )
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
+            yield from json_mismatches(f"{what}[{index}]", one, other)
+    elif expected != actual or isinstance(expected, bool) != isinstance(actual, bool):
+        yield Mismatch(what, json_words(expected), json_words(actual))
+
+
+def json_words(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def message_mismatches(what: str, match: MessageMatch, message: str | bytes) -> Iterator[Mismatch]:
+    if match.binary is not None and match.binary != isinstance(message, bytes):
+        yield Mismatch(what, "a binary message" if match.binary else "a text", shown_message(message))
+    if match.bytes_ is not None and not (isinstance(message, bytes) and len(message) == match.bytes_):
+        yield Mismatch(what, f"a binary message of {match.bytes_} bytes", shown_message(message))
+    text = message if isinstance(message, str) else message.decode("utf-8", "replace")
+    yield from text_mismatches(what, match, text)
+    if "json_" in match.model_fields_set:
+        try:
+            data = json.loads(text)
+        except ValueError:
+            yield Mismatch(what, json_words(match.json_), f"no JSON: {shown_message(message)}")
+        else:
+            yield from json_mismatches(what, match.json_, data)
+
+
+def shown_message(message: str | bytes) -> str:
+    return shown(message) if isinstance(message, str) else f"a binary message of {len(message)} bytes"
+
+
+def describe_match(match: TextMatch, exactly: str = "") -> str:
+    """What a match asks for, in words; `exactly` stands before a text that has to be the whole."""
+    words = []
+    if match.equals is not None:
+        words.append(f"{exactly}{shown(match.equals)}")
+    words += [f"contains {shown(part)}" for part in match.contains or ()]
+    words += [f"does not contain {shown(part)}" for part in match.not_contains or ()]
+    if match.matches is not None:
+        words.append(f"matches /{match.matches}/")
+    if isinstance(match, MessageMatch) and "json_" in match.model_fields_set:
+        words.append(f"is JSON with {json_words(match.json_)}")
+    if isinstance(match, MessageMatch) and match.binary is not None:
+        words.append("is binary" if match.binary else "is a text")
+    if isinstance(match, MessageMatch) and match.bytes_ is not None:
+        words.append(f"is {match.bytes_} bytes long")
+    return " and ".join(words)

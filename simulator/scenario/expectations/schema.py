@@ -1,0 +1,174 @@
+"""What a scenario expects, as it is written under `expect:`.
+
+A plain text always means "exactly this"; a mapping says otherwise (`contains`, `matches` …). How each key is held
+against what came back is told in `check.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from simulator.config.base_model import (
+    TEXT_SCHEMA,
+    Duration,
+    OneOrMore,
+    ShortForm,
+    Strict,
+    Text,
+    Texts,
+    as_list,
+    fault,
+)
+from simulator.config.problems import describe, suggest
+from simulator.diagnosis import FINDINGS
+from simulator.routing.errors import CODES
+
+
+def _plain_text_is_equals(data: Any) -> Any:
+    if isinstance(data, str | int | float) and not isinstance(data, bool):
+        return {"equals": data}
+    if not isinstance(data, dict):
+        raise fault(describe(data), expected="a text, or contains:, equals: or matches:")
+    if not data:
+        raise fault("an empty mapping", expected="a text, or contains:, equals: or matches:")
+    return data
+
+
+def _is_expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise fault(f"no regular expression ({error})", expected="one as Python's re knows it") from None
+    return text
+
+
+Expression = Annotated[
+    Text, AfterValidator(_is_expression), WithJsonSchema({"type": "string", "format": "regex"})
+]
+
+
+class TextMatch(Strict):
+    """What a text is held against; everything that is given has to hold."""
+
+    equals: Text | None = None
+    contains: Texts | None = None
+    not_contains: Texts | None = None
+    matches: Expression | None = None
+    """A regular expression that is found anywhere in the text."""
+
+
+class HeaderMatch(TextMatch):
+    absent: bool = False
+
+
+class CookieMatch(TextMatch):
+    """A cookie that an answer sets: its value, and its attributes where they are given."""
+
+    absent: bool = False
+    path: Text | None = None
+    domain: Text | None = None
+    max_age: Duration | None = None
+    secure: bool | None = None
+    http_only: bool | None = None
+    same_site: Literal["Strict", "Lax", "None"] | None = None
+
+
+class MessageMatch(TextMatch):
+    json_: Any = Field(default=None, alias="json")
+    """The message is JSON and has at least this in it."""
+    bytes_: int | None = Field(default=None, alias="bytes", ge=0)
+    """A binary message of that size."""
+    binary: bool | None = None
+
+
+class LogMatch(TextMatch):
+    machine: Text | None = None
+    """By name or id; without it, the line may be any machine's."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> LogMatch:
+        if self.equals is None and self.contains is None and self.matches is None:
+            raise fault("a log line of which nothing is said", expected="contains:, equals: or matches:")
+        return self
+
+
+_SHORT = (BeforeValidator(_plain_text_is_equals), ShortForm(TEXT_SCHEMA))
+TextMatches = Annotated[TextMatch, *_SHORT]
+HeaderMatches = Annotated[HeaderMatch, *_SHORT]
+CookieMatches = Annotated[CookieMatch, *_SHORT]
+MessageMatches = Annotated[MessageMatch, *_SHORT]
+
+_ERRORS = (*CODES, "none", "timeout", "disconnect")
+
+
+def _is_error(text: str) -> str:
+    if text in _ERRORS or "{" in text:
+        return text
+    known = {code.lower(): code for code in _ERRORS}
+    near = difflib.get_close_matches(text.lower(), known, n=1)
+    hint = f'; did you mean "{known[near[0]]}"?' if near else ""
+    raise fault(f"{describe(text)}{hint}", expected=f"one of {', '.join(_ERRORS)}")
+
+
+def _is_finding(text: str) -> str:
+    if text in FINDINGS or "{" in text:
+        return text
+    raise fault(f"{describe(text)}{suggest(text, FINDINGS)}", expected=f"one of {', '.join(FINDINGS)}")
+
+
+_ids = WithJsonSchema({"enum": list(FINDINGS)})
+_codes = WithJsonSchema({"enum": list(_ERRORS)})
+
+_Status = Annotated[int, Field(ge=100, le=599)]
+Statuses = Annotated[list[_Status], BeforeValidator(as_list), OneOrMore()]
+
+
+class Expectation(Strict):
+    """What any exchange may be expected to do: how it was routed, and what it left behind."""
+
+    served_by: Texts | None = None
+    path: list[Text] | None = None
+    hops: int | None = Field(default=None, ge=0)
+    status: Statuses | None = None
+    error: Annotated[Text, AfterValidator(_is_error), _codes] | None = None
+    headers: dict[str, HeaderMatches] | None = None
+    set_cookie: dict[str, CookieMatches] | None = None
+    body: TextMatches | None = None
+    json_: Any = Field(default=None, alias="json")
+    cookies_sent: list[Text] | None = None
+    """Names of the jar's cookies that went with the request, in any order."""
+    cookies_withheld: dict[str, TextMatches] | None = None
+    """Names of cookies that did not go, and why not."""
+    logs: list[LogMatch] | None = None
+    findings: list[Annotated[Text, AfterValidator(_is_finding), _ids]] | None = None
+    within: Duration | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_nothing(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise fault(describe(data), expected="keys such as status: and served_by:")
+        if not data:
+            raise fault("an empty mapping", expected="at least one expectation")
+        return data
+
+
+class WebSocketExpectation(Expectation):
+    messages: list[MessageMatches] | None = None
+    exact: bool = False
+    """No other message may come in between."""
+    subprotocol: Text | None = None
+    close_code: int | None = None
+    close_reason: TextMatches | None = None
+
+
+class ShellExpectation(Strict):
+    exit: int = 0
+    stdout: TextMatches | None = None
+    stderr: TextMatches | None = None
+    logs: list[LogMatch] | None = None
+    within: Duration | None = None

@@ -1,0 +1,142 @@
+"""Scenario files found and read, with every error of every file told at once, by file, line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from simulator.config.problems import Problems
+from simulator.config.yaml_document import Document, KeyPath, read_document
+from simulator.errors import InputError
+from simulator.scenario.failure import Place
+from simulator.scenario.file.positions import real_path
+from simulator.scenario.file.schema import Scenario
+from simulator.scenario.file.validation_messages import complaints, find_empty
+from simulator.scenario.steps.base import Step
+
+SUFFIXES = frozenset({".yaml", ".yml"})
+_SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
+
+
+def load_scenarios(paths: Iterable[Path | str]) -> list[Scenario]:
+    """Every scenario under `paths`, files and folders, in order. Raises InputError for all that is wrong."""
+    problems = Problems()
+    scenarios = []
+    for path, is_named in _find_files(paths, problems):
+        try:
+            scenario = _load(path, skip_others=not is_named)
+        except InputError as error:
+            _take(error, problems)
+        else:
+            scenarios += [scenario] if scenario else []
+    problems.raise_if_any()
+    if not scenarios:
+        places = ", ".join(str(path) for path in paths)
+        raise InputError(
+            f"no scenario in {places or 'nothing'}", expected="files *.yaml with version: 1 and steps:"
+        )
+    return scenarios
+
+
+def load_scenario(path: Path | str) -> Scenario:
+    """Raises InputError with all that is wrong in the file."""
+    scenario = _load(Path(path), skip_others=False)
+    assert scenario is not None
+    return scenario
+
+
+def _take(error: InputError, problems: Problems) -> None:
+    for each in getattr(error, "errors", (error,)):
+        problems.take(each)
+
+
+def _find_files(paths: Iterable[Path | str], problems: Problems) -> Iterator[tuple[Path, bool]]:
+    """Each file once, and whether it was named itself."""
+    seen = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            found: Sequence[Path] = sorted(_walk(path))
+        elif path.exists():
+            found = [path]
+        else:
+            problems.take(
+                InputError(
+                    "no such file or folder", path=path, expected="a scenario file, or a folder of them"
+                )
+            )
+            continue
+        for file in found:
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                yield file, file == path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for entry in folder.iterdir():
+        if entry.name.startswith(".") or entry.name in _SKIPPED_FOLDERS:
+            continue
+        if entry.is_dir():
+            yield from _walk(entry)
+        elif entry.suffix in SUFFIXES:
+            yield entry
+
+
+def _load(path: Path, *, skip_others: bool) -> Scenario | None:
+    if path.suffix == ".toml":
+        raise InputError(
+            "this is a configuration, not a scenario",
+            path=path,
+            expected=f"a .yaml file with version: 1, name:, config: {path.name} and steps:",
+        )
+    document = read_document(path)
+    if skip_others and not looks_like_scenario(document.data):
+        return None
+    if not isinstance(document.data, dict):
+        raise InputError(
+            "the file is empty" if document.data is None else "no mapping",
+            path=path,
+            line=1,
+            column=1,
+            expected="version: 1, name:, config: and steps:",
+        )
+    scenario = _parse(document)
+    scenario._path, scenario._source = path, document
+    _place_steps(scenario.steps, ("steps",), document)
+    return scenario
+
+
+def _parse(document: Document) -> Scenario:
+    problems = Problems()
+    told = find_empty(document)
+    for error in told.values():
+        problems.take(error)
+    try:
+        scenario = Scenario.model_validate(document.data)
+    except ValidationError as error:
+        for complaint in complaints(error, document, told):
+            problems.take(complaint)
+        problems.raise_if_any()
+        raise
+    problems.raise_if_any()
+    return scenario
+
+
+def looks_like_scenario(data: Any) -> bool:
+    """Other YAML in a folder is passed over: what has neither `steps` nor `version: 1`, such as a compose file."""
+    return isinstance(data, dict) and (
+        "steps" in data or (data.get("version") == 1 and "services" not in data)
+    )
+
+
+def _place_steps(steps: Sequence[Step], path: KeyPath, document: Document) -> None:
+    for index, step in enumerate(steps):
+        _place_step(step, (*path, index), document)
+
+
+def _place_step(step: Step, path: KeyPath, document: Document) -> None:
+    step.set_place(Place(document.path, document.find_value(real_path(path, document.data)).line))
+    for relative, child in step.children():
+        _place_step(child, (*path, *relative), document)

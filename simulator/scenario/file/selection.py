@@ -1,0 +1,114 @@
+"""`-k`: which scenarios are meant, in pytest's way: words with `and`, `or`, `not` and brackets.
+
+A word is looked for in the name, the path and the tags, upper and lower case alike; quotes hold several words together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from simulator.errors import InputError
+from simulator.scenario.file.schema import Scenario
+
+Predicate = Callable[[str], bool]
+
+_TOKEN = re.compile(r"""\s*(?:([()])|"([^"]*)"|'([^']*)'|([^\s()"']+))""")
+_OPERATORS = ("and", "or", "not")
+
+
+def select(scenarios: list[Scenario], expression: str | None) -> list[Scenario]:
+    """Those that `expression` is true for. Raises InputError where it is no expression, or true for none."""
+    if not expression or not expression.strip():
+        return scenarios
+    is_meant = parse_expression(expression)
+    chosen = [scenario for scenario in scenarios if is_meant(_words(scenario))]
+    if not chosen:
+        raise InputError(
+            f"-k {expression}: none of {len(scenarios)} scenarios",
+            expected="words of their names, paths or tags",
+        )
+    return chosen
+
+
+def _words(scenario: Scenario) -> str:
+    return " ".join([scenario.name, str(scenario.path), *(scenario.tags or ())]).lower()
+
+
+def parse_expression(text: str) -> Predicate:
+    """Raises InputError."""
+    return _Parser(text).parse()
+
+
+class _Parser:
+    """or-expression: and-expressions with `or` between; those: `not`s, words and brackets with `and` between."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = list(_tokens(text))
+        self._at = 0
+
+    def parse(self) -> Predicate:
+        predicate = self._or()
+        if self._at < len(self._tokens):
+            raise self._wrong("and, or, or the end")
+        return predicate
+
+    def _or(self) -> Predicate:
+        parts = [self._and()]
+        while self._take("or"):
+            parts.append(self._and())
+        return lambda words: any(part(words) for part in parts)
+
+    def _and(self) -> Predicate:
+        parts = [self._not()]
+        while self._take("and"):
+            parts.append(self._not())
+        return lambda words: all(part(words) for part in parts)
+
+    def _not(self) -> Predicate:
+        if self._take("not"):
+            part = self._not()
+            return lambda words: not part(words)
+        if self._take("("):
+            part = self._or()
+            if not self._take(")"):
+                raise self._wrong(")")
+            return part
+        return self._word()
+
+    def _word(self) -> Predicate:
+        kind, text = self._tokens[self._at] if self._at < len(self._tokens) else ("end", "")
+        if kind != "word":
+            raise self._wrong("a word")
+        self._at += 1
+        return lambda words: text.lower() in words
+
+    def _take(self, operator: str) -> bool:
+        if self._at < len(self._tokens) and self._tokens[self._at] == ("operator", operator):
+            self._at += 1
+            return True
+        return False
+
+    def _wrong(self, expected: str) -> InputError:
+        read = f'"{self._tokens[self._at][1]}"' if self._at < len(self._tokens) else self._end()
+        hint = '; put several words into quotes: "stale cookie"' if expected.startswith("and") else ""
+        return InputError(f"-k {self._text}: {read}", expected=f"{expected}{hint}")
+
+    def _end(self) -> str:
+        return f'it ends after "{self._tokens[-1][1]}"' if self._tokens else "it is empty"
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    tokens, at = [], 0
+    while at < len(text.rstrip()):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise InputError(f"-k {text}: a quote that is not closed", expected="the other one")
+        bracket, double, single, bare = match.groups()
+        if bracket or bare in _OPERATORS:
+            tokens.append(("operator", bracket or bare))
+        else:
+            tokens.append(("word", next(word for word in (double, single, bare) if word is not None)))
+        at = match.end()
+    return tokens

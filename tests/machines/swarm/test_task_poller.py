@@ -1,0 +1,338 @@
+"""What is told of tasks, from what is seen of them; a thousand of them, too."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulator.config import Config, load_config
+from simulator.config.model import MachineSpec
+from simulator.errors import InputError
+from simulator.machines.backend import Exit, Placement
+from simulator.machines.swarm.task_poller import Lookout
+from tests.contract.harness import eventually
+from tests.machines.swarm.recorded_engine import ROW, SINGLE, RecordedManager, frame, recorded, tasks_of_row
+
+TOML = """
+version = 1
+[edges]
+ams = 0
+[apps.streams]
+image = "streams:1"
+machines = []
+"""
+THOUSAND = 1000
+
+
+@dataclass
+class Recorder:
+    told: list[tuple[str, ...]] = field(default_factory=list)
+    specs: dict[str, MachineSpec] = field(default_factory=dict)
+
+    def line_logged(self, machine_id: str, stream: str, line: str) -> None:
+        self.told.append(("line", machine_id, line))
+
+    def problem_met(self, words: str, machine_id: str | None = None) -> None:
+        self.told.append(("problem", machine_id or "", words))
+
+    def machine_exited(self, machine_id: str, ending: Exit) -> None:
+        self.told.append(("exited", machine_id, str(ending)))
+
+    def machine_joined(self, spec: MachineSpec) -> None:
+        self.specs[spec.id] = spec
+        self.told.append(("joined", spec.id))
+
+    def machine_began(self, machine_id: str, placement: Placement) -> None:
+        self.told.append(("began", machine_id))
+
+    def machine_left(self, machine_id: str) -> None:
+        self.told.append(("left", machine_id))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "flysim.toml").write_text(TOML)
+    return load_config(tmp_path / "flysim.toml")
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def lookout_on(
+    tasks: list[dict[str, Any]], config: Config, recorder: Recorder
+) -> tuple[Lookout, RecordedManager]:
+    manager = RecordedManager(tasks)
+    return Lookout(manager, "fleet", config, recorder), manager  # type: ignore[arg-type]
+
+
+async def settle(lookout: Lookout) -> None:
+    """Until everything that has been seen is told."""
+    await eventually(lambda: not any(each.is_ending for each in lookout.tracked.values()), "all is told")
+
+
+async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: Recorder) -> None:
+    lookout, _ = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+    assert sorted(recorder.told) == sorted(
+        (what, each)
+        for what in ("joined", "began")
+        for each in (SINGLE, *(f"{ROW}000{n}" for n in (1, 2, 3)))
+    )
+    assert recorder.specs[SINGLE].region == "ams"
+    assert sorted(spec.name for spec in recorder.specs.values()) == ["ams-1", "dfw-1", "dfw-2", "dfw-3"]
+    await lookout.look()
+    assert len(recorder.told) == 8
+
+
+async def test_a_label_that_means_nothing_is_named(config: Config, recorder: Recorder) -> None:
+    tasks = recorded("fleet")
+    tasks[0]["Spec"]["ContainerSpec"]["Labels"]["fly.app"] = "strams"
+    lookout, _ = lookout_on(tasks, config, recorder)
+    with pytest.raises(InputError, match=r'task \d of service .*: the label fly.app is "strams".*streams'):
+        await lookout.look()
+
+
+def labels_of(task: dict[str, Any]) -> dict[str, str]:
+    labels: dict[str, str] = task["Spec"]["ContainerSpec"]["Labels"]
+    return labels
+
+
+def another(task: dict[str, Any], **labels: str) -> dict[str, Any]:
+    """A later task of another service, with other labels for `fly_region` and so on."""
+    task = copy.deepcopy(task)
+    task |= {"ID": "another", "ServiceID": "another-service", "CreatedAt": "2099-01-01T00:00:00Z"}
+    labels_of(task).update({name.replace("_", ".", 1): value for name, value in labels.items()})
+    return task
+
+
+PORT_HTTP = r'the label fly.internal_port is "http"\n  expected: a port: a whole number'
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["joins", "of the config"])
+async def test_a_port_that_is_none_is_named_at_the_start(
+    config: Config, recorder: Recorder, is_known: bool
+) -> None:
+    tasks = recorded("fleet")
+    labels_of(tasks[1])["fly.internal_port"] = "http"
+    lookout, _ = lookout_on(tasks, config, recorder)
+    if is_known:
+        lookout.specs[SINGLE] = MachineSpec(SINGLE, "ams-1", "streams", "ams")
+    with pytest.raises(InputError, match=rf"task 1 of service {tasks[1]['ServiceID']}: {PORT_HTTP}"):
+        await lookout.look()
+
+
+async def test_two_services_that_are_one_machine_are_named_at_the_start(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    lookout, _ = lookout_on([*tasks, another(tasks[1])], config, recorder)
+    both = rf"service {tasks[1]['ServiceID']} and task 1 of service another-service are both machine {SINGLE}"
+    with pytest.raises(InputError, match=rf"{both}.*\n  expected: another fly.machine_id"):
+        await lookout.look()
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"fly_machine_id": "0" * 14, "fly_region": "lon"}, 'the label fly.region is "lon"'),
+        ({"fly_machine_id": "0" * 14, "fly_internal_port": "http"}, PORT_HTTP),
+        ({}, f"are both machine {SINGLE}"),
+    ],
+    ids=["region", "port", "twins"],
+)
+async def test_what_is_wrong_with_one_that_joins_later_stands_in_a_log_once(
+    config: Config, recorder: Recorder, labels: dict[str, str], said: str
+) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    lookout.open()
+    recorder.told.clear()
+    manager.listed = [*tasks, another(tasks[1], **labels)]
+    for _ in range(3):
+        await lookout.look()
+    ((what, _, line),) = recorder.told
+    assert what == "problem"
+    assert re.search(f"^task 1 of service .*{said}", line)
+
+    manager.listed = tasks
+    await lookout.look()
+    manager.listed = [*tasks, another(tasks[1], **labels)]
+    await lookout.look()
+    assert [each[2] for each in recorder.told] == [line, line], "it came again, so it is told again"
+    await lookout.close()
+
+
+async def test_a_twin_takes_its_machine_over_when_the_first_has_ended(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    twin = another(tasks[1])
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    lookout.open()
+    manager.listed = [*tasks, twin]
+    await lookout.look()
+    assert lookout.tracked[SINGLE].told == tasks[1]["ID"]
+    tasks[1]["Status"]["State"], tasks[1]["DesiredState"] = "complete", "shutdown"
+    await eventually(lambda: lookout.tracked[SINGLE].told == twin["ID"], "the twin is told")
+    await lookout.close()
+
+
+async def test_a_look_that_fails_is_told_and_not_the_last(config: Config, recorder: Recorder) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    lookout.open()
+    recorder.told.clear()
+    manager.listed = [{"ID": "of a version to come"}]
+    async with lookout.hurry():
+        await eventually(lambda: bool(recorder.told), "the failure is told")
+    ((_, _, line),) = recorder.told
+    assert line == "what Swarm says of the stack fleet is not understood: KeyError('Spec')"
+    manager.listed = tasks[1:]
+    await eventually(lambda: ("left", f"{ROW}0002") in recorder.told, "the next look")
+    assert [each[0] for each in recorder.told].count("problem") == 1
+    await lookout.close()
+
+
+async def test_what_is_wrong_with_the_first_machine_is_told_although_there_is_none(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on([], config, recorder)
+    await lookout.look()
+    lookout.open()
+    manager.listed = [another(tasks[1], fly_region="lon")]
+    await lookout.look()
+    ((what, _, words),) = recorder.told
+    assert (what, lookout.tracked) == ("problem", {})
+    assert 'the label fly.region is "lon"' in words
+    await lookout.close()
+
+
+async def test_a_machine_that_ended_has_exited_once(config: Config, recorder: Recorder) -> None:
+    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+    recorder.told.clear()
+    ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
+    ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
+    for _ in range(3):
+        await lookout.look()
+        await settle(lookout)
+    assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL")]
+
+
+async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_back(
+    config: Config, recorder: Recorder
+) -> None:
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    await lookout.look()
+    recorder.told.clear()
+    services = await manager.services("fleet")
+
+    async def all_services(stack: str) -> dict[str, Any]:
+        return services
+
+    manager.services = all_services  # type: ignore[method-assign]
+    manager.listed = [task for task in tasks if task["Slot"] != 1]
+    for _ in range(2):
+        await lookout.look()
+        await settle(lookout)
+    unseen = "ended; Swarm does not say how"
+    assert sorted(recorder.told) == [
+        ("exited", f"{ROW}0001", unseen),
+        ("exited", SINGLE, unseen),
+        ("left", f"{ROW}0001"),
+    ]
+    recorder.told.clear()
+    manager.listed = [
+        task | {"ID": f"new-{task['ID']}"} for task in tasks if task["Slot"] == 1
+    ] + manager.listed
+    await lookout.look()
+    assert sorted(recorder.told) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
+
+
+async def test_the_end_of_one_whose_place_was_taken_meanwhile_is_told_as_it_was(
+    config: Config, recorder: Recorder
+) -> None:
+    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+    recorder.told.clear()
+    ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
+    manager.listed.append({**copy.deepcopy(ended), "ID": "another", "CreatedAt": "2099-01-01T00:00:00Z"})
+    ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
+    for _ in range(2):
+        await lookout.look()
+        await settle(lookout)
+    assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL"), ("began", SINGLE)]
+
+
+async def test_looks_at_the_same_time_miss_a_machine_once(config: Config, recorder: Recorder) -> None:
+    """At the end, whoever waits for the stack to be gone looks beside the one that always does."""
+    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+    manager.listed, lookout.is_ending = [], True
+    for _ in range(2):
+        await asyncio.gather(lookout.look(), lookout.look(), lookout.look())
+        await settle(lookout)
+    assert not lookout.tracked
+
+
+async def test_a_machine_that_is_released_during_a_look_is_let_go(config: Config, recorder: Recorder) -> None:
+    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
+    await lookout.look()
+
+    async def release_meanwhile(stack: str) -> dict[str, Any]:
+        lookout.tracked.pop(SINGLE)
+        return {}
+
+    manager.services = release_meanwhile  # type: ignore[method-assign]
+    manager.listed = []
+    await lookout.look()
+    assert SINGLE not in lookout.tracked
+
+
+async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
+    config: Config, recorder: Recorder
+) -> None:
+    """Its lines come as they are written, and looks are half a second apart."""
+    tasks = recorded("fleet")
+    lookout, manager = lookout_on(tasks, config, recorder)
+    old = next(each for each in tasks if each["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
+    manager.written[old["ServiceID"]] = [frame("later", 1, "first words"), frame("foreign", 2, "nobody's")]
+    await lookout.look()
+    await eventually(lambda: manager.logs_read == 1, "the line")
+    recorder.told.clear()
+    new = copy.deepcopy(old) | {"ID": "later", "CreatedAt": "2099-01-01T00:00:00Z"}
+    old["Status"]["State"], old["DesiredState"] = "failed", "shutdown"
+    manager.listed = [*tasks, new]
+    for _ in range(3):
+        await lookout.look()
+        await settle(lookout)
+    await lookout.close()
+    told = [each for each in recorder.told if each[1] == SINGLE]
+    assert [what for what, *_ in told] == ["exited", "began", "line"]
+    assert told[-1][2] == "first words"
+
+
+async def test_a_thousand_machines_are_one_request_and_little_work(
+    config: Config, recorder: Recorder
+) -> None:
+    lookout, manager = lookout_on(tasks_of_row(THOUSAND), config, recorder)
+    await lookout.look()
+    assert recorder.told.count(("began", f"{ROW}1000")) == 1
+    assert len(recorder.told) == 2 * THOUSAND
+    before = manager.requests
+    await lookout.look()
+    assert manager.requests == before + 1
+    assert len(recorder.told) == 2 * THOUSAND

@@ -1,0 +1,33 @@
+"""The process that removes containers after a flysim that was killed: small while it waits, and not easily put off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from simulator.machines.cleanup import remove_containers as sweeper
+from tests.machines.fake_engine import refusing_engine
+
+SWEEPER = (sys.executable, "-P", "-X", "importtime", sweeper.__file__, "r1")
+
+
+def test_one_that_is_told_of_an_orderly_end_has_loaded_next_to_nothing() -> None:
+    ended = subprocess.run(SWEEPER, input=b".\n", capture_output=True, timeout=30, check=True)
+    loaded = {line.rpartition(b"|")[2].strip().partition(b".")[0] for line in ended.stderr.splitlines()}
+
+    assert b"signal" in loaded
+    assert loaded.isdisjoint({b"docker", b"simulator", b"asyncio", b"pydantic"})
+
+
+def test_a_round_that_fails_is_not_its_last(tmp_path: Path) -> None:
+    """At first the engine refuses, then it says what is no list of containers."""
+    answers = {"GET /containers/json": [None, 0, [{"Id": "c1"}], []], "GET /networks": [[]]}
+    with refusing_engine(tmp_path / "s", answers=answers) as server:
+        ended = subprocess.run(
+            SWEEPER, input=b"", env={"DOCKER_HOST": server.host}, stderr=subprocess.PIPE, timeout=30
+        )
+
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert sum(each.startswith("GET /containers/json?") for each in server.asked) == 5
+    assert sum(each.startswith("DELETE /containers/c1?") for each in server.asked) == 1

@@ -1,0 +1,309 @@
+"""A real proxy in front of scripted machines, raw clients to talk to it, and the proof that nothing leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from simulator.clock import Clock
+from simulator.events import Bus, Event, ExchangeAnswered, ExchangeFinished, ProxyLogged
+from simulator.journal import Journal
+from simulator.machines.port import free_port
+from simulator.network_conditions import Links
+from simulator.proxy import ProxyCore, ProxyServer
+from simulator.proxy.http.edge_layer import EdgeLayer
+from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
+from tests.proxy.client import Client, tls_context
+from tests.proxy.h2_client import H2Client, Stream
+from tests.proxy.machine import Handler, ScriptedMachine
+from tests.proxy.websocket import upgrade
+from tests.proxy.wire import DEADLINE_SECONDS, Message
+
+AMS = "d8dd626f379508"
+DFW = "286533db064e58"
+DFW_2 = "4d891ee9b43e08"
+
+
+class _ErrorLog(logging.Handler):
+    """Keeps what mitmproxy reports as an error: its own crashes are logged, not raised."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter().format(record))
+
+
+class Stage:
+    """The proxy under test, its machines, its clients, and what they saw."""
+
+    def __init__(
+        self,
+        options: RoutingOptions | None = None,
+        *,
+        realtime: bool = False,
+        app: App | None = None,
+        extra_ports: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        self.bus = Bus()
+        self.clock = Clock(realtime=realtime)
+        self.journal = Journal(self.bus)
+        self.events: list[Event] = []
+        self.bus.subscribe(self.events.append)
+        self.wanted: list[str] = []
+        self.router = Router(
+            Fleet.of([app or App("streams")]),
+            options or RoutingOptions(),
+            Random(7).randrange,
+            want=self.wanted.append,
+        )
+        self.links = Links()
+        self.core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.links)
+        self.server = ProxyServer(
+            self.core, {"ams": 0, "dfw": 0}, dns_port=free_port(), extra_ports=extra_ports
+        )
+        self.machines: list[ScriptedMachine] = []
+        self.clients: list[Client | H2Client] = []
+        self.errors = _ErrorLog()
+
+    # Machines.
+
+    async def add_machine(
+        self, machine_id: str, region: str, handler: Handler, *, app: str = "streams"
+    ) -> ScriptedMachine:
+        """Start a machine whose every connection is served by `handler`."""
+        scripted = ScriptedMachine(handler)
+        port = await scripted.listen()
+        self.machines.append(scripted)
+        number = sum(m.region == region for m in self.router.fleet.machines) + 1
+        scripted.fleet_entry = Machine(
+            machine_id, f"{region}-{number}", app, region, port=port, private_ip="::ffff:127.0.0.1"
+        )
+        self.router.fleet = self.router.fleet.with_machine(scripted.fleet_entry)
+        return scripted
+
+    def change(self, machine: ScriptedMachine, **changes: Any) -> None:
+        """Change what the fleet knows of a machine."""
+        machine.fleet_entry = replace(machine.fleet_entry, **changes)
+        self.router.fleet = self.router.fleet.with_machine(machine.fleet_entry)
+
+    # Clients.
+
+    def port(self, edge: str = "ams") -> int:
+        return self.server.addresses[edge][1]
+
+    def url(self, path: str = "/", edge: str = "ams", scheme: str = "http") -> str:
+        return f"{scheme}://127.0.0.1:{self.port(edge)}{path}"
+
+    async def connect(self, edge: str = "ams", *, tls: bool = False, public_port: int = 80) -> Client:
+        """A client that speaks HTTP/1."""
+        context = tls_context("http/1.1") if tls else None
+        client = Client(*await self._open(edge, context, public_port))
+        self.clients.append(client)
+        return client
+
+    async def connect_h2(
+        self, edge: str = "ams", *, tls: bool = False, window: int = 2**24, start: bool = True
+    ) -> H2Client:
+        """A client that speaks HTTP/2: by prior knowledge, or as TLS agreed on. `window`: its flow control."""
+        context = tls_context("h2") if tls else None
+        client = H2Client(*await self._open(edge, context), window=window)
+        if start:
+            await client.start()
+        self.clients.append(client)
+        return client
+
+    async def open_socket(self, *, tls: bool = False, edge: str = "ams") -> tuple[Client, Message]:
+        """A client that asked for a WebSocket, and the head of the answer."""
+        client = await self.connect(edge, tls=tls)
+        await client.send(upgrade())
+        return client, await client.read_head()
+
+    async def _open(
+        self, edge: str, context: ssl.SSLContext | None, public_port: int = 80
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        name = "streams.fly.dev" if context else None
+        return await asyncio.open_connection(
+            *self.server.all_addresses[edge, public_port], ssl=context, server_hostname=name, limit=2**20
+        )
+
+    # What happened.
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        return self.journal.traces()
+
+    def proxy_log(self) -> list[ProxyLogged]:
+        return [event for event in self.events if isinstance(event, ProxyLogged)]
+
+    async def finished(self, count: int = 1) -> tuple[Trace, ...]:
+        """Wait until so many exchanges have ended."""
+        await until(lambda: self._count(ExchangeFinished) >= count)
+        return self.traces
+
+    async def answered(self, count: int = 1) -> tuple[Trace, ...]:
+        """Wait until so many exchanges have been answered."""
+        await until(lambda: self._count(ExchangeAnswered) >= count)
+        return self.traces
+
+    def _count(self, kind: type[Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    def layers(self) -> list[EdgeLayer]:
+        """The HTTP layers of all client connections that are open."""
+        return [
+            edge
+            for handler in self.server._clients.values()
+            if handler
+            for edge in _edge_layers(handler.layer)
+        ]
+
+    def remembered(self) -> dict[str, int]:
+        """How much the proxy holds for its open client connections."""
+        layers, handlers = self.layers(), self.server._clients.values()
+        return {
+            "streams": sum(len(edge.streams) for edge in layers),
+            "commands": sum(len(edge.command_sources) for edge in layers),
+            "waiting": sum(len(edge.waiting_for_establishment) for edge in layers),
+            "machine connections": sum(len(edge.connections) - 1 for edge in layers),
+            "transports": sum(len(handler.transports) - 1 for handler in handlers),
+            "wake-ups": sum(len(handler.wakeup_timer) for handler in handlers),
+        }
+
+    def unsent(self) -> int:
+        """How many bytes the proxy has ready for clients that do not take them."""
+        return sum(
+            _unsent(io)
+            for handler in self.server._clients.values()
+            for connection, io in handler.transports.items()
+            if connection is handler.client
+        )
+
+    def unsent_to_machines(self) -> int:
+        """How many bytes the proxy has ready for machines that do not take them."""
+        return sum(
+            _unsent(io)
+            for handler in self.server._clients.values()
+            for connection, io in handler.transports.items()
+            if connection is not handler.client
+        )
+
+    def held_uploads(self) -> int:
+        """How many bytes of requests the proxy keeps."""
+        return sum(
+            sum(map(len, stream._body.pieces)) for layer in self.layers() for stream in layer.streams.values()
+        )
+
+    def held_responses(self) -> int:
+        """How many bytes of responses the proxy keeps for windows of HTTP/2 that are closed."""
+        connections = [layer.connections[layer.context.client] for layer in self.layers()]
+        return sum(
+            len(piece.data)
+            for connection in connections
+            for pieces in connection.h2_conn.stream_buffers.values()
+            for piece in pieces
+        )
+
+    # The end.
+
+    async def close(self) -> None:
+        await self.server.stop()
+        for machine in self.machines:
+            await machine.stop()
+        for client in self.clients:
+            await client.aclose()
+
+    async def check_nothing_is_left(self) -> None:
+        """Once the clients are gone, so are all connections, tasks and handlers of the proxy."""
+        for client in self.clients:
+            await client.aclose()
+        await until(lambda: not self.server._clients)
+        await until(lambda: all(not machine.open_connections for machine in self.machines), self._open_ones)
+        assert not self.errors.lines, "\n".join(self.errors.lines)
+        for machine in self.machines:
+            for failure in machine.failures:
+                raise failure
+
+    def _open_ones(self) -> str:
+        return ", ".join(
+            f"{machine.open_connections} to {machine.fleet_entry.name}" for machine in self.machines
+        )
+
+
+def _edge_layers(layer: Any) -> Iterator[EdgeLayer]:
+    while layer is not None:
+        if isinstance(layer, EdgeLayer):
+            yield layer
+        layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
+
+
+def _unsent(io: Any) -> int:
+    return io.writer.transport.get_write_buffer_size() if io.writer is not None else 0
+
+
+@asynccontextmanager
+async def open_stage(
+    options: RoutingOptions | None = None,
+    *,
+    realtime: bool = False,
+    app: App | None = None,
+    extra_ports: Mapping[tuple[str, int], int] | None = None,
+    deadline_seconds: float = 90,
+) -> AsyncIterator[Stage]:
+    stage = Stage(options, realtime=realtime, app=app, extra_ports=extra_ports)
+    logger = logging.getLogger("mitmproxy")
+    logger.addHandler(stage.errors)
+    before = asyncio.all_tasks()
+    await stage.server.start()
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            yield stage
+            await stage.check_nothing_is_left()
+    finally:
+        logger.removeHandler(stage.errors)
+        await stage.close()
+    mine = {*before, asyncio.current_task()}
+    await until(lambda: asyncio.all_tasks() <= mine, lambda: f"left: {asyncio.all_tasks() - mine}")
+
+
+async def until(condition: Callable[[], object], describe: Callable[[], str] | None = None) -> None:
+    """Wait for a condition, with a deadline."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DEADLINE_SECONDS
+    while not condition():
+        if loop.time() > deadline:
+            raise AssertionError(f"not within {DEADLINE_SECONDS} s: {describe() if describe else condition}")
+        await asyncio.sleep(0.001)
+
+
+def assert_is_the_proxys_own(answer: Message | Stream, status: int = 502) -> None:
+    """F-1.99: an empty body, and nothing that tells the reason."""
+    assert answer.status == status
+    assert bytes(answer.body) == b""
+    assert answer.get("content-length") == "0"
+    assert answer.get("via")
+    assert (answer.get("server") or "").startswith("Fly/")
+    assert (answer.get("fly-request-id") or "").endswith("-ams")
+    assert answer.get("date")
+    names = [name for name, _ in answer.fields if not name.startswith(":")]
+    assert sorted(names) == ["content-length", "date", "fly-request-id", "server", "via"]
+
+
+@contextmanager
+def a_port_that_never_answers() -> Iterator[int]:
+    """A listener whose queue is full: the kernel drops whatever asks for a connection."""
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+
+from simulator.scenario.client.cookie_jar import Jar
+
+HOME = "https://chat.fly.dev/rooms/one"
+
+
+def names(jar: Jar, url: str, now: float = 0.0) -> list[str]:
+    return [cookie.name for cookie in jar.cookies_for(url, now)]
+
+
+def jar_with(set_cookie: str, url: str = HOME) -> Jar:
+    jar = Jar()
+    assert jar.store(set_cookie, url, 0.0) is None
+    return jar
+
+
+def why_not(jar: Jar, url: str, now: float = 0.0) -> str:
+    (withheld,) = jar.withheld(url, now)
+    return withheld.reason
+
+
+@pytest.mark.parametrize(
+    ("set_cookie", "url"),
+    [
+        ("a=1", "https://chat.fly.dev/rooms/two?x"),
+        ("a=1", "https://chat.fly.dev/rooms"),
+        ("a=1", "https://chat.fly.dev:8443/rooms/"),  # cookies know no ports
+        ("a=1", "http://chat.fly.dev/rooms/"),
+        ("a=1", "wss://chat.fly.dev/rooms/ws"),
+        ("a=1; Path=/", "https://chat.fly.dev/"),
+        ("a=1; Path=/rooms/", "https://chat.fly.dev/rooms/x"),
+        ("a=1; Secure", "wss://chat.fly.dev/rooms/ws"),
+        ("a=1; Max-Age=1", HOME),
+        ("a=1; SameSite=Strict", HOME),
+        ("a=1; Domain=chat.fly.dev", "https://eu.chat.fly.dev/rooms/"),
+        ("__Host-a=1; Secure; Path=/", HOME),
+        ("__Secure-a=1; Secure", HOME),
+    ],
+)
+def test_a_cookie_goes_where_it_belongs(set_cookie: str, url: str) -> None:
+    jar = jar_with(set_cookie)
+    assert names(jar, url) == [set_cookie.partition("=")[0]]
+    assert jar.withheld(url, 0.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("set_cookie", "url", "reason"),
+    [
+        ("a=1; Secure; Path=/", "http://chat.fly.dev/", "Secure: the URL is plain http"),
+        ("a=1; Secure; Path=/", "ws://chat.fly.dev/", "Secure: the URL is plain http"),
+        ("a=1", "https://chat.fly.dev/lobby", "Path=/rooms: the path is /lobby"),
+        ("a=1; Path=/room", HOME, "Path=/room: the path is /rooms/one"),
+        ("a=1; Path=/", "https://eu.chat.fly.dev/",
+         "no Domain: it belongs to chat.fly.dev alone, and the host is eu.chat.fly.dev"),
+        ("a=1; Domain=chat.fly.dev; Path=/", "https://fly.dev/", "Domain=chat.fly.dev: the host is fly.dev"),
+        ("a=1; Domain=chat.fly.dev; Path=/", "https://notchat.fly.dev/",
+         "Domain=chat.fly.dev: the host is notchat.fly.dev"),
+    ],
+)  # fmt: skip
+def test_a_cookie_that_does_not_go_has_a_reason(set_cookie: str, url: str, reason: str) -> None:
+    jar = jar_with(set_cookie)
+    assert names(jar, url) == []
+    assert why_not(jar, url) == reason
+
+
+def test_a_cookie_expires_on_the_clock_that_is_given() -> None:
+    jar = jar_with("a=1; Max-Age=60; Path=/")
+    assert names(jar, HOME, now=59.9) == ["a"]
+    assert names(jar, HOME, now=90.0) == []
+    assert why_not(jar, HOME, now=90.0) == "expired 30 s ago"
+
+
+@pytest.mark.parametrize(
+    ("set_cookie", "url", "reason"),
+    [
+        ("a=1; Secure", "http://chat.fly.dev/", "Secure: it was set over plain http, so a browser does not keep it"),
+        ("a=1; Secure", "http://127.0.0.1:8080/",
+         "Secure: it was set over plain http, so a browser does not keep it"),
+        ("a=1; Domain=other.dev", HOME, "Domain=other.dev: chat.fly.dev, which set it, is not within that domain"),
+        ("a=1; Domain=fly.dev", HOME, "Domain=fly.dev: nobody may set cookies for all of fly.dev"),
+        ("a=1; Domain=dev", HOME, "Domain=dev: nobody may set cookies for all of dev"),
+        ("__Host-a=1; Secure; Path=/x", HOME, "__Host-a: a name with that prefix needs Path=/ and no Domain"),
+        ("__Secure-a=1", HOME, "__Secure-a: a name with that prefix needs Secure and https"),
+        ("a=1; SameSite=None", HOME, "SameSite=None: browsers keep that only together with Secure"),
+    ],
+)  # fmt: skip
+def test_a_cookie_that_a_browser_refuses_is_remembered_with_its_reason(
+    set_cookie: str, url: str, reason: str
+) -> None:
+    """Gallery 18: the session never sticks, and this says which attribute it was."""
+    jar = Jar()
+    assert jar.store(set_cookie, url, 0.0) == reason
+    assert jar.cookies() == ()
+    assert why_not(jar, url) == reason
+
+
+def test_a_refusal_is_forgotten_once_the_cookie_is_set_well() -> None:
+    jar = Jar()
+    jar.store("a=1; Secure", "http://chat.fly.dev/", 0.0)
+    jar.store("a=2", "http://chat.fly.dev/", 0.0)
+    assert names(jar, "http://chat.fly.dev/") == ["a"]
+    assert jar.withheld("http://chat.fly.dev/", 0.0) == ()
+
+
+@pytest.mark.parametrize("end", ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_server_deletes_a_cookie(end: str) -> None:
+    jar = jar_with("a=1; Path=/")
+    jar.store(f"a=; Path=/; {end}", HOME, 1.0)
+    assert jar.cookies() == ()
+
+
+def test_a_cookie_of_another_path_is_another_cookie() -> None:
+    jar = jar_with("a=1; Path=/")
+    jar.store("a=2; Path=/rooms", HOME, 1.0)
+    jar.store("b=3; Path=/", HOME, 2.0)
+    jar.store("a=4; Path=/", HOME, 3.0)
+    assert jar.header_for(HOME, 4.0) == "a=2; b=3; a=4"
+
+
+def test_an_address_has_no_domain_within_it() -> None:
+    jar = jar_with("a=1; Domain=127.0.0.1; Path=/", "http://127.0.0.1:8080/")
+    assert names(jar, "http://127.0.0.1:8081/") == ["a"]
+    assert names(jar, "http://1.127.0.0.1/") == []
+
+
+def test_nothing_is_sent_where_nothing_is_kept() -> None:
+    assert Jar().header_for(HOME, 0.0) is None
+
+
+def test_a_value_that_is_no_cookie_is_refused_in_words() -> None:
+    assert Jar().store("", HOME, 0.0) == "it has neither a name nor a value"
