@@ -43,7 +43,7 @@ class Discovery:
             await self._ask_all()
             pause = min(pause * PAUSE_GROWS_BY, self._every_seconds)
 
-    async def say_goodbye(self) -> None:
+    async def close_websockets(self) -> None:
         known_ids = [machine.id for machine in self._directory.others]
         try:
             async with asyncio.timeout(GOODBYE_WITHIN_SECONDS):

@@ -95,7 +95,7 @@ class Site:
         yield
         for task in tasks:
             task.cancel()
-        await self._discovery.say_goodbye()
+        await self._discovery.close_websockets()
 
     async def page(self, request: Request) -> Response:
         watched = self._find_watched(request) or self._own

@@ -13,7 +13,7 @@ from contextlib import suppress
 from simulator.clock import Clock
 from simulator.errors import SimulatorError
 from simulator.events import Bus, ProxyLogged
-from simulator.machines import MachineRoom
+from simulator.machines import MachineSupervisor
 from simulator.routing.balancing.autostop import machines_to_stop
 from simulator.routing.balancing.load import Load
 from simulator.routing.model import Machine
@@ -21,36 +21,36 @@ from simulator.routing.service import Autostop
 
 AUTOSTOP_SECONDS = 300.0
 """F-5.32: "every few minutes" of simulated time; Fly does not say how many."""
-_LOOK_SECONDS = 0.2
+_CHECK_SECONDS = 0.2
 """How often, really, to see whether the simulated clock has come to the next pass."""
-_GOODBYE_SECONDS = 0.05
+_WEBSOCKET_CLOSE_SECONDS = 0.05
 """F-5.36: the proxy waits briefly between a GoAway and the stop."""
 
 GoAway = Callable[[str], Awaitable[None]]
 """Tells the clients of a machine's open WebSockets that it is about to leave."""
 
 
-class Upkeep:
+class Autoscaler:
     """Autostart and autostop for one fleet. `load` gives the router's load as it is."""
 
     def __init__(
-        self, room: MachineRoom, load: Callable[[], Load], bus: Bus, clock: Clock, go_away: GoAway
+        self, supervisor: MachineSupervisor, load: Callable[[], Load], bus: Bus, clock: Clock, go_away: GoAway
     ) -> None:
-        self._room = room
+        self._supervisor = supervisor
         self._load = load
         self._bus = bus
         self._clock = clock
         self._go_away = go_away
-        self._waking: dict[str, asyncio.Task[None]] = {}
-        self._sweeping: asyncio.Task[None] | None = None
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        self._passes: asyncio.Task[None] | None = None
         self._last_pass = clock.now()
 
     def open(self) -> None:
         """Begin to look after the machines."""
-        self._sweeping = asyncio.create_task(self._sweep(), name="autostop")
+        self._passes = asyncio.create_task(self._run_passes(), name="autostop")
 
     async def close(self) -> None:
-        tasks = [*self._waking.values(), *([self._sweeping] if self._sweeping else [])]
+        tasks = [*self._starting.values(), *([self._passes] if self._passes else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -61,18 +61,18 @@ class Upkeep:
 
     # Autostart.
 
-    def want(self, machine_id: str) -> None:
+    def request_start(self, machine_id: str) -> None:
         """A request waits for this machine: start it, unless that is under way (F-1.59, F-5.25)."""
-        if machine_id not in self._waking:
-            task = asyncio.create_task(self._wake(machine_id), name=f"autostart {machine_id}")
-            self._waking[machine_id] = task
-            task.add_done_callback(lambda _: self._waking.pop(machine_id, None))
+        if machine_id not in self._starting:
+            task = asyncio.create_task(self._start(machine_id), name=f"autostart {machine_id}")
+            self._starting[machine_id] = task
+            task.add_done_callback(lambda _: self._starting.pop(machine_id, None))
 
-    async def _wake(self, machine_id: str) -> None:
-        machine, started = self._room.machine(machine_id), self._clock.now()
+    async def _start(self, machine_id: str) -> None:
+        machine, started = self._supervisor.machine(machine_id), self._clock.now()
         self._log(machine, "info", "Starting machine")
         try:
-            await self._room.start(machine_id)
+            await self._supervisor.start(machine_id)
         except SimulatorError as error:
             problem = str(error).partition("\n")[0]
             self._log(machine, "error", f"[PM07] failed to change machine state: {problem}", code="PM07")
@@ -83,34 +83,34 @@ class Upkeep:
 
     # Autostop.
 
-    async def _sweep(self) -> None:
+    async def _run_passes(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
             if self._clock.now() - self._last_pass >= AUTOSTOP_SECONDS:
                 self._last_pass = self._clock.now()
                 await self.stop_idle()
 
     async def stop_idle(self) -> None:
         """One pass: at most one machine of each region and app (F-5.32, F-5.33)."""
-        fleet = self._room.fleet
+        fleet = self._supervisor.fleet
         chosen = [each for app in fleet.apps.values() for each in machines_to_stop(fleet, self._load(), app)]
-        await asyncio.gather(*(self._retire(machine, how) for machine, how in chosen))
+        await asyncio.gather(*(self._stop_excess(machine, how) for machine, how in chosen))
 
-    async def _retire(self, machine: Machine, how: Autostop) -> None:
+    async def _stop_excess(self, machine: Machine, how: Autostop) -> None:
         self._log(
             machine, "info", f"App {machine.app} has excess capacity, autostopping machine {machine.id}"
         )
         with suppress(SimulatorError):  # it may have been stopped, or destroyed, by someone else meanwhile
-            await self._room.cordon(machine.id)  # F-5.36
-            await self.say_goodbye(machine.id)
-            await (self._room.suspend if how is Autostop.SUSPEND else self._room.stop)(machine.id)
+            await self._supervisor.cordon(machine.id)  # F-5.36
+            await self.close_websockets(machine.id)
+            await (self._supervisor.suspend if how is Autostop.SUSPEND else self._supervisor.stop)(machine.id)
         with suppress(SimulatorError):
-            await self._room.uncordon(machine.id)
+            await self._supervisor.uncordon(machine.id)
 
-    async def say_goodbye(self, machine_id: str) -> None:
+    async def close_websockets(self, machine_id: str) -> None:
         """Before a machine stops, its clients' WebSockets are closed in good order (F-5.36)."""
         await self._go_away(machine_id)
-        await asyncio.sleep(_GOODBYE_SECONDS)
+        await asyncio.sleep(_WEBSOCKET_CLOSE_SECONDS)
 
     def _log(self, machine: Machine, level: str, message: str, code: str | None = None) -> None:
         at = self._clock.now()

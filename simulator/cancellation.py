@@ -13,13 +13,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def settle(task: asyncio.Task[None]) -> None:
+async def cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Take a task that may have been left behind to its end, whatever that is."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def undisturbed(work: Awaitable[T]) -> T:
+async def shielded(work: Awaitable[T]) -> T:
     """Carry it out to the end, also when we are cancelled: asyncio loses a listener that is cancelled at birth."""
     task = asyncio.ensure_future(work)
     try:
@@ -33,14 +33,14 @@ async def undisturbed(work: Awaitable[T]) -> T:
             task.exception()  # Who has been cancelled is not told of it, nor is anybody else.
 
 
-async def while_wanted(work: Callable[..., T], *args: object) -> T:
+async def run_abandonable(work: Callable[..., T], *args: object) -> T:
     """In a thread, for what may block for minutes and leaves nothing behind: given up together with whoever asked."""
     answer: Future[T] = Future()
-    threading.Thread(target=fulfil, args=(answer, partial(work, *args)), daemon=True).start()
+    threading.Thread(target=set_outcome, args=(answer, partial(work, *args)), daemon=True).start()
     return await asyncio.wrap_future(answer)
 
 
-def fulfil(answer: Future[T], work: Callable[[], T]) -> None:
+def set_outcome(answer: Future[T], work: Callable[[], T]) -> None:
     """Do it, and put what comes of it into `answer`, an error too."""
     try:
         result = work()

@@ -9,7 +9,7 @@ CRASHED = 4
 """The exit status."""
 
 
-def story_of(error: BaseException) -> str:
+def format_traceback(error: BaseException) -> str:
     """Its traceback: for files and reports, not for a terminal."""
     return "".join(traceback.format_exception(error))
 
@@ -20,7 +20,7 @@ def describe_crash(error: BaseException) -> str:
         with tempfile.NamedTemporaryFile(
             "w", prefix="flysim-fault-", suffix=".txt", encoding="utf-8", errors="replace", delete=False
         ) as file:
-            file.write(story_of(error))
+            file.write(format_traceback(error))
         place = file.name
     except OSError as full:
         place = f"nowhere to write it to: {full.strerror}"

@@ -50,19 +50,19 @@ class EnvironmentFault(SimulatorError):
 
     exit_status = 3
 
-    def __init__(self, problem: str, *, mend: str | None = None) -> None:
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
         self.problem = problem
-        self.mend = mend
-        super().__init__(f"{problem}\n  mend: {mend}" if mend else problem)
+        self.hint = hint
+        super().__init__(f"{problem}\n  hint: {hint}" if hint else problem)
 
 
 class MachineFault(EnvironmentFault):
     """A machine did not do what was asked of it; carries its last log lines."""
 
     def __init__(
-        self, machine: str, problem: str, *, log_tail: tuple[str, ...] = (), mend: str | None = None
+        self, machine: str, problem: str, *, log_tail: tuple[str, ...] = (), hint: str | None = None
     ) -> None:
         self.machine = machine
         self.log_tail = log_tail
         tail = "".join(f"\n  | {line}" for line in log_tail)
-        super().__init__(f"machine {machine} {problem}{tail}", mend=mend)
+        super().__init__(f"machine {machine} {problem}{tail}", hint=hint)

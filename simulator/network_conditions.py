@@ -64,7 +64,7 @@ class Breaking(Condition):
 Kind = TypeVar("Kind", bound=Condition)
 
 
-class Links:
+class NetworkConditions:
     """The conditions that hold now."""
 
     def __init__(self) -> None:
@@ -134,8 +134,8 @@ class Links:
 class Meter:
     """How much of one answer has passed, where it is to be broken off after so many bytes."""
 
-    def __init__(self, links: Links, edge: str, machine: Machine) -> None:
-        self._links = links
+    def __init__(self, network: NetworkConditions, edge: str, machine: Machine) -> None:
+        self._links = network
         self._edge = edge
         self._machine = machine
         self._breaking: Breaking | None = None

@@ -21,7 +21,7 @@ _DISCARD = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Standpoint:
+class NetworkPosition:
     hosts: tuple[str, ...] = (LOOPBACK,)
     """The addresses to listen on; of the name server, too."""
     dns_port: int | None = None
@@ -55,11 +55,11 @@ class Standpoint:
 
     def check_ports(self, config: Config, *, edges_too: bool = True) -> None:
         """Raises EnvironmentFault that names the process which holds a port of the config's."""
-        mend = "set another `port` under [control] in flysim.toml, 0 for any free one, or take --free-ports"
-        check_port(self.control_hosts[0], config.control_port, "the control API", mend)
+        hint = "set another `port` under [control] in flysim.toml, 0 for any free one, or take --free-ports"
+        check_port(self.control_hosts[0], config.control_port, "the control API", hint)
         for region, port in config.edges.items() if edges_too else ():
-            mend = f"give {region} another port under [edges], 0 for any free one, or take --free-ports"
-            check_port(self.hosts[0], port, f"edge {region}", mend)
+            hint = f"give {region} another port under [edges], 0 for any free one, or take --free-ports"
+            check_port(self.hosts[0], port, f"edge {region}", hint)
 
 
 def addresses_of(listen: str) -> tuple[str, ...]:

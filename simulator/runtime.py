@@ -10,8 +10,8 @@ from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from simulator.autoscaler import Upkeep
-from simulator.cancellation import settle, undisturbed
+from simulator.autoscaler import Autoscaler
+from simulator.cancellation import cancel_and_wait, shielded
 from simulator.clock import Clock
 from simulator.config.model import Config, MachineSpec
 from simulator.diagnosis import Finding, diagnose
@@ -19,10 +19,10 @@ from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.faults.active import Faults
 from simulator.journal import Journal
-from simulator.machines import PROCESS, Backend, MachineRoom, make_backend, suit
+from simulator.machines import PROCESS, Backend, MachineSupervisor, adapt_config, make_backend
 from simulator.machines.port import LOOPBACK, free_port, hold_port
-from simulator.network_conditions import Links
-from simulator.network_position import Standpoint
+from simulator.network_conditions import NetworkConditions
+from simulator.network_position import NetworkPosition
 from simulator.routing import Fleet, Machine, Router, Trace
 from simulator.routing.model import join_address
 from simulator.routing.regions import distance_km
@@ -52,21 +52,21 @@ class Simulator:
         free_ports: bool = False,
         backend: Backend | str = PROCESS,
         is_patient: bool = False,
-        standpoint: Standpoint | None = None,
+        network_position: NetworkPosition | None = None,
         make_proxy: Callable[..., Any] | None = None,
     ) -> None:
-        self.config = config = suit(config, backend) if isinstance(backend, str) else config
+        self.config = config = adapt_config(config, backend) if isinstance(backend, str) else config
         self.bus = Bus()
         self.clock = Clock(realtime=realtime)
         self.journal = Journal(self.bus)
         self._seed = seed
-        self._standpoint = standpoint or Standpoint()
+        self._network_position = network_position or NetworkPosition()
         self._free_ports = free_ports
         self._make_proxy = make_proxy
         self.dns_port = (
-            self._standpoint.dns_port or free_port()
+            self._network_position.dns_port or free_port()
         )  # The machines are told of it before the name server listens there.
-        self.room = MachineRoom(
+        self.supervisor = MachineSupervisor(
             [app.app for app in config.apps],
             config.machines,
             make_backend(backend, config, self._find_edge) if isinstance(backend, str) else backend,
@@ -76,15 +76,17 @@ class Simulator:
             seed=seed,
             is_patient=is_patient,
         )
-        self.links = Links()
+        self.network = NetworkConditions()
         self.faults = Faults(self)
         self._random = Random(seed)
-        self._upkeep = Upkeep(self.room, lambda: self.router.load, self.bus, self.clock, self._go_away)
+        self._autoscaler = Autoscaler(
+            self.supervisor, lambda: self.router.load, self.bus, self.clock, self._go_away
+        )
         self.router = Router(
-            self.room.fleet,
+            self.supervisor.fleet,
             config.routing,
             self._random.randrange,
-            want=self._upkeep.want,
+            request_start=self._autoscaler.request_start,
             new_id=lambda edge, now: self._core.new_request_id(edge, now),
         )
         self._parts = AsyncExitStack()
@@ -99,14 +101,14 @@ class Simulator:
             parts.callback(self.bus.subscribe(self._follow_fleet))
             if self._asks_for_names():
                 await self._start_proxy(parts)
-                opening = self._open_room(parts)
+                opening = self._start_machines(parts)
             else:  # mitmproxy takes its time to import: the machines boot meanwhile.
-                opening = self._open_room(parts)
+                opening = self._start_machines(parts)
                 await self._start_proxy(parts)
             await self._start_control(parts)
             await opening
-            self._upkeep.open()
-            parts.push_async_callback(self._upkeep.close)
+            self._autoscaler.open()
+            parts.push_async_callback(self._autoscaler.close)
             parts.push_async_callback(self.faults.clear)
             self._parts = parts.pop_all()
         return self
@@ -129,7 +131,7 @@ class Simulator:
     @property
     def edges(self) -> Mapping[str, str]:
         """Region of the edge -> its base URL."""
-        return {region: self._standpoint.url(*where) for region, where in self._proxy.addresses.items()}
+        return {region: self._network_position.url(*where) for region, where in self._proxy.addresses.items()}
 
     @property
     def extra_ports(self) -> Mapping[str, Mapping[int, str]]:
@@ -137,17 +139,17 @@ class Simulator:
         found: dict[str, dict[int, str]] = {}
         for (region, public_port), where in self._proxy.all_addresses.items():
             if public_port != HTTP_PORT:
-                found.setdefault(region, {})[public_port] = self._standpoint.url(*where)
+                found.setdefault(region, {})[public_port] = self._network_position.url(*where)
         return found
 
     @property
     def control_url(self) -> str:
-        return self._standpoint.url(LOOPBACK, self._control_port)
+        return self._network_position.url(LOOPBACK, self._control_port)
 
     @property
     def dns_address(self) -> str:
         """Of the name server that knows the `.internal` names."""
-        return join_address(self._standpoint.own_host, self.dns_port)
+        return join_address(self._network_position.own_host, self.dns_port)
 
     def ready(self) -> dict[str, Any]:
         """What the ready file says."""
@@ -181,10 +183,10 @@ class Simulator:
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:
         """How the machine is run; None if it is gone."""
-        return self.room.spec(machine_id) if self.fleet.find(machine_id) else None
+        return self.supervisor.spec(machine_id) if self.fleet.find(machine_id) else None
 
-    def ailments(self) -> dict[str, str]:
-        return self.room.ailments()
+    def health_problems(self) -> dict[str, str]:
+        return self.supervisor.health_problems()
 
     def findings(self, trace: Trace | None = None) -> tuple[Finding, ...]:
         """What diagnosis says of one exchange, or of all that are remembered."""
@@ -194,30 +196,30 @@ class Simulator:
     # What can be done.
 
     async def start_machine(self, machine_id: str) -> None:
-        await self.room.start(machine_id)
+        await self.supervisor.start(machine_id)
 
     async def stop_machine(self, machine_id: str) -> None:
-        await self._upkeep.say_goodbye(machine_id)
-        await self.room.stop(machine_id)
+        await self._autoscaler.close_websockets(machine_id)
+        await self.supervisor.stop(machine_id)
 
     async def kill_machine(self, machine_id: str) -> None:
-        await self.room.kill(machine_id)
+        await self.supervisor.kill(machine_id)
 
     async def suspend_machine(self, machine_id: str) -> None:
-        await self._upkeep.say_goodbye(machine_id)
-        await self.room.suspend(machine_id)
+        await self._autoscaler.close_websockets(machine_id)
+        await self.supervisor.suspend(machine_id)
 
     async def destroy_machine(self, machine_id: str, *, force: bool = True) -> None:
-        await self.room.destroy(machine_id, force=force)
+        await self.supervisor.destroy(machine_id, force=force)
 
     async def cordon(self, machine_id: str) -> None:
-        await self.room.cordon(machine_id)
+        await self.supervisor.cordon(machine_id)
 
     async def uncordon(self, machine_id: str) -> None:
-        await self.room.uncordon(machine_id)
+        await self.supervisor.uncordon(machine_id)
 
     async def clone_machine(self, machine_id: str, *, region: str | None = None) -> Machine:
-        return await self.room.clone(machine_id, region=region)
+        return await self.supervisor.clone(machine_id, region=region)
 
     async def inject(self, fault: Fault) -> None:
         """Bring a fault about, until it is healed, or the fleet reset. Raises SimulatorError where it cannot be."""
@@ -232,11 +234,11 @@ class Simulator:
     async def reset(self) -> None:
         """As at the start: no fault, every machine of the config started and healthy, no other; nothing remembered."""
         await self.faults.clear()
-        await self.room.reset()
+        await self.supervisor.reset()
         self.journal.clear()
         self.clock.reset()
         self.router.reset()
-        self._upkeep.reset()
+        self._autoscaler.reset()
         self._random.seed(self._seed)
 
     # The parts.
@@ -267,10 +269,10 @@ class Simulator:
             for text in (*machine.command, *machine.env.values())
         )
 
-    def _open_room(self, parts: AsyncExitStack) -> asyncio.Task[None]:
-        parts.push_async_callback(self.room.close)
-        opening = asyncio.create_task(self.room.open())
-        parts.push_async_callback(settle, opening)
+    def _start_machines(self, parts: AsyncExitStack) -> asyncio.Task[None]:
+        parts.push_async_callback(self.supervisor.close)
+        opening = asyncio.create_task(self.supervisor.open())
+        parts.push_async_callback(cancel_and_wait, opening)
         return opening
 
     async def _start_proxy(self, parts: AsyncExitStack) -> None:
@@ -282,29 +284,29 @@ class Simulator:
 
         edges = {region: 0 if self._free_ports else port for region, port in self.config.edges.items()}
         extra = {key: 0 if self._free_ports else port for key, port in self.config.extra_ports.items()}
-        self._core = ProxyCore(self.router, self.clock, self.bus, self._random, self.links)
+        self._core = ProxyCore(self.router, self.clock, self.bus, self._random, self.network)
         make_proxy = self._make_proxy or ProxyServer
         self._proxy = make_proxy(
             self._core,
             edges,
-            host=self._standpoint.hosts,
+            host=self._network_position.hosts,
             dns_port=self.dns_port,
             extra_ports=extra,
-            private_ip=self._standpoint.private_ip,
+            private_ip=self._network_position.private_ip,
         )
         parts.push_async_callback(self._proxy.stop)
-        await undisturbed(self._proxy.start())
+        await shielded(self._proxy.start())
 
     async def _start_control(self, parts: AsyncExitStack) -> None:
         await asyncio.to_thread(importlib.import_module, "simulator.dashboard")
         from simulator.dashboard import ControlServer, make_app
 
         port = 0 if self._free_ports else self.config.control_port
-        self._control = ControlServer(make_app(self), self._standpoint.control_hosts, port)
+        self._control = ControlServer(make_app(self), self._network_position.control_hosts, port)
         parts.push_async_callback(self._control.stop)
-        self._control_port = await undisturbed(self._control.start())
+        self._control_port = await shielded(self._control.start())
 
     def check_ports(self) -> None:
         """Raises EnvironmentFault that names the process which holds a port of ours; entering does it, too."""
         if not self._free_ports:
-            self._standpoint.check_ports(self.config, edges_too=self._make_proxy is None)
+            self._network_position.check_ports(self.config, edges_too=self._make_proxy is None)

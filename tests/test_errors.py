@@ -35,15 +35,15 @@ def test_each_kind_of_fault_has_its_exit_status(error: SimulatorError, status: i
         (InputError("region is 'xyz'", path="flysim.toml", line=7), "flysim.toml:7: region is 'xyz'"),
         (EnvironmentFault("port 8080 is taken"), "port 8080 is taken"),
         (
-            EnvironmentFault("port 8080 is taken by nginx (812)", mend="choose another under [edges]"),
-            "port 8080 is taken by nginx (812)\n  mend: choose another under [edges]",
+            EnvironmentFault("port 8080 is taken by nginx (812)", hint="choose another under [edges]"),
+            "port 8080 is taken by nginx (812)\n  hint: choose another under [edges]",
         ),
         (MachineFault("ams-1", "ended with status 1"), "machine ams-1 ended with status 1"),
         (
             MachineFault(
-                "ams-1", "ended with status 1", log_tail=("Traceback", "KeyError: 'PORT'"), mend="set PORT"
+                "ams-1", "ended with status 1", log_tail=("Traceback", "KeyError: 'PORT'"), hint="set PORT"
             ),
-            "machine ams-1 ended with status 1\n  | Traceback\n  | KeyError: 'PORT'\n  mend: set PORT",
+            "machine ams-1 ended with status 1\n  | Traceback\n  | KeyError: 'PORT'\n  hint: set PORT",
         ),
     ],
 )
@@ -60,6 +60,6 @@ def test_what_a_fault_is_made_of_can_be_asked_for() -> None:
         3,
         "right",
     )
-    fault = MachineFault("ams-1", "ended", log_tail=("bye",), mend="look")
-    assert (fault.machine, fault.log_tail, fault.mend) == ("ams-1", ("bye",), "look")
+    fault = MachineFault("ams-1", "ended", log_tail=("bye",), hint="look")
+    assert (fault.machine, fault.log_tail, fault.hint) == ("ams-1", ("bye",), "look")
     assert fault.problem.startswith("machine ams-1 ended")

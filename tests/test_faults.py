@@ -96,7 +96,7 @@ async def test_each_fault_is_felt_told_and_healed(
     assert await is_well(simulator)
     assert fault_lines(simulator) == [f"fault: {words}", f"fault is over: {words}"]
     assert not simulator.faults.active
-    assert not simulator.links
+    assert not simulator.network
 
 
 @pytest.mark.parametrize("written", EACH.values(), ids=EACH)
@@ -188,7 +188,7 @@ async def test_a_partition_that_fails_halfway_leaves_nothing_of_it(
     backend.refused = "disconnect"
     with pytest.raises(EnvironmentFault, match="does not disconnect"):
         await simulator.inject(fault_of({"partition": "dfw-1"}))
-    assert not simulator.links
+    assert not simulator.network
     assert not simulator.faults.active
     assert not backend.isolated
     assert await is_well(simulator)
@@ -209,7 +209,7 @@ async def test_a_fault_that_cannot_be_mended_keeps_no_other_and_can_be_mended_la
     with pytest.raises(EnvironmentFault, match="does not connect"):
         await getattr(simulator, verb)()
     assert [each.fault.key for each in simulator.faults.active] == ["partition"]
-    assert not simulator.links
+    assert not simulator.network
     words = "nothing gets through between everything and dfw-1"
     assert f"fault is not mended: {words}: the engine does not connect" in fault_lines(simulator)
     backend.refused = ""

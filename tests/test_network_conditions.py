@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.network_conditions import Breaking, Cut, Delay, Failing, Links, Meter
+from simulator.network_conditions import Breaking, Cut, Delay, Failing, Meter, NetworkConditions
 from simulator.routing.errors import Failure
 from simulator.routing.model import Machine
 
@@ -29,46 +29,46 @@ DFW = Machine("286533db064e58", "dfw-1", "chat", "dfw")
 def test_a_condition_holds_where_everything_that_it_names_is_so(
     cut: dict[str, str], edge: str, machine: Machine, holds: bool
 ) -> None:
-    links = Links()
-    links.add(Cut(words="cut", **cut))
-    assert (links.find_cut(edge, machine) is not None) is holds
+    network = NetworkConditions()
+    network.add(Cut(words="cut", **cut))
+    assert (network.find_cut(edge, machine) is not None) is holds
 
 
 def test_links_are_false_as_long_as_there_is_no_condition() -> None:
-    links = Links()
-    assert not links
-    end, _ = links.add(Cut(words="one")), links.add(Cut(words="two"))
-    assert links
+    network = NetworkConditions()
+    assert not network
+    end, _ = network.add(Cut(words="one")), network.add(Cut(words="two"))
+    assert network
     end()
-    assert links
+    assert network
     end()  # it has ended already
-    links.clear()
-    assert not links
+    network.clear()
+    assert not network
 
 
 def test_two_conditions_that_look_alike_end_apart() -> None:
-    links = Links()
-    end, _ = (links.add(Delay(words="far", seconds=1.0)) for _ in range(2))
-    assert links.delay_seconds("ams", DFW) == 2.0
+    network = NetworkConditions()
+    end, _ = (network.add(Delay(words="far", seconds=1.0)) for _ in range(2))
+    assert network.delay_seconds("ams", DFW) == 2.0
     end()
-    assert links.delay_seconds("ams", DFW) == 1.0
+    assert network.delay_seconds("ams", DFW) == 1.0
 
 
 def test_so_many_deliveries_fail_and_no_more() -> None:
-    links = Links()
-    links.add(Failing(words="fails", machine_id=DFW.id, how=Failure.REFUSED, left=2))
-    assert links.take_failure("ams", AMS) is None
-    assert [links.take_failure("ams", DFW) is not None for _ in range(3)] == [True, True, False]
-    assert not links
+    network = NetworkConditions()
+    network.add(Failing(words="fails", machine_id=DFW.id, how=Failure.REFUSED, left=2))
+    assert network.take_failure("ams", AMS) is None
+    assert [network.take_failure("ams", DFW) is not None for _ in range(3)] == [True, True, False]
+    assert not network
 
 
 def test_every_change_is_told_until_nobody_wants_to_hear() -> None:
-    links, told = Links(), []
-    unsubscribe = links.subscribe(lambda: told.append(bool(links)))
-    links.add(Cut(words="cut"))
-    links.clear()
+    network, told = NetworkConditions(), []
+    unsubscribe = network.subscribe(lambda: told.append(bool(network)))
+    network.add(Cut(words="cut"))
+    network.clear()
     unsubscribe()
-    links.add(Cut(words="cut"))
+    network.add(Cut(words="cut"))
     assert told == [True, False]
 
 
@@ -85,22 +85,22 @@ def test_every_change_is_told_until_nobody_wants_to_hear() -> None:
 def test_a_meter_lets_exactly_so_many_bytes_pass(
     after: int, sizes: list[int], passed: list[int | None]
 ) -> None:
-    links = Links()
-    links.add(Breaking(words="breaks", after_bytes=after))
-    meter = Meter(links, "ams", DFW)
+    network = NetworkConditions()
+    network.add(Breaking(words="breaks", after_bytes=after))
+    meter = Meter(network, "ams", DFW)
     for size, room in zip(sizes, passed, strict=False):
         broken = meter.take(size)
         assert (broken[0] if broken else None) == room
 
 
 def test_a_meter_counts_from_when_the_fault_came_and_each_answer_for_itself() -> None:
-    links = Links()
-    meter = Meter(links, "ams", DFW)
+    network = NetworkConditions()
+    meter = Meter(network, "ams", DFW)
     assert meter.take(1000) is None
-    links.add(Breaking(words="breaks", after_bytes=10, left=2))
+    network.add(Breaking(words="breaks", after_bytes=10, left=2))
     assert meter.take(9) is None
     assert meter.take(9) is not None
-    assert Meter(links, "ams", DFW).take(9) is None
-    assert Meter(links, "ams", DFW).take(11) is not None
-    assert Meter(links, "ams", DFW).take(11) is None
-    assert not links
+    assert Meter(network, "ams", DFW).take(9) is None
+    assert Meter(network, "ams", DFW).take(11) is not None
+    assert Meter(network, "ams", DFW).take(11) is None
+    assert not network

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from simulator.cli.network_options import read_standpoint
+from simulator.cli.network_options import read_network_position
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.port import free_ports
-from simulator.network_position import Standpoint, addresses_of, find_private_ip
+from simulator.network_position import NetworkPosition, addresses_of, find_private_ip
 from simulator.runtime import Simulator
 from tests.test_runtime import config_of
 
@@ -24,11 +24,11 @@ def test_any_is_every_address_of_both_kinds() -> None:
 
 
 def test_a_person_is_told_the_port_that_ours_is_published_as() -> None:
-    standpoint = Standpoint(hosts=("0.0.0.0", "::"), published={8080: 18080})
+    network_position = NetworkPosition(hosts=("0.0.0.0", "::"), published={8080: 18080})
 
-    assert standpoint.url("0.0.0.0", 8080) == "http://127.0.0.1:18080"
-    assert standpoint.url("::", 8081) == "http://127.0.0.1:8081"
-    assert standpoint.url("::1", 8081) == "http://[::1]:8081"
+    assert network_position.url("0.0.0.0", 8080) == "http://127.0.0.1:18080"
+    assert network_position.url("::", 8081) == "http://127.0.0.1:8081"
+    assert network_position.url("::1", 8081) == "http://[::1]:8081"
 
 
 def test_our_own_private_address_is_one_of_this_computer() -> None:
@@ -51,19 +51,19 @@ def test_our_own_private_address_is_one_of_this_computer() -> None:
 )
 def test_what_cannot_be_a_place_is_refused(listen: str, published: list[str], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
-        read_standpoint(listen, None, published, beside_machines=False)
+        read_network_position(listen, None, published, beside_machines=False)
 
 
 def test_names_are_private_unless_it_listens_for_all_beside_the_machines() -> None:
-    assert read_standpoint("any", 53, [], beside_machines=False).private_ip is None
-    assert read_standpoint("127.0.0.1", 53, [], beside_machines=True).private_ip is None
+    assert read_network_position("any", 53, [], beside_machines=False).private_ip is None
+    assert read_network_position("127.0.0.1", 53, [], beside_machines=True).private_ip is None
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this computer has no IPv6")
 async def test_on_any_address_edges_and_control_answer_by_ipv4_and_ipv6(tmp_path: Path) -> None:
-    standpoint = Standpoint(hosts=addresses_of("any"))
+    network_position = NetworkPosition(hosts=addresses_of("any"))
     async with (
-        Simulator(config_of(tmp_path), standpoint=standpoint) as simulator,
+        Simulator(config_of(tmp_path), network_position=network_position) as simulator,
         httpx.AsyncClient() as client,
     ):
         for url in (simulator.edges["ams"], f"{simulator.control_url}/_flysim/status"):
@@ -75,8 +75,8 @@ async def test_on_any_address_edges_and_control_answer_by_ipv4_and_ipv6(tmp_path
 async def test_the_control_api_is_nowhere_but_on_loopback_when_the_edges_are_elsewhere(
     tmp_path: Path,
 ) -> None:
-    standpoint = Standpoint(hosts=("127.0.0.2",))
-    async with Simulator(config_of(tmp_path), standpoint=standpoint) as simulator:
+    network_position = NetworkPosition(hosts=("127.0.0.2",))
+    async with Simulator(config_of(tmp_path), network_position=network_position) as simulator:
         assert simulator.edges["ams"].startswith("http://127.0.0.2:")
         assert simulator.control_url.startswith("http://127.0.0.1:")
         assert simulator.dns_address.startswith("127.0.0.2:")
@@ -86,6 +86,8 @@ async def test_a_taken_port_on_any_address_is_told_with_its_holder(tmp_path: Pat
     (port,) = free_ports(1)
     listener = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
     async with listener:
-        simulator = Simulator(config_of(tmp_path, control=port), standpoint=Standpoint(("0.0.0.0", "::")))
+        simulator = Simulator(
+            config_of(tmp_path, control=port), network_position=NetworkPosition(("0.0.0.0", "::"))
+        )
         with pytest.raises(EnvironmentFault, match=rf"port {port} on 0\.0\.0\.0 is taken by .*\(pid \d+\)"):
             simulator.check_ports()

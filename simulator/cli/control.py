@@ -90,7 +90,7 @@ def _content(response: httpx.Response) -> Any:
     except (ValueError, LookupError, TypeError, AttributeError):
         raise EnvironmentFault(
             f"what answers at {response.url} is not flysim's control API (status {response.status_code})",
-            mend="give its address with --control or FLYSIM_CONTROL",
+            hint="give its address with --control or FLYSIM_CONTROL",
         ) from None
     return content
 
@@ -109,7 +109,7 @@ def _reaching(url: str) -> Iterator[None]:
     except httpx.ConnectError as error:
         raise EnvironmentFault(
             f"no simulator answers at {url}",
-            mend="start one with flysim up, or give its control API with --control or FLYSIM_CONTROL",
+            hint="start one with flysim up, or give its control API with --control or FLYSIM_CONTROL",
         ) from error
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise InputError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines import kind_of_backend
+from simulator.machines import backend_kind
 
 _NOT_EMULATED = re.compile(r"(.+?)(?::\d+)?: (.+) is not emulated")
 
@@ -53,7 +53,7 @@ def _missing_line(path: str, keys: list[str]) -> str:
 
 def check_backend(backend: str) -> None:
     """Raises InputError for a name that is none."""
-    kind_of_backend(backend)
+    backend_kind(backend)
 
 
 def demo_config() -> Path:
@@ -62,7 +62,7 @@ def demo_config() -> Path:
     for folder in (package / "bundled", package.parent):
         if (folder / "flysim.toml").is_file() and (folder / "scenarios").is_dir():
             return folder / "flysim.toml"
-    raise EnvironmentFault("the demo's files are missing from this installation", mend="install flysim again")
+    raise EnvironmentFault("the demo's files are missing from this installation", hint="install flysim again")
 
 
 def note_start(config: Config, *, quiet: bool) -> None:

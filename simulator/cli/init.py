@@ -9,7 +9,7 @@ import typer
 
 from simulator.cli import console
 from simulator.cli.fleet import write_file
-from simulator.cli.init_templates import Starter, find_app, needs_command
+from simulator.cli.init_templates import InitTemplate, find_app, needs_command
 from simulator.cli.options import QuietOption
 from simulator.errors import InputError
 
@@ -38,7 +38,7 @@ def init(
         console.say(f"{_CONFIG} and {_SCENARIO} are written. Next: flysim up, flysim run {_SCENARIO.parent}")
 
 
-def _read_folder(folder: Path, command: str | None, *, force: bool) -> Starter:
+def _read_folder(folder: Path, command: str | None, *, force: bool) -> InitTemplate:
     """Raises InputError before anything is written."""
     from simulator.config.fly.reader import find_fly_toml
     from simulator.config.problems import Problems

@@ -20,7 +20,7 @@ DEFAULT_REGION, OTHER_REGION = "ams", "dfw"
 
 
 @dataclass(frozen=True, slots=True)
-class Starter:
+class InitTemplate:
     """An app as far as its folder tells of it."""
 
     app: str
@@ -83,14 +83,14 @@ class Starter:
         )
 
 
-def find_app(folder: Path, command: str | None) -> Starter:
+def find_app(folder: Path, command: str | None) -> InitTemplate:
     """What the folder tells; a file that cannot be read tells nothing here."""
     fly_path = folder / "fly.toml"
     fly = _read_toml(fly_path)
     section = fly.get("http_service")
     service: dict[str, Any] = section if isinstance(section, dict) else {}
     found = command or (None if fly.get("processes") else _guess_command(folder))
-    return Starter(
+    return InitTemplate(
         app=_app_name(fly.get("app") or folder.resolve().name),
         region=str(fly.get("primary_region") or DEFAULT_REGION),
         has_fly_toml=fly_path.is_file(),
@@ -101,7 +101,7 @@ def find_app(folder: Path, command: str | None) -> Starter:
     )
 
 
-def needs_command(starter: Starter, folder: Path) -> bool:
+def needs_command(starter: InitTemplate, folder: Path) -> bool:
     return starter.command is None and not _read_toml(folder / "fly.toml").get("processes")
 
 

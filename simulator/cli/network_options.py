@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
-    from simulator.network_position import Standpoint
+    from simulator.network_position import NetworkPosition
 
 
-def read_standpoint(
+def read_network_position(
     listen: str, dns_port: int | None, published: list[str], *, beside_machines: bool
-) -> Standpoint:
+) -> NetworkPosition:
     """`beside_machines`: whether what flysim routes to may be in the network that it is in. Raises InputError."""
-    from simulator.network_position import ANY, Standpoint, addresses_of, find_private_ip
+    from simulator.network_position import ANY, NetworkPosition, addresses_of, find_private_ip
 
     if listen != ANY and not _is_address(listen):
         raise InputError(f"--listen is {listen!r}", expected=f"an IP address of this computer, or {ANY}")
-    return Standpoint(
+    return NetworkPosition(
         hosts=addresses_of(listen),
         dns_port=dns_port,
         private_ip=find_private_ip() if beside_machines and listen == ANY else None,

@@ -37,7 +37,7 @@ def _show_machines(machines: list[dict[str, Any]], *, as_json: bool = False) -> 
         console.say(json.dumps(machines, indent=2))
         return
     for machine in machines:
-        notes = [] if machine["healthy"] or machine["state"] != "started" else [_ailment(machine)]
+        notes = [] if machine["healthy"] or machine["state"] != "started" else [_health_problem(machine)]
         notes += ["cordoned"] if machine["cordoned"] else []
         state = ", ".join([machine["state"], *notes])
         address = "-" if machine["state"] == "stopped" else machine["address"]
@@ -46,7 +46,7 @@ def _show_machines(machines: list[dict[str, Any]], *, as_json: bool = False) -> 
         )
 
 
-def _ailment(machine: dict[str, Any]) -> str:
+def _health_problem(machine: dict[str, Any]) -> str:
     return f"unhealthy: {machine['problem']}" if "problem" in machine else "unhealthy"
 
 
@@ -190,7 +190,7 @@ def status(
 def _check(machines: list[dict[str, Any]]) -> None:
     """Raises EnvironmentFault that names the machines which are on their way, or ill."""
     ill = [
-        f"{machine['name']} ({_ailment(machine) if machine['state'] == 'started' else machine['state']})"
+        f"{machine['name']} ({_health_problem(machine) if machine['state'] == 'started' else machine['state']})"
         for machine in machines
         if machine["state"] in _ON_THE_WAY or (machine["state"] == "started" and not machine["healthy"])
     ]

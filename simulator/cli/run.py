@@ -22,9 +22,9 @@ STDOUT = Path("-")
 
 if TYPE_CHECKING:
     from simulator.config import Config
-    from simulator.scenario.result import Report, ScenarioResult
+    from simulator.scenario.result import RunResult, ScenarioResult
     from simulator.scenario.runner import RunOptions
-    from simulator.scenario.simulator_protocol import OpenStage
+    from simulator.scenario.simulator_protocol import OpenSimulator
 
 
 def run(
@@ -72,8 +72,8 @@ def run(
         backend=backend if taken is None else DOCKER,
         adapt=taken.adapt if taken is not None else None,
     )
-    open_stage = taken.open if taken is not None else None
-    raise typer.Exit(asyncio.run(_run(paths, options, files, open_stage, quiet=quiet)))
+    open_simulator = taken.open if taken is not None else None
+    raise typer.Exit(asyncio.run(_run(paths, options, files, open_simulator, quiet=quiet)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Reports:
     def is_stdout_taken(self) -> bool:
         return STDOUT in (self.junit, self.json)
 
-    def write(self, report: Report) -> None:
+    def write(self, report: RunResult) -> None:
         from simulator.scenario.report import json_report, junit_xml
 
         for file, text in ((self.junit, junit_xml(report)), (self.json, json_report(report))):
@@ -105,29 +105,38 @@ class Reports:
 
 
 async def _run(
-    paths: list[Path], options: RunOptions, files: Reports, open_stage: OpenStage | None, *, quiet: bool
+    paths: list[Path],
+    options: RunOptions,
+    files: Reports,
+    open_simulator: OpenSimulator | None,
+    *,
+    quiet: bool,
 ) -> int:
     """The exit status: of the results, or of the signal that cut them short."""
     from simulator.scenario.file.loader import load_scenarios
     from simulator.scenario.file.selection import select
-    from simulator.scenario.result import Report
+    from simulator.scenario.result import RunResult
     from simulator.scenario.runner import run_scenarios
 
-    teller, started = Teller(quiet=quiet, on_stderr=files.is_stdout_taken), time.monotonic()
+    teller, started = ProgressReporter(quiet=quiet, on_stderr=files.is_stdout_taken), time.monotonic()
     with StopSignals() as signals:
         planned = select(load_scenarios(paths), options.keyword)
         try:
             report = await run_scenarios(
-                planned, options, on_result=teller.take, on_config=teller.warn_of, open_stage=open_stage
+                planned,
+                options,
+                on_result=teller.take,
+                on_config=teller.warn_of,
+                open_simulator=open_simulator,
             )
         except asyncio.CancelledError:
-            report = Report(tuple(teller.results), time.monotonic() - started)
+            report = RunResult(tuple(teller.results), time.monotonic() - started)
     teller.finish(report, len(planned))
     files.write(report)
     return signals.exit_status or report.exit_status
 
 
-class Teller:
+class ProgressReporter:
     """Tells what comes of each scenario; when nobody reads on, the run goes on without a word."""
 
     def __init__(self, *, quiet: bool, on_stderr: bool) -> None:
@@ -153,7 +162,7 @@ class Teller:
                 self._warned.add(line)
                 console.warn(line)
 
-    def finish(self, report: Report, planned: int) -> None:
+    def finish(self, report: RunResult, planned: int) -> None:
         self._text.finish(report, planned=planned, is_first=not self._has_written)
 
     def _write(self, text: str) -> None:

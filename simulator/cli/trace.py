@@ -210,7 +210,7 @@ def _request_id(headers: httpx.Headers | Any, url: str) -> str:
     if request_id is None:
         raise EnvironmentFault(
             f"what answers at {url} is not an edge of flysim: its response has no fly-request-id",
-            mend="give the URL of an edge, as flysim status prints them",
+            hint="give the URL of an edge, as flysim status prints them",
         )
     return request_id
 
@@ -224,14 +224,14 @@ def _no_answer(url: str, error: Exception, seconds: float) -> NoAnswer:
 
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return NoAnswer(
-            f"no answer from {url} within {seconds:g} s", mend="wait longer with --timeout SECONDS"
+            f"no answer from {url} within {seconds:g} s", hint="wait longer with --timeout SECONDS"
         )
     return NoAnswer(f"no answer from {url}: {error or type(error).__name__}")
 
 
 def _nobody_there(url: str) -> EnvironmentFault:
     return EnvironmentFault(
-        f"nothing listens at {url}", mend="start the fleet with flysim up, or flysim demo"
+        f"nothing listens at {url}", hint="start the fleet with flysim up, or flysim demo"
     )
 
 
@@ -248,4 +248,4 @@ def _show(api: Control, request_id: str, *, as_json: bool, is_websocket: bool) -
     )
     for finding in api.get("/_flysim/findings"):
         if finding["request_id"] == request_id:
-            console.say(f"\n{finding['id']}: {finding['cause']}\n  mend: {finding['mend']}")
+            console.say(f"\n{finding['id']}: {finding['cause']}\n  fix: {finding['fix']}")

@@ -13,7 +13,7 @@ from simulator.cli import console
 from simulator.cli.compose_project import Fleet, open_fleet
 from simulator.cli.control import usual_control_url
 from simulator.cli.fleet import check_writable, demo_config, note_start, ready_file
-from simulator.cli.network_options import read_standpoint
+from simulator.cli.network_options import read_network_position
 from simulator.cli.options import (
     BackendOption,
     ComposeOption,
@@ -30,7 +30,7 @@ from simulator.events import Event, MachineHealthChanged, MachineLogged, Machine
 from simulator.routing.model import Machine, MachineState
 
 if TYPE_CHECKING:
-    from simulator.network_position import Standpoint
+    from simulator.network_position import NetworkPosition
     from simulator.runtime import Simulator
 
 _SILENCE_SECONDS = 5.0
@@ -62,9 +62,11 @@ def up(
     Example: flysim up -c flysim.toml
     """
     check_writable(ready_file)
-    standpoint = read_standpoint(listen, dns_port, published or [], beside_machines=compose is not None)
+    network_position = read_network_position(
+        listen, dns_port, published or [], beside_machines=compose is not None
+    )
     fleet = open_fleet(config, compose, backend, quiet=quiet)
-    _up_until_stopped(fleet, Manner(ready_file, free_ports, names, quiet, standpoint))
+    _up_until_stopped(fleet, UpOptions(ready_file, free_ports, names, quiet, network_position))
 
 
 def demo(
@@ -80,25 +82,25 @@ def demo(
     """
     check_writable(ready_file)
     fleet = open_fleet(demo_config(), None, backend, quiet=quiet)
-    _up_until_stopped(fleet, Manner(ready_file, free_ports, names, quiet))
+    _up_until_stopped(fleet, UpOptions(ready_file, free_ports, names, quiet))
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class UpOptions:
     """How a fleet is to be started and shown."""
 
     ready_file: Path | None
     free_ports: bool
     names: bool
     quiet: bool
-    standpoint: Standpoint | None = None
+    network_position: NetworkPosition | None = None
 
 
-def _up_until_stopped(fleet: Fleet, manner: Manner) -> None:
+def _up_until_stopped(fleet: Fleet, manner: UpOptions) -> None:
     raise typer.Exit(asyncio.run(_up(fleet, manner)))
 
 
-async def _up(fleet: Fleet, manner: Manner) -> int:
+async def _up(fleet: Fleet, manner: UpOptions) -> int:
     from simulator.runtime import Simulator
 
     quiet = manner.quiet
@@ -107,7 +109,7 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
         free_ports=manner.free_ports,
         backend=fleet.backend,
         is_patient=fleet.is_patient,
-        standpoint=manner.standpoint,
+        network_position=manner.network_position,
     )
     simulator.check_ports()
     if fleet.mode:
@@ -116,7 +118,7 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
         note_start(fleet.config, quiet=quiet)
     cut_short = "stopped before all machines were healthy"
     with StopSignals() as signals:
-        told = Told(manner)
+        told = EventPrinter(manner)
         _show_events(simulator, signals, told)
         hint = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, _hint, simulator, quiet)
         try:
@@ -141,12 +143,12 @@ async def _up(fleet: Fleet, manner: Manner) -> int:
 
 def _hint(simulator: Simulator, quiet: bool) -> None:
     """What is waited for, when it takes long."""
-    for machine_id, why in simulator.ailments().items():
+    for machine_id, why in simulator.health_problems().items():
         name = simulator.find_machine(machine_id).name
         console.note(f"{name} is not healthy yet: {why}", quiet=quiet)
 
 
-def _show_events(simulator: Simulator, signals: StopSignals, told: Told) -> None:
+def _show_events(simulator: Simulator, signals: StopSignals, told: EventPrinter) -> None:
     def show(event: Event) -> None:
         try:
             told.take(event)
@@ -158,10 +160,10 @@ def _show_events(simulator: Simulator, signals: StopSignals, told: Told) -> None
     unsubscribe = simulator.bus.subscribe(show)
 
 
-class Told:
+class EventPrinter:
     """What is told of a running simulator as it happens."""
 
-    def __init__(self, manner: Manner) -> None:
+    def __init__(self, manner: UpOptions) -> None:
         self.is_up = False
         """Before that, machines come and go with the start; what ends it is told at its end."""
         self._manner = manner

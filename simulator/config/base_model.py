@@ -35,7 +35,7 @@ def fault(problem: str, *, expected: str) -> PydanticCustomError:
     )
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False, strict=True)
 
 

@@ -26,7 +26,7 @@ def find_assignment(command: Sequence[str]) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def doubts_of_command(command: Sequence[str]) -> Iterator[str]:
+def lint_command(command: Sequence[str]) -> Iterator[str]:
     """What is probably meant otherwise, in words."""
     is_for_shell = bool(command) and PurePath(command[0]).name in _SHELLS
     for word in () if is_for_shell else command:
@@ -38,19 +38,19 @@ def doubts_of_command(command: Sequence[str]) -> Iterator[str]:
                 'for a shell: ["sh", "-c", "…"]; flysim fills in {port}, {host} and the like'
             )
     for word in command:
-        yield from doubts_of_text(word)
+        yield from lint_text(word)
 
 
-def doubts_of_env(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def lint_env(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Each with the variable that it is about."""
     if "PORT" in env:
         yield "PORT", "PORT gives way to the port that flysim gives each machine: {port} in a command"
     for name, value in env.items():
-        for words in doubts_of_text(value):
+        for words in lint_text(value):
             yield name, words
 
 
-def doubts_of_text(text: str) -> Iterator[str]:
+def lint_text(text: str) -> Iterator[str]:
     """`{prot}`; a name in the braces of a longer text, such as a program, may be its own affair."""
     for match in _NAME_IN_BRACES.finditer(text):
         hint = suggest(match[1], PLACEHOLDERS)

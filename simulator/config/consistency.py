@@ -117,7 +117,7 @@ def _check_commands(
     for name, app in apps_in(data):
         fly = fly_tomls.get(name)
         starts = [row for row in _list(app.get("machines")) if isinstance(row, dict) and "url" not in row]
-        _check_shell_habit(name, app.get("command"), source, problems)
+        _check_shell_syntax(name, app.get("command"), source, problems)
         if not starts or "command" in app or "image" in app:
             continue
         if fly and (fly.image or all(_has_command(row.get("group"), fly) for row in starts)):
@@ -143,7 +143,7 @@ def _has_command(group: object, fly: FlyToml) -> bool:
     return group in fly.processes or group not in fly.groups
 
 
-def _check_shell_habit(app: str, command: object, source: Source, problems: Problems) -> None:
+def _check_shell_syntax(app: str, command: object, source: Source, problems: Problems) -> None:
     words = command.split() if isinstance(command, str) else _list(command)
     assignment = find_assignment(words) if words and isinstance(words[0], str) else None
     if assignment:

@@ -18,7 +18,7 @@ from simulator.routing.service import HTTP_PORT, HTTPS_PORT, ServicePort
 _MAIN_PORTS = (HTTP_PORT, HTTPS_PORT)
 
 
-def list_remarks(document: Document, apps: Sequence[AppConfig], source: Source) -> Iterator[str]:
+def lint_config(document: Document, apps: Sequence[AppConfig], source: Source) -> Iterator[str]:
     ports = {port for edge in document.edges.values() for port in edge} | set(_MAIN_PORTS)
     for config in apps:
         if config.fly is not None:

@@ -13,13 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from simulator.config.command_lint import doubts_of_command, doubts_of_env
+from simulator.config.command_lint import lint_command, lint_env
 from simulator.config.consistency import apps_in, cross_check
 from simulator.config.document import VERSION, AppTable, Document, MachineTable, table_at
 from simulator.config.fly.model import FlyToml
 from simulator.config.fly.process_group import machine_in_group
 from simulator.config.fly.reader import find_fly_toml
-from simulator.config.lint import list_remarks
+from simulator.config.lint import lint_config
 from simulator.config.model import DEFAULT_CONTROL_PORT, AppConfig, Config, MachineSpec
 from simulator.config.problems import Problems, name_key
 from simulator.config.source import PathSource, Source, read_toml
@@ -126,7 +126,7 @@ def _parse(data: Mapping[str, Any], folder: Path, source: Source, seed: int, pat
         path=path,
         control_port=document.control.port,
         routing=RoutingOptions(**document.proxy.model_dump(exclude_unset=True)),  # type: ignore[attr-defined]
-        warnings=(*_warnings(document, source, fly_tomls), *list_remarks(document, apps, source)),
+        warnings=(*_warnings(document, source, fly_tomls), *lint_config(document, apps, source)),
     )
 
 
@@ -178,18 +178,18 @@ def _warnings(document: Document, source: Source, fly_tomls: Mapping[str, FlyTom
             warnings.append(words)
         warnings.extend(fly.warnings)
     for name, table in document.apps.items():
-        warnings += _doubts(name, table, source, fly_tomls.get(name))
+        warnings += _lint(name, table, source, fly_tomls.get(name))
     return warnings
 
 
-def _doubts(name: str, table: AppTable, source: Source, fly: FlyToml | None) -> Iterator[str]:
+def _lint(name: str, table: AppTable, source: Source, fly: FlyToml | None) -> Iterator[str]:
     at: KeyPath = ("apps", name)
-    for words in doubts_of_command(table.command or ()):
+    for words in lint_command(table.command or ()):
         yield _placed(source, (*at, "command"), words)
-    for variable, words in doubts_of_env(table.env):
+    for variable, words in lint_env(table.env):
         yield _placed(source, (*at, "env", variable), words)
     if fly is not None and not table.command:
-        for words in doubts_of_command(fly.processes.get(fly.group, ())):
+        for words in lint_command(fly.processes.get(fly.group, ())):
             yield f"{fly.path}: [processes] {fly.group}: {words}"
 
 

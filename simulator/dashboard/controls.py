@@ -42,7 +42,7 @@ class Controls(Protocol):
     def findings(self) -> Iterable[Any]:
         """What diagnosis has to say of the exchanges that are remembered: dataclass values, or dicts."""
 
-    def ailments(self) -> Mapping[str, str]:
+    def health_problems(self) -> Mapping[str, str]:
         """Machine that is started but not healthy -> why its latest check did not pass."""
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:

@@ -66,9 +66,10 @@ class OwnApi:
         )
 
     def _machines(self) -> list[dict[str, Any]]:
-        ailments = self._controls.ailments()
+        health_problems = self._controls.health_problems()
         return [
-            machine_view(machine) | ({"problem": ailments[machine.id]} if machine.id in ailments else {})
+            machine_view(machine)
+            | ({"problem": health_problems[machine.id]} if machine.id in health_problems else {})
             for machine in self._controls.fleet.machines
         ]
 

@@ -163,7 +163,7 @@ def _fault(host: str, port: int, error: OSError) -> EnvironmentFault:
     if error.errno == errno.EADDRINUSE:
         problem = f"port {port} of the control API is taken on {host}"
         return EnvironmentFault(
-            problem, mend="stop what holds it, or set another `port` under [control]; 0: any"
+            problem, hint="stop what holds it, or set another `port` under [control]; 0: any"
         )
     problem = f"the control API cannot listen on {host}:{port}: {error.strerror or error}"
-    return EnvironmentFault(problem, mend="set another `port` under [control]")
+    return EnvironmentFault(problem, hint="set another `port` under [control]")

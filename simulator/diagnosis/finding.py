@@ -29,8 +29,8 @@ class Finding:
 
     id: str
     cause: str
-    mend: str
+    fix: str
     request_id: str
 
     def __str__(self) -> str:
-        return f"{self.id}: {self.cause}\n  mend: {self.mend}"
+        return f"{self.id}: {self.cause}\n  fix: {self.fix}"

@@ -202,7 +202,7 @@ def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
             return Finding(
                 "refused-connection",
                 f"{hop.machine} refused {hop.attempts} connection{'s' if hop.attempts > 1 else ''}: {hop.failure}",
-                _mend(hop, "let the app listen on 0.0.0.0 and the internal_port of its service"),
+                _fix_unless_fault(hop, "let the app listen on 0.0.0.0 and the internal_port of its service"),
                 trace.request_id,
             )
     return None
@@ -220,12 +220,12 @@ def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "broken-answer",
         cause,
-        _mend(hop, "look at the machine's last log lines: it may have crashed or been stopped"),
+        _fix_unless_fault(hop, "look at the machine's last log lines: it may have crashed or been stopped"),
         trace.request_id,
     )
 
 
-def _mend(hop: Hop, usual: str) -> str:
+def _fix_unless_fault(hop: Hop, usual: str) -> str:
     """What struck on purpose is nothing that the app does wrong."""
     fault = next((note for note in (hop.note or "").split("; ") if note.startswith(f"{FAULT}: ")), None)
     return f"heal the {fault}" if fault else usual

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from simulator.errors import WrongStateError
 from simulator.events import ProxyLogged
-from simulator.faults.context import Ground
+from simulator.faults.context import FaultContext
 from simulator.routing.model import Machine
 from simulator.routing.trace import FAULT
 
 if TYPE_CHECKING:
-    from simulator.faults.base import Fault, Mend
+    from simulator.faults.base import Fault, Undo
 
 ALL = "all"
 
@@ -28,7 +28,7 @@ class ActiveFault:
     fault: Fault
     words: str
     machine: Machine | None
-    mend: Mend
+    undo: Undo
 
     def is_meant_by(self, which: Fault | str) -> bool:
         machine = self.machine
@@ -41,8 +41,8 @@ class ActiveFault:
 class Faults:
     """In the order in which they came about."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, context: FaultContext) -> None:
+        self._ground = context
         self._active: list[ActiveFault] = []
 
     @property
@@ -56,14 +56,14 @@ class Faults:
         words = fault.words(self._ground)
         self._log(f"{FAULT}: {words}", machine)
         try:
-            mend = await fault.apply(self._ground)
+            undo = await fault.apply(self._ground)
         except BaseException:
             self._log(f"{FAULT} did not come about: {words}", machine)
             raise
-        self._active.append(ActiveFault(fault.at(machine) if machine else fault, words, machine, mend))
+        self._active.append(ActiveFault(fault.at(machine) if machine else fault, words, machine, undo))
 
     async def heal(self, which: Fault | str = ALL) -> None:
-        """Mend one fault, all of a kind, all of a machine, or all. Raises WrongStateError where there is none.
+        """Undo one fault, all of a kind, all of a machine, or all. Raises WrongStateError where there is none.
 
         Raises what the first mend raises that fails, once all have been tried; such a fault stays active.
         """
@@ -74,19 +74,19 @@ class Faults:
             raise WrongStateError(
                 f"nothing to heal: no fault is {what}", expected=known or "there is no fault at all"
             )
-        await self._mend(meant)
+        await self._undo(meant)
 
     async def clear(self) -> None:
-        """Mend all as `heal` does, but leave states of machines to whoever brings the fleet back, or ends it."""
+        """Undo all as `heal` does, but leave states of machines to whoever brings the fleet back, or ends it."""
         lasting = [each for each in self._active if not each.fault.is_state]
         self._active = list(lasting)
-        await self._mend(lasting)
+        await self._undo(lasting)
 
-    async def _mend(self, meant: Sequence[ActiveFault]) -> None:
+    async def _undo(self, meant: Sequence[ActiveFault]) -> None:
         failures = []
         for each in meant:
             try:
-                await self._mend_one(each)
+                await self._undo_one(each)
             except Exception as error:  # The others are to be mended nevertheless.
                 why = str(error).partition("\n")[0]
                 self._log(f"{FAULT} is not mended: {each.words}: {why}", each.machine)
@@ -94,20 +94,20 @@ class Faults:
         if failures:
             raise failures[0]
 
-    async def _mend_one(self, healed: ActiveFault) -> None:
+    async def _undo_one(self, healed: ActiveFault) -> None:
         if healed not in self._active:
             return  # Somebody else mends it at the same time.
         self._active.remove(healed)
         try:
-            await healed.mend()
+            await healed.undo()
         except BaseException:
             self._active.append(healed)
             raise
         self._log(f"{FAULT} is over: {healed.words}", healed.machine)
 
     def _log(self, message: str, machine: Machine | None) -> None:
-        ground = self._ground
+        context = self._ground
         app = machine.app if machine else ""
         region = machine.region if machine else ""
         machine_id = machine.id if machine else None
-        ground.bus.publish(ProxyLogged(ground.clock.now(), app, machine_id, region, "warn", message))
+        context.bus.publish(ProxyLogged(context.clock.now(), app, machine_id, region, "warn", message))

@@ -10,16 +10,16 @@ from pydantic import GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.config.base_model import TEXT_SCHEMA, Strict, Text, as_written, fault
+from simulator.config.base_model import TEXT_SCHEMA, StrictModel, Text, as_written, fault
 from simulator.config.problems import describe, suggest
 from simulator.errors import InputError
-from simulator.faults.context import Ground
+from simulator.faults.context import FaultContext
 from simulator.routing.model import Machine
 
-Mend = Callable[[], Awaitable[object]]
+Undo = Callable[[], Awaitable[object]]
 
 
-class Fault(Strict, ABC):
+class Fault(StrictModel, ABC):
     """One fault. `key` is the word for its kind. Two that are written alike are the same."""
 
     key: ClassVar[str]
@@ -49,11 +49,11 @@ class Fault(Strict, ABC):
         return {"anyOf": [*cls.short_schemas, schema]} if cls.short_schemas else schema
 
     @abstractmethod
-    def words(self, ground: Ground) -> str:
+    def words(self, context: FaultContext) -> str:
         """What is wrong, for a person. Raises InputError where it names what there is not."""
 
     @abstractmethod
-    async def apply(self, ground: Ground) -> Mend:
+    async def apply(self, context: FaultContext) -> Undo:
         """Bring it about. Returns what mends it, also when its machine is gone meanwhile. Raises SimulatorError."""
 
     @property
@@ -78,15 +78,15 @@ class FaultOfMachine(Fault):
         return {"machine": as_written(data)}
 
 
-def name_of(ground: Ground, key: str) -> str:
-    return ground.find_machine(key).name
+def name_of(context: FaultContext, key: str) -> str:
+    return context.find_machine(key).name
 
 
-def check_region(ground: Ground, region: str, *, is_edge: bool = False) -> str:
+def check_region(context: FaultContext, region: str, *, is_edge: bool = False) -> str:
     """Raises InputError for one in which there is no edge and, unless it has to be an edge, no machine."""
-    known = dict.fromkeys(ground.config.edges)
+    known = dict.fromkeys(context.config.edges)
     if not is_edge:
-        known |= dict.fromkeys(machine.region for machine in ground.fleet.machines)
+        known |= dict.fromkeys(machine.region for machine in context.fleet.machines)
     if region not in known:
         kind = "edge" if is_edge else "region"
         raise InputError(

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, WithJsonSchema
 
 from simulator.config.base_model import TEXT_SCHEMA, Text, fault
 from simulator.config.problems import describe
-from simulator.faults.base import Mend
-from simulator.faults.context import Ground
+from simulator.faults.base import Undo
+from simulator.faults.context import FaultContext
 from simulator.network_conditions import Condition
 
 PAIR_SCHEMA = {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems": 2}
@@ -25,10 +25,10 @@ Pair = Annotated[list[Text], AfterValidator(_two), WithJsonSchema(PAIR_SCHEMA)]
 """Two regions."""
 
 
-def until_mended(ground: Ground, *conditions: Condition) -> Mend:
-    end = ground.links.add(*conditions)
+def until_healed(context: FaultContext, *conditions: Condition) -> Undo:
+    end = context.network.add(*conditions)
 
-    async def mend() -> None:
+    async def undo() -> None:
         end()
 
-    return mend
+    return undo

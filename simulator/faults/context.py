@@ -7,20 +7,20 @@ from typing import Protocol
 from simulator.clock import Clock
 from simulator.config.model import Config
 from simulator.events import Bus
-from simulator.machines import MachineRoom
-from simulator.network_conditions import Links
+from simulator.machines import MachineSupervisor
+from simulator.network_conditions import NetworkConditions
 from simulator.routing.model import Fleet, Machine
 
 
-class Ground(Protocol):
+class FaultContext(Protocol):
     @property
     def config(self) -> Config: ...
     @property
     def fleet(self) -> Fleet: ...
     @property
-    def room(self) -> MachineRoom: ...
+    def supervisor(self) -> MachineSupervisor: ...
     @property
-    def links(self) -> Links: ...
+    def network(self) -> NetworkConditions: ...
     @property
     def bus(self) -> Bus: ...
     @property

@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from simulator.config.base_model import fault
 from simulator.config.problems import describe, suggest
-from simulator.faults.base import FaultOfMachine, Mend, name_of
-from simulator.faults.conditions import until_mended
-from simulator.faults.context import Ground
+from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.conditions import until_healed
+from simulator.faults.context import FaultContext
 from simulator.network_conditions import Failing
 from simulator.routing.errors import Failure
 
@@ -47,12 +47,12 @@ class FailFirst(FaultOfMachine):
     with_: Way = Field(default="refuse", alias="with")
     """How: in the way of the network, or with a status that is answered in the machine's name."""
 
-    def words(self, ground: Ground) -> str:
+    def words(self, context: FaultContext) -> str:
         deliveries = "delivery fails" if self.times == 1 else f"{self.times} deliveries fail"
-        return f"the next {deliveries} at {name_of(ground, self.machine)}: {self.with_}"
+        return f"the next {deliveries} at {name_of(context, self.machine)}: {self.with_}"
 
-    async def apply(self, ground: Ground) -> Mend:
-        machine = ground.find_machine(self.machine)
+    async def apply(self, context: FaultContext) -> Undo:
+        machine = context.find_machine(self.machine)
         how = self.with_ if isinstance(self.with_, int) else WAYS[self.with_]
-        failing = Failing(words=self.words(ground), machine_id=machine.id, how=how, left=self.times)
-        return until_mended(ground, failing)
+        failing = Failing(words=self.words(context), machine_id=machine.id, how=how, left=self.times)
+        return until_healed(context, failing)

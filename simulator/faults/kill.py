@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simulator.faults.base import FaultOfMachine, Mend, name_of
-from simulator.faults.context import Ground
+from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.context import FaultContext
 from simulator.faults.state import start_again
 
 
@@ -13,10 +13,10 @@ class Kill(FaultOfMachine):
     key: ClassVar[str] = "kill"
     is_state: ClassVar[bool] = True
 
-    def words(self, ground: Ground) -> str:
-        return f"{name_of(ground, self.machine)} is killed"
+    def words(self, context: FaultContext) -> str:
+        return f"{name_of(context, self.machine)} is killed"
 
-    async def apply(self, ground: Ground) -> Mend:
-        machine = ground.find_machine(self.machine)
-        await ground.kill_machine(machine.id)
-        return start_again(ground, machine.id)
+    async def apply(self, context: FaultContext) -> Undo:
+        machine = context.find_machine(self.machine)
+        await context.kill_machine(machine.id)
+        return start_again(context, machine.id)

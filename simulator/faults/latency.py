@@ -8,9 +8,9 @@ from pydantic import Field
 
 from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.faults.base import Fault, Mend, check_region
-from simulator.faults.conditions import Pair, until_mended
-from simulator.faults.context import Ground
+from simulator.faults.base import Fault, Undo, check_region
+from simulator.faults.conditions import Pair, until_healed
+from simulator.faults.context import FaultContext
 from simulator.network_conditions import Delay
 
 
@@ -22,13 +22,13 @@ class Latency(Fault):
     of: Duration = Field(gt=0)
     """Each way."""
 
-    def words(self, ground: Ground) -> str:
-        one, other = (check_region(ground, region) for region in self.between)
+    def words(self, context: FaultContext) -> str:
+        one, other = (check_region(context, region) for region in self.between)
         return f"{format_duration(self.of)} more each way between {one} and {other}"
 
-    async def apply(self, ground: Ground) -> Mend:
-        words = self.words(ground)
+    async def apply(self, context: FaultContext) -> Undo:
+        words = self.words(context)
         one, other = self.between
         ways = dict.fromkeys([(one, other), (other, one)])  # one way only within a region
         delays = [Delay(words=words, edge=edge, region=region, seconds=self.of) for edge, region in ways]
-        return until_mended(ground, *delays)
+        return until_healed(context, *delays)

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from simulator.config.base_model import TEXT_SCHEMA, Text, as_written, fault
-from simulator.faults.base import Fault, Mend, check_region, name_of
-from simulator.faults.conditions import PAIR_SCHEMA, Pair, until_mended
-from simulator.faults.context import Ground
+from simulator.faults.base import Fault, Undo, check_region, name_of
+from simulator.faults.conditions import PAIR_SCHEMA, Pair, until_healed
+from simulator.faults.context import FaultContext
 from simulator.network_conditions import Cut
 
 _FORMS = ("between",), ("machine",), ("edge", "machine"), ("edge", "region")
@@ -53,43 +53,43 @@ class Partition(Fault):
         """As they are written."""
         return self.between or [side for side in (self.edge, self.region, self.machine) if side is not None]
 
-    def words(self, ground: Ground) -> str:
-        return f"nothing gets through between {' and '.join(self._sides(ground))}"
+    def words(self, context: FaultContext) -> str:
+        return f"nothing gets through between {' and '.join(self._sides(context))}"
 
-    def _sides(self, ground: Ground) -> tuple[str, str]:
+    def _sides(self, context: FaultContext) -> tuple[str, str]:
         if self.between is not None:
-            one, other = (check_region(ground, region) for region in self.between)
+            one, other = (check_region(context, region) for region in self.between)
             return one, other
-        edge = f"edge {check_region(ground, self.edge, is_edge=True)}" if self.edge else "everything"
+        edge = f"edge {check_region(context, self.edge, is_edge=True)}" if self.edge else "everything"
         if self.machine is not None:
-            return edge, name_of(ground, self.machine)
+            return edge, name_of(context, self.machine)
         assert self.region is not None
-        return edge, f"the machines of {check_region(ground, self.region)}"
+        return edge, f"the machines of {check_region(context, self.region)}"
 
-    async def apply(self, ground: Ground) -> Mend:
-        mend_links = until_mended(ground, *self._cuts(ground))
+    async def apply(self, context: FaultContext) -> Undo:
+        undo_cuts = until_healed(context, *self._cuts(context))
         if self.machine is None or self.edge is not None:
-            return mend_links
-        sabotage, machine = ground.room.sabotage, ground.find_machine(self.machine)
+            return undo_cuts
+        fault_injector, machine = context.supervisor.fault_injector, context.find_machine(self.machine)
 
-        async def mend() -> None:
+        async def undo() -> None:
             try:
-                await sabotage.rejoin(machine.id)
+                await fault_injector.rejoin(machine.id)
             finally:
-                await mend_links()
+                await undo_cuts()
 
         try:  # The proxy knows of it in any case: so its own waits for the machine can be skipped.
-            await sabotage.isolate(machine.id)
+            await fault_injector.isolate(machine.id)
         except BaseException:
-            await mend()
+            await undo()
             raise
-        return mend
+        return undo
 
-    def _cuts(self, ground: Ground) -> list[Cut]:
-        words = self.words(ground)
+    def _cuts(self, context: FaultContext) -> list[Cut]:
+        words = self.words(context)
         if self.between is not None:
             one, other = self.between
             ways = dict.fromkeys([(one, other), (other, one)])
             return [Cut(words=words, edge=edge, region=region) for edge, region in ways]
-        machine_id = ground.find_machine(self.machine).id if self.machine else None
+        machine_id = context.find_machine(self.machine).id if self.machine else None
         return [Cut(words=words, edge=self.edge, region=self.region, machine_id=machine_id)]

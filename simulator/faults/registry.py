@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from simulator.config.base_model import Strict, fault
+from simulator.config.base_model import StrictModel, fault
 from simulator.config.problems import describe
 from simulator.faults.base import Fault
 from simulator.faults.fail_first import FailFirst
@@ -20,7 +20,7 @@ from simulator.faults.slow_start import SlowStart
 from simulator.faults.stop import Stop
 
 
-class FaultChoice(Strict):
+class FaultChoice(StrictModel):
     """One fault, under the word for its kind."""
 
     stop: Stop | None = None

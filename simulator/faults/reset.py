@@ -7,9 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from simulator.config.base_model import Size
-from simulator.faults.base import FaultOfMachine, Mend, name_of
-from simulator.faults.conditions import until_mended
-from simulator.faults.context import Ground
+from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.conditions import until_healed
+from simulator.faults.context import FaultContext
 from simulator.network_conditions import Breaking
 
 
@@ -21,12 +21,12 @@ class Reset(FaultOfMachine):
     times: int | None = Field(default=None, ge=1)
     """How many answers; all of them where nothing is said."""
 
-    def words(self, ground: Ground) -> str:
+    def words(self, context: FaultContext) -> str:
         times = "" if self.times is None else f", {self.times} times" if self.times > 1 else ", once"
-        return f"{name_of(ground, self.machine)} resets after {self.after} bytes of its answer{times}"
+        return f"{name_of(context, self.machine)} resets after {self.after} bytes of its answer{times}"
 
-    async def apply(self, ground: Ground) -> Mend:
-        words, machine = self.words(ground), ground.find_machine(self.machine)
-        return until_mended(
-            ground, Breaking(words=words, machine_id=machine.id, after_bytes=self.after, left=self.times)
+    async def apply(self, context: FaultContext) -> Undo:
+        words, machine = self.words(context), context.find_machine(self.machine)
+        return until_healed(
+            context, Breaking(words=words, machine_id=machine.id, after_bytes=self.after, left=self.times)
         )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from simulator.faults.base import FaultOfMachine, Mend, name_of
-from simulator.faults.context import Ground
+from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.context import FaultContext
 
 
 class Silent(FaultOfMachine):
     key: ClassVar[str] = "silent"
 
-    def words(self, ground: Ground) -> str:
-        return f"{name_of(ground, self.machine)} accepts connections and never answers"
+    def words(self, context: FaultContext) -> str:
+        return f"{name_of(context, self.machine)} accepts connections and never answers"
 
-    async def apply(self, ground: Ground) -> Mend:
-        machine = ground.find_machine(self.machine)
-        await ground.room.sabotage.freeze(machine.id)
-        return partial(ground.room.sabotage.thaw, machine.id)
+    async def apply(self, context: FaultContext) -> Undo:
+        machine = context.find_machine(self.machine)
+        await context.supervisor.fault_injector.freeze(machine.id)
+        return partial(context.supervisor.fault_injector.thaw, machine.id)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.faults.base import FaultOfMachine, Mend, name_of
-from simulator.faults.context import Ground
+from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.context import FaultContext
 
 
 class SlowStart(FaultOfMachine):
@@ -17,10 +17,10 @@ class SlowStart(FaultOfMachine):
     by: Duration
     """On the simulated clock, but never skipped: the machine is real."""
 
-    def words(self, ground: Ground) -> str:
-        return f"{name_of(ground, self.machine)} does nothing for {format_duration(self.by)} when it starts"
+    def words(self, context: FaultContext) -> str:
+        return f"{name_of(context, self.machine)} does nothing for {format_duration(self.by)} when it starts"
 
-    async def apply(self, ground: Ground) -> Mend:
-        machine = ground.find_machine(self.machine)
-        ground.room.sabotage.hold_starts(machine.id, self.by)
-        return partial(ground.room.sabotage.release_starts, machine.id)
+    async def apply(self, context: FaultContext) -> Undo:
+        machine = context.find_machine(self.machine)
+        context.supervisor.fault_injector.hold_starts(machine.id, self.by)
+        return partial(context.supervisor.fault_injector.release_starts, machine.id)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from simulator.faults.base import Mend
-from simulator.faults.context import Ground
+from simulator.faults.base import Undo
+from simulator.faults.context import FaultContext
 from simulator.machines.lifecycle import AT_REST
 from simulator.routing.model import MachineState
 
 
-def start_again(ground: Ground, machine_id: str) -> Mend:
-    async def mend() -> None:
-        machine = ground.fleet.find(machine_id)
+def start_again(context: FaultContext, machine_id: str) -> Undo:
+    async def undo() -> None:
+        machine = context.fleet.find(machine_id)
         if machine is not None and machine.state in AT_REST | {MachineState.SUSPENDED}:
-            await ground.start_machine(machine_id)
+            await context.start_machine(machine_id)
 
-    return mend
+    return undo

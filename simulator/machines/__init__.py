@@ -6,7 +6,7 @@ from simulator.config.model import Config
 from simulator.errors import InputError
 from simulator.machines.backend import Backend, Exit, FindEdge, Observer, Placement
 from simulator.machines.processes.backend import ProcessBackend
-from simulator.machines.supervisor import MachineRoom
+from simulator.machines.supervisor import MachineSupervisor
 
 PROCESS, DOCKER, SWARM = "process", "docker", "swarm"
 BACKENDS = (PROCESS, DOCKER, SWARM)
@@ -16,17 +16,17 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "Exit",
-    "MachineRoom",
+    "MachineSupervisor",
     "Observer",
     "Placement",
     "ProcessBackend",
-    "kind_of_backend",
+    "backend_kind",
     "make_backend",
     "suit",
 ]
 
 
-def kind_of_backend(name: str) -> str:
+def backend_kind(name: str) -> str:
     """Which of BACKENDS a name means. Raises InputError for one that means none."""
     kind, colon, stack = name.partition(":")
     if kind not in BACKENDS or (colon and not (kind == SWARM and stack)):
@@ -35,9 +35,9 @@ def kind_of_backend(name: str) -> str:
     return kind
 
 
-def suit(config: Config, backend: str) -> Config:
+def adapt_config(config: Config, backend: str) -> Config:
     """The same fleet, as that backend takes it."""
-    if kind_of_backend(backend) != SWARM:
+    if backend_kind(backend) != SWARM:
         return config
     from simulator.machines.swarm import as_tasks
 
@@ -52,7 +52,7 @@ def make_backend(name: str, config: Config, find_edge: FindEdge) -> Backend:
         from simulator.machines.docker import DockerBackend
 
         return DockerBackend([app.app for app in config.apps], find_edge=find_edge)
-    kind_of_backend(name)
+    backend_kind(name)
     from simulator.machines.swarm import SwarmBackend
 
     return SwarmBackend(config, stack=name.partition(":")[2] or None)

@@ -76,7 +76,7 @@ class AddressBook:
             host,
             port,
             wanted_by=f"machine {spec.name}",
-            mend="give the app another `internal_port` in its fly.toml",
+            hint="give the app another `internal_port` in its fly.toml",
         )
 
 
@@ -115,7 +115,7 @@ def is_free(host: str, port: int) -> bool:
         except PermissionError:
             raise EnvironmentFault(
                 f"port {port} may be used by root only, so no machine can listen there",
-                mend="give the app an `internal_port` above 1023 in its fly.toml",
+                hint="give the app an `internal_port` above 1023 in its fly.toml",
             ) from None
         except OSError as error:
             if error.errno != errno.EADDRINUSE:

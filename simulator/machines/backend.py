@@ -149,7 +149,7 @@ class Backend(Protocol):
         """Where it listens, for the text of a fault; None: it cannot be told."""
         ...
 
-    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+    async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
         """Who answers at `port` of its address in its place, in words; None: itself, nobody, or it cannot be told."""
         ...
 

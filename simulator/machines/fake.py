@@ -87,7 +87,7 @@ class FakeBackend:
         machine = self._machines.get(machine_id)
         return machine.addresses if machine else ()
 
-    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+    async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
         return self.impostors.get(machine_id)
 
     async def close(self) -> None:

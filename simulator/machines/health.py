@@ -23,7 +23,7 @@ _LINGER_SECONDS = 0.25
 _HANG_UP_SECONDS = 0.25
 _MAX_BODY_BYTES = 65_536
 
-Report = Callable[[bool, str], None]
+RunResult = Callable[[bool, str], None]
 """Healthy or not, and why not."""
 
 FindImpostor = Callable[[int], Awaitable[str | None]]
@@ -46,8 +46,8 @@ class HealthMonitor:
         placement: Placement,
         checks: tuple[Check, ...],
         clock: Clock,
-        report: Report,
-        find_impostor: FindImpostor = _nobody_else,
+        report: RunResult,
+        find_port_conflict: FindImpostor = _nobody_else,
         is_held: IsHeld = lambda: False,
         *,
         listens: bool = True,
@@ -58,7 +58,7 @@ class HealthMonitor:
         self._checks = checks
         self._clock = clock
         self._report = report
-        self._find_impostor = find_impostor
+        self._find_impostor = find_port_conflict
         self._is_held = is_held
         self._listens = listens
         self._failures: dict[Check, str] = {}

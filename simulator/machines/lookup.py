@@ -62,7 +62,7 @@ class LookupBackend:
         if not self._placements and self._is_elsewhere:
             raise EnvironmentFault(
                 "there is no Docker engine here, and none of the machines is found by its name",
-                mend="start Docker, or let flysim run inside the network of the machines: see docs/docker.md",
+                hint="start Docker, or let flysim run inside the network of the machines: see docs/docker.md",
             )
         self._watching = asyncio.create_task(self._go_on_looking(specs, observer), name="lookups")
 
@@ -88,7 +88,7 @@ class LookupBackend:
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
         return None
 
-    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+    async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
         return None
 
     async def close(self) -> None:

@@ -21,7 +21,7 @@ TAIL_LINES = 20
 
 
 @dataclass(eq=False)
-class Slot:
+class MachineRecord:
     """One machine: what it was told to be, what it is now, and who looks after it."""
 
     spec: MachineSpec
@@ -104,7 +104,7 @@ class Slot:
             self.doubting = None
 
 
-def slot_of(spec: MachineSpec) -> Slot:
+def make_record(spec: MachineSpec) -> MachineRecord:
     machine = Machine(
         id=spec.id,
         name=spec.name,
@@ -119,90 +119,93 @@ def slot_of(spec: MachineSpec) -> Slot:
         url = urlsplit(spec.url)
         port = url.port or (443 if url.scheme == "https" else 80)
         machine = replace(machine, host=url.hostname or "127.0.0.1", port=port)
-    return Slot(spec, machine)
+    return MachineRecord(spec, machine)
 
 
 _IN_USE = re.compile("(address|connection|port [0-9]+) (is )?(already )?in use|eaddrinuse", re.IGNORECASE)
 _PORT = re.compile(r"(?:port[ =:]+|:|, ?)([0-9]{2,5})(?![0-9.])", re.IGNORECASE)
 
 
-def find_port_in_use(slot: Slot) -> int | None:
+def find_port_in_use(record: MachineRecord) -> int | None:
     """The port that another process had already, if that is what the machine's last words complain of."""
-    complaints = [line for line in slot.tail if _IN_USE.search(line)]
+    complaints = [line for line in record.tail if _IN_USE.search(line)]
     if not complaints:
         return None
     ports = [int(port) for line in complaints for port in _PORT.findall(line)[-1:]]
     # One that does not say which has most likely the app's usual port written into it.
-    return ports[0] if ports else slot.spec.internal_port
+    return ports[0] if ports else record.spec.internal_port
 
 
 def died_at_start(
-    slot: Slot, ending: Exit, when: str, *, port_in_use: int | None = None, holder: str | None = None
+    record: MachineRecord,
+    ending: Exit,
+    when: str,
+    *,
+    port_in_use: int | None = None,
+    holder: str | None = None,
 ) -> MachineFault:
     """`holder`, in words, has the port that the machine asked for."""
     return MachineFault(
-        f"{slot.spec.name} of app {slot.spec.app}",
-        f"{ending} {when}" + ("" if slot.tail else ", and wrote nothing"),
-        log_tail=tuple(slot.tail),
-        mend=_mend_port_in_use(slot, port_in_use, holder) if port_in_use else _mend_death(slot),
+        f"{record.spec.name} of app {record.spec.app}",
+        f"{ending} {when}" + ("" if record.tail else ", and wrote nothing"),
+        log_tail=tuple(record.tail),
+        hint=_hint_port_in_use(record, port_in_use, holder) if port_in_use else _hint_death(record),
     )
 
 
-def _mend_port_in_use(slot: Slot, port: int, holder: str | None) -> str:
+def _hint_port_in_use(record: MachineRecord, port: int, holder: str | None) -> str:
     holder = holder or "another process"
-    if slot.placement.host != SHARED_HOST:
+    if record.placement.host != SHARED_HOST:
         return (
             f"{holder} listens on port {port} of every address: let each machine bind its own, "
-            f"which is {{host}} in command or env (here {slot.placement.host}), and not 0.0.0.0"
+            f"which is {{host}} in command or env (here {record.placement.host}), and not 0.0.0.0"
         )
     return (
         f"port {port} is taken by {holder}: listen on PORT, which is another for every machine "
-        f"(here {slot.placement.port}), or put {{host}} into command or env and bind that address"
+        f"(here {record.placement.port}), or put {{host}} into command or env and bind that address"
     )
 
 
-def _mend_death(slot: Slot) -> str:
-    said = "its last lines say why" if slot.tail else "it may say more when it runs by itself"
-    if slot.placement.is_forwarded and slot.spec.image is not None:
+def _hint_death(record: MachineRecord) -> str:
+    said = "its last lines say why" if record.tail else "it may say more when it runs by itself"
+    if record.placement.is_forwarded and record.spec.image is not None:
         words = shlex.join(
-            ("-e", f"PORT={slot.spec.internal_port}", slot.spec.image, *slot.spec.image_command)
+            ("-e", f"PORT={record.spec.internal_port}", record.spec.image, *record.spec.image_command)
         )
         return f"{said}; to try it alone: docker run --rm {words}"
-    command = machine_command(slot.spec, slot.placement, dns_address="127.0.0.1:53")
-    alone = f"PORT={slot.placement.port} {shlex.join(command)}"
-    return f"{said}; to try it alone, in {slot.spec.cwd}: {alone}"
+    command = machine_command(record.spec, record.placement, dns_address="127.0.0.1:53")
+    alone = f"PORT={record.placement.port} {shlex.join(command)}"
+    return f"{said}; to try it alone, in {record.spec.cwd}: {alone}"
 
 
-def not_healthy_in_time(slot: Slot, listening: tuple[str, ...] | None) -> MachineFault:
-    failure = slot.monitor.last_failure if slot.monitor else "it was not examined yet"
+def not_healthy_in_time(record: MachineRecord, listening: tuple[str, ...] | None) -> MachineFault:
+    failure = record.monitor.last_failure if record.monitor else "it was not examined yet"
     return MachineFault(
-        f"{slot.spec.name} of app {slot.spec.app}",
-        f"was not healthy within {slot.spec.start_timeout_seconds:g} s: {failure}",
-        log_tail=tuple(slot.tail),
-        mend=_mend(slot, listening),
+        f"{record.spec.name} of app {record.spec.app}",
+        f"was not healthy within {record.spec.start_timeout_seconds:g} s: {failure}",
+        log_tail=tuple(record.tail),
+        hint=_hint(record, listening),
     )
 
 
-def _wanted(slot: Slot) -> str:
-    if slot.placement.is_forwarded:
-        return (
-            f"let it listen on 0.0.0.0:{slot.spec.internal_port} (PORT), which the proxy reaches, or on [::]"
-        )
-    return f"let it listen on {slot.placement.address} (PORT, or {{host}} and {{port}} in its command)"
+def _wanted(record: MachineRecord) -> str:
+    if record.placement.is_forwarded:
+        return f"let it listen on 0.0.0.0:{record.spec.internal_port} (PORT), which the proxy reaches, or on [::]"
+    return f"let it listen on {record.placement.address} (PORT, or {{host}} and {{port}} in its command)"
 
 
-def _mend(slot: Slot, listening: tuple[str, ...] | None) -> str:
-    if slot.spec.url is not None:
-        return f"start the server of {slot.spec.url} first"
-    if slot.spec.lookup is not None:
-        return f"let it listen on {slot.placement.port}, on 0.0.0.0, or correct its label fly.internal_port"
-    if slot.is_held:
+def _hint(record: MachineRecord, listening: tuple[str, ...] | None) -> str:
+    if record.spec.url is not None:
+        return f"start the server of {record.spec.url} first"
+    if record.spec.lookup is not None:
+        return f"let it listen on {record.placement.port}, on 0.0.0.0, or correct its label fly.internal_port"
+    if record.is_held:
         return "heal the fault that holds up its start, or let it be shorter"
-    wanted = _wanted(slot)
-    more_time = f"give it more time: start_timeout under [apps.{slot.spec.app}] of a flysim.toml"
+    wanted = _wanted(record)
+    more_time = f"give it more time: start_timeout under [apps.{record.spec.app}] of a flysim.toml"
     if listening is None:
         return f"{wanted}, or {more_time}"
-    if slot.placement.address in listening:
+    if record.placement.address in listening:
         return f"look into why its check fails, or {more_time}"
     if listening:
         return f"it listens on {', '.join(listening)}: {wanted}"

@@ -15,98 +15,98 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.backend import Backend, Exit, Placement
 from simulator.machines.health import HealthMonitor
-from simulator.machines.machine_record import Slot, not_healthy_in_time
-from simulator.machines.registry import Roster
+from simulator.machines.machine_record import MachineRecord, not_healthy_in_time
+from simulator.machines.registry import MachineRegistry
 from simulator.routing.model import MachineState
 
 _FROM_OUTSIDE = "not by flysim"
 _UNDER_WAY = frozenset({MachineState.STARTING, MachineState.DESTROYING, MachineState.DESTROYED})
 
 
-class Witness:
+class MachineObserver:
     """The observer of all machines of a roster."""
 
-    def __init__(self, roster: Roster, backend: Backend, clock: Clock) -> None:
-        self._roster = roster
+    def __init__(self, registry: MachineRegistry, backend: Backend, clock: Clock) -> None:
+        self._registry = registry
         self._backend = backend
         self._clock = clock
 
-    def examine(self, slot: Slot) -> None:
+    def examine(self, record: MachineRecord) -> None:
         """A machine that has just started: watch its health, and settle its start by the first pass."""
 
         def report(healthy: bool, reason: str) -> None:
-            self._roster.change(slot, healthy=healthy, reason=reason)
-            slot.settle_start(None)
+            self._registry.change(record, healthy=healthy, reason=reason)
+            record.settle_start(None)
 
-        slot.stop_examining()
-        find_impostor = partial(self._backend.find_impostor, slot.spec.id)
-        slot.monitor = HealthMonitor(
-            slot.placement,
-            slot.own_checks(),
+        record.stop_examining()
+        find_port_conflict = partial(self._backend.find_port_conflict, record.spec.id)
+        record.monitor = HealthMonitor(
+            record.placement,
+            record.own_checks(),
             self._clock,
             report,
-            find_impostor,
-            lambda: slot.is_held,
-            listens=slot.spec.listens,
+            find_port_conflict,
+            lambda: record.is_held,
+            listens=record.spec.listens,
         )
-        slot.examining = asyncio.create_task(slot.monitor.run())
+        record.examining = asyncio.create_task(record.monitor.run())
 
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
-        if slot := self._roster.get(machine_id):
-            self._roster.tell_line(slot, stream, line)
+        if record := self._registry.get(machine_id):
+            self._registry.tell_line(record, stream, line)
 
     def problem_met(self, words: str, machine_id: str | None = None) -> None:
-        self._roster.tell_problem(words, self._roster.get(machine_id) if machine_id else None)
+        self._registry.tell_problem(words, self._registry.get(machine_id) if machine_id else None)
 
     def machine_exited(self, machine_id: str, ending: Exit) -> None:
-        slot = self._roster.get(machine_id)
-        if slot is None:
+        record = self._registry.get(machine_id)
+        if record is None:
             return
-        if slot.machine.state is not MachineState.DESTROYING:
-            self._roster.change(slot, MachineState.STOPPED, reason=str(ending))
-        slot.ending = ending
-        slot.settle_start(ending)
+        if record.machine.state is not MachineState.DESTROYING:
+            self._registry.change(record, MachineState.STOPPED, reason=str(ending))
+        record.ending = ending
+        record.settle_start(ending)
 
     def machine_joined(self, spec: MachineSpec) -> None:
-        if self._roster.get(spec.id) is None:
-            self._roster.admit(spec)
+        if self._registry.get(spec.id) is None:
+            self._registry.admit(spec)
 
     def machine_began(self, machine_id: str, placement: Placement) -> None:
-        slot = self._roster.get(machine_id)
-        if slot is None or slot.machine.state in _UNDER_WAY:  # Whoever starts it here goes on from there.
+        record = self._registry.get(machine_id)
+        if record is None or record.machine.state in _UNDER_WAY:  # Whoever starts it here goes on from there.
             return
-        has_moved = slot.machine.state is MachineState.STARTED  # It runs on, elsewhere.
-        outcome = slot.go_on() if has_moved else slot.begin_start()
-        self._roster.change(
-            slot, MachineState.STARTED, reason=f"started, {_FROM_OUTSIDE}", placement=placement
+        has_moved = record.machine.state is MachineState.STARTED  # It runs on, elsewhere.
+        outcome = record.go_on() if has_moved else record.begin_start()
+        self._registry.change(
+            record, MachineState.STARTED, reason=f"started, {_FROM_OUTSIDE}", placement=placement
         )
-        self.examine(slot)
-        slot.doubting = asyncio.create_task(self._doubt(slot, outcome))
+        self.examine(record)
+        record.doubting = asyncio.create_task(self._doubt(record, outcome))
 
-    async def _doubt(self, slot: Slot, outcome: asyncio.Future[Exit | None]) -> None:
+    async def _doubt(self, record: MachineRecord, outcome: asyncio.Future[Exit | None]) -> None:
         """Nobody here waits for it, so nobody would be told why it gets no requests."""
-        await asyncio.wait([outcome], timeout=slot.spec.start_timeout_seconds)
-        if not outcome.done() and slot.machine.state is MachineState.STARTED:
+        await asyncio.wait([outcome], timeout=record.spec.start_timeout_seconds)
+        if not outcome.done() and record.machine.state is MachineState.STARTED:
             listening = None
             with suppress(EnvironmentFault):
-                listening = await self._backend.listening_addresses(slot.spec.id)
-            self._roster.tell_problem(str(not_healthy_in_time(slot, listening)), slot)
+                listening = await self._backend.listening_addresses(record.spec.id)
+            self._registry.tell_problem(str(not_healthy_in_time(record, listening)), record)
 
     def machine_froze(self, machine_id: str) -> None:
-        slot = self._roster.get(machine_id)
-        if slot is not None and slot.machine.state is MachineState.STARTED:
-            self._roster.change(slot, MachineState.SUSPENDED, reason=f"paused, {_FROM_OUTSIDE}")
+        record = self._registry.get(machine_id)
+        if record is not None and record.machine.state is MachineState.STARTED:
+            self._registry.change(record, MachineState.SUSPENDED, reason=f"paused, {_FROM_OUTSIDE}")
 
     def machine_thawed(self, machine_id: str) -> None:
-        slot = self._roster.get(machine_id)
-        if slot is not None and slot.machine.state is MachineState.SUSPENDED:
-            slot.begin_start()
-            self._roster.change(slot, MachineState.STARTED, reason=f"resumed, {_FROM_OUTSIDE}")
-            self.examine(slot)
+        record = self._registry.get(machine_id)
+        if record is not None and record.machine.state is MachineState.SUSPENDED:
+            record.begin_start()
+            self._registry.change(record, MachineState.STARTED, reason=f"resumed, {_FROM_OUTSIDE}")
+            self.examine(record)
 
     def machine_left(self, machine_id: str) -> None:
-        slot = self._roster.get(machine_id)
-        if slot is None or slot.machine.state is MachineState.DESTROYING:
+        record = self._registry.get(machine_id)
+        if record is None or record.machine.state is MachineState.DESTROYING:
             return
-        slot.stop_examining()
-        self._roster.dismiss(slot)
+        record.stop_examining()
+        self._registry.dismiss(record)

@@ -38,7 +38,7 @@ def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
     )
 
 
-def port_taken(host: str, port: int, *, wanted_by: str, mend: str) -> EnvironmentFault:
+def port_taken(host: str, port: int, *, wanted_by: str, hint: str) -> EnvironmentFault:
     """The fault of a port that `wanted_by` cannot have, with who holds it."""
     found = find_holder(host, port)
     holder = describe_process(found[1]) if found else "another process"
@@ -48,7 +48,7 @@ def port_taken(host: str, port: int, *, wanted_by: str, mend: str) -> Environmen
     )
     return EnvironmentFault(
         f"port {port} on {where} is taken by {holder}, so {wanted_by} cannot listen there",
-        mend=f"{stop}, or {mend}",
+        hint=f"{stop}, or {hint}",
     )
 
 
@@ -89,7 +89,7 @@ def describe_process(pid: int | None) -> str:
         return f"pid {pid}"
 
 
-def check_port(host: str, port: int, wanted_by: str, mend: str) -> None:
+def check_port(host: str, port: int, wanted_by: str, hint: str) -> None:
     """Raises EnvironmentFault, which names the process that holds the port, where nobody can listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -97,9 +97,9 @@ def check_port(host: str, port: int, wanted_by: str, mend: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise port_taken(host, port, wanted_by=wanted_by, mend=mend) from error
+                raise port_taken(host, port, wanted_by=wanted_by, hint=hint) from error
             problem = f"{wanted_by} cannot listen on {host}:{port}: {error.strerror}"
-            raise EnvironmentFault(problem, mend=mend) from error
+            raise EnvironmentFault(problem, hint=hint) from error
 
 
 def free_port() -> int:
@@ -114,7 +114,7 @@ def free_port() -> int:
             return port
     raise EnvironmentFault(
         f"{_ATTEMPTS} ports of {_FREE_PORTS[0]} to {_FREE_PORTS[-1]} on {LOOPBACK} were tried, and all are taken",
-        mend="stop what uses thousands of them",
+        hint="stop what uses thousands of them",
     )
 
 

@@ -15,16 +15,21 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError, MachineFault
 from simulator.events import Bus
 from simulator.machines.backend import Backend, Exit
-from simulator.machines.fault_injection import Sabotage
+from simulator.machines.fault_injection import MachineFaultInjector
 from simulator.machines.lifecycle import ALIVE, require
-from simulator.machines.machine_record import Slot, died_at_start, find_port_in_use, not_healthy_in_time
+from simulator.machines.machine_record import (
+    MachineRecord,
+    died_at_start,
+    find_port_in_use,
+    not_healthy_in_time,
+)
 from simulator.machines.naming import clone_spec
-from simulator.machines.observer import Witness
-from simulator.machines.registry import Roster
+from simulator.machines.observer import MachineObserver
+from simulator.machines.registry import MachineRegistry
 from simulator.routing.model import App, Fleet, Machine, MachineState
 
 
-class MachineRoom:
+class MachineSupervisor:
     """Runs the machines of `specs` on a backend: `open` starts them all, `close` stops them all.
 
     Each verb raises InputError when there is no such machine, when flysim does not run it, or when its state
@@ -49,40 +54,46 @@ class MachineRoom:
         self._dns_address = dns_address
         self._seed = seed
         self._random = random.Random(seed)
-        self._roster = Roster(apps, bus, clock)
-        self._roster.expect(specs)
-        self._witness = Witness(self._roster, backend, clock)
+        self._registry = MachineRegistry(apps, bus, clock)
+        self._registry.expect(specs)
+        self._observer = MachineObserver(self._registry, backend, clock)
         self._is_patient = is_patient
-        self.sabotage = Sabotage(self._roster, backend, clock)
+        self.fault_injector = MachineFaultInjector(self._registry, backend, clock)
         """What faults do to machines, and the fleet is not told."""
 
     @property
     def fleet(self) -> Fleet:
         """All machines now, in the order of the config; destroyed ones are not among them."""
-        return self._roster.fleet
+        return self._registry.fleet
 
     def machine(self, machine_id: str) -> Machine:
-        return self._roster.find(machine_id).machine
+        return self._registry.find(machine_id).machine
 
-    def ailments(self) -> dict[str, str]:
+    def health_problems(self) -> dict[str, str]:
         """Of each machine that is started but not healthy, by id: why its latest check did not pass."""
         return {
-            slot.spec.id: slot.monitor.last_failure
-            for slot in self._roster
-            if slot.machine.state is MachineState.STARTED and not slot.machine.healthy and slot.monitor
+            record.spec.id: record.monitor.last_failure
+            for record in self._registry
+            if record.machine.state is MachineState.STARTED and not record.machine.healthy and record.monitor
         }
 
     def spec(self, machine_id: str) -> MachineSpec:
-        return self._roster.find(machine_id).spec
+        return self._registry.find(machine_id).spec
 
     async def open(self) -> None:
         """Start every machine at once; returns when all are healthy. When one fails, none is left running."""
         try:
-            await self._backend.watch(self._roster.standing, self._witness)
-            await _all_or_first_failure(asyncio.create_task(self._bring_up(slot)) for slot in self._roster)
-            for slot in self._roster:
-                if slot.machine.state is MachineState.STOPPED and slot.ending and not self._spares(slot):
-                    raise await self._explain_death(slot, slot.ending, "before all machines were healthy")
+            await self._backend.watch(self._registry.standing, self._observer)
+            await _all_or_first_failure(
+                asyncio.create_task(self._bring_up(record)) for record in self._registry
+            )
+            for record in self._registry:
+                if (
+                    record.machine.state is MachineState.STOPPED
+                    and record.ending
+                    and not self._spares(record)
+                ):
+                    raise await self._explain_death(record, record.ending, "before all machines were healthy")
         except BaseException:
             await self._abandon()
             raise
@@ -90,17 +101,21 @@ class MachineRoom:
     async def close(self) -> None:
         """Stop every machine, each as `stop` does, all at once."""
         try:
-            await asyncio.gather(*(self._bring_down(slot) for slot in self._roster))
+            await asyncio.gather(*(self._bring_down(record) for record in self._registry))
         finally:
             await self._abandon()
 
     async def reset(self) -> None:
         """The machines of the config as after `open`: started, healthy, not cordoned; and no others."""
-        standing = {spec.id for spec in self._roster.standing}
-        await asyncio.gather(*(self._remove(slot) for slot in self._roster if slot.spec.id not in standing))
-        self._roster.arrange()
+        standing = {spec.id for spec in self._registry.standing}
+        await asyncio.gather(
+            *(self._remove(record) for record in self._registry if record.spec.id not in standing)
+        )
+        self._registry.arrange()
         self._random = random.Random(self._seed)
-        await _all_or_first_failure(asyncio.create_task(self._bring_back(slot)) for slot in self._roster)
+        await _all_or_first_failure(
+            asyncio.create_task(self._bring_back(record)) for record in self._registry
+        )
 
     async def start(self, machine_id: str) -> None:
         """Start or resume it; returns when it is healthy.
@@ -108,52 +123,52 @@ class MachineRoom:
         Raises MachineFault when it ends before that, or is not healthy in time; in the latter case it stays
         started, as on Fly (F-5.18).
         """
-        slot = self._roster.find_own(machine_id, "started")
-        async with slot.lock:
-            require("started", slot.machine)
-            await self._run(slot)
-        await self._until_healthy(slot)
+        record = self._registry.find_own(machine_id, "started")
+        async with record.lock:
+            require("started", record.machine)
+            await self._run(record)
+        await self._until_healthy(record)
 
     async def stop(self, machine_id: str) -> None:
         """Its kill signal, then after its kill timeout the end (F-5.37)."""
-        slot = self._roster.find_own(machine_id, "stopped")
-        async with slot.lock:
-            require("stopped", slot.machine)
-            before = slot.machine.state
-            self._roster.change(slot, MachineState.STOPPING, reason="asked to stop")
+        record = self._registry.find_own(machine_id, "stopped")
+        async with record.lock:
+            require("stopped", record.machine)
+            before = record.machine.state
+            self._registry.change(record, MachineState.STOPPING, reason="asked to stop")
         try:
             await self._backend.stop(machine_id)
         except (InputError, EnvironmentFault):
-            self._take_back(slot, before)
+            self._take_back(record, before)
             raise
 
     async def kill(self, machine_id: str) -> None:
         """The end, at once; also of one that takes its time to stop."""
-        slot = self._roster.find_own(machine_id, "killed")
-        async with slot.lock:
-            require("killed", slot.machine)
+        record = self._registry.find_own(machine_id, "killed")
+        async with record.lock:
+            require("killed", record.machine)
         await self._backend.kill(machine_id)
 
     async def suspend(self, machine_id: str) -> None:
         """Freeze it; `start` resumes it."""
-        slot = self._roster.find_own(machine_id, "suspended")
-        async with slot.lock:
-            require("suspended", slot.machine)
-            self._roster.change(slot, MachineState.SUSPENDING, reason="asked to suspend")
+        record = self._registry.find_own(machine_id, "suspended")
+        async with record.lock:
+            require("suspended", record.machine)
+            self._registry.change(record, MachineState.SUSPENDING, reason="asked to suspend")
             try:
                 await self._backend.suspend(machine_id)
             except (InputError, EnvironmentFault):
-                self._take_back(slot, MachineState.STARTED)
+                self._take_back(record, MachineState.STARTED)
                 raise
-            if slot.machine.state is MachineState.SUSPENDING:
-                self._roster.change(slot, MachineState.SUSPENDED)
+            if record.machine.state is MachineState.SUSPENDING:
+                self._registry.change(record, MachineState.SUSPENDED)
 
     async def destroy(self, machine_id: str, *, force: bool = True) -> None:
         """End it and forget it; without `force` one that runs is refused, as by Fly's Machines API."""
-        slot = self._roster.find_own(machine_id, "destroyed")
-        async with slot.lock:
-            require("destroyed" if force else "destroyed without force", slot.machine)
-        await self._remove(slot)
+        record = self._registry.find_own(machine_id, "destroyed")
+        async with record.lock:
+            require("destroyed" if force else "destroyed without force", record.machine)
+        await self._remove(record)
 
     async def cordon(self, machine_id: str) -> None:
         """Deliver nothing new to it (F-5.13)."""
@@ -164,123 +179,125 @@ class MachineRoom:
 
     async def clone(self, machine_id: str, *, region: str | None = None) -> Machine:
         """Another machine like this one, healthy, with a new id and the next name of its region."""
-        original = self._roster.find_own(machine_id, "cloned").spec
-        slot = self._roster.add(clone_spec(original, region, self._roster.specs_ever, self._random))
+        original = self._registry.find_own(machine_id, "cloned").spec
+        record = self._registry.add(clone_spec(original, region, self._registry.specs_ever, self._random))
         try:
-            await self.start(slot.spec.id)
+            await self.start(record.spec.id)
         except BaseException:
-            await self._remove(slot)
+            await self._remove(record)
             raise
-        return slot.machine
+        return record.machine
 
-    async def _bring_up(self, slot: Slot) -> None:
-        if slot.spec.is_found:
-            await self._greet(slot)
+    async def _bring_up(self, record: MachineRecord) -> None:
+        if record.spec.is_found:
+            await self._greet(record)
             return
-        if not slot.is_external:
-            await self.start(slot.spec.id)
+        if not record.is_external:
+            await self.start(record.spec.id)
             return
-        slot.await_outcome()
-        self._roster.change(slot, MachineState.STARTED, reason="runs outside flysim")
-        self._witness.examine(slot)
-        await self._until_healthy(slot)
+        record.await_outcome()
+        self._registry.change(record, MachineState.STARTED, reason="runs outside flysim")
+        self._observer.examine(record)
+        await self._until_healthy(record)
 
-    async def _greet(self, slot: Slot) -> None:
+    async def _greet(self, record: MachineRecord) -> None:
         """One that others run is to be healthy, and is woken for that; with patience it is left as it is."""
-        never_ran = slot.outcome is None
+        never_ran = record.outcome is None
         if never_ran:
-            self._roster.change(slot, MachineState.STOPPED, reason="it does not run")
-        if self._spares(slot):
+            self._registry.change(record, MachineState.STOPPED, reason="it does not run")
+        if self._spares(record):
             return
-        if never_ran or slot.machine.state is MachineState.SUSPENDED:
-            if slot.spec.is_taken:
-                await self.start(slot.spec.id)
+        if never_ran or record.machine.state is MachineState.SUSPENDED:
+            if record.spec.is_taken:
+                await self.start(record.spec.id)
         else:
-            await self._until_healthy(slot)
+            await self._until_healthy(record)
 
-    def _spares(self, slot: Slot) -> bool:
-        return self._is_patient and slot.spec.is_found
+    def _spares(self, record: MachineRecord) -> bool:
+        return self._is_patient and record.spec.is_found
 
-    def _take_back(self, slot: Slot, state: MachineState) -> None:
+    def _take_back(self, record: MachineRecord, state: MachineState) -> None:
         """What was asked cannot be done on this backend: the machine goes on as it was."""
-        if slot.machine.state not in (MachineState.STOPPING, MachineState.SUSPENDING):
+        if record.machine.state not in (MachineState.STOPPING, MachineState.SUSPENDING):
             return
-        slot.await_outcome()
-        self._roster.change(slot, state, reason="its backend cannot do what was asked")
+        record.await_outcome()
+        self._registry.change(record, state, reason="its backend cannot do what was asked")
         if state is MachineState.STARTED:
-            self._witness.examine(slot)
+            self._observer.examine(record)
 
-    async def _bring_down(self, slot: Slot) -> None:
-        async with slot.lock:  # It may be about to start.
-            if slot.machine.state in ALIVE and not slot.is_external and not slot.spec.is_taken:
-                self._roster.change(slot, MachineState.STOPPING, reason="flysim ends")
-        if slot.machine.state is MachineState.STOPPING:
-            await self._backend.stop(slot.spec.id)
+    async def _bring_down(self, record: MachineRecord) -> None:
+        async with record.lock:  # It may be about to start.
+            if record.machine.state in ALIVE and not record.is_external and not record.spec.is_taken:
+                self._registry.change(record, MachineState.STOPPING, reason="flysim ends")
+        if record.machine.state is MachineState.STOPPING:
+            await self._backend.stop(record.spec.id)
 
-    async def _bring_back(self, slot: Slot) -> None:
-        if slot.machine.cordoned:
-            self._roster.change(slot, cordoned=False, reason="reset")
-        is_there = slot.machine.state is MachineState.STARTED and slot.machine.healthy
-        if not slot.is_external and not is_there:
-            await self._backend.kill(slot.spec.id)
-            await self.start(slot.spec.id)
+    async def _bring_back(self, record: MachineRecord) -> None:
+        if record.machine.cordoned:
+            self._registry.change(record, cordoned=False, reason="reset")
+        is_there = record.machine.state is MachineState.STARTED and record.machine.healthy
+        if not record.is_external and not is_there:
+            await self._backend.kill(record.spec.id)
+            await self.start(record.spec.id)
 
-    async def _run(self, slot: Slot) -> None:
-        is_resumed = slot.machine.state is MachineState.SUSPENDED
-        outcome = slot.begin_start()
-        self._roster.change(slot, MachineState.STARTING, reason="asked to start")
+    async def _run(self, record: MachineRecord) -> None:
+        is_resumed = record.machine.state is MachineState.SUSPENDED
+        outcome = record.begin_start()
+        self._registry.change(record, MachineState.STARTING, reason="asked to start")
         if is_resumed:
-            await self._backend.resume(slot.spec.id)
+            await self._backend.resume(record.spec.id)
         else:
-            await self._launch(slot)
+            await self._launch(record)
         if not outcome.done():  # It may be over already.
-            self._roster.change(slot, MachineState.STARTED)
-            self._witness.examine(slot)
+            self._registry.change(record, MachineState.STARTED)
+            self._observer.examine(record)
 
-    async def _launch(self, slot: Slot) -> None:
+    async def _launch(self, record: MachineRecord) -> None:
         try:
-            placement = await self._backend.launch(slot.spec, self._witness, dns_address=self._dns_address)
-            self._roster.change(slot, placement=placement)
-            await self.sabotage.launched(slot)
+            placement = await self._backend.launch(record.spec, self._observer, dns_address=self._dns_address)
+            self._registry.change(record, placement=placement)
+            await self.fault_injector.launched(record)
         except BaseException as error:
             reason = str(error).partition("\n")[0] or "its start was given up"
-            self._roster.change(slot, MachineState.FAILED, reason=reason)
+            self._registry.change(record, MachineState.FAILED, reason=reason)
             raise
 
-    async def _until_healthy(self, slot: Slot) -> None:
-        outcome = slot.outcome
+    async def _until_healthy(self, record: MachineRecord) -> None:
+        outcome = record.outcome
         assert outcome is not None
-        slot.stop_doubting()  # Whoever waits is told.
+        record.stop_doubting()  # Whoever waits is told.
         try:
-            ending = await asyncio.wait_for(asyncio.shield(outcome), slot.spec.start_timeout_seconds)
+            ending = await asyncio.wait_for(asyncio.shield(outcome), record.spec.start_timeout_seconds)
         except TimeoutError:
-            raise not_healthy_in_time(slot, await self._backend.listening_addresses(slot.spec.id)) from None
+            raise not_healthy_in_time(
+                record, await self._backend.listening_addresses(record.spec.id)
+            ) from None
         if ending is not None:
-            raise await self._explain_death(slot, ending)
+            raise await self._explain_death(record, ending)
 
     async def _explain_death(
-        self, slot: Slot, ending: Exit, when: str = "before it was healthy"
+        self, record: MachineRecord, ending: Exit, when: str = "before it was healthy"
     ) -> MachineFault:
-        port = find_port_in_use(slot)
-        holder = await self._backend.find_impostor(slot.spec.id, port) if port else None
-        return died_at_start(slot, ending, when, port_in_use=port, holder=holder)
+        port = find_port_in_use(record)
+        holder = await self._backend.find_port_conflict(record.spec.id, port) if port else None
+        return died_at_start(record, ending, when, port_in_use=port, holder=holder)
 
-    async def _remove(self, slot: Slot) -> None:
-        self._roster.change(slot, MachineState.DESTROYING, reason="asked to destroy")
-        await self._backend.kill(slot.spec.id)
-        await self._backend.release(slot.spec.id)
-        self._roster.remove(slot)
+    async def _remove(self, record: MachineRecord) -> None:
+        self._registry.change(record, MachineState.DESTROYING, reason="asked to destroy")
+        await self._backend.kill(record.spec.id)
+        await self._backend.release(record.spec.id)
+        self._registry.remove(record)
 
     async def _abandon(self) -> None:
-        for slot in self._roster:
-            slot.stop_examining()
-        await self.sabotage.close()
+        for record in self._registry:
+            record.stop_examining()
+        await self.fault_injector.close()
         await self._backend.close()
 
     def _set_cordon(self, machine_id: str, deed: str) -> None:
-        slot = self._roster.find(machine_id)
-        require(deed, slot.machine)
-        self._roster.change(slot, cordoned=deed == "cordoned")
+        record = self._registry.find(machine_id)
+        require(deed, record.machine)
+        self._registry.change(record, cordoned=deed == "cordoned")
 
 
 async def _all_or_first_failure(starts: Iterable[asyncio.Task[None]]) -> None:

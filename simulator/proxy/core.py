@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from simulator.clock import Clock
 from simulator.events import Bus, ProxyLogged
-from simulator.network_conditions import Condition, Links
+from simulator.network_conditions import Condition, NetworkConditions
 from simulator.routing.decision import Reject
 from simulator.routing.errors import ProxyError
 from simulator.routing.model import Machine
@@ -48,12 +48,12 @@ class ProxyCore:
     """One per running proxy, whatever the number of its edges."""
 
     def __init__(
-        self, router: Router, clock: Clock, bus: Bus, random: Random, links: Links | None = None
+        self, router: Router, clock: Clock, bus: Bus, random: Random, network: NetworkConditions | None = None
     ) -> None:
         self.router = router
         self.clock = clock
         self.bus = bus
-        self.links = links if links is not None else Links()
+        self.network = network if network is not None else NetworkConditions()
         self._random = random
         self.open_sockets = OpenSockets()
         self.handlers: dict[str, ClientHandler] = {}

@@ -12,12 +12,12 @@ from mitmproxy.net.http import status_codes
 
 from simulator.network_conditions import Condition, Meter
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.http.fast_path import FixedHeaders
+from simulator.proxy.http.fast_path import IndexedHeaders
 from simulator.routing import Deliver, Exchange, Failure, Machine
 from simulator.routing.trace import FAULT
 
 
-class Mishaps:
+class DeliveryFaults:
     """Is asked only where there is a fault, so `ProxyCore.links` is looked at first."""
 
     __slots__ = ("_core", "_edge", "_exchange", "_meter")
@@ -30,26 +30,26 @@ class Mishaps:
 
     def meet(self, decision: Deliver) -> Failure | http.Response | None:
         """How the delivery that is about to be made fails before it is sent, or what is answered instead."""
-        links, machine = self._core.links, decision.machine
+        network, machine = self._core.network, decision.machine
         self._meter = None
-        for delay in links.delays(self._edge, machine):
+        for delay in network.delays(self._edge, machine):
             self._exchange.remark(f"{FAULT}: {delay.words}")
-        failing = links.take_failure(self._edge, machine)
+        failing = network.take_failure(self._edge, machine)
         if failing is None:
-            if cut := links.find_cut(self._edge, machine):
+            if cut := network.find_cut(self._edge, machine):
                 self._tell(cut, machine)
             return None
         self._tell(failing, machine)
         return failing.how if isinstance(failing.how, Failure) else _answer(failing.how)
 
     def is_cut(self, machine: Machine) -> bool:
-        links = self._core.links
-        return bool(links) and links.find_cut(self._edge, machine) is not None
+        network = self._core.network
+        return bool(network) and network.find_cut(self._edge, machine) is not None
 
     def break_at(self, size: int, machine: Machine) -> int | None:
         """`size` bytes of the machine's answer came: after how many the connection breaks; None: not yet."""
         if self._meter is None:
-            self._meter = Meter(self._core.links, self._edge, machine)
+            self._meter = Meter(self._core.network, self._edge, machine)
         broken = self._meter.take(size)
         if broken is None:
             return None
@@ -64,5 +64,5 @@ class Mishaps:
 
 def _answer(status: int) -> http.Response:
     reason = status_codes.RESPONSES.get(status, "").encode()
-    fields = FixedHeaders(((b"content-length", b"0"),))
+    fields = IndexedHeaders(((b"content-length", b"0"),))
     return http.Response(b"HTTP/1.1", status, reason, fields, b"", None, time.time(), time.time())

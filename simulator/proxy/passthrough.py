@@ -15,7 +15,7 @@ from simulator.events import ProxyLogged
 from simulator.network_conditions import Meter
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http.convert import failure_of
-from simulator.proxy.transport.simulated_link import Span, cross
+from simulator.proxy.transport.simulated_link import SimulatedLink, cross
 from simulator.routing import App, Failure, Machine
 from simulator.routing.balancing.balancer import POLL_SECONDS
 from simulator.routing.balancing.route import FIRST_PAUSE_SECONDS
@@ -84,7 +84,7 @@ class Passthrough:
                 return self._log(app, error)
             try:
                 async with self._connected(machine) as upstream:
-                    meter = Meter(self._core.links, self._edge, machine)
+                    meter = Meter(self._core.network, self._edge, machine)
                     return await self._relay(port, (reader, writer), upstream, meter)
             except ConnectError as problem:
                 tried.add(machine.id)
@@ -104,7 +104,7 @@ class Passthrough:
             if choice.start is None:
                 return choice.machine
             if not asked:
-                self._core.router.want(choice.start.id)
+                self._core.router.request_start(choice.start.id)
                 asked = True
             await asyncio.sleep(POLL_SECONDS)
         return None
@@ -126,9 +126,9 @@ class Passthrough:
     async def _connect(self, machine: Machine, port: int) -> Streams:
         """Raises ConnectError, also where a fault lets no connection come about."""
         core, edge = self._core, self._edge
-        if core.links:
-            failing = core.links.take_failure(edge, machine)
-            cause = failing or core.links.find_cut(edge, machine)
+        if core.network:
+            failing = core.network.take_failure(edge, machine)
+            cause = failing or core.network.find_cut(edge, machine)
             if cause is not None:
                 core.log_fault(cause, machine)
             if failing is not None:
@@ -138,7 +138,7 @@ class Passthrough:
             if not await cross(core, edge, machine, _CONNECT_SECONDS):
                 raise ConnectError(delivery_error(Failure.TIMED_OUT, port))
         streams = await _connect(machine.host, port)
-        Span(core, edge, machine, *streams)
+        SimulatedLink(core, edge, machine, *streams)
         return streams
 
     def _choose(self, app: App, tried: set[str]) -> Choice:

@@ -29,7 +29,7 @@ from simulator.proxy.http.fast_path import drop_debug_checks
 from simulator.proxy.name_server import NameLayer, NameServer, region_at
 from simulator.proxy.passthrough import Passthrough
 from simulator.proxy.tls_authority import LazyTls, authority_folder
-from simulator.proxy.transport.client_handler import EdgeHandler
+from simulator.proxy.transport.edge_handler import EdgeHandler
 from simulator.routing.regions import distance_km
 from simulator.routing.service import HTTP_PORT
 
@@ -128,7 +128,7 @@ class ProxyServer:
     async def stop(self) -> None:
         """Close every listener and every client connection."""
         self._is_stopping = True
-        self._core.links.clear()  # What a fault held back is let go, so that its connections end.
+        self._core.network.clear()  # What a fault held back is let go, so that its connections end.
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.close()
@@ -243,7 +243,7 @@ class ProxyServer:
             stop = "stop what listens there, or " if number == errno.EADDRINUSE else ""
             raise EnvironmentFault(
                 f"the name server cannot listen on {host or '*'}:{port}: {reason}",
-                mend=f"{stop}take another port with --dns-port",
+                hint=f"{stop}take another port with --dns-port",
             ) from error
 
 

@@ -17,10 +17,10 @@ from dataclasses import replace
 from simulator.routing import errors
 from simulator.routing.balancing.balancer import Balancing
 from simulator.routing.balancing.route import (
-    Aim,
-    aim_at_cached,
-    aim_at_replay,
-    aim_at_request,
+    Route,
+    route_for_replay,
+    route_for_request,
+    route_from_cache,
     target_of,
 )
 from simulator.routing.balancing.selection import Target
@@ -59,7 +59,7 @@ class Exchange(Balancing):
         if port.force_https and self.request.scheme == "http":
             self._record.redirect(301, now)
             return Redirect(f"https://{self.request.host}{self.request.target}")
-        self._aim = self._first_aim(now)
+        self._route = self._first_route(now)
         return self._choose(now)
 
     def receive(self, response: Response, now: float, *, body_kept: bool = True) -> Decision:
@@ -67,7 +67,9 @@ class Exchange(Balancing):
         value = find_field(response.fields, FLY_REPLAY)
         in_body = reading.has_body_form(response, self._options)
         self._record.close_hop(now, status=response.status, replay=value, fields=response.fields)
-        ignored = self._aim.cause is Cause.FALLBACK and self._options.replay_from_fallback == "ignore"  # K-18
+        ignored = (
+            self._route.cause is Cause.FALLBACK and self._options.replay_from_fallback == "ignore"
+        )  # K-18
         if not (value is not None or in_body):
             if find_field(response.fields, b"fly-replay-cache") is not None:  # F-2.28, K-28
                 self._record.warn("fly-replay-cache on a response without a replay does nothing (K-28)")
@@ -98,7 +100,7 @@ class Exchange(Balancing):
 
     def fail(self, failure: Failure, now: float, *, body_kept: bool = True) -> Decision:
         """No response head came. `body_kept` as for `receive`."""
-        machine, aim = self._delivered_to(), self._aim
+        machine, route = self._delivered_to(), self._route
         is_gone = self._router.fleet.find(machine.id) is None and not failure.reached_the_machine
         error = errors.MACHINE_GONE if is_gone else errors.delivery_error(failure, self._port)
         self._record.close_hop(now, failure=str(error))
@@ -107,12 +109,12 @@ class Exchange(Balancing):
             return self._reject(error, 502, now, machine)
         if not body_kept:
             return self._reject(errors.BODY_TOO_LARGE, self._options.replay_error_status, now, machine)
-        aim.attempts += 1
-        aim.last_error = error
-        aim.tried.add(machine.id)
-        if not aim.seconds_left(now):
+        route.attempts += 1
+        route.last_error = error
+        route.tried.add(machine.id)
+        if not route.seconds_left(now):
             return self._give_up("timeout", now)
-        if aim.attempts >= self._options.attempts:
+        if route.attempts >= self._options.attempts:
             return self._give_up("retries_exhausted", now)
         return self._choose(now)
 
@@ -146,7 +148,7 @@ class Exchange(Balancing):
     def _caching(self) -> Caching:
         return Caching(self._router.cache, self._asked, self._http.cache_rules, self._options)
 
-    def _first_aim(self, now: float) -> Aim:
+    def _first_route(self, now: float) -> Route:
         fields, options = self.request.fields, self._options
         target = target_of_client(fields, self._app.name)
         cached = (
@@ -155,15 +157,15 @@ class Exchange(Balancing):
         if cached is not None and options.cache_refusal * 1000 > self._router.chance(1000):  # F-2.2, K-27
             cached = None
         if cached is None:
-            return aim_at_request(target, now)
+            return route_for_request(target, now)
         if cached.allow_bypass and wants_bypass(fields):  # F-2.29
-            return aim_at_request(target, now, CacheStatus.BYPASS)
-        return aim_at_cached(cached, now, options.replay_error_seconds)
+            return route_for_request(target, now, CacheStatus.BYPASS)
+        return route_from_cache(cached, now, options.replay_error_seconds)
 
     def _lose_cached(self, now: float) -> Decision:
         """The remembered machine is gone: forget it and ask the origin (F-2.8, K-25)."""
         self._caching.forget()
-        self._aim = aim_at_request(target_of_client(self.request.fields, self._app.name), now)
+        self._route = route_for_request(target_of_client(self.request.fields, self._app.name), now)
         return self._choose(now)
 
     # Replay.
@@ -175,7 +177,7 @@ class Exchange(Balancing):
         source, options = self._delivered_to(), self._options
         if refusal := self._count_replay(now):
             return refusal
-        self._record.warn(*self._doubts(replay, response, source))
+        self._record.warn(*self._warnings(replay, response, source))
         try:
             reading.check(replay.directive, source, self._router.fleet, options)
             if not body_kept:  # F-1.32
@@ -187,16 +189,16 @@ class Exchange(Balancing):
             return self._refuse_directive(problem, now)
         if options.relay_replay_cookies:  # K-20
             self._cookies += tuple(field for field in response.fields if field[0].lower() == b"set-cookie")
-        previous, self._aim = self._aim, self._aim_of(replay, source, now)
+        previous, self._route = self._route, self._replay_route(replay, source, now)
         if options.elsewhere_lasts:  # K-32
-            self._aim.target = replace(
-                self._aim.target, excluded=self._aim.target.excluded | previous.target.excluded
+            self._route.target = replace(
+                self._route.target, excluded=self._route.target.excluded | previous.target.excluded
             )
         return self._refuse_target(error, now, source) if error else self._choose(now)
 
     def _count_replay(self, now: float) -> Reject | None:
         source, status = self._delivered_to(), self._options.replay_error_status
-        if self._aim.cause is Cause.FALLBACK:  # F-1.56, K-18
+        if self._route.cause is Cause.FALLBACK:  # F-1.56, K-18
             return self._reject(errors.REPLAY_FROM_FALLBACK, status, now, source)
         self._replays += 1
         if self._replays > MAX_REPLAYS:  # F-1.38
@@ -209,26 +211,28 @@ class Exchange(Balancing):
 
     def _refuse_target(self, error: ProxyError, now: float, source: Machine) -> Decision:
         """Measured for an app that does not exist to take as long as a target that does not answer (F-1.63)."""
-        pause = self._aim.budget_seconds if error.code == "PA04" else 0.0
-        if self._options.fallback_on_refusal and self._aim.fallback:  # K-19
+        pause = self._route.budget_seconds if error.code == "PA04" else 0.0
+        if self._options.fallback_on_refusal and self._route.fallback:  # K-19
             return self._fall_back("no_candidate", now, pause)
         return self._reject(error, self._options.replay_error_status, now, source, wait_seconds=pause)
 
-    def _doubts(self, replay: ReplayBody, response: Response, source: Machine) -> list[str]:
+    def _warnings(self, replay: ReplayBody, response: Response, source: Machine) -> list[str]:
         """What is accepted, but is probably not what was meant."""
-        doubts = [*replay.directive.warnings, *replay.warnings]
+        warnings = [*replay.directive.warnings, *replay.warnings]
         if foreign := reading.foreign_instance(replay.directive, source, self._router.fleet):
-            doubts.append(foreign)
+            warnings.append(foreign)
         if response.status == 101:
-            doubts.append("the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)")
+            warnings.append(
+                "the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)"
+            )
         named = replay.directive.instance
         forced = find_field(self.request.fields, FORCE_INSTANCE) if named else None
         if forced and forced != named:  # K-14
             winner = "the client's" if self._options.client_headers_win else "the replay's"
-            doubts.append(
+            warnings.append(
                 f"the client forces machine {forced}, the replay names {named}: {winner} counts (K-14)"
             )
-        return doubts
+        return warnings
 
     def _keep_caches(self, replay: ReplayBody, source: Machine, now: float) -> None:
         """Forget and remember as the replay says. Raises DirectiveError where that is refused."""
@@ -241,10 +245,10 @@ class Exchange(Balancing):
                 back and cached and target.app == cached.source_app
             ):
                 caching.forget()  # F-2.27, K-28
-        if self._aim.cause is Cause.ROUTED and self._replays == 1:  # F-2.5: one look-up, at the origin
+        if self._route.cause is Cause.ROUTED and self._replays == 1:  # F-2.5: one look-up, at the origin
             self._record.warn(*caching.remember(replay, source, now))
 
-    def _aim_of(self, replay: ReplayBody, source: Machine, now: float) -> Aim:
+    def _replay_route(self, replay: ReplayBody, source: Machine, now: float) -> Route:
         directive, options = replay.directive, self._options
         target = target_of(directive, source.app, source.id)
         if options.client_headers_win and (forced := find_field(self.request.fields, FORCE_INSTANCE)):  # K-14
@@ -252,7 +256,7 @@ class Exchange(Balancing):
         src = replay_src(source, int(now * 1_000_000), directive.state)
         self._first_src = self._first_src or src
         budget = directive.timeout_seconds
-        return aim_at_replay(
+        return route_for_replay(
             replay,
             target,
             source,

@@ -12,7 +12,7 @@ from simulator.routing.model import App, Fleet, Request
 from simulator.routing.options import RoutingOptions
 
 
-def _nobody_starts(machine_id: str) -> None:
+def _start_nothing(machine_id: str) -> None:
     """Where nobody runs the machines, none can be started."""
 
 
@@ -28,7 +28,7 @@ class Router:
         options: RoutingOptions,
         chance: Chance,
         *,
-        want: Callable[[str], None] = _nobody_starts,
+        request_start: Callable[[str], None] = _start_nothing,
         new_id: Callable[[str, float], str] | None = None,
     ) -> None:
         self.fleet = fleet
@@ -37,7 +37,7 @@ class Router:
         self.aliases = {alias: frozenset(members) for alias, members in options.aliases.items()}
         self.load = Load()
         self.cache = ReplayCache()
-        self.want = want
+        self.request_start = request_start
         self._new_id = new_id
 
     def new_request_id(self, edge: str, now: float) -> str:

@@ -11,13 +11,13 @@ from simulator.scenario.file.schema import Scenario, scenario_schema
 from simulator.scenario.file.selection import select
 from simulator.scenario.ladder import ladder
 from simulator.scenario.report import TextReport, json_report, junit_xml
-from simulator.scenario.result import Report, ScenarioResult, Verdict
-from simulator.scenario.runner import RunOptions, play_scenario, run_scenarios
+from simulator.scenario.result import RunResult, ScenarioResult, Verdict
+from simulator.scenario.runner import RunOptions, run_scenario, run_scenarios
 from simulator.scenario.steps.shell import simulator_variables
 
 __all__ = [
-    "Report",
     "RunOptions",
+    "RunResult",
     "Scenario",
     "ScenarioResult",
     "TextReport",
@@ -27,7 +27,7 @@ __all__ = [
     "ladder",
     "load_scenario",
     "load_scenarios",
-    "play_scenario",
+    "run_scenario",
     "run_scenarios",
     "scenario_schema",
     "select",

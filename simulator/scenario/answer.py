@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from simulator.routing.trace import Trace
-from simulator.scenario.client.cookie_jar import Withheld
+from simulator.scenario.client.cookie_jar import WithheldCookie
 
 REQUEST_ID_HEADER = "fly-request-id"
 
 
 @dataclass(slots=True)
-class Answer:
+class ClientResponse:
     """One exchange as its client saw it, with the trace of it where there is one."""
 
     title: str
@@ -28,7 +28,7 @@ class Answer:
     elapsed_seconds: float = 0.0
     """On the simulated clock."""
     cookies_sent: tuple[str, ...] = ()
-    withheld: tuple[Withheld, ...] = ()
+    withheld: tuple[WithheldCookie, ...] = ()
     trace: Trace | None = None
     messages: list[str | bytes] = field(default_factory=list)
     close_code: int | None = None

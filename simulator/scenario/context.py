@@ -18,14 +18,14 @@ from simulator.errors import InputError
 from simulator.events import MachineLogged
 from simulator.routing.service import HTTP_PORT, HTTPS_PORT
 from simulator.routing.trace import Trace
-from simulator.scenario.answer import Answer, Mismatch
+from simulator.scenario.answer import ClientResponse, Mismatch
 from simulator.scenario.client.http import Client
 from simulator.scenario.expectations.check import mismatches
 from simulator.scenario.expectations.match import describe_match, is_match
 from simulator.scenario.expectations.schema import Expectation, LogMatch
-from simulator.scenario.failure import Place, StepFailed
+from simulator.scenario.failure import SourceLocation, StepFailed
 from simulator.scenario.names import Names
-from simulator.scenario.simulator_protocol import Stage, find_findings
+from simulator.scenario.simulator_protocol import RunningSimulator, find_findings
 
 if TYPE_CHECKING:
     from simulator.scenario.client.websocket import OpenSocket
@@ -42,16 +42,16 @@ class StepRecord:
     """One step that was played, for reports."""
 
     title: str
-    place: Place | None
+    place: SourceLocation | None
     seconds: float
-    answer: Answer | None = None
+    answer: ClientResponse | None = None
 
 
 @dataclass
-class Props:
+class SharedState:
     """What all branches of a scenario share."""
 
-    stage: Stage
+    simulator: RunningSimulator
     folder: Path
     names: Names
     clients: dict[str, Client] = field(default_factory=dict)
@@ -65,45 +65,45 @@ class Props:
             self.ready_file.unlink(missing_ok=True)
 
 
-class Scene:
-    def __init__(self, props: Props) -> None:
-        self.props = props
+class ScenarioContext:
+    def __init__(self, shared: SharedState) -> None:
+        self.shared = shared
         self.current_client = FIRST_CLIENT
         self.records: list[StepRecord] = []
-        self.answer: Answer | None = None
+        self.answer: ClientResponse | None = None
         """That of the latest step, for its record."""
         self.step_started_at = 0.0
         self.patience_seconds = PATIENCE_SECONDS
 
     @property
-    def stage(self) -> Stage:
-        return self.props.stage
+    def simulator(self) -> RunningSimulator:
+        return self.shared.simulator
 
     @property
     def names(self) -> Names:
-        return self.props.names
+        return self.shared.names
 
-    def fork(self) -> Scene:
-        branch = Scene(self.props)
+    def fork(self) -> ScenarioContext:
+        branch = ScenarioContext(self.shared)
         branch.current_client = self.current_client
         return branch
 
     def get_client(self, name: str | None) -> Client:
         """The client of that name, or the one whose turn it is; made where it is new."""
         name = name or self.current_client
-        if name not in self.props.clients:
-            first_edge = next(iter(self.stage.edges))
-            self.props.clients[name] = Client(name, first_edge, self.stage.clock)
-        return self.props.clients[name]
+        if name not in self.shared.clients:
+            first_edge = next(iter(self.simulator.edges))
+            self.shared.clients[name] = Client(name, first_edge, self.simulator.clock)
+        return self.shared.clients[name]
 
     def edge_url(self, edge: str, port: int | None = None) -> str:
         """`port`: a public port other than 80 and 443. Raises InputError with the edges and ports that there are."""
-        if edge not in self.stage.edges:
-            known = list(self.stage.edges)
+        if edge not in self.simulator.edges:
+            known = list(self.simulator.edges)
             raise InputError(f'no edge "{edge}"{suggest(edge, known)}', expected=f"one of {', '.join(known)}")
         if port is None or port in (HTTP_PORT, HTTPS_PORT):
-            return self.stage.edges[edge]
-        extra = self.stage.extra_ports.get(edge, {})
+            return self.simulator.edges[edge]
+        extra = self.simulator.extra_ports.get(edge, {})
         if port not in extra:
             raise InputError(
                 f"edge {edge} has no public port {port}",
@@ -118,19 +118,19 @@ class Scene:
         """Where a client's connection goes: to an edge, or straight to a machine. Raises InputError."""
         if direct is None:
             return self.edge_url(edge or client.edge, port)
-        machine = self.stage.fleet.find(self.names.get_machine(direct).id)
+        machine = self.simulator.fleet.find(self.names.get_machine(direct).id)
         if machine is None:
             raise InputError(f"direct: {direct} is gone", expected="a machine that is there")
         return f"http://{machine.address}"
 
-    async def find_trace(self, answer: Answer) -> Trace | None:
+    async def find_trace(self, answer: ClientResponse) -> Trace | None:
         """The trace of an answer, waited for: the edge may tell of it after the client has its answer."""
         request_id = answer.request_id
         if request_id is None:
             return None
-        return await wait_for(lambda: self.stage.journal.find_trace(request_id), self.patience_seconds)
+        return await wait_for(lambda: self.simulator.journal.find_trace(request_id), self.patience_seconds)
 
-    async def conclude(self, answer: Answer, expect: Expectation | None) -> None:
+    async def conclude(self, answer: ClientResponse, expect: Expectation | None) -> None:
         """Find the trace of an answer and hold it against what was expected. Raises StepFailed."""
         self.answer = answer
         answer.trace = await self.find_trace(answer)
@@ -147,10 +147,10 @@ class Scene:
         if found:
             raise StepFailed(mismatches=tuple(found), answer=answer)
 
-    def _finding_mismatches(self, expect: Expectation, answer: Answer) -> list[Mismatch]:
+    def _finding_mismatches(self, expect: Expectation, answer: ClientResponse) -> list[Mismatch]:
         if expect.findings is None:
             return []
-        findings = find_findings(self.stage, answer.trace) if answer.trace else ()
+        findings = find_findings(self.simulator, answer.trace) if answer.trace else ()
         if findings is None:
             raise InputError(
                 "findings cannot be expected: this flysim has no diagnosis", expected="no findings:"
@@ -172,7 +172,7 @@ class Scene:
     def _missing_logs(self, wanted: Sequence[LogMatch]) -> list[Mismatch]:
         lines = [
             line
-            for line in self.stage.journal.log()
+            for line in self.simulator.journal.log()
             if isinstance(line, MachineLogged) and line.at >= self.step_started_at
         ]
         rest = iter(lines)

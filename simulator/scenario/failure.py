@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.scenario.answer import Answer, Mismatch
+from simulator.scenario.answer import ClientResponse, Mismatch
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """Where in a file a step stands."""
 
     path: Path
@@ -27,7 +27,7 @@ class StepFailed(Exception):
         problem: str = "",
         *,
         mismatches: tuple[Mismatch, ...] = (),
-        answer: Answer | None = None,
+        answer: ClientResponse | None = None,
         exit_status: int = 1,
     ) -> None:
         super().__init__(problem or "; ".join(f"{m.what}: expected {m.expected}" for m in mismatches))
@@ -36,5 +36,5 @@ class StepFailed(Exception):
         self.answer = answer
         self.exit_status = exit_status
         """1: an expectation; 2: the scenario file is wrong, not the app; 4: flysim itself is."""
-        self.place: Place | None = None
+        self.place: SourceLocation | None = None
         self.title = ""

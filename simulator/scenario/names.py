@@ -8,21 +8,21 @@ from __future__ import annotations
 from simulator.errors import InputError
 from simulator.routing.model import Machine
 from simulator.scenario.placeholders import unknown_placeholder
-from simulator.scenario.simulator_protocol import Stage
+from simulator.scenario.simulator_protocol import RunningSimulator
 
 MACHINE_FIELDS = ("id", "name", "region", "app", "address", "private_ip")
 
 
 class Names:
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, simulator: RunningSimulator) -> None:
+        self._simulator = simulator
         self._seen: dict[str, Machine] = {}
         self._aliases: dict[str, str] = {}
         self.captured: dict[str, str] = {}
         self._see()
 
     def _see(self) -> None:
-        for machine in self._stage.fleet.machines:
+        for machine in self._simulator.fleet.machines:
             self._seen[machine.id] = machine
 
     def add_alias(self, name: str, machine: Machine) -> None:
@@ -38,7 +38,7 @@ class Names:
         if key in self._seen:
             return self._seen[key]
         found = [m for m in self._seen.values() if key in (m.name, f"{m.app}/{m.name}")]
-        here = [machine for machine in found if self._stage.fleet.find(machine.id)]
+        here = [machine for machine in found if self._simulator.fleet.find(machine.id)]
         return next(iter(here or found), None)
 
     def get_machine(self, key: str) -> Machine:
@@ -60,10 +60,10 @@ class Names:
         if name in self.captured:
             return self.captured[name]
         head, _, field = name.rpartition(".")
-        if head == "edge" and field in self._stage.edges:
-            return self._stage.edges[field]
+        if head == "edge" and field in self._simulator.edges:
+            return self._simulator.edges[field]
         if name == "control":
-            return self._stage.control_url
+            return self._simulator.control_url
         machine = self.find_machine(head)
         if machine is not None and field in MACHINE_FIELDS:
             return str(getattr(machine, field))
@@ -71,5 +71,5 @@ class Names:
 
     def _known(self) -> list[str]:
         machines = [f"{name}.{field}" for name in self.machine_names() for field in ("id", "region", "name")]
-        edges = [f"edge.{region}" for region in self._stage.edges]
+        edges = [f"edge.{region}" for region in self._simulator.edges]
         return [*machines, *edges, "control", *self.captured]

@@ -16,7 +16,7 @@ from simulator.scenario.answer import Mismatch
 from simulator.scenario.context import StepRecord
 from simulator.scenario.expectations.match import escaped
 from simulator.scenario.ladder import WIDTH, ladder
-from simulator.scenario.result import Report, ScenarioFailure, ScenarioResult, Verdict
+from simulator.scenario.result import RunResult, ScenarioFailure, ScenarioResult, Verdict
 
 _MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.SKIPPED: "–"}
 _MARGIN = 4
@@ -41,7 +41,7 @@ class TextReport:
             text = failure_text(result.failure, width=self._width - _MARGIN)
             self._write(indent(text, " " * _MARGIN) + "\n\n")
 
-    def finish(self, report: Report, *, planned: int | None = None, is_first: bool = False) -> None:
+    def finish(self, report: RunResult, *, planned: int | None = None, is_first: bool = False) -> None:
         """`planned`: how many scenarios there were to be, of which some may not have been played."""
         left = 0 if planned is None else planned - len(report.results)
         space = "" if is_first else "\n"
@@ -99,7 +99,7 @@ def indent(text: str, by: str) -> str:
     return "\n".join(f"{by}{line}" if line else "" for line in text.splitlines())
 
 
-def junit_xml(report: Report) -> str:
+def junit_xml(report: RunResult) -> str:
     """One test suite, one case per scenario, in the form that CI systems read."""
     suite = ElementTree.Element(
         "testsuite",
@@ -137,8 +137,8 @@ def _junit_case(result: ScenarioResult) -> ElementTree.Element:
     if result.failure is not None:
         failed = ElementTree.SubElement(case, "failure", {"message": _xml(headline(result.failure))})
         failed.text = _xml(failure_text(result.failure))
-        if result.failure.story:
-            ElementTree.SubElement(case, "system-err").text = _xml(result.failure.story)
+        if result.failure.traceback:
+            ElementTree.SubElement(case, "system-err").text = _xml(result.failure.traceback)
     if result.verdict is Verdict.SKIPPED:
         ElementTree.SubElement(case, "skipped", {"message": _xml(result.skipped_because)})
     return case
@@ -158,7 +158,7 @@ def _xml(text: str) -> str:
     return _NOT_IN_XML.sub("�", text)
 
 
-def json_report(report: Report) -> str:
+def json_report(report: RunResult) -> str:
     data = {
         "passed": report.count(Verdict.PASSED),
         "failed": report.count(Verdict.FAILED),
@@ -214,4 +214,4 @@ def _failure_json(failure: ScenarioFailure) -> dict[str, Any]:
         "findings": list(failure.findings),
         "logs": {tail.machine: list(tail.lines) for tail in failure.logs},
     }
-    return data | {"story": failure.story} if failure.story else data
+    return data | {"story": failure.traceback} if failure.traceback else data

@@ -8,7 +8,7 @@ from enum import StrEnum
 from simulator.routing.trace import Trace
 from simulator.scenario.answer import Mismatch
 from simulator.scenario.context import StepRecord
-from simulator.scenario.failure import Place
+from simulator.scenario.failure import SourceLocation
 from simulator.scenario.file.schema import Scenario
 
 
@@ -30,7 +30,7 @@ class LogTail:
 class ScenarioFailure:
     """Why a scenario failed: the step, what did not hold, and what helps to see why."""
 
-    place: Place | None
+    place: SourceLocation | None
     step: str
     problem: str = ""
     mismatches: tuple[Mismatch, ...] = ()
@@ -39,7 +39,7 @@ class ScenarioFailure:
     """Cookies that the client has and did not send, each with the reason."""
     findings: tuple[str, ...] = ()
     logs: tuple[LogTail, ...] = ()
-    story: str = ""
+    traceback: str = ""
     """The traceback of a fault of flysim, which no terminal shows: a file may be gone with the computer of a CI."""
     exit_status: int = 1
     """1: an expectation; 2: the file is wrong; 3: the environment; 4: flysim itself."""
@@ -60,7 +60,7 @@ class ScenarioResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunResult:
     """All results of a run, in the order in which they came."""
 
     results: tuple[ScenarioResult, ...]

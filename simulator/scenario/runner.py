@@ -17,12 +17,12 @@ from pathlib import Path
 from simulator.config import Config
 from simulator.config.duration import format_duration
 from simulator.config.problems import Problems
-from simulator.crash_report import CRASHED, describe_crash, story_of
+from simulator.crash_report import CRASHED, describe_crash, format_traceback
 from simulator.errors import InputError, SimulatorError
 from simulator.events import ProxyLogged
-from simulator.machines import kind_of_backend
+from simulator.machines import backend_kind
 from simulator.routing.trace import FAULT, Trace
-from simulator.scenario.context import Props, Scene
+from simulator.scenario.context import ScenarioContext, SharedState
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.file.loader import load_scenarios
 from simulator.scenario.file.name_check import check_names
@@ -30,9 +30,9 @@ from simulator.scenario.file.schema import Scenario
 from simulator.scenario.file.selection import select
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
 from simulator.scenario.names import Names
-from simulator.scenario.result import LogTail, Report, ScenarioFailure, ScenarioResult, Verdict
-from simulator.scenario.simulator_protocol import OpenStage, Stage, find_findings
-from simulator.scenario.steps.base import Step, play
+from simulator.scenario.result import LogTail, RunResult, ScenarioFailure, ScenarioResult, Verdict
+from simulator.scenario.simulator_protocol import OpenSimulator, RunningSimulator, find_findings
+from simulator.scenario.steps.base import Step, run_step
 
 TAIL_LINES = 8
 
@@ -53,9 +53,9 @@ class RunOptions:
     """Puts machines that are there already into a scenario's fleet, which is over before the next one starts."""
 
 
-def open_simulator(
+def start_simulator(
     config: Config, *, realtime: bool, seed: int, backend: str = "process"
-) -> AbstractAsyncContextManager[Stage]:
+) -> AbstractAsyncContextManager[RunningSimulator]:
     """The real stage, on free ports: any number of runs go on beside each other, and beside `flysim up`."""
     from simulator.runtime import Simulator
 
@@ -68,8 +68,8 @@ async def run_scenarios(
     *,
     on_result: Listener = lambda result: None,
     on_config: ConfigListener = lambda config: None,
-    open_stage: OpenStage | None = None,
-) -> Report:
+    open_simulator: OpenSimulator | None = None,
+) -> RunResult:
     """Play them all; `on_result` hears of each as it ends, `on_config` of the fleets before any starts.
 
     Raises InputError for files that are wrong.
@@ -84,8 +84,10 @@ async def run_scenarios(
         results.append(result)
         on_result(result)
 
-    await _run_groups(groups, options, take, open_stage or partial(open_simulator, backend=options.backend))
-    return Report(tuple(results), time.monotonic() - started)
+    await _run_groups(
+        groups, options, take, open_simulator or partial(start_simulator, backend=options.backend)
+    )
+    return RunResult(tuple(results), time.monotonic() - started)
 
 
 def _load(scenarios: Iterable[Scenario | Path | str]) -> list[Scenario]:
@@ -140,31 +142,33 @@ def _adapt(key: FleetKey, fleet: Config, options: RunOptions) -> Group:
 
 
 async def _run_groups(
-    groups: list[Group], options: RunOptions, take: Listener, open_stage: OpenStage
+    groups: list[Group], options: RunOptions, take: Listener, open_simulator: OpenSimulator
 ) -> None:
     """One after the other; a fleet is still stopping while the next one starts."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:
-                is_played = asyncio.Event()
-                tasks.create_task(_run_group(group, options, take, open_stage, is_played))
-                await is_played.wait()
+                is_done = asyncio.Event()
+                tasks.create_task(_run_group(group, options, take, open_simulator, is_done))
+                await is_done.wait()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
 
 
 async def _run_group(
-    group: Group, options: RunOptions, take: Listener, open_stage: OpenStage, is_played: asyncio.Event
+    group: Group, options: RunOptions, take: Listener, open_simulator: OpenSimulator, is_done: asyncio.Event
 ) -> None:
-    """Tells by `is_played` that all is over but the stopping of machines."""
+    """Tells by `is_done` that all is over but the stopping of machines."""
     rest = _skip_others(group, options, take)
     first, began = rest[:1], time.monotonic()
     try:
         if rest:
-            async with open_stage(group.config, realtime=options.realtime, seed=group.key.seed) as stage:
-                await _run_on(stage, rest, take)
+            async with open_simulator(
+                group.config, realtime=options.realtime, seed=group.key.seed
+            ) as simulator:
+                await _run_on(simulator, rest, take)
                 if options.adapt is None:
-                    is_played.set()
+                    is_done.set()
     except SimulatorError as error:
         if not rest:
             raise
@@ -173,7 +177,7 @@ async def _run_group(
             waited = time.monotonic() - began if scenario in first else 0.0
             take(ScenarioResult(scenario, Verdict.FAILED, waited, failure))
     finally:
-        is_played.set()
+        is_done.set()
 
 
 def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scenario]:
@@ -190,7 +194,7 @@ def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scen
 def _find_reason_to_skip(scenario: Scenario, group: Group, options: RunOptions) -> str | None:
     if group.misfit is not None:
         return f"the machines that run are not those of {group.config.path}: {group.misfit.problem}"
-    if scenario.backends is not None and kind_of_backend(options.backend) not in scenario.backends:
+    if scenario.backends is not None and backend_kind(options.backend) not in scenario.backends:
         return scenario.reason or ""
     if options.adapt is not None and scenario.env:
         return "its env: cannot be given to containers that run already"
@@ -199,58 +203,58 @@ def _find_reason_to_skip(scenario: Scenario, group: Group, options: RunOptions) 
     return None
 
 
-async def _run_on(stage: Stage, rest: list[Scenario], take: Listener) -> None:
+async def _run_on(simulator: RunningSimulator, rest: list[Scenario], take: Listener) -> None:
     """Takes scenarios off `rest` as they are played. Raises SimulatorError where the fleet cannot go on."""
     is_used = False
     while rest:
         if is_used:
-            await stage.reset()
+            await simulator.reset()
         is_used = True
-        result = await play_scenario(rest[0], stage)
+        result = await run_scenario(rest[0], simulator)
         del rest[0]
         take(result)
 
 
-async def play_scenario(scenario: Scenario, stage: Stage) -> ScenarioResult:
+async def run_scenario(scenario: Scenario, simulator: RunningSimulator) -> ScenarioResult:
     """Play one on a stage that is as at its start."""
     started = time.monotonic()
-    props = Props(stage, scenario.path.parent.resolve(), Names(stage))
-    scene, failure = Scene(props), None
-    began_at = stage.clock.now()
+    shared = SharedState(simulator, scenario.path.parent.resolve(), Names(simulator))
+    context, failure = ScenarioContext(shared), None
+    began_at = simulator.clock.now()
     try:
-        await _play_steps(scenario, scene)
+        await _run_steps(scenario, context)
     except StepFailed as failed:
-        failure = _explain(failed, props, began_at)
+        failure = _explain(failed, shared, began_at)
     finally:
-        await props.close()
+        await shared.close()
     return ScenarioResult(
         scenario,
         Verdict.FAILED if failure else Verdict.PASSED,
         time.monotonic() - started,
         failure,
-        steps=tuple(scene.records),
+        steps=tuple(context.records),
     )
 
 
-async def _play_steps(scenario: Scenario, scene: Scene) -> None:
+async def _run_steps(scenario: Scenario, context: ScenarioContext) -> None:
     step: Step = scenario.all_steps[0]
     try:
         async with asyncio.timeout(scenario.timeout):
             for step in scenario.all_steps:
-                await play(step, scene)
+                await run_step(step, context)
     except TimeoutError:
         failed = StepFailed(
-            f"the scenario took longer than {format_duration(scenario.timeout)}", answer=scene.answer
+            f"the scenario took longer than {format_duration(scenario.timeout)}", answer=context.answer
         )
         failed.place, failed.title = step.place, step.title
         raise failed from None
 
 
-def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailure:
+def _explain(failed: StepFailed, shared: SharedState, began_at: float) -> ScenarioFailure:
     answer, exit_status, crash = failed.answer, failed.exit_status, failed.__cause__
     trace = answer.trace if answer else None
     try:
-        findings = _findings(trace, props) if exit_status != CRASHED else ()  # It may be they that crashed.
+        findings = _findings(trace, shared) if exit_status != CRASHED else ()  # It may be they that crashed.
     except Exception as error:
         findings, exit_status, crash = (describe_crash(error),), CRASHED, error
     return ScenarioFailure(
@@ -261,19 +265,19 @@ def _explain(failed: StepFailed, props: Props, began_at: float) -> ScenarioFailu
         trace,
         withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
         findings=findings,
-        logs=(*_faults(props, began_at), *_tails(trace, props, began_at)),
-        story=story_of(crash) if exit_status == CRASHED and crash else "",
+        logs=(*_faults(shared, began_at), *_tails(trace, shared, began_at)),
+        traceback=format_traceback(crash) if exit_status == CRASHED and crash else "",
         exit_status=exit_status,
     )
 
 
-def _findings(trace: Trace | None, props: Props) -> tuple[str, ...]:
-    return tuple(str(finding) for finding in find_findings(props.stage, trace) or ()) if trace else ()
+def _findings(trace: Trace | None, shared: SharedState) -> tuple[str, ...]:
+    return tuple(str(finding) for finding in find_findings(shared.simulator, trace) or ()) if trace else ()
 
 
-def _faults(props: Props, began_at: float) -> tuple[LogTail, ...]:
+def _faults(shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
     """What was made to go wrong since the scenario began, and where it struck."""
-    log = props.stage.journal.log()
+    log = shared.simulator.journal.log()
     lines = [
         line.message
         for line in log
@@ -282,14 +286,14 @@ def _faults(props: Props, began_at: float) -> tuple[LogTail, ...]:
     return (LogTail("faults", tuple(lines[-TAIL_LINES:])),) if lines else ()
 
 
-def _tails(trace: Trace | None, props: Props, began_at: float) -> tuple[LogTail, ...]:
+def _tails(trace: Trace | None, shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
     """Of the machines that the exchange came to; where none is known, what any has logged since the scenario began."""
     ids = dict.fromkeys(hop.machine_id for hop in trace.hops) if trace else {}
     since = 0.0 if ids else began_at
-    ids = ids or dict.fromkeys(machine.id for machine in props.stage.fleet.machines)
+    ids = ids or dict.fromkeys(machine.id for machine in shared.simulator.fleet.machines)
     tails = []
     for machine_id in ids:
-        lines = [line.line for line in props.stage.journal.log_of(machine_id) if line.at >= since]
+        lines = [line.line for line in shared.simulator.journal.log_of(machine_id) if line.at >= since]
         if lines:
-            tails.append(LogTail(props.names.name_of(machine_id), tuple(lines[-TAIL_LINES:])))
+            tails.append(LogTail(shared.names.name_of(machine_id), tuple(lines[-TAIL_LINES:])))
     return tuple(tails)

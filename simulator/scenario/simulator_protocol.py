@@ -24,7 +24,7 @@ class Finding(Protocol):
     def id(self) -> str: ...
 
 
-class Stage(Protocol):
+class RunningSimulator(Protocol):
     """A fleet that is up, with its edges and its memory."""
 
     @property
@@ -58,15 +58,15 @@ class Stage(Protocol):
     async def heal(self, which: Fault | str, /) -> Any: ...
 
 
-class OpenStage(Protocol):
+class OpenSimulator(Protocol):
     """How the runner gets a stage; `free_ports` is always what it wants."""
 
     def __call__(
         self, config: Config, *, realtime: bool, seed: int
-    ) -> AbstractAsyncContextManager[Stage]: ...
+    ) -> AbstractAsyncContextManager[RunningSimulator]: ...
 
 
-def find_findings(stage: Stage, trace: Trace) -> Sequence[Finding] | None:
+def find_findings(simulator: RunningSimulator, trace: Trace) -> Sequence[Finding] | None:
     """What diagnosis says about `trace`; None from a stage without diagnosis."""
-    diagnose = getattr(stage, "findings", None)
+    diagnose = getattr(simulator, "findings", None)
     return None if diagnose is None else tuple(diagnose(trace))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.cli.up import Manner, Told
+from simulator.cli.up import EventPrinter, UpOptions
 from simulator.events import MachineHealthChanged, MachineStateChanged
 from simulator.routing.model import MachineState
 
@@ -23,13 +23,15 @@ def state(
 
 
 @pytest.fixture
-def told() -> Told:
-    told = Told(Manner(ready_file=None, free_ports=True, names=False, quiet=False))
+def told() -> EventPrinter:
+    told = EventPrinter(UpOptions(ready_file=None, free_ports=True, names=False, quiet=False))
     told.is_up = True
     return told
 
 
-def test_a_check_that_fails_and_passes_again_is_told(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_check_that_fails_and_passes_again_is_told(
+    told: EventPrinter, capsys: pytest.CaptureFixture[str]
+) -> None:
     for event in (
         health(healthy=True),
         health(healthy=False, reason="GET / was answered with 500, not 2xx"),
@@ -44,7 +46,7 @@ def test_a_check_that_fails_and_passes_again_is_told(told: Told, capsys: pytest.
 
 
 def test_one_that_ends_and_comes_back_is_told_once_of_each(
-    told: Told, capsys: pytest.CaptureFixture[str]
+    told: EventPrinter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told.take(health(healthy=False, reason="nothing listens"))
     told.take(state(STARTED, STOPPED, "exited with status 1"))
@@ -69,7 +71,7 @@ def test_one_that_ends_and_comes_back_is_told_once_of_each(
 
 
 def test_until_all_run_nothing_is_told_but_one_that_was_down_is_known(
-    told: Told, capsys: pytest.CaptureFixture[str]
+    told: EventPrinter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told.is_up = False
     told.take(state(STARTED, STOPPED, "it does not run"))

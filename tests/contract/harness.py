@@ -27,7 +27,7 @@ INTERNAL_PORT = free_port()
 """What listens on 8080 of every address of this computer would be in the way of all machines."""
 
 
-class Stage(Protocol):
+class Harness(Protocol):
     """One backend, and how a behaviour becomes a command there."""
 
     backend: Backend
@@ -37,7 +37,7 @@ class Stage(Protocol):
     def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec: ...
 
 
-class FakeStage:
+class FakeHarness:
     def __init__(self) -> None:
         self.fake = FakeBackend()
         self.backend: Backend = self.fake
@@ -51,7 +51,7 @@ class FakeStage:
         return machine_spec(number, command, **options)
 
 
-class ProcessStage:
+class ProcessHarness:
     def __init__(self) -> None:
         self.backend: Backend = ProcessBackend()
 
@@ -62,7 +62,7 @@ class ProcessStage:
         return machine_spec(number, command, **options)
 
 
-class DockerStage:
+class DockerHarness:
     def __init__(self) -> None:
         self.backend: Backend = DockerBackend([App("chat")])
 

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.dashboard.harness import Stage, open_stage
+from tests.dashboard.harness import Harness, open_harness
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    async with open_stage() as opened:
+async def harness() -> AsyncIterator[Harness]:
+    async with open_harness() as opened:
         yield opened

@@ -70,7 +70,7 @@ class SmallSimulator:
     def findings(self) -> tuple[Finding, ...]:
         return (Finding("stale-cookie", "dfw-1 is gone"),)
 
-    def ailments(self) -> dict[str, str]:
+    def health_problems(self) -> dict[str, str]:
         return {machine.id: "nothing listens" for machine in self.fleet.machines if not machine.healthy}
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:
@@ -167,7 +167,7 @@ def make_trace(request_id: str) -> Trace:
 
 
 @dataclass
-class Stage:
+class Harness:
     simulator: SmallSimulator
     server: ControlServer
     streams: Streams
@@ -181,18 +181,20 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(*, max_waiting: int = 1_000, heartbeat_seconds: float = 15.0) -> AsyncIterator[Stage]:
+async def open_harness(
+    *, max_waiting: int = 1_000, heartbeat_seconds: float = 15.0
+) -> AsyncIterator[Harness]:
     simulator = SmallSimulator()
     controls: Controls = simulator
     streams = Streams(simulator.bus, max_waiting=max_waiting, heartbeat_seconds=heartbeat_seconds)
     server = ControlServer(make_app(controls, streams=streams))
     port = await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
-        stage = Stage(simulator, server, streams, client, port)
+        harness = Harness(simulator, server, streams, client, port)
         try:
-            yield stage
+            yield harness
         finally:
-            await stage.stop()
+            await harness.stop()
 
 
 async def until_open(streams: Streams, count: int) -> None:

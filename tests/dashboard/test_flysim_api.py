@@ -12,49 +12,49 @@ import httpx
 import pytest
 
 from simulator.routing.trace import Trace
-from tests.dashboard.harness import AMS, DFW, OTHER, Stage, make_trace, open_stage, until_open
+from tests.dashboard.harness import AMS, DFW, OTHER, Harness, make_trace, open_harness, until_open
 
 
-async def test_traces_come_newest_last_and_limited(stage: Stage) -> None:
+async def test_traces_come_newest_last_and_limited(harness: Harness) -> None:
     for number in range(5):
-        stage.simulator.exchange(f"request-{number}")
+        harness.simulator.exchange(f"request-{number}")
 
-    all_of_them = (await stage.client.get("/_flysim/traces")).json()
-    latest = (await stage.client.get("/_flysim/traces", params={"limit": "2"})).json()
+    all_of_them = (await harness.client.get("/_flysim/traces")).json()
+    latest = (await harness.client.get("/_flysim/traces", params={"limit": "2"})).json()
 
     assert [trace["request_id"] for trace in all_of_them] == [f"request-{number}" for number in range(5)]
     assert [trace["request_id"] for trace in latest] == ["request-3", "request-4"]
-    assert (await stage.client.get("/_flysim/traces", params={"limit": "0"})).json() == []
+    assert (await harness.client.get("/_flysim/traces", params={"limit": "0"})).json() == []
 
 
-async def test_a_trace_comes_back_as_it_was(stage: Stage) -> None:
-    trace = stage.simulator.exchange("01ABC-ams")
+async def test_a_trace_comes_back_as_it_was(harness: Harness) -> None:
+    trace = harness.simulator.exchange("01ABC-ams")
 
-    data = (await stage.client.get("/_flysim/traces/01ABC-ams")).json()
+    data = (await harness.client.get("/_flysim/traces/01ABC-ams")).json()
 
     assert Trace.from_dict(data) == trace
     assert data["path"] == ["ams-1", "dfw-1"]
 
 
-async def test_an_unknown_trace_says_how_many_there_are(stage: Stage) -> None:
-    stage.simulator.exchange("one")
+async def test_an_unknown_trace_says_how_many_there_are(harness: Harness) -> None:
+    harness.simulator.exchange("one")
 
-    answer = await stage.client.get("/_flysim/traces/two")
+    answer = await harness.client.get("/_flysim/traces/two")
 
     assert answer.status_code == 404
     assert answer.json() == {"error": 'no exchange with the id "two" among the 1 that are remembered'}
 
 
-async def test_findings_and_ready_are_those_of_the_simulator(stage: Stage) -> None:
-    findings = (await stage.client.get("/_flysim/findings")).json()
+async def test_findings_and_ready_are_those_of_the_simulator(harness: Harness) -> None:
+    findings = (await harness.client.get("/_flysim/findings")).json()
     assert findings == [{"id": "stale-cookie", "cause": "dfw-1 is gone"}]
-    assert (await stage.client.get("/_flysim/ready")).json() == stage.simulator.ready()
+    assert (await harness.client.get("/_flysim/ready")).json() == harness.simulator.ready()
 
 
-async def test_status_tells_machines_edges_and_clock(stage: Stage) -> None:
-    stage.simulator.exchange("one")
+async def test_status_tells_machines_edges_and_clock(harness: Harness) -> None:
+    harness.simulator.exchange("one")
 
-    status = (await stage.client.get("/_flysim/status")).json()
+    status = (await harness.client.get("/_flysim/status")).json()
 
     assert [machine["name"] for machine in status["machines"]] == ["ams-1", "dfw-1", "ams-1"]
     assert status["machines"][0]["address"] == "127.0.0.1:41001"
@@ -63,20 +63,20 @@ async def test_status_tells_machines_edges_and_clock(stage: Stage) -> None:
     assert status["clock"]["realtime"] is True
 
 
-async def test_status_tells_why_a_machine_is_ill(stage: Stage) -> None:
-    ill = stage.simulator.fleet.machines[1]
-    stage.simulator.fleet = stage.simulator.fleet.with_machine(replace(ill, healthy=False))
+async def test_status_tells_why_a_machine_is_ill(harness: Harness) -> None:
+    ill = harness.simulator.fleet.machines[1]
+    harness.simulator.fleet = harness.simulator.fleet.with_machine(replace(ill, healthy=False))
 
-    machines = (await stage.client.get("/_flysim/status")).json()["machines"]
+    machines = (await harness.client.get("/_flysim/status")).json()["machines"]
 
     assert [machine.get("problem") for machine in machines] == [None, "nothing listens", None]
 
 
 @pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("1m30s", 90), (90, 90), ("500ms", 0.5)])
-async def test_the_clock_is_put_forward(stage: Stage, written: object, seconds: float) -> None:
-    before = stage.simulator.clock.now()
+async def test_the_clock_is_put_forward(harness: Harness, written: object, seconds: float) -> None:
+    before = harness.simulator.clock.now()
 
-    answer = await stage.client.post("/_flysim/clock", json={"advance": written})
+    answer = await harness.client.post("/_flysim/clock", json={"advance": written})
 
     assert answer.status_code == 200
     assert seconds <= answer.json()["now"] - before < seconds + 10
@@ -86,73 +86,73 @@ async def test_the_clock_is_put_forward(stage: Stage, written: object, seconds: 
     "body",
     [b"", b"{}", b'{"advance": "soon"}', b'{"advance": -1}', b"[]", b"{", b'{"advance": true}', b"[" * 9999],
 )
-async def test_a_time_that_is_none_leaves_the_clock_alone(stage: Stage, body: bytes) -> None:
-    answer = await stage.client.post("/_flysim/clock", content=body)
+async def test_a_time_that_is_none_leaves_the_clock_alone(harness: Harness, body: bytes) -> None:
+    answer = await harness.client.post("/_flysim/clock", content=body)
 
     assert answer.status_code == 400
     assert "error" in answer.json()
-    assert stage.simulator.clock.pause_seconds(1) == 1
+    assert harness.simulator.clock.pause_seconds(1) == 1
 
 
-async def test_reset_resets(stage: Stage) -> None:
-    assert (await stage.client.post("/_flysim/reset")).json() == {"ok": True}
-    assert stage.simulator.resets == 1
+async def test_reset_resets(harness: Harness) -> None:
+    assert (await harness.client.post("/_flysim/reset")).json() == {"ok": True}
+    assert harness.simulator.resets == 1
 
 
-async def test_a_machine_is_killed_by_id_or_name(stage: Stage) -> None:
-    assert (await stage.client.post("/_flysim/machines/dfw-1/kill")).json() == {"ok": True}
-    assert (await stage.client.post(f"/_flysim/machines/{AMS}/kill")).json() == {"ok": True}
+async def test_a_machine_is_killed_by_id_or_name(harness: Harness) -> None:
+    assert (await harness.client.post("/_flysim/machines/dfw-1/kill")).json() == {"ok": True}
+    assert (await harness.client.post(f"/_flysim/machines/{AMS}/kill")).json() == {"ok": True}
 
-    states = [machine.state.value for machine in stage.simulator.fleet.machines]
+    states = [machine.state.value for machine in harness.simulator.fleet.machines]
     assert states == ["stopped", "stopped", "started"]
 
 
-async def test_a_name_that_two_machines_have_is_not_guessed_at(stage: Stage) -> None:
-    answer = await stage.client.post("/_flysim/machines/ams-1/kill")
+async def test_a_name_that_two_machines_have_is_not_guessed_at(harness: Harness) -> None:
+    answer = await harness.client.post("/_flysim/machines/ams-1/kill")
 
     assert answer.status_code == 409
     problem = f'several machines are named "ams-1"; there is ams-1 ({AMS}), ams-1 ({OTHER})'
     assert answer.json() == {"error": problem}
 
 
-async def test_a_clone_goes_where_it_is_asked_to(stage: Stage) -> None:
-    answer = await stage.client.post("/_flysim/machines/dfw-1/clone", json={"region": "lax"})
+async def test_a_clone_goes_where_it_is_asked_to(harness: Harness) -> None:
+    answer = await harness.client.post("/_flysim/machines/dfw-1/clone", json={"region": "lax"})
 
     assert answer.status_code == 201
     assert answer.json()["region"] == "lax"
-    assert len(stage.simulator.fleet.machines) == 4
+    assert len(harness.simulator.fleet.machines) == 4
 
 
-async def test_a_clone_in_no_region_is_refused(stage: Stage) -> None:
-    answer = await stage.client.post("/_flysim/machines/dfw-1/clone", json={"region": "eu"})
+async def test_a_clone_in_no_region_is_refused(harness: Harness) -> None:
+    answer = await harness.client.post("/_flysim/machines/dfw-1/clone", json={"region": "eu"})
 
     assert answer.status_code == 400
     assert 'there is no region "eu"' in answer.json()["error"]
 
 
-async def test_logs_are_of_all_machines_or_of_one(stage: Stage) -> None:
-    stage.simulator.log(AMS, "hello from ams")
-    stage.simulator.log(DFW, "hello from dfw")
+async def test_logs_are_of_all_machines_or_of_one(harness: Harness) -> None:
+    harness.simulator.log(AMS, "hello from ams")
+    harness.simulator.log(DFW, "hello from dfw")
 
-    of_all = (await stage.client.get("/_flysim/logs")).json()
-    of_one = (await stage.client.get("/_flysim/logs", params={"machine": "dfw-1"})).json()
+    of_all = (await harness.client.get("/_flysim/logs")).json()
+    of_one = (await harness.client.get("/_flysim/logs", params={"machine": "dfw-1"})).json()
 
     assert [line["line"] for line in of_all] == ["hello from ams", "hello from dfw"]
     assert [(line["type"], line["region"], line["line"]) for line in of_one] == [
         ("MachineLogged", "dfw", "hello from dfw")
     ]
-    assert (await stage.client.get("/_flysim/logs", params={"machine": "x"})).status_code == 404
+    assert (await harness.client.get("/_flysim/logs", params={"machine": "x"})).status_code == 404
 
 
-async def test_logs_can_be_followed(stage: Stage) -> None:
-    stage.simulator.log(AMS, "before")
+async def test_logs_can_be_followed(harness: Harness) -> None:
+    harness.simulator.log(AMS, "before")
     query = {"machine": AMS, "follow": "1"}
 
-    async with stage.client.stream("GET", "/_flysim/logs", params=query) as answer:
+    async with harness.client.stream("GET", "/_flysim/logs", params=query) as answer:
         lines = answer.aiter_lines()
         assert json.loads(await anext(lines))["line"] == "before"
-        stage.simulator.log(DFW, "of another machine")
-        stage.simulator.log(AMS, "after")
+        harness.simulator.log(DFW, "of another machine")
+        harness.simulator.log(AMS, "after")
         assert json.loads(await anext(lines))["line"] == "after"
 
 
@@ -166,13 +166,13 @@ async def _events(answer: httpx.Response) -> AsyncIterator[tuple[str, dict[str, 
             yield name, json.loads(value)
 
 
-async def test_events_are_streamed_by_the_name_of_their_kind(stage: Stage) -> None:
-    async with stage.client.stream("GET", "/_flysim/events") as answer:
+async def test_events_are_streamed_by_the_name_of_their_kind(harness: Harness) -> None:
+    async with harness.client.stream("GET", "/_flysim/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        await until_open(stage.streams, 1)
-        stage.simulator.exchange("one", finished=False)
-        stage.simulator.log(DFW, "a line\nand\r\nmore")
-        await stage.simulator.stop_machine(DFW)
+        await until_open(harness.streams, 1)
+        harness.simulator.exchange("one", finished=False)
+        harness.simulator.log(DFW, "a line\nand\r\nmore")
+        await harness.simulator.stop_machine(DFW)
 
         events = _events(answer)
         name, data = await anext(events)
@@ -189,17 +189,17 @@ async def test_events_are_streamed_by_the_name_of_their_kind(stage: Stage) -> No
         assert (name, data["before"], data["after"]) == ("MachineStateChanged", "started", "stopped")
 
 
-async def test_a_client_that_leaves_is_forgotten(stage: Stage) -> None:
-    async with stage.client.stream("GET", "/_flysim/events"):
-        await until_open(stage.streams, 1)
+async def test_a_client_that_leaves_is_forgotten(harness: Harness) -> None:
+    async with harness.client.stream("GET", "/_flysim/events"):
+        await until_open(harness.streams, 1)
 
-    await until_open(stage.streams, 0)
+    await until_open(harness.streams, 0)
 
 
 async def test_a_quiet_stream_has_a_heartbeat() -> None:
     async with (
-        open_stage(heartbeat_seconds=0.02) as stage,
-        stage.client.stream("GET", "/_flysim/events") as answer,
+        open_harness(heartbeat_seconds=0.02) as harness,
+        harness.client.stream("GET", "/_flysim/events") as answer,
     ):
         async with asyncio.timeout(5):
             beats = [line async for line in _first_comments(answer, 3)]
@@ -216,16 +216,16 @@ async def _first_comments(answer: httpx.Response, count: int) -> AsyncIterator[s
 
 
 async def test_a_client_that_reads_too_slowly_is_dropped_and_not_buffered_for() -> None:
-    async with open_stage(max_waiting=10) as stage:
-        reader, writer = await asyncio.open_connection("127.0.0.1", stage.port, limit=1024)
+    async with open_harness(max_waiting=10) as harness:
+        reader, writer = await asyncio.open_connection("127.0.0.1", harness.port, limit=1024)
         writer.write(b"GET /_flysim/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await until_open(stage.streams, 1)
+        await until_open(harness.streams, 1)
 
         # All of these in one turn of the loop, so that nothing can be sent between them.
         for number in range(11):
-            stage.simulator.log(DFW, f"line {number}")
+            harness.simulator.log(DFW, f"line {number}")
 
-        assert len(stage.streams) == 0
+        assert len(harness.streams) == 0
         async with asyncio.timeout(5):
             said = await reader.readuntil(b"too slowly\n\n")
         assert b"MachineLogged" not in said

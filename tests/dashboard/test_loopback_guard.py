@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from simulator.dashboard.loopback_guard import find_refusal, is_loopback
-from tests.dashboard.harness import Stage
+from tests.dashboard.harness import Harness
 
 RESET = "/_flysim/reset"
 
@@ -31,12 +31,12 @@ def test_these_hosts_are_not(host: str) -> None:
     assert not is_loopback(host)
 
 
-async def test_a_foreign_host_is_refused_whatever_it_asks(stage: Stage) -> None:
+async def test_a_foreign_host_is_refused_whatever_it_asks(harness: Harness) -> None:
     for method, path in (("GET", "/"), ("GET", "/_flysim/status"), ("POST", RESET)):
-        answer = await stage.client.request(method, path, headers={"Host": "rebound.example:4280"})
+        answer = await harness.client.request(method, path, headers={"Host": "rebound.example:4280"})
         assert answer.status_code == 403
         assert "Host is rebound.example:4280" in answer.json()["error"]
-    assert stage.simulator.resets == 0
+    assert harness.simulator.resets == 0
 
 
 @pytest.mark.parametrize(
@@ -49,28 +49,30 @@ async def test_a_foreign_host_is_refused_whatever_it_asks(stage: Stage) -> None:
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-async def test_a_change_that_another_page_asks_for_is_refused(stage: Stage, headers: dict[str, str]) -> None:
-    answer = await stage.client.post(RESET, headers=headers)
+async def test_a_change_that_another_page_asks_for_is_refused(
+    harness: Harness, headers: dict[str, str]
+) -> None:
+    answer = await harness.client.post(RESET, headers=headers)
 
     assert answer.status_code == 403
     assert answer.json()["error"].startswith("another web page")
-    assert stage.simulator.resets == 0
+    assert harness.simulator.resets == 0
     assert (
-        await stage.client.delete(f"/v1/apps/chat/machines/{'0' * 14}", headers=headers)
+        await harness.client.delete(f"/v1/apps/chat/machines/{'0' * 14}", headers=headers)
     ).status_code == 403
 
 
-async def test_the_page_itself_and_plain_programs_may_change_things(stage: Stage) -> None:
-    own = {"Origin": f"http://127.0.0.1:{stage.port}", "Sec-Fetch-Site": "same-origin"}
+async def test_the_page_itself_and_plain_programs_may_change_things(harness: Harness) -> None:
+    own = {"Origin": f"http://127.0.0.1:{harness.port}", "Sec-Fetch-Site": "same-origin"}
 
-    assert (await stage.client.post(RESET, headers=own)).status_code == 200
-    stage.simulator.stuck.set()
-    assert (await stage.client.post(RESET)).status_code == 200
+    assert (await harness.client.post(RESET, headers=own)).status_code == 200
+    harness.simulator.stuck.set()
+    assert (await harness.client.post(RESET)).status_code == 200
 
 
-async def test_reading_needs_no_origin(stage: Stage) -> None:
+async def test_reading_needs_no_origin(harness: Harness) -> None:
     """What it reads, a foreign page is not shown: no answer allows it to (no Access-Control-Allow-Origin)."""
-    answer = await stage.client.get("/_flysim/status", headers={"Origin": "https://elsewhere.example"})
+    answer = await harness.client.get("/_flysim/status", headers={"Origin": "https://elsewhere.example"})
 
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from simulator.routing.model import MachineState
-from tests.dashboard.harness import AMS, DFW, OTHER, Stage, until_open
+from tests.dashboard.harness import AMS, DFW, OTHER, Harness, until_open
 
 MACHINES = "/v1/apps/chat/machines"
 
 
-async def test_a_machine_looks_as_in_flys_api(stage: Stage) -> None:
-    machine = (await stage.client.get(f"{MACHINES}/{AMS}")).json()
+async def test_a_machine_looks_as_in_flys_api(harness: Harness) -> None:
+    machine = (await harness.client.get(f"{MACHINES}/{AMS}")).json()
 
     assert {key: machine[key] for key in ("id", "name", "state", "region", "private_ip")} == {
         "id": AMS,
@@ -22,7 +22,7 @@ async def test_a_machine_looks_as_in_flys_api(stage: Stage) -> None:
         "region": "ams",
         "private_ip": "fdaa::1",
     }
-    spec = stage.simulator.specs[AMS]
+    spec = harness.simulator.specs[AMS]
     assert machine["instance_id"] == spec.version
     assert len(machine["instance_id"]) == 26
     assert machine["config"]["env"] == {"LEVEL": "debug"}
@@ -37,134 +37,134 @@ async def test_a_machine_looks_as_in_flys_api(stage: Stage) -> None:
     ]
 
 
-async def test_the_list_is_of_one_app_and_can_be_of_one_region(stage: Stage) -> None:
-    everywhere = (await stage.client.get(MACHINES)).json()
-    in_dallas = (await stage.client.get(MACHINES, params={"region": "dfw"})).json()
+async def test_the_list_is_of_one_app_and_can_be_of_one_region(harness: Harness) -> None:
+    everywhere = (await harness.client.get(MACHINES)).json()
+    in_dallas = (await harness.client.get(MACHINES, params={"region": "dfw"})).json()
 
     assert [machine["id"] for machine in everywhere] == [AMS, DFW]
     assert [machine["id"] for machine in in_dallas] == [DFW]
 
 
-async def test_an_unknown_app_names_those_that_exist(stage: Stage) -> None:
-    answer = await stage.client.get("/v1/apps/chatt/machines")
+async def test_an_unknown_app_names_those_that_exist(harness: Harness) -> None:
+    answer = await harness.client.get("/v1/apps/chatt/machines")
 
     assert answer.status_code == 404
     assert answer.json() == {"error": 'there is no app "chatt"; there is chat, shop'}
 
 
 @pytest.mark.parametrize("path", ["", "/start", "/wait"])
-async def test_an_unknown_machine_names_those_that_exist(stage: Stage, path: str) -> None:
+async def test_an_unknown_machine_names_those_that_exist(harness: Harness, path: str) -> None:
     method = "POST" if path == "/start" else "GET"
 
-    answer = await stage.client.request(method, f"{MACHINES}/{OTHER}{path}")
+    answer = await harness.client.request(method, f"{MACHINES}/{OTHER}{path}")
 
     assert answer.status_code == 404
     problem = f'app chat has no machine "{OTHER}"; it has {AMS} (ams-1), {DFW} (dfw-1)'
     assert answer.json() == {"error": problem}
 
 
-async def test_stop_and_start_act_and_say_what_was_before(stage: Stage) -> None:
-    stopped = await stage.client.post(f"{MACHINES}/{DFW}/stop")
+async def test_stop_and_start_act_and_say_what_was_before(harness: Harness) -> None:
+    stopped = await harness.client.post(f"{MACHINES}/{DFW}/stop")
     assert stopped.json() == {"ok": True}
-    assert stage.simulator.fleet.find(DFW).state is MachineState.STOPPED  # type: ignore[union-attr]
+    assert harness.simulator.fleet.find(DFW).state is MachineState.STOPPED  # type: ignore[union-attr]
 
-    started = await stage.client.post(f"{MACHINES}/{DFW}/start")
+    started = await harness.client.post(f"{MACHINES}/{DFW}/start")
     assert started.json() == {"previous_state": "stopped", "migrated": False, "new_host": ""}
-    assert stage.simulator.fleet.find(DFW).state is MachineState.STARTED  # type: ignore[union-attr]
+    assert harness.simulator.fleet.find(DFW).state is MachineState.STARTED  # type: ignore[union-attr]
 
 
-async def test_starting_a_started_machine_is_no_error(stage: Stage) -> None:
+async def test_starting_a_started_machine_is_no_error(harness: Harness) -> None:
     """As observed of Fly: 200, with the state that it had."""
-    answer = await stage.client.post(f"{MACHINES}/{DFW}/start")
+    answer = await harness.client.post(f"{MACHINES}/{DFW}/start")
 
     assert answer.json()["previous_state"] == "started"
-    assert len((await stage.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 1
+    assert len((await harness.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 1
 
 
-async def test_starting_a_stopping_machine_is_a_failed_precondition(stage: Stage) -> None:
-    stage.simulator.become(DFW, MachineState.STOPPING)
+async def test_starting_a_stopping_machine_is_a_failed_precondition(harness: Harness) -> None:
+    harness.simulator.become(DFW, MachineState.STOPPING)
 
-    answer = await stage.client.post(f"{MACHINES}/{DFW}/start")
+    answer = await harness.client.post(f"{MACHINES}/{DFW}/start")
 
     assert answer.status_code == 412
     problem = f"failed_precondition: cannot start machine {DFW}: it is stopping"
     assert answer.json() == {"error": problem, "exit_status": 2}
 
 
-async def test_a_suspended_machine_stays_so_when_suspended_again(stage: Stage) -> None:
+async def test_a_suspended_machine_stays_so_when_suspended_again(harness: Harness) -> None:
     for _ in range(2):
-        assert (await stage.client.post(f"{MACHINES}/{DFW}/suspend")).json() == {"ok": True}
+        assert (await harness.client.post(f"{MACHINES}/{DFW}/suspend")).json() == {"ok": True}
 
-    assert (await stage.client.get(f"{MACHINES}/{DFW}")).json()["state"] == "suspended"
-    assert len((await stage.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 2
-
-
-async def test_cordon_and_uncordon_show(stage: Stage) -> None:
-    await stage.client.post(f"{MACHINES}/{DFW}/cordon")
-    assert (await stage.client.get(f"{MACHINES}/{DFW}")).json()["cordoned"] is True
-
-    await stage.client.post(f"{MACHINES}/{DFW}/uncordon")
-    assert (await stage.client.get(f"{MACHINES}/{DFW}")).json()["cordoned"] is False
+    assert (await harness.client.get(f"{MACHINES}/{DFW}")).json()["state"] == "suspended"
+    assert len((await harness.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 2
 
 
-async def test_a_running_machine_is_destroyed_only_by_force(stage: Stage) -> None:
-    refused = await stage.client.delete(f"{MACHINES}/{DFW}")
+async def test_cordon_and_uncordon_show(harness: Harness) -> None:
+    await harness.client.post(f"{MACHINES}/{DFW}/cordon")
+    assert (await harness.client.get(f"{MACHINES}/{DFW}")).json()["cordoned"] is True
+
+    await harness.client.post(f"{MACHINES}/{DFW}/uncordon")
+    assert (await harness.client.get(f"{MACHINES}/{DFW}")).json()["cordoned"] is False
+
+
+async def test_a_running_machine_is_destroyed_only_by_force(harness: Harness) -> None:
+    refused = await harness.client.delete(f"{MACHINES}/{DFW}")
     assert refused.status_code == 412
     assert "not currently stopped" in refused.json()["error"]
-    assert stage.simulator.fleet.find(DFW) is not None
+    assert harness.simulator.fleet.find(DFW) is not None
 
-    forced = await stage.client.delete(f"{MACHINES}/{DFW}", params={"force": "true"})
+    forced = await harness.client.delete(f"{MACHINES}/{DFW}", params={"force": "true"})
     assert forced.json() == {"ok": True}
-    gone = await stage.client.get(f"{MACHINES}/{DFW}")
+    gone = await harness.client.get(f"{MACHINES}/{DFW}")
     assert (gone.status_code, gone.json()["error"]) == (404, f'machine "{DFW}" is destroyed')
 
 
-async def test_the_latest_twenty_events_are_kept_newest_first(stage: Stage) -> None:
+async def test_the_latest_twenty_events_are_kept_newest_first(harness: Harness) -> None:
     """F-10.18, F-1.101."""
     for _ in range(6):
-        await stage.client.post(f"{MACHINES}/{DFW}/stop")
-        await stage.client.post(f"{MACHINES}/{DFW}/kill")
-        await stage.client.post(f"{MACHINES}/{DFW}/start")
-        stage.simulator.become(DFW, MachineState.STOPPING)
+        await harness.client.post(f"{MACHINES}/{DFW}/stop")
+        await harness.client.post(f"{MACHINES}/{DFW}/kill")
+        await harness.client.post(f"{MACHINES}/{DFW}/start")
+        harness.simulator.become(DFW, MachineState.STOPPING)
 
-    events = (await stage.client.get(f"{MACHINES}/{DFW}")).json()["events"]
+    events = (await harness.client.get(f"{MACHINES}/{DFW}")).json()["events"]
     assert len(events) == 20
     assert (events[0]["type"], events[0]["status"], events[0]["source"]) == ("stop", "stopping", "user")
     times = [event["timestamp"] for event in events]
     assert times == sorted(times, reverse=True)
 
 
-async def test_wait_answers_at_once_for_a_state_that_is_there(stage: Stage) -> None:
-    assert (await stage.client.get(f"{MACHINES}/{DFW}/wait")).json() == {"ok": True}
+async def test_wait_answers_at_once_for_a_state_that_is_there(harness: Harness) -> None:
+    assert (await harness.client.get(f"{MACHINES}/{DFW}/wait")).json() == {"ok": True}
 
 
-async def test_wait_answers_when_the_state_comes(stage: Stage) -> None:
-    waiting = asyncio.create_task(stage.client.get(f"{MACHINES}/{DFW}/wait", params={"state": "stopped"}))
-    await until_open(stage.streams, 1)
+async def test_wait_answers_when_the_state_comes(harness: Harness) -> None:
+    waiting = asyncio.create_task(harness.client.get(f"{MACHINES}/{DFW}/wait", params={"state": "stopped"}))
+    await until_open(harness.streams, 1)
 
-    stage.simulator.become(DFW, MachineState.STOPPING)
+    harness.simulator.become(DFW, MachineState.STOPPING)
     assert not waiting.done()
-    stage.simulator.become(DFW, MachineState.STOPPED)
+    harness.simulator.become(DFW, MachineState.STOPPED)
     # A state that has passed already by the time one looks counts, too.
-    stage.simulator.become(DFW, MachineState.STARTING)
+    harness.simulator.become(DFW, MachineState.STARTING)
 
     assert (await waiting).json() == {"ok": True}
-    assert len(stage.streams) == 0
+    assert len(harness.streams) == 0
 
 
-async def test_wait_for_destroyed_answers_once_it_is_gone_and_ever_after(stage: Stage) -> None:
+async def test_wait_for_destroyed_answers_once_it_is_gone_and_ever_after(harness: Harness) -> None:
     wait = {"state": "destroyed"}
-    waiting = asyncio.create_task(stage.client.get(f"{MACHINES}/{DFW}/wait", params=wait))
-    await until_open(stage.streams, 1)
+    waiting = asyncio.create_task(harness.client.get(f"{MACHINES}/{DFW}/wait", params=wait))
+    await until_open(harness.streams, 1)
 
-    await stage.simulator.destroy_machine(DFW)
+    await harness.simulator.destroy_machine(DFW)
 
     assert (await waiting).json() == {"ok": True}
-    assert (await stage.client.get(f"{MACHINES}/{DFW}/wait", params=wait)).json() == {"ok": True}
+    assert (await harness.client.get(f"{MACHINES}/{DFW}/wait", params=wait)).json() == {"ok": True}
 
 
-async def test_wait_ends_with_408_and_the_state_that_it_is_in(stage: Stage) -> None:
-    answer = await stage.client.get(f"{MACHINES}/{DFW}/wait", params={"state": "stopped", "timeout": "1"})
+async def test_wait_ends_with_408_and_the_state_that_it_is_in(harness: Harness) -> None:
+    answer = await harness.client.get(f"{MACHINES}/{DFW}/wait", params={"state": "stopped", "timeout": "1"})
 
     assert answer.status_code == 408
     words = "deadline_exceeded: machine failed to reach desired state, stopped, currently started"
@@ -180,9 +180,9 @@ async def test_wait_ends_with_408_and_the_state_that_it_is_in(stage: Stage) -> N
     ],
 )
 async def test_a_wait_that_makes_no_sense_is_refused(
-    stage: Stage, query: dict[str, str], problem: str
+    harness: Harness, query: dict[str, str], problem: str
 ) -> None:
-    answer = await stage.client.get(f"{MACHINES}/{DFW}/wait", params=query)
+    answer = await harness.client.get(f"{MACHINES}/{DFW}/wait", params=query)
 
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(problem)
@@ -196,8 +196,8 @@ async def test_a_wait_that_makes_no_sense_is_refused(
     ],
 )
 async def test_what_there_is_not_is_said_in_json(
-    stage: Stage, method: str, path: str, status: int, problem: str
+    harness: Harness, method: str, path: str, status: int, problem: str
 ) -> None:
-    answer = await stage.client.request(method, path)
+    answer = await harness.client.request(method, path)
 
     assert (answer.status_code, answer.json()) == (status, {"error": problem})

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from tests.dashboard.harness import DFW, Stage
+from tests.dashboard.harness import DFW, Harness
 
 pytestmark = pytest.mark.browser
 
@@ -16,7 +16,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @pytest.fixture
-async def page(stage: Stage) -> AsyncIterator[Page]:
+async def page(harness: Harness) -> AsyncIterator[Page]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium")
     async with async_playwright() as playwright:
@@ -27,17 +27,17 @@ async def page(stage: Stage) -> AsyncIterator[Page]:
         await browser.close()
 
 
-async def test_the_page_shows_what_is_there_and_follows_what_happens(stage: Stage, page: Page) -> None:
+async def test_the_page_shows_what_is_there_and_follows_what_happens(harness: Harness, page: Page) -> None:
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text))
-    stage.simulator.exchange("before")
+    harness.simulator.exchange("before")
 
-    await page.goto(f"http://127.0.0.1:{stage.port}/")
+    await page.goto(f"http://127.0.0.1:{harness.port}/")
     await page.wait_for_selector("#live.on")
     await page.wait_for_selector("details[data-id=before]")
-    stage.simulator.exchange("<i>after</i>")
-    await stage.simulator.stop_machine(DFW)
+    harness.simulator.exchange("<i>after</i>")
+    await harness.simulator.stop_machine(DFW)
 
     newest = page.locator("details").first
     await page.wait_for_selector('details[data-id="<i>after</i>"]')

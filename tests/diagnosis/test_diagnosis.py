@@ -68,7 +68,7 @@ def test_a_machine_that_replays_to_itself() -> None:
     finding = the_finding(replayed(*[TO_AMS_1] * 11))
     assert finding.id == "self-replay"
     assert finding.cause == f"ams-1 answered with fly-replay: {TO_AMS_1}, which led to ams-1 itself"
-    assert "FLY_MACHINE_ID" in finding.mend
+    assert "FLY_MACHINE_ID" in finding.fix
 
 
 def test_one_self_replay_is_a_finding_even_if_the_next_answer_is_right() -> None:
@@ -100,7 +100,7 @@ def test_machines_that_send_a_request_round(loop: list[str], words: str) -> None
     finding = the_finding(replayed(*(loop * 11)[:11]))
     assert finding.id == "replay-loop"
     assert finding.cause == f"the request went round: {words}, and was ended after 11 deliveries"
-    assert "fly-replay-src" in finding.mend
+    assert "fly-replay-src" in finding.fix
 
 
 def test_two_apps_that_send_a_request_round_are_told_apart() -> None:
@@ -191,7 +191,7 @@ def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None
     assert finding.cause == (
         f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) outlived it"
     )
-    assert finding.mend.startswith("use prefer_instance")
+    assert finding.fix.startswith("use prefer_instance")
 
 
 def test_a_cookie_that_names_a_machine_which_is_ill() -> None:
@@ -203,7 +203,7 @@ def test_a_cookie_that_names_a_machine_which_is_ill() -> None:
         f"ams-1 replayed to {TO_DFW_1}, but dfw-1 is failing its health checks; "
         "the client's cookies (fly-machine-id) name it"
     )
-    assert finding.mend.startswith("look into why its check fails; use prefer_instance")
+    assert finding.fix.startswith("look into why its check fails; use prefer_instance")
 
 
 @pytest.mark.parametrize(
@@ -223,13 +223,13 @@ def test_a_machine_of_an_app_that_the_directive_does_not_name() -> None:
     finding = the_finding(replayed(f"app=chat;{TO_DFW_1}", machines=two_apps()))
     assert finding.id == "foreign-instance"
     assert finding.cause == f"ams-1 replayed to {TO_DFW_1} in app chat, but that is dfw-1 of streams"
-    assert f"app=streams;{TO_DFW_1}" in finding.mend
+    assert f"app=streams;{TO_DFW_1}" in finding.fix
 
 
 def test_a_machine_of_another_app_where_the_directive_names_none() -> None:
     """F-1.16"""
     caller = replayed(f"instance={CHAT_1.id}", machines=two_apps())
-    assert "app=chat" in the_finding(caller).mend
+    assert "app=chat" in the_finding(caller).fix
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_regions_without_a_machine(directive: str, there: str) -> None:
     finding = the_finding(replayed(directive))
     assert finding.id == "empty-region"
     assert finding.cause.endswith(f"but the machines of streams that could answer are in: {there}")
-    assert "any" in finding.mend
+    assert "any" in finding.fix
 
 
 def test_regions_of_an_app_without_any_machine() -> None:
@@ -347,7 +347,7 @@ def test_a_fallback_that_is_replayed_again() -> None:
     finding = the_finding(replayed(f"instance={GONE};timeout=0s;fallback=force_self", TO_DFW_1))
     assert finding.id == "replayed-fallback"
     assert f"ams-1 answered with fly-replay: {TO_DFW_1} once more" in finding.cause
-    assert "fly-replay-failed" in finding.mend
+    assert "fly-replay-failed" in finding.fix
 
 
 @pytest.mark.parametrize("directive", ["app=nobody", "app=X,state=K"])
@@ -439,7 +439,7 @@ def test_a_fault_that_was_asked_for_is_not_the_apps_to_mend() -> None:
     caller.exchange.remark("it was started for this request")
     caller.exchange.remark("fault: ams-1 refuses the next delivery")
     caller.fail_until_done()
-    assert the_finding(caller).mend == "heal the fault: ams-1 refuses the next delivery"
+    assert the_finding(caller).fix == "heal the fault: ams-1 refuses the next delivery"
 
 
 def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:
@@ -482,7 +482,7 @@ def test_the_gravest_finding_comes_first() -> None:
 
 def test_a_finding_reads_as_a_cause_and_a_mend() -> None:
     finding = Finding("self-replay", "ams-1 replays to itself", "compare first", "id")
-    assert str(finding) == "self-replay: ams-1 replays to itself\n  mend: compare first"
+    assert str(finding) == "self-replay: ams-1 replays to itself\n  fix: compare first"
 
 
 DIRECTIVES = [
@@ -506,6 +506,6 @@ def test_whatever_happened_there_is_something_to_say_of_every_replay_that_failed
             caller.fail(event) if isinstance(event, Failure) else caller.replay(event)
     trace: Trace = caller.trace
     findings = diagnose(trace, fleet(*DEMO.machines[:standing]))
-    assert all(finding.cause and finding.mend for finding in findings)
+    assert all(finding.cause and finding.fix for finding in findings)
     if trace.error in ("PA02", "PA03", "PA04", "PU02"):
         assert findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from simulator.machines.cleanup import remove_containers as sweeper
+from simulator.machines.cleanup import container_cleanup as container_cleanup
 from simulator.machines.docker.labels import RUN
 from tests.docker.swarm import docker
 
@@ -18,8 +18,8 @@ def made_by(run: str) -> list[str]:
 def sweepers_of(process_id: int) -> list[psutil.Process]:
     """Of a flysim: one, from before its first container until its end."""
     children = psutil.Process(process_id).children()
-    return [each for each in children if sweeper.__file__ in each.cmdline()]
+    return [each for each in children if container_cleanup.__file__ in each.cmdline()]
 
 
-def run_of(sweeper: psutil.Process) -> str:
-    return str(sweeper.cmdline()[-1])
+def run_of(container_cleanup: psutil.Process) -> str:
+    return str(container_cleanup.cmdline()[-1])

@@ -132,7 +132,7 @@ async def test_a_port_that_another_container_publishes_is_told_with_its_mend(con
     engine.close()
 
     assert f"127.0.0.1:{taken}" in f"{told.value}"
-    assert "\n  mend: end whatever has it (docker ps shows published ports)" in f"{told.value}"
+    assert "\n  hint: end whatever has it (docker ps shows published ports)" in f"{told.value}"
 
 
 @pytest.mark.parametrize(("verb", "state"), [("stop", "exited"), ("pause", "paused")])

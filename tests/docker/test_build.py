@@ -54,14 +54,14 @@ async def test_a_build_that_fails_is_told_with_its_last_lines(image: str, tmp_pa
     with pytest.raises(EnvironmentFault, match=r"cannot be built: .*(code: 7|ended with status)") as told:
         await build(image, tmp_path, line)
     assert "no compiler" in str(told.value)
-    assert f"mend: try it alone: docker build -t {image} {tmp_path}" in str(told.value)
+    assert f"hint: try it alone: docker build -t {image} {tmp_path}" in str(told.value)
 
 
 async def test_without_the_docker_cli_it_is_asked_for(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentFault, match=r"requires BuildKit(.|\n)*mend: install the docker CLI"):
+    with pytest.raises(EnvironmentFault, match=r"requires BuildKit(.|\n)*hint: install the docker CLI"):
         await build(image, tmp_path, f"{CACHED} true")
 
 

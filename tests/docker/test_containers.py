@@ -43,7 +43,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 def container_of(simulator: Simulator, machine_id: str) -> str:
     """The one that publishes the machine's port; other runs on the engine have others."""
-    port = simulator.room.machine(machine_id).port
+    port = simulator.supervisor.machine(machine_id).port
     (container,) = docker("ps", "-q", "--filter", OURS, "--filter", f"publish={port}").split()
     return container
 
@@ -131,7 +131,7 @@ async def test_a_container_that_somebody_removed_is_made_again_by_a_reset(simula
 
     await simulator.reset()
 
-    assert simulator.room.machine(DFW).is_candidate
+    assert simulator.supervisor.machine(DFW).is_candidate
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -196,7 +196,7 @@ async def test_what_cannot_be_run_is_told_with_its_mend_and_nothing_is_left(
             pass
 
     assert words in str(told.value)
-    assert "mend: " in str(told.value) or "expected: " in str(told.value)
+    assert "hint: " in str(told.value) or "expected: " in str(told.value)
     assert made_by(backend.run) == []
 
 

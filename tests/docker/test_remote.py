@@ -28,7 +28,7 @@ async def test_the_engine_chooses_the_ports_and_a_machine_is_found_wherever_it_s
         monkeypatch.setenv("DOCKER_HOST", host)
         config = load_config(ROOT / "flysim.toml")
         async with Simulator(config, realtime=False, free_ports=True, backend="docker") as simulator:
-            port = simulator.room.machine(DFW).port
+            port = simulator.supervisor.machine(DFW).port
             ours = ("--filter", f"label={RUN}", "--filter", f"publish={port}")
             (container,) = docker("ps", "-q", *ours).split()
             asked_for = json.loads(docker("inspect", container))[0]["HostConfig"]["PortBindings"]
@@ -36,9 +36,11 @@ async def test_the_engine_chooses_the_ports_and_a_machine_is_found_wherever_it_s
             await check_served(simulator)
 
             docker("stop", container)
-            await eventually(lambda: simulator.room.machine(DFW).state is MachineState.STOPPED, "its end")
+            await eventually(
+                lambda: simulator.supervisor.machine(DFW).state is MachineState.STOPPED, "its end"
+            )
             docker("start", container)
-            await eventually(lambda: simulator.room.machine(DFW).is_candidate, "its check")
+            await eventually(lambda: simulator.supervisor.machine(DFW).is_candidate, "its check")
             await check_served(simulator)
 
 

@@ -62,7 +62,7 @@ async def test_what_happened_while_the_engine_did_not_answer_is_found_out(
     wire.cut()
     await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "the news of the loss")
     at_the_engine("kill", killed)
-    wire.mend()
+    wire.hint()
 
     await eventually(lambda: is_back(simulator, DFW_2), "the one that ran on", within_seconds=20)
     assert state_of(simulator) is MachineState.STOPPED

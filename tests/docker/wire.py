@@ -28,7 +28,7 @@ class Wire:
     def open_connections(self) -> int:
         return len(self._connections)
 
-    def mend(self) -> None:
+    def hint(self) -> None:
         self._do(self._mend())
 
     def cut(self) -> None:
@@ -82,7 +82,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextmanager
 def wire_to_engine(socket: Path) -> Iterator[Wire]:
     wire = Wire(socket)
-    wire.mend()
+    wire.hint()
     try:
         yield wire
     finally:

@@ -149,7 +149,7 @@ def test_trace_shows_who_has_a_request_that_is_not_answered(
     assert result.returncode == 3
     assert f"/hang?x={sent}  at edge ams  → the client left before an answer came" in result.stdout
     assert "1  ams-1  ams" in result.stdout
-    assert f"/hang?x={asked} within 0.5 s\n  mend: wait longer with --timeout" in result.stderr
+    assert f"/hang?x={asked} within 0.5 s\n  hint: wait longer with --timeout" in result.stderr
 
 
 def test_a_control_address_needs_no_scheme(up: Up) -> None:

@@ -87,7 +87,7 @@ def test_machine_stop_is_seen_by_the_proxy_and_explained_by_trace(up: Up) -> Non
     result = up.flysim("trace", up.edge("ams"), "-b", "fly-machine-id=4d891ee9b43e08")
     assert "502 from the proxy, PR04" in result.stdout
     assert "stale-cookie" in result.stdout
-    assert "mend: use prefer_instance" in result.stdout
+    assert "fix: use prefer_instance" in result.stdout
     assert up.flysim("machine", "start", "dfw-2").returncode == 0
     assert (
         httpx.get(up.edge("ams"), cookies={"fly-machine-id": "4d891ee9b43e08"}, trust_env=False).status_code
@@ -128,7 +128,7 @@ def test_a_port_in_use_names_the_process_that_holds_it(up: Up, tmp_path: Path) -
     assert result.returncode == 3
     assert f"port {port} on 127.0.0.1 is taken by" in result.stderr
     assert f"(pid {up.process.pid})" in result.stderr
-    assert "mend:" in result.stderr
+    assert "hint:" in result.stderr
 
 
 def test_commands_without_a_running_simulator_say_how_to_start_one() -> None:

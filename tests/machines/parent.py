@@ -30,7 +30,7 @@ class Relay:
         self.lines += 1
         say(line)
         if self.lines == 2:
-            say(watchdog_pid())
+            say(cleanup_pid())
 
     def machine_exited(self, machine_id: str, ending: Exit) -> None: ...
 
@@ -39,11 +39,13 @@ def say(line: object) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-def watchdog_pid() -> int:
+def cleanup_pid() -> int:
     import psutil
 
     return next(
-        child.pid for child in psutil.Process().children() if "kill_processes.py" in " ".join(child.cmdline())
+        child.pid
+        for child in psutil.Process().children()
+        if "process_cleanup.py" in " ".join(child.cmdline())
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Placement
-from simulator.machines.docker.container.factory import Maker
+from simulator.machines.docker.container.factory import ContainerFactory
 from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.project import Project
@@ -39,7 +39,9 @@ async def clone(folder: Path, environment: list[str] | None, patch: pytest.Monke
         patch.setenv("DOCKER_HOST", server.host)
         engine, observer = await Engine.connect(), Recorder()
         before = MachineContainer(engine, "c1", SPEC, Placement("10.0.0.2", 8080, ""), observer)
-        made = await Maker(engine, "r1", (), no_edge).clone(SPEC, before, observer, frozenset({"private"}))
+        made = await ContainerFactory(engine, "r1", (), no_edge).clone(
+            SPEC, before, observer, frozenset({"private"})
+        )
         engine.close()
     assert made.id == "c2"
     return server.told[0]

@@ -253,7 +253,7 @@ async def test_a_start_that_is_refused_leaves_nothing_that_runs(
 ) -> None:
     server.answers["start"] = (500, {"message": "Bind for 127.0.0.1:1 failed: port is already allocated"})
     with pytest.raises(
-        EnvironmentFault, match=r"publishes a port that is taken: Bind for .*\n  mend: .*docker ps"
+        EnvironmentFault, match=r"publishes a port that is taken: Bind for .*\n  hint: .*docker ps"
     ):
         await fresh.start()
     await asyncio.wait_for(fresh.kill(), 5)
@@ -294,7 +294,7 @@ async def test_a_network_that_does_not_take_a_machine_back_is_named(
     for asked in (["fleet", "other"], ["fleet"]):
         server.asked.clear()
         with pytest.raises(
-            EnvironmentFault, match=r"fleet: no addresses left\n  mend: docker network connect"
+            EnvironmentFault, match=r"fleet: no addresses left\n  hint: docker network connect"
         ):
             await container.rejoin()
         assert joined(server) == asked

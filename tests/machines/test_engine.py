@@ -39,7 +39,7 @@ async def test_an_answer_that_breaks_off_is_that_of_an_engine_that_has_gone(
     with small_engine(tmp_path / "s", {"GET /containers/json": (200, said)}, (404, {})) as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
-        with pytest.raises(EnvironmentFault, match=r"does not answer any more: .*\n  mend: .*docker info"):
+        with pytest.raises(EnvironmentFault, match=r"does not answer any more: .*\n  hint: .*docker info"):
             await engine.do(engine.api.containers)
         engine.close()
 
@@ -94,7 +94,7 @@ async def test_a_socket_that_may_not_be_used_is_told_with_whom_to_ask(
 
     assert str(told.value) == (
         f"the Docker engine at {server.host} may not be used by this user\n"
-        "  mend: ask for membership in the group docker (it is as good as root), "
+        "  hint: ask for membership in the group docker (it is as good as root), "
         "or run the machines as processes: --backend process, and no --compose"
     )
 
@@ -123,7 +123,7 @@ async def test_a_service_that_is_gone_needs_no_removal(
             await manager.remove_service("x")
             await manager.kill("x")
         else:
-            with pytest.raises(EnvironmentFault, match=r"the words of the engine\n  mend: .*docker node ls"):
+            with pytest.raises(EnvironmentFault, match=r"the words of the engine\n  hint: .*docker node ls"):
                 await manager.remove_service("x")
             with pytest.raises(EnvironmentFault, match="the words of the engine"):
                 await manager.kill("x")

@@ -13,7 +13,7 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.events import Bus, Event, MachineStateChanged
 from simulator.machines.lookup import LookupBackend
-from simulator.machines.supervisor import MachineRoom
+from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import App, MachineState
 from tests.contract.harness import eventually
 from tests.machines.name_server import NameServer, name_server
@@ -39,7 +39,7 @@ class Listeners:
             self._servers[host].close()
 
 
-class Stage:
+class Harness:
     """A room whose machines listen on loopback addresses, if at all, and are known by name."""
 
     def __init__(self, names: NameServer, listeners: Listeners) -> None:
@@ -56,10 +56,10 @@ class Stage:
             MachineSpec(AMS, "ams-1", "streams", "ams", lookup="ams-1", internal_port=port),
             MachineSpec(DFW, "dfw-1", "streams", "dfw", lookup="dfw-1", internal_port=port),
         ]
-        self.room = MachineRoom([App("streams")], specs, backend, bus, Clock(), is_patient=True)
+        self.supervisor = MachineSupervisor([App("streams")], specs, backend, bus, Clock(), is_patient=True)
 
     def is_routed_to(self, machine_id: str) -> bool:
-        return self.room.machine(machine_id).is_candidate
+        return self.supervisor.machine(machine_id).is_candidate
 
     def states(self, machine_id: str) -> list[MachineState]:
         changes = (event for event in self.news if isinstance(event, MachineStateChanged))
@@ -79,123 +79,132 @@ async def machines_at(*hosts: str) -> AsyncIterator[Listeners]:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
+async def harness() -> AsyncIterator[Harness]:
     async with machines_at("127.0.0.1", "127.0.0.2", "::1") as listeners, name_server() as names:
-        stage = Stage(names, listeners)
-        yield stage
-        await stage.room.close()
+        harness = Harness(names, listeners)
+        yield harness
+        await harness.supervisor.close()
 
 
-async def test_a_machine_whose_name_leads_somewhere_is_routed_to(stage: Stage) -> None:
+async def test_a_machine_whose_name_leads_somewhere_is_routed_to(harness: Harness) -> None:
     """F-8.17: the proxy comes by IPv4, others by IPv6."""
-    stage.names.names = {"ams-1": ("127.0.0.1", "fdaa::1:2")}
+    harness.names.names = {"ams-1": ("127.0.0.1", "fdaa::1:2")}
 
-    await stage.room.open()
-    await eventually(lambda: stage.is_routed_to(AMS), "its first check")
+    await harness.supervisor.open()
+    await eventually(lambda: harness.is_routed_to(AMS), "its first check")
 
-    machine = stage.room.machine(AMS)
+    machine = harness.supervisor.machine(AMS)
     assert (machine.host, machine.private_ip) == ("127.0.0.1", "fdaa::1:2")
 
 
-async def test_one_that_has_ipv6_alone_is_reached_by_that(stage: Stage) -> None:
-    stage.names.names = {"ams-1": ("::1",)}
+async def test_one_that_has_ipv6_alone_is_reached_by_that(harness: Harness) -> None:
+    harness.names.names = {"ams-1": ("::1",)}
 
-    await stage.room.open()
-    await eventually(lambda: stage.is_routed_to(AMS), "its first check")
+    await harness.supervisor.open()
+    await eventually(lambda: harness.is_routed_to(AMS), "its first check")
 
 
-async def test_one_that_has_ipv4_alone_is_known_to_others_by_that(stage: Stage) -> None:
-    stage.names.names = {"ams-1": ("127.0.0.1",)}
+async def test_one_that_has_ipv4_alone_is_known_to_others_by_that(harness: Harness) -> None:
+    harness.names.names = {"ams-1": ("127.0.0.1",)}
 
-    await stage.room.open()
+    await harness.supervisor.open()
 
-    assert stage.room.machine(AMS).private_ip == "::ffff:127.0.0.1"
+    assert harness.supervisor.machine(AMS).private_ip == "::ffff:127.0.0.1"
 
 
 @pytest.mark.parametrize("addresses", [None, ()], ids=["no such name", "a name without addresses"])
 async def test_one_that_is_not_there_is_stopped_and_does_not_fail_the_start(
-    stage: Stage, addresses: tuple[str, ...] | None
+    harness: Harness, addresses: tuple[str, ...] | None
 ) -> None:
     if addresses is not None:
-        stage.names.names = {"dfw-1": addresses}
+        harness.names.names = {"dfw-1": addresses}
 
-    await stage.room.open()
+    await harness.supervisor.open()
 
-    assert stage.room.machine(DFW).state is MachineState.STOPPED
-
-
-async def test_one_that_goes_is_out_of_routing_and_comes_back(stage: Stage) -> None:
-    stage.names.names = {"dfw-1": ("127.0.0.1",)}
-    await stage.room.open()
-    await eventually(lambda: stage.is_routed_to(DFW), "its first check")
-
-    stage.listeners.close("127.0.0.1")
-    stage.names.names = {}
-    await eventually(lambda: stage.room.machine(DFW).state is MachineState.STOPPED, "its end")
-    await stage.listeners.open("127.0.0.1")
-    stage.names.names = {"dfw-1": ("127.0.0.1",)}
-    await eventually(lambda: stage.is_routed_to(DFW), "its return")
-
-    assert stage.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
+    assert harness.supervisor.machine(DFW).state is MachineState.STOPPED
 
 
-async def test_one_that_only_the_name_server_has_forgotten_stays_and_that_is_told_once(stage: Stage) -> None:
-    stage.names.names = {"dfw-1": ("127.0.0.1",)}
-    await stage.room.open()
-    await eventually(lambda: stage.is_routed_to(DFW), "its first check")
+async def test_one_that_goes_is_out_of_routing_and_comes_back(harness: Harness) -> None:
+    harness.names.names = {"dfw-1": ("127.0.0.1",)}
+    await harness.supervisor.open()
+    await eventually(lambda: harness.is_routed_to(DFW), "its first check")
 
-    stage.names.names = {}
-    await eventually(lambda: bool(stage.forgotten), "the news of it")
-    asked = len(stage.names.asked)
-    await eventually(lambda: len(stage.names.asked) > asked + 8, "more looks")
-    assert stage.forgotten == ["dfw-1"]
-    assert stage.is_routed_to(DFW)
+    harness.listeners.close("127.0.0.1")
+    harness.names.names = {}
+    await eventually(lambda: harness.supervisor.machine(DFW).state is MachineState.STOPPED, "its end")
+    await harness.listeners.open("127.0.0.1")
+    harness.names.names = {"dfw-1": ("127.0.0.1",)}
+    await eventually(lambda: harness.is_routed_to(DFW), "its return")
 
-    stage.listeners.close("127.0.0.1")
-    await eventually(lambda: stage.room.machine(DFW).state is MachineState.STOPPED, "its end")
+    assert harness.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
 
 
-async def test_one_that_moves_is_started_anew(stage: Stage) -> None:
-    stage.names.names = {"dfw-1": ("127.0.0.1",)}
-    await stage.room.open()
+async def test_one_that_only_the_name_server_has_forgotten_stays_and_that_is_told_once(
+    harness: Harness,
+) -> None:
+    harness.names.names = {"dfw-1": ("127.0.0.1",)}
+    await harness.supervisor.open()
+    await eventually(lambda: harness.is_routed_to(DFW), "its first check")
 
-    stage.names.names = {"dfw-1": ("127.0.0.2",)}
-    await eventually(lambda: stage.room.machine(DFW).host == "127.0.0.2", "its new address")
+    harness.names.names = {}
+    await eventually(lambda: bool(harness.forgotten), "the news of it")
+    asked = len(harness.names.asked)
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more looks")
+    assert harness.forgotten == ["dfw-1"]
+    assert harness.is_routed_to(DFW)
 
-    assert stage.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
+    harness.listeners.close("127.0.0.1")
+    await eventually(lambda: harness.supervisor.machine(DFW).state is MachineState.STOPPED, "its end")
+
+
+async def test_one_that_moves_is_started_anew(harness: Harness) -> None:
+    harness.names.names = {"dfw-1": ("127.0.0.1",)}
+    await harness.supervisor.open()
+
+    harness.names.names = {"dfw-1": ("127.0.0.2",)}
+    await eventually(lambda: harness.supervisor.machine(DFW).host == "127.0.0.2", "its new address")
+
+    assert harness.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
 
 
 @pytest.mark.parametrize("fault", ["is_silent", "is_broken"])
-async def test_a_name_server_that_does_not_answer_is_no_news_of_a_machine(stage: Stage, fault: str) -> None:
-    stage.names.names = {"dfw-1": ("127.0.0.1",)}
-    await stage.room.open()
-    asked = len(stage.names.asked)
+async def test_a_name_server_that_does_not_answer_is_no_news_of_a_machine(
+    harness: Harness, fault: str
+) -> None:
+    harness.names.names = {"dfw-1": ("127.0.0.1",)}
+    await harness.supervisor.open()
+    asked = len(harness.names.asked)
 
-    setattr(stage.names, fault, True)
-    await eventually(lambda: len(stage.names.asked) > asked + 8, "more questions")
-    setattr(stage.names, fault, False)
-    asked = len(stage.names.asked)
-    await eventually(lambda: len(stage.names.asked) > asked + 8, "more questions")
+    setattr(harness.names, fault, True)
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more questions")
+    setattr(harness.names, fault, False)
+    asked = len(harness.names.asked)
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more questions")
 
-    assert stage.states(DFW) == [MachineState.STARTED]
-
-
-async def test_a_name_that_no_machine_has_is_told_of_once(stage: Stage) -> None:
-    await stage.room.open()
-    assert stage.told == []
-
-    stage.names.names = {"dfw": ("127.0.0.1", "127.0.0.2")}
-    await eventually(lambda: bool(stage.told), "the word of it")
-    asked = len(stage.names.asked)
-    await eventually(lambda: len(stage.names.asked) > asked + 8, "more questions")
-
-    assert stage.told == ["dfw"]
-    assert [machine.name for machine in stage.room.fleet.machines] == ["ams-1", "dfw-1"]
+    assert harness.states(DFW) == [MachineState.STARTED]
 
 
-async def test_nothing_can_be_done_to_it_without_the_engine(stage: Stage) -> None:
-    await stage.room.open()
-    for verb in (stage.room.start, stage.room.stop, stage.room.kill, stage.room.clone):
+async def test_a_name_that_no_machine_has_is_told_of_once(harness: Harness) -> None:
+    await harness.supervisor.open()
+    assert harness.told == []
+
+    harness.names.names = {"dfw": ("127.0.0.1", "127.0.0.2")}
+    await eventually(lambda: bool(harness.told), "the word of it")
+    asked = len(harness.names.asked)
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more questions")
+
+    assert harness.told == ["dfw"]
+    assert [machine.name for machine in harness.supervisor.fleet.machines] == ["ams-1", "dfw-1"]
+
+
+async def test_nothing_can_be_done_to_it_without_the_engine(harness: Harness) -> None:
+    await harness.supervisor.open()
+    for verb in (
+        harness.supervisor.start,
+        harness.supervisor.stop,
+        harness.supervisor.kill,
+        harness.supervisor.clone,
+    ):
         with pytest.raises(InputError, match="access to the Docker engine"):
             await verb(DFW)
 
@@ -203,9 +212,9 @@ async def test_nothing_can_be_done_to_it_without_the_engine(stage: Stage) -> Non
 async def test_where_no_name_leads_anywhere_and_docker_is_not_asked_it_says_so() -> None:
     backend = LookupBackend()
     spec = MachineSpec(AMS, "ams-1", "streams", "ams", lookup="no-such-machine")
-    room = MachineRoom([App("streams")], [spec], backend, Bus(), Clock(), is_patient=True)
+    supervisor = MachineSupervisor([App("streams")], [spec], backend, Bus(), Clock(), is_patient=True)
 
     with pytest.raises(EnvironmentFault, match="no Docker engine here") as caught:
-        await room.open()
+        await supervisor.open()
 
-    assert "docs/docker.md" in (caught.value.mend or "")
+    assert "docs/docker.md" in (caught.value.hint or "")

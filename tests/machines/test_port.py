@@ -54,11 +54,11 @@ def test_a_connection_holds_no_port() -> None:
 def test_the_fault_names_port_holder_and_mend(listens_on: str, wanted: str, told: str) -> None:
     with socket.create_server((listens_on, 0)) as listener:
         port = listener.getsockname()[1]
-        fault = port_taken(wanted, port, wanted_by="edge ams", mend="set ams = 0 under [edges]")
+        fault = port_taken(wanted, port, wanted_by="edge ams", hint="set ams = 0 under [edges]")
 
     assert f"port {port} on {told} is taken by" in str(fault)
     assert f"(pid {os.getpid()}), so edge ams cannot listen there" in str(fault)
-    assert "mend: stop that process, or set ams = 0 under [edges]" in str(fault)
+    assert "hint: stop that process, or set ams = 0 under [edges]" in str(fault)
     assert fault.exit_status == 3
 
 

@@ -17,7 +17,7 @@ import pytest
 from simulator.config.model import MachineSpec
 from simulator.errors import InputError
 from simulator.machines.backend import Exit
-from simulator.machines.cleanup import kill_processes as watchdog
+from simulator.machines.cleanup import process_cleanup as process_cleanup
 from simulator.machines.processes.backend import ProcessBackend
 from tests.contract.harness import Recorder, eventually, machine_id, machine_spec
 
@@ -346,13 +346,13 @@ def test_what_is_ending_lives_until_it_is_a_zombie() -> None:
     """It has its sockets until then, and no environment any more by which it could be found."""
     child = psutil.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
-        assert watchdog.any_lives(child.pid, set()) is True
-        assert watchdog.any_lives(-1, {child.pid}) is True
+        assert process_cleanup.any_lives(child.pid, set()) is True
+        assert process_cleanup.any_lives(-1, {child.pid}) is True
         child.send_signal(signal.SIGSTOP)
-        assert watchdog.any_lives(child.pid, set()) is True
+        assert process_cleanup.any_lives(child.pid, set()) is True
     finally:
         child.kill()
     while is_running(child.pid):
-        assert watchdog.any_lives(child.pid, set()) is not False or not is_running(child.pid)
-    assert watchdog.any_lives(child.pid, {child.pid}) is False
+        assert process_cleanup.any_lives(child.pid, set()) is not False or not is_running(child.pid)
+    assert process_cleanup.any_lives(child.pid, {child.pid}) is False
     child.wait()

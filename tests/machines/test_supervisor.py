@@ -21,7 +21,7 @@ from simulator.events import (
     MachineStateChanged,
 )
 from simulator.machines.fake import FakeApp, FakeBackend
-from simulator.machines.supervisor import MachineRoom
+from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import App, MachineState
 from tests.contract.harness import INTERNAL_PORT, eventually
 
@@ -38,27 +38,27 @@ def spec(machine_id: str = AMS, name: str = "ams-1", command: str = "web", **cha
 
 
 @dataclass
-class Stage:
+class Harness:
     """A room on a fake backend, and everything that was told of it."""
 
     backend: FakeBackend = field(default_factory=FakeBackend)
     bus: Bus = field(default_factory=Bus)
     clock: Clock = field(default_factory=Clock)
     events: list[Event] = field(default_factory=list)
-    rooms: list[MachineRoom] = field(default_factory=list)
+    rooms: list[MachineSupervisor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.bus.subscribe(self.events.append)
 
-    def room(self, *specs: MachineSpec, seed: int = 0) -> MachineRoom:
-        room = MachineRoom([App("chat")], specs, self.backend, self.bus, self.clock, seed=seed)
-        self.rooms.append(room)
-        return room
+    def supervisor(self, *specs: MachineSpec, seed: int = 0) -> MachineSupervisor:
+        supervisor = MachineSupervisor([App("chat")], specs, self.backend, self.bus, self.clock, seed=seed)
+        self.rooms.append(supervisor)
+        return supervisor
 
-    async def open_room(self, *specs: MachineSpec) -> MachineRoom:
-        room = self.room(*(specs or (spec(), spec(DFW, "dfw-1"))))
-        await room.open()
-        return room
+    async def open_room(self, *specs: MachineSpec) -> MachineSupervisor:
+        supervisor = self.supervisor(*(specs or (spec(), spec(DFW, "dfw-1"))))
+        await supervisor.open()
+        return supervisor
 
     def states(self, machine_id: str = AMS) -> list[MachineState]:
         changes = [
@@ -74,53 +74,53 @@ class Stage:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    stage = Stage()
-    yield stage
-    for room in stage.rooms:
-        await room.close()
+async def harness() -> AsyncIterator[Harness]:
+    harness = Harness()
+    yield harness
+    for supervisor in harness.rooms:
+        await supervisor.close()
 
 
-def test_before_it_is_opened_every_machine_is_created_and_takes_nothing(stage: Stage) -> None:
-    room = stage.room(spec())
+def test_before_it_is_opened_every_machine_is_created_and_takes_nothing(harness: Harness) -> None:
+    supervisor = harness.supervisor(spec())
 
-    assert room.machine(AMS).state is CREATED
-    assert not room.machine(AMS).is_candidate
+    assert supervisor.machine(AMS).state is CREATED
+    assert not supervisor.machine(AMS).is_candidate
 
 
 async def test_an_open_room_has_every_machine_started_and_healthy_in_the_order_of_the_config(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    room = await stage.open_room()
+    supervisor = await harness.open_room()
 
-    assert [machine.name for machine in room.fleet.machines] == ["ams-1", "dfw-1"]
-    assert all(machine.is_candidate for machine in room.fleet.machines)
-    assert stage.states() == [STARTING, STARTED]
+    assert [machine.name for machine in supervisor.fleet.machines] == ["ams-1", "dfw-1"]
+    assert all(machine.is_candidate for machine in supervisor.fleet.machines)
+    assert harness.states() == [STARTING, STARTED]
 
 
-async def test_the_fleet_knows_where_each_machine_listens(stage: Stage) -> None:
-    room = await stage.open_room()
+async def test_the_fleet_knows_where_each_machine_listens(harness: Harness) -> None:
+    supervisor = await harness.open_room()
 
-    for machine in room.fleet.machines:
+    for machine in supervisor.fleet.machines:
         _, writer = await asyncio.open_connection(machine.host, machine.port)
         writer.close()
         assert machine.private_ip
 
 
-async def test_every_change_is_told_with_the_fleet_that_it_makes(stage: Stage) -> None:
-    room = await stage.open_room()
-    fleets = [event.fleet for event in stage.events if isinstance(event, FleetChanged)]
+async def test_every_change_is_told_with_the_fleet_that_it_makes(harness: Harness) -> None:
+    supervisor = await harness.open_room()
+    fleets = [event.fleet for event in harness.events if isinstance(event, FleetChanged)]
 
-    assert fleets[-1] == room.fleet
+    assert fleets[-1] == supervisor.fleet
     assert all(one != next_one for one, next_one in pairwise(fleets))
 
 
-async def test_lines_are_told_with_the_machine_that_wrote_them(stage: Stage) -> None:
-    await stage.open_room()
+async def test_lines_are_told_with_the_machine_that_wrote_them(harness: Harness) -> None:
+    await harness.open_room()
 
-    stage.backend.say(DFW, "CONNECTED TO /ws")
+    harness.backend.say(DFW, "CONNECTED TO /ws")
 
-    told = stage.last(MachineLogged)
+    told = harness.last(MachineLogged)
     assert isinstance(told, MachineLogged)
     assert (told.name, told.app, told.region, told.stream, told.line) == (
         "dfw-1",
@@ -131,201 +131,205 @@ async def test_lines_are_told_with_the_machine_that_wrote_them(stage: Stage) -> 
     )
 
 
-async def test_machines_start_at_the_same_time(stage: Stage) -> None:
+async def test_machines_start_at_the_same_time(harness: Harness) -> None:
     """Each waits for the other: one by one, neither would ever be healthy."""
     both_run = asyncio.Barrier(2)
-    launch = stage.backend.launch
+    launch = harness.backend.launch
 
     async def launch_together(*arguments: object, **options: object) -> object:
         await asyncio.wait_for(both_run.wait(), 5)
         return await launch(*arguments, **options)  # type: ignore[arg-type]
 
-    stage.backend.launch = launch_together  # type: ignore[method-assign, assignment]
+    harness.backend.launch = launch_together  # type: ignore[method-assign, assignment]
 
-    assert len((await stage.open_room()).fleet.machines) == 2
+    assert len((await harness.open_room()).fleet.machines) == 2
 
 
-async def test_an_app_that_dies_at_start_is_named_with_its_last_words(stage: Stage) -> None:
-    stage.backend.apps["broken"] = FakeApp(lines=("Booting", "KeyError: DATABASE_URL"), exits_with=1)
-    room = stage.room(spec(), spec(DFW, "dfw-1", "broken"))
+async def test_an_app_that_dies_at_start_is_named_with_its_last_words(harness: Harness) -> None:
+    harness.backend.apps["broken"] = FakeApp(lines=("Booting", "KeyError: DATABASE_URL"), exits_with=1)
+    supervisor = harness.supervisor(spec(), spec(DFW, "dfw-1", "broken"))
 
     with pytest.raises(MachineFault, match="machine dfw-1 of app chat exited with status 1") as fault:
-        await room.open()
+        await supervisor.open()
 
     assert fault.value.exit_status == 3
     assert fault.value.log_tail == ("Booting", "KeyError: DATABASE_URL")
-    assert {machine.state for machine in room.fleet.machines} == {STOPPED}
+    assert {machine.state for machine in supervisor.fleet.machines} == {STOPPED}
 
 
-async def test_only_the_last_lines_are_kept_for_the_fault(stage: Stage) -> None:
-    stage.backend.apps["chatty"] = FakeApp(lines=tuple(map(str, range(100))), exits_with=1)
+async def test_only_the_last_lines_are_kept_for_the_fault(harness: Harness) -> None:
+    harness.backend.apps["chatty"] = FakeApp(lines=tuple(map(str, range(100))), exits_with=1)
 
     with pytest.raises(MachineFault) as fault:
-        await stage.open_room(spec(command="chatty"))
+        await harness.open_room(spec(command="chatty"))
 
     assert fault.value.log_tail == tuple(map(str, range(80, 100)))
 
 
-async def test_an_app_that_does_not_listen_in_time_is_a_fault_that_says_where_it_should(stage: Stage) -> None:
-    stage.backend.apps["deaf"] = FakeApp(listens=False)
-    room = stage.room(spec(command="deaf", start_timeout_seconds=0.1))
+async def test_an_app_that_does_not_listen_in_time_is_a_fault_that_says_where_it_should(
+    harness: Harness,
+) -> None:
+    harness.backend.apps["deaf"] = FakeApp(listens=False)
+    supervisor = harness.supervisor(spec(command="deaf", start_timeout_seconds=0.1))
 
     with pytest.raises(MachineFault, match=r"was not healthy within 0\.1 s: nothing listens on 127") as fault:
-        await room.open()
+        await supervisor.open()
 
-    assert fault.value.mend is not None
-    assert f"it listens nowhere: let it listen on {room.machine(AMS).address}" in fault.value.mend
+    assert fault.value.hint is not None
+    assert f"it listens nowhere: let it listen on {supervisor.machine(AMS).address}" in fault.value.hint
 
 
-async def test_an_app_that_fails_its_check_is_a_fault_that_says_how(stage: Stage) -> None:
-    stage.backend.apps["sick"] = FakeApp(status=503)
+async def test_an_app_that_fails_its_check_is_a_fault_that_says_how(harness: Harness) -> None:
+    harness.backend.apps["sick"] = FakeApp(status=503)
     sick = spec(command="sick", start_timeout_seconds=0.2, checks=(Check("http", path="/up"),))
 
     with pytest.raises(MachineFault, match="GET /up was answered with 503, not 2xx"):
-        await stage.open_room(sick)
+        await harness.open_room(sick)
 
 
-async def test_a_missing_command_is_a_fault_of_the_config_and_leaves_nothing_running(stage: Stage) -> None:
-    room = stage.room(spec(), spec(DFW, "dfw-1", "no-such-program"))
+async def test_a_missing_command_is_a_fault_of_the_config_and_leaves_nothing_running(
+    harness: Harness,
+) -> None:
+    supervisor = harness.supervisor(spec(), spec(DFW, "dfw-1", "no-such-program"))
 
     with pytest.raises(InputError, match="no-such-program"):
-        await room.open()
+        await supervisor.open()
 
-    assert room.machine(AMS).state is STOPPED
-    assert room.machine(DFW).state is FAILED
+    assert supervisor.machine(AMS).state is STOPPED
+    assert supervisor.machine(DFW).state is FAILED
 
 
-async def test_an_unexpected_exit_is_known_at_once_with_its_reason(stage: Stage) -> None:
-    room = await stage.open_room()
+async def test_an_unexpected_exit_is_known_at_once_with_its_reason(harness: Harness) -> None:
+    supervisor = await harness.open_room()
 
-    stage.backend.exit(AMS, 1)
+    harness.backend.exit(AMS, 1)
 
-    assert room.machine(AMS).state is STOPPED
-    assert not room.fleet.machines[0].is_candidate
-    told = stage.last(MachineStateChanged)
+    assert supervisor.machine(AMS).state is STOPPED
+    assert not supervisor.fleet.machines[0].is_candidate
+    told = harness.last(MachineStateChanged)
     assert isinstance(told, MachineStateChanged)
     assert (told.before, told.after, told.reason) == (STARTED, STOPPED, "exited with status 1")
 
 
-async def test_a_machine_is_stopped_and_started_again_where_it_was(stage: Stage) -> None:
-    room = await stage.open_room()
-    before = room.machine(AMS)
+async def test_a_machine_is_stopped_and_started_again_where_it_was(harness: Harness) -> None:
+    supervisor = await harness.open_room()
+    before = supervisor.machine(AMS)
 
-    await room.stop(AMS)
-    stopped = room.machine(AMS)
-    await room.start(AMS)
+    await supervisor.stop(AMS)
+    stopped = supervisor.machine(AMS)
+    await supervisor.start(AMS)
 
     assert (stopped.state, stopped.healthy) == (STOPPED, False)
-    assert room.machine(AMS) == before
-    assert stage.states() == [STARTING, STARTED, STOPPING, STOPPED, STARTING, STARTED]
+    assert supervisor.machine(AMS) == before
+    assert harness.states() == [STARTING, STARTED, STOPPING, STOPPED, STARTING, STARTED]
 
 
-async def test_a_killed_machine_is_stopped(stage: Stage) -> None:
-    room = await stage.open_room()
+async def test_a_killed_machine_is_stopped(harness: Harness) -> None:
+    supervisor = await harness.open_room()
 
-    await room.kill(AMS)
+    await supervisor.kill(AMS)
 
-    assert room.machine(AMS).state is STOPPED
+    assert supervisor.machine(AMS).state is STOPPED
 
 
-async def test_a_machine_that_takes_its_time_to_stop_can_be_killed(stage: Stage) -> None:
-    stage.backend.apps["stubborn"] = FakeApp(ignores_kill_signal=True)
-    room = await stage.open_room(spec(command="stubborn", kill_timeout_seconds=60.0))
-    stop = asyncio.create_task(room.stop(AMS))
-    await eventually(lambda: room.machine(AMS).state is STOPPING, "stopping")
+async def test_a_machine_that_takes_its_time_to_stop_can_be_killed(harness: Harness) -> None:
+    harness.backend.apps["stubborn"] = FakeApp(ignores_kill_signal=True)
+    supervisor = await harness.open_room(spec(command="stubborn", kill_timeout_seconds=60.0))
+    stop = asyncio.create_task(supervisor.stop(AMS))
+    await eventually(lambda: supervisor.machine(AMS).state is STOPPING, "stopping")
 
-    await room.kill(AMS)
+    await supervisor.kill(AMS)
 
     await asyncio.wait_for(stop, 5)
-    assert room.machine(AMS).state is STOPPED
+    assert supervisor.machine(AMS).state is STOPPED
 
 
-async def test_a_suspended_machine_takes_nothing_until_it_is_started(stage: Stage) -> None:
-    room = await stage.open_room()
+async def test_a_suspended_machine_takes_nothing_until_it_is_started(harness: Harness) -> None:
+    supervisor = await harness.open_room()
 
-    await room.suspend(AMS)
-    suspended = room.machine(AMS)
-    await room.start(AMS)
+    await supervisor.suspend(AMS)
+    suspended = supervisor.machine(AMS)
+    await supervisor.start(AMS)
 
     assert suspended.state is SUSPENDED
     assert not suspended.is_candidate
-    assert room.machine(AMS).is_candidate
+    assert supervisor.machine(AMS).is_candidate
 
 
-async def test_a_destroyed_machine_is_no_longer_in_the_fleet(stage: Stage) -> None:
-    room = await stage.open_room()
+async def test_a_destroyed_machine_is_no_longer_in_the_fleet(harness: Harness) -> None:
+    supervisor = await harness.open_room()
 
-    await room.destroy(AMS)
+    await supervisor.destroy(AMS)
 
-    assert [machine.name for machine in room.fleet.machines] == ["dfw-1"]
-    assert stage.states()[-1] is DESTROYED
+    assert [machine.name for machine in supervisor.fleet.machines] == ["dfw-1"]
+    assert harness.states()[-1] is DESTROYED
     with pytest.raises(InputError, match=f'no machine "{AMS}"'):
-        room.machine(AMS)
+        supervisor.machine(AMS)
 
 
-async def test_a_running_machine_is_destroyed_by_force_only(stage: Stage) -> None:
-    room = await stage.open_room()
+async def test_a_running_machine_is_destroyed_by_force_only(harness: Harness) -> None:
+    supervisor = await harness.open_room()
 
     with pytest.raises(InputError, match="is started, so it cannot be destroyed without force"):
-        await room.destroy(AMS, force=False)
-    await room.stop(AMS)
-    await room.destroy(AMS, force=False)
+        await supervisor.destroy(AMS, force=False)
+    await supervisor.stop(AMS)
+    await supervisor.destroy(AMS, force=False)
 
-    assert len(room.fleet.machines) == 1
+    assert len(supervisor.fleet.machines) == 1
 
 
-async def test_a_cordoned_machine_runs_and_takes_nothing(stage: Stage) -> None:
+async def test_a_cordoned_machine_runs_and_takes_nothing(harness: Harness) -> None:
     """F-5.13"""
-    room = await stage.open_room()
+    supervisor = await harness.open_room()
 
-    await room.cordon(AMS)
-    cordoned = room.machine(AMS)
-    await room.uncordon(AMS)
+    await supervisor.cordon(AMS)
+    cordoned = supervisor.machine(AMS)
+    await supervisor.uncordon(AMS)
 
     assert (cordoned.state, cordoned.cordoned, cordoned.is_candidate) == (STARTED, True, False)
-    assert room.machine(AMS).is_candidate
+    assert supervisor.machine(AMS).is_candidate
 
 
-async def test_a_clone_is_healthy_and_has_an_id_and_the_next_name_of_its_region(stage: Stage) -> None:
+async def test_a_clone_is_healthy_and_has_an_id_and_the_next_name_of_its_region(harness: Harness) -> None:
     """F-7.3: 14 hex digits."""
-    room = await stage.open_room()
+    supervisor = await harness.open_room()
 
-    here, there = await room.clone(AMS), await room.clone(AMS, region="lhr")
+    here, there = await supervisor.clone(AMS), await supervisor.clone(AMS, region="lhr")
 
     assert [here.name, there.name, there.region] == ["ams-2", "lhr-1", "lhr"]
     assert len(bytes.fromhex(here.id)) == 7
-    assert here in room.fleet.machines
+    assert here in supervisor.fleet.machines
     assert here.is_candidate
 
 
-async def test_the_ids_of_clones_come_from_the_seed(stage: Stage) -> None:
-    room = await stage.open_room(spec())
-    first = await room.clone(AMS)
+async def test_the_ids_of_clones_come_from_the_seed(harness: Harness) -> None:
+    supervisor = await harness.open_room(spec())
+    first = await supervisor.clone(AMS)
 
-    await room.reset()
+    await supervisor.reset()
 
-    assert await room.clone(AMS) == first
+    assert await supervisor.clone(AMS) == first
 
 
-async def test_a_name_never_comes_to_mean_another_machine(stage: Stage) -> None:
-    room = await stage.open_room()
-    gone = await room.clone(AMS)
-    await room.destroy(gone.id)
+async def test_a_name_never_comes_to_mean_another_machine(harness: Harness) -> None:
+    supervisor = await harness.open_room()
+    gone = await supervisor.clone(AMS)
+    await supervisor.destroy(gone.id)
 
-    new = await room.clone(AMS)
+    new = await supervisor.clone(AMS)
 
     assert (gone.name, new.name) == ("ams-2", "ams-3")
     assert gone.id != new.id
 
 
-async def test_a_clone_that_dies_at_start_leaves_no_trace_in_the_fleet(stage: Stage) -> None:
-    room = await stage.open_room()
-    stage.backend.apps["web"] = FakeApp(exits_with=1)
+async def test_a_clone_that_dies_at_start_leaves_no_trace_in_the_fleet(harness: Harness) -> None:
+    supervisor = await harness.open_room()
+    harness.backend.apps["web"] = FakeApp(exits_with=1)
 
     with pytest.raises(MachineFault, match="ams-2 of app chat exited"):
-        await room.clone(AMS)
+        await supervisor.clone(AMS)
 
-    assert [machine.name for machine in room.fleet.machines] == ["ams-1", "dfw-1"]
+    assert [machine.name for machine in supervisor.fleet.machines] == ["ams-1", "dfw-1"]
 
 
 @pytest.mark.parametrize(
@@ -339,135 +343,135 @@ async def test_a_clone_that_dies_at_start_leaves_no_trace_in_the_fleet(stage: St
     ],
 )
 async def test_what_makes_no_sense_is_refused_with_machine_and_state(
-    stage: Stage, deeds: list[str], text: str
+    harness: Harness, deeds: list[str], text: str
 ) -> None:
-    room = await stage.open_room()
+    supervisor = await harness.open_room()
     for deed in deeds[:-1]:
-        await getattr(room, deed)(AMS)
+        await getattr(supervisor, deed)(AMS)
 
     with pytest.raises(InputError) as refusal:
-        await getattr(room, deeds[-1])(AMS)
+        await getattr(supervisor, deeds[-1])(AMS)
 
     assert text in str(refusal.value)
 
 
-async def test_an_unknown_machine_is_refused_with_those_that_there_are(stage: Stage) -> None:
-    room = await stage.open_room()
+async def test_an_unknown_machine_is_refused_with_those_that_there_are(harness: Harness) -> None:
+    supervisor = await harness.open_room()
 
     with pytest.raises(InputError, match=rf'no machine "x"\n.*{AMS} \(ams-1\), {DFW} \(dfw-1\)'):
-        await room.stop("x")
+        await supervisor.stop("x")
 
 
-async def test_a_failing_check_takes_a_machine_out_and_leaves_it_running(stage: Stage) -> None:
+async def test_a_failing_check_takes_a_machine_out_and_leaves_it_running(harness: Harness) -> None:
     """F-5.17, F-5.18"""
-    room = await stage.open_room(spec(checks=(Check("http", path="/up", interval_seconds=15.0),)))
+    supervisor = await harness.open_room(spec(checks=(Check("http", path="/up", interval_seconds=15.0),)))
 
-    stage.backend.answer(AMS, 503)
-    stage.clock.advance(15)
-    await eventually(lambda: not room.machine(AMS).healthy, "the failed check")
+    harness.backend.answer(AMS, 503)
+    harness.clock.advance(15)
+    await eventually(lambda: not supervisor.machine(AMS).healthy, "the failed check")
 
-    assert room.machine(AMS).state is STARTED
-    assert not room.machine(AMS).is_candidate
-    told = stage.last(MachineHealthChanged)
+    assert supervisor.machine(AMS).state is STARTED
+    assert not supervisor.machine(AMS).is_candidate
+    told = harness.last(MachineHealthChanged)
     assert isinstance(told, MachineHealthChanged)
     assert (told.healthy, told.reason) == (False, "GET /up was answered with 503, not 2xx")
 
-    stage.backend.answer(AMS, 200)
-    stage.clock.advance(15)
-    await eventually(lambda: room.machine(AMS).healthy, "the passed check")
+    harness.backend.answer(AMS, 200)
+    harness.clock.advance(15)
+    await eventually(lambda: supervisor.machine(AMS).healthy, "the passed check")
 
 
 async def test_a_check_of_the_internal_port_goes_to_the_port_that_the_machine_got(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("simulator.machines.address.has_loopback_network", lambda: False)
 
-    room = await stage.open_room(spec(internal_port=8080, checks=(Check("http", port=8080),)))
+    supervisor = await harness.open_room(spec(internal_port=8080, checks=(Check("http", port=8080),)))
 
-    assert room.machine(AMS).port != 8080
-    assert room.machine(AMS).is_candidate
+    assert supervisor.machine(AMS).port != 8080
+    assert supervisor.machine(AMS).is_candidate
 
 
-async def test_a_start_that_is_not_healthy_in_time_leaves_the_machine_running(stage: Stage) -> None:
+async def test_a_start_that_is_not_healthy_in_time_leaves_the_machine_running(harness: Harness) -> None:
     """F-5.18: never stopped for its health."""
-    room = await stage.open_room(spec(start_timeout_seconds=0.2, checks=(Check("http"),)))
-    await room.stop(AMS)
-    stage.backend.apps["web"] = FakeApp(status=503)
+    supervisor = await harness.open_room(spec(start_timeout_seconds=0.2, checks=(Check("http"),)))
+    await supervisor.stop(AMS)
+    harness.backend.apps["web"] = FakeApp(status=503)
 
     with pytest.raises(MachineFault, match="was not healthy within"):
-        await room.start(AMS)
-    assert (room.machine(AMS).state, room.machine(AMS).healthy) == (STARTED, False)
+        await supervisor.start(AMS)
+    assert (supervisor.machine(AMS).state, supervisor.machine(AMS).healthy) == (STARTED, False)
 
-    stage.backend.answer(AMS, 200)
-    await eventually(lambda: room.machine(AMS).is_candidate, "its health")
+    harness.backend.answer(AMS, 200)
+    await eventually(lambda: supervisor.machine(AMS).is_candidate, "its health")
 
 
-async def test_a_machine_that_is_destroyed_while_it_starts_ends_the_start(stage: Stage) -> None:
-    room = await stage.open_room(spec(checks=(Check("http"),)))
-    await room.stop(AMS)
-    stage.backend.apps["web"] = FakeApp(status=503)
-    start = asyncio.create_task(room.start(AMS))
-    await eventually(lambda: room.machine(AMS).state is STARTED, "its launch")
+async def test_a_machine_that_is_destroyed_while_it_starts_ends_the_start(harness: Harness) -> None:
+    supervisor = await harness.open_room(spec(checks=(Check("http"),)))
+    await supervisor.stop(AMS)
+    harness.backend.apps["web"] = FakeApp(status=503)
+    start = asyncio.create_task(supervisor.start(AMS))
+    await eventually(lambda: supervisor.machine(AMS).state is STARTED, "its launch")
 
-    await room.destroy(AMS)
+    await supervisor.destroy(AMS)
 
     with pytest.raises(MachineFault, match="was killed by SIGKILL before it was healthy"):
         await asyncio.wait_for(start, 5)
 
 
-async def test_close_stops_every_machine_in_order(stage: Stage) -> None:
-    room = await stage.open_room()
-    await room.suspend(DFW)
+async def test_close_stops_every_machine_in_order(harness: Harness) -> None:
+    supervisor = await harness.open_room()
+    await supervisor.suspend(DFW)
 
-    await room.close()
+    await supervisor.close()
 
-    assert stage.states(AMS)[-2:] == stage.states(DFW)[-2:] == [STOPPING, STOPPED]
+    assert harness.states(AMS)[-2:] == harness.states(DFW)[-2:] == [STOPPING, STOPPED]
 
 
-async def test_a_room_whose_opening_is_given_up_leaves_nothing_running(stage: Stage) -> None:
-    stage.backend.apps["deaf"] = FakeApp(listens=False)
-    room = stage.room(spec(), spec(DFW, "dfw-1", "deaf"))
-    opening = asyncio.create_task(room.open())
-    await eventually(lambda: room.machine(DFW).state is STARTED, "its launch")
+async def test_a_room_whose_opening_is_given_up_leaves_nothing_running(harness: Harness) -> None:
+    harness.backend.apps["deaf"] = FakeApp(listens=False)
+    supervisor = harness.supervisor(spec(), spec(DFW, "dfw-1", "deaf"))
+    opening = asyncio.create_task(supervisor.open())
+    await eventually(lambda: supervisor.machine(DFW).state is STARTED, "its launch")
 
     opening.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await opening
-    assert {machine.state for machine in room.fleet.machines} == {STOPPED}
+    assert {machine.state for machine in supervisor.fleet.machines} == {STOPPED}
 
 
-async def test_reset_brings_the_config_back_and_nothing_else(stage: Stage) -> None:
-    room = await stage.open_room(spec(), spec(DFW, "dfw-1"), spec("4d891ee9b43e08", "dfw-2"))
-    before = room.fleet
-    await room.clone(AMS)
-    await room.destroy(AMS)
-    await room.stop(DFW)
-    await room.cordon("4d891ee9b43e08")
+async def test_reset_brings_the_config_back_and_nothing_else(harness: Harness) -> None:
+    supervisor = await harness.open_room(spec(), spec(DFW, "dfw-1"), spec("4d891ee9b43e08", "dfw-2"))
+    before = supervisor.fleet
+    await supervisor.clone(AMS)
+    await supervisor.destroy(AMS)
+    await supervisor.stop(DFW)
+    await supervisor.cordon("4d891ee9b43e08")
 
-    await room.reset()
+    await supervisor.reset()
 
-    assert room.fleet == before
-
-
-async def test_reset_lets_those_run_that_are_as_they_should_be(stage: Stage) -> None:
-    room = await stage.open_room()
-    told = len(stage.states())
-
-    await room.reset()
-
-    assert len(stage.states()) == told
+    assert supervisor.fleet == before
 
 
-async def test_reset_starts_an_unhealthy_machine_anew(stage: Stage) -> None:
-    room = await stage.open_room(spec(checks=(Check("http", interval_seconds=15.0),)))
-    stage.backend.answer(AMS, 503)
-    stage.clock.advance(15)
-    await eventually(lambda: not room.machine(AMS).healthy, "the failed check")
+async def test_reset_lets_those_run_that_are_as_they_should_be(harness: Harness) -> None:
+    supervisor = await harness.open_room()
+    told = len(harness.states())
 
-    await room.reset()
+    await supervisor.reset()
 
-    assert room.machine(AMS).is_candidate
+    assert len(harness.states()) == told
+
+
+async def test_reset_starts_an_unhealthy_machine_anew(harness: Harness) -> None:
+    supervisor = await harness.open_room(spec(checks=(Check("http", interval_seconds=15.0),)))
+    harness.backend.answer(AMS, 503)
+    harness.clock.advance(15)
+    await eventually(lambda: not supervisor.machine(AMS).healthy, "the failed check")
+
+    await supervisor.reset()
+
+    assert supervisor.machine(AMS).is_candidate
 
 
 @pytest.fixture
@@ -477,47 +481,47 @@ async def running_server() -> AsyncIterator[int]:
     server.close()
 
 
-async def test_a_machine_that_runs_elsewhere_is_routed_to(stage: Stage, running_server: int) -> None:
-    room = await stage.open_room(spec(command="", url=f"http://127.0.0.1:{running_server}"))
+async def test_a_machine_that_runs_elsewhere_is_routed_to(harness: Harness, running_server: int) -> None:
+    supervisor = await harness.open_room(spec(command="", url=f"http://127.0.0.1:{running_server}"))
 
-    assert room.machine(AMS).address == f"127.0.0.1:{running_server}"
-    assert room.machine(AMS).is_candidate
+    assert supervisor.machine(AMS).address == f"127.0.0.1:{running_server}"
+    assert supervisor.machine(AMS).is_candidate
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "kill", "suspend", "destroy", "clone"])
 async def test_a_machine_that_runs_elsewhere_is_left_alone(
-    stage: Stage, running_server: int, verb: str
+    harness: Harness, running_server: int, verb: str
 ) -> None:
-    room = await stage.open_room(spec(command="", url=f"http://127.0.0.1:{running_server}"))
+    supervisor = await harness.open_room(spec(command="", url=f"http://127.0.0.1:{running_server}"))
 
     with pytest.raises(
         InputError, match=rf"runs at http://127.0.0.1:{running_server}, outside flysim, so it cannot"
     ):
-        await getattr(room, verb)(AMS)
+        await getattr(supervisor, verb)(AMS)
 
 
-async def test_a_server_that_does_not_run_is_a_fault_that_names_it(stage: Stage) -> None:
+async def test_a_server_that_does_not_run_is_a_fault_that_names_it(harness: Harness) -> None:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
     await server.wait_closed()
 
     with pytest.raises(EnvironmentFault, match=f"start the server of {url} first"):
-        await stage.open_room(spec(command="", url=url, start_timeout_seconds=0.1))
+        await harness.open_room(spec(command="", url=url, start_timeout_seconds=0.1))
 
 
-async def test_a_machine_in_whose_place_another_answers_is_not_healthy(stage: Stage) -> None:
-    stage.backend.impostors[AMS] = "machine dfw-1"
+async def test_a_machine_in_whose_place_another_answers_is_not_healthy(harness: Harness) -> None:
+    harness.backend.impostors[AMS] = "machine dfw-1"
 
     with pytest.raises(MachineFault, match=r"machine dfw-1 answers at .* in its place"):
-        await stage.open_room(spec(start_timeout_seconds=0.2))
+        await harness.open_room(spec(start_timeout_seconds=0.2))
 
 
-async def test_a_clone_cannot_be_in_a_region_that_there_is_not(stage: Stage) -> None:
-    room = await stage.open_room(spec())
+async def test_a_clone_cannot_be_in_a_region_that_there_is_not(harness: Harness) -> None:
+    supervisor = await harness.open_room(spec())
 
     with pytest.raises(InputError, match='there is no region "dwf"; did you mean "dfw"') as error:
-        await room.clone(AMS, region="dwf")
+        await supervisor.clone(AMS, region="dwf")
 
     assert error.value.expected is not None
     assert "ams, " in error.value.expected

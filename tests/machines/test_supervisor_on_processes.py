@@ -18,7 +18,7 @@ from simulator.events import Bus, Event, MachineLogged
 from simulator.machines.address import has_loopback_network
 from simulator.machines.processes.backend import ProcessBackend
 from simulator.machines.processes.listener import all_listeners
-from simulator.machines.supervisor import MachineRoom
+from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import App
 from tests.contract.harness import INTERNAL_PORT, eventually, machine_id, machine_spec
 
@@ -29,8 +29,8 @@ FILES_PROGRAM = (
 )
 
 
-def room_of(*specs: MachineSpec, bus: Bus | None = None) -> MachineRoom:
-    return MachineRoom(
+def room_of(*specs: MachineSpec, bus: Bus | None = None) -> MachineSupervisor:
+    return MachineSupervisor(
         [App("chat")], specs, ProcessBackend(), bus or Bus(), Clock(), dns_address="127.0.0.1:5353"
     )
 
@@ -44,15 +44,15 @@ async def fault_of(spec: MachineSpec) -> MachineFault:
 @pytest.mark.skipif(not has_loopback_network(), reason="127/8 is not all of this computer")
 async def test_three_machines_listen_on_the_same_port(tmp_path: Path) -> None:
     check = Check("http", path="/")
-    room = room_of(*(replace(machine_spec(n, FILES), cwd=tmp_path, checks=(check,)) for n in (1, 2, 3)))
+    supervisor = room_of(*(replace(machine_spec(n, FILES), cwd=tmp_path, checks=(check,)) for n in (1, 2, 3)))
 
-    await room.open()
+    await supervisor.open()
     try:
-        assert {machine.port for machine in room.fleet.machines} == {INTERNAL_PORT}
-        assert len({machine.host for machine in room.fleet.machines}) == 3
-        assert all(machine.is_candidate for machine in room.fleet.machines)
+        assert {machine.port for machine in supervisor.fleet.machines} == {INTERNAL_PORT}
+        assert len({machine.host for machine in supervisor.fleet.machines}) == 3
+        assert all(machine.is_candidate for machine in supervisor.fleet.machines)
     finally:
-        await room.close()
+        await supervisor.close()
 
 
 async def test_a_machine_knows_itself_by_its_environment() -> None:
@@ -124,15 +124,15 @@ async def test_a_machine_is_not_healthy_because_another_one_answers_at_its_addre
 
 @pytest.mark.skipif(not has_loopback_network(), reason="127/8 is not all of this computer")
 async def test_a_machine_that_listens_on_every_address_leaves_no_room_for_a_clone() -> None:
-    room = room_of(machine_spec(1, WILDCARD))
-    await room.open()
+    supervisor = room_of(machine_spec(1, WILDCARD))
+    await supervisor.open()
     try:
         with pytest.raises(
             EnvironmentFault, match=r"machine ams-1 listens on port .* of every address"
         ) as fault:
-            await room.clone(machine_id(1))
+            await supervisor.clone(machine_id(1))
     finally:
-        await room.close()
+        await supervisor.close()
 
     assert "{host} in command or env, and not 0.0.0.0" in str(fault.value)
 
@@ -140,12 +140,12 @@ async def test_a_machine_that_listens_on_every_address_leaves_no_room_for_a_clon
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose a listener is")
 async def test_what_was_there_before_does_not_make_a_machine_healthy() -> None:
     specs = machine_spec(1, ("{python}", "-c", "import time; time.sleep(60)", "{host}"))
-    room = room_of(replace(specs, start_timeout_seconds=1.5))
-    opening = asyncio.create_task(room.open())
-    await eventually(lambda: room.fleet.machines[0].host != "127.0.0.1", "it has an address")
+    supervisor = room_of(replace(specs, start_timeout_seconds=1.5))
+    opening = asyncio.create_task(supervisor.open())
+    await eventually(lambda: supervisor.fleet.machines[0].host != "127.0.0.1", "it has an address")
     # As if it had been there: the machine's own launch saw it, since the address book had given its address away.
     with socket.create_server(("0.0.0.0", INTERNAL_PORT)):
-        process = room._backend._processes[machine_id(1)]  # type: ignore[attr-defined]
+        process = supervisor._backend._processes[machine_id(1)]  # type: ignore[attr-defined]
         process._earlier = frozenset(all_listeners())
 
         with pytest.raises(MachineFault, match=r"answers at .* in its place"):
@@ -175,10 +175,10 @@ async def test_a_machine_that_dies_while_others_still_start_is_a_fault() -> None
 
 
 async def test_an_exit_while_it_runs_takes_a_machine_out(tmp_path: Path) -> None:
-    room = room_of(replace(machine_spec(1, FILES), cwd=tmp_path))
-    await room.open()
+    supervisor = room_of(replace(machine_spec(1, FILES), cwd=tmp_path))
+    await supervisor.open()
     try:
-        await room.kill(machine_id(1))
-        await eventually(lambda: not room.fleet.machines[0].is_candidate, "its end is known")
+        await supervisor.kill(machine_id(1))
+        await eventually(lambda: not supervisor.fleet.machines[0].is_candidate, "its end is known")
     finally:
-        await room.close()
+        await supervisor.close()

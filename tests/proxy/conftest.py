@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.harness import Stage, open_stage
+from tests.proxy.harness import Harness, open_harness
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,6 +20,6 @@ def _own_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    async with open_stage() as stage:
-        yield stage
+async def harness() -> AsyncIterator[Harness]:
+    async with open_harness() as harness:
+        yield harness

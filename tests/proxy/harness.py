@@ -16,7 +16,7 @@ from simulator.clock import Clock
 from simulator.events import Bus, Event, ExchangeAnswered, ExchangeFinished, ProxyLogged
 from simulator.journal import Journal
 from simulator.machines.port import free_port
-from simulator.network_conditions import Links
+from simulator.network_conditions import NetworkConditions
 from simulator.proxy import ProxyCore, ProxyServer
 from simulator.proxy.http.edge_layer import EdgeLayer
 from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
@@ -42,7 +42,7 @@ class _ErrorLog(logging.Handler):
         self.lines.append(logging.Formatter().format(record))
 
 
-class Stage:
+class Harness:
     """The proxy under test, its machines, its clients, and what they saw."""
 
     def __init__(
@@ -63,10 +63,10 @@ class Stage:
             Fleet.of([app or App("streams")]),
             options or RoutingOptions(),
             Random(7).randrange,
-            want=self.wanted.append,
+            request_start=self.wanted.append,
         )
-        self.links = Links()
-        self.core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.links)
+        self.network = NetworkConditions()
+        self.core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.network)
         self.server = ProxyServer(
             self.core, {"ams": 0, "dfw": 0}, dns_port=free_port(), extra_ports=extra_ports
         )
@@ -250,26 +250,26 @@ def _unsent(io: Any) -> int:
 
 
 @asynccontextmanager
-async def open_stage(
+async def open_harness(
     options: RoutingOptions | None = None,
     *,
     realtime: bool = False,
     app: App | None = None,
     extra_ports: Mapping[tuple[str, int], int] | None = None,
     deadline_seconds: float = 90,
-) -> AsyncIterator[Stage]:
-    stage = Stage(options, realtime=realtime, app=app, extra_ports=extra_ports)
+) -> AsyncIterator[Harness]:
+    harness = Harness(options, realtime=realtime, app=app, extra_ports=extra_ports)
     logger = logging.getLogger("mitmproxy")
-    logger.addHandler(stage.errors)
+    logger.addHandler(harness.errors)
     before = asyncio.all_tasks()
-    await stage.server.start()
+    await harness.server.start()
     try:
         async with asyncio.timeout(deadline_seconds):
-            yield stage
-            await stage.check_nothing_is_left()
+            yield harness
+            await harness.check_nothing_is_left()
     finally:
-        logger.removeHandler(stage.errors)
-        await stage.close()
+        logger.removeHandler(harness.errors)
+        await harness.close()
     mine = {*before, asyncio.current_task()}
     await until(lambda: asyncio.all_tasks() <= mine, lambda: f"left: {asyncio.all_tasks() - mine}")
 

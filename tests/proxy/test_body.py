@@ -9,7 +9,7 @@ import pytest
 
 from simulator.routing import RoutingOptions
 from tests.proxy.client import chunked, request
-from tests.proxy.harness import AMS, DFW, Stage, open_stage, until
+from tests.proxy.harness import AMS, DFW, Harness, open_harness, until
 from tests.proxy.machine import OK, MachineWire, ScriptedMachine, answering, replaying
 
 LIMIT = 1_048_576
@@ -21,13 +21,13 @@ def random_body(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
-async def send(stage: Stage, kind: str, body: bytes) -> int:
+async def send(harness: Harness, kind: str, body: bytes) -> int:
     """POST `body` in one of the ways there are; the status of the answer."""
     if kind.startswith("h2"):
-        h2 = await stage.connect_h2()
+        h2 = await harness.connect_h2()
         length = [("content-length", str(len(body)))] if kind == "h2 with length" else []
         return (await h2.ask("POST", "/", length, body)).status
-    client = await stage.connect()
+    client = await harness.connect()
     if kind == "length":
         client.writer.write(request("POST", body=body))
     else:
@@ -42,12 +42,14 @@ KINDS = ["length", "chunked", "h2 with length", "h2 without length"]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [1, 70_000, LIMIT])
-async def test_a_body_up_to_the_limit_is_replayed_byte_for_byte(stage: Stage, kind: str, size: int) -> None:
+async def test_a_body_up_to_the_limit_is_replayed_byte_for_byte(
+    harness: Harness, kind: str, size: int
+) -> None:
     """F-10.1, F-1.27, F-1.32, F-1.34, K-1: exactly 1,048,576 bytes still pass."""
     body = random_body(size)
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    assert await send(stage, kind, body) == 200
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    assert await send(harness, kind, body) == 200
     assert ams.requests[0].body == body
     assert dfw.requests[0].body == body
     framing = [request.get("content-length") for request in (*ams.requests, *dfw.requests)]
@@ -55,37 +57,37 @@ async def test_a_body_up_to_the_limit_is_replayed_byte_for_byte(stage: Stage, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_one_byte_more_cannot_be_replayed(stage: Stage, kind: str) -> None:
+async def test_one_byte_more_cannot_be_replayed(harness: Harness, kind: str) -> None:
     """F-1.32, F-1.35, F-1.36, F-6.44, K-1, K-2: PA01, and the client gets an empty 502."""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    assert await send(stage, kind, random_body(LIMIT + 1)) == 502
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    assert await send(harness, kind, random_body(LIMIT + 1)) == 502
     assert dfw.requests == []
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.error == "PA01"
-    assert [(line.code, line.app, line.machine_id) for line in stage.proxy_log()] == [
+    assert [(line.code, line.app, line.machine_id) for line in harness.proxy_log()] == [
         ("PA01", "streams", AMS)
     ]
 
 
 async def test_the_limit_is_an_option() -> None:
     """F-1.33, K-1"""
-    async with open_stage(RoutingOptions(replay_body_limit_bytes=10)) as stage:
-        await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-        await stage.add_machine(DFW, "dfw", answering(OK))
-        assert await send(stage, "length", b"ten bytes!") == 200
-        assert await send(stage, "length", b"too many...") == 502
+    async with open_harness(RoutingOptions(replay_body_limit_bytes=10)) as harness:
+        await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+        await harness.add_machine(DFW, "dfw", answering(OK))
+        assert await send(harness, "length", b"ten bytes!") == 200
+        assert await send(harness, "length", b"too many...") == 502
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_body_beyond_the_limit_arrives_whole_without_a_replay(stage: Stage, kind: str) -> None:
+async def test_a_body_beyond_the_limit_arrives_whole_without_a_replay(harness: Harness, kind: str) -> None:
     body = random_body(5 * LIMIT + 3)
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    assert await send(stage, kind, body) == 200
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    assert await send(harness, kind, body) == 200
     assert ams.requests[0].body == body
 
 
-async def test_a_replay_by_the_head_alone_does_not_wait_for_the_upload(stage: Stage) -> None:
+async def test_a_replay_by_the_head_alone_does_not_wait_for_the_upload(harness: Harness) -> None:
     """The replay comes while the client is still sending; what it sends later goes on to the target."""
 
     async def replay_at_once(wire: MachineWire) -> None:
@@ -93,9 +95,9 @@ async def test_a_replay_by_the_head_alone_does_not_wait_for_the_upload(stage: St
         await wire.send(REPLAY)
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", replay_at_once)
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", replay_at_once)
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     await client.send(request("POST", headers="content-length: 10\r\n") + b"first")
     await until(lambda: dfw.connections)
     await client.send(b"later")
@@ -103,16 +105,16 @@ async def test_a_replay_by_the_head_alone_does_not_wait_for_the_upload(stage: St
     assert dfw.requests[0].body == b"firstlater"
 
 
-async def test_a_chunked_upload_under_way_is_replayed_with_what_came_so_far(stage: Stage) -> None:
+async def test_a_chunked_upload_under_way_is_replayed_with_what_came_so_far(harness: Harness) -> None:
     async def replay_at_once(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.read_chunk()
         await wire.send(REPLAY)
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", replay_at_once)
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", replay_at_once)
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     await client.send(request("POST", headers="transfer-encoding: chunked\r\n") + b"5\r\nfirst\r\n")
     await until(lambda: dfw.connections)
     await client.send(chunked(b"later"))
@@ -120,7 +122,9 @@ async def test_a_chunked_upload_under_way_is_replayed_with_what_came_so_far(stag
     assert b"".join(dfw.requests[0].chunks) == b"firstlater"
 
 
-async def test_a_declared_size_beyond_the_limit_cannot_be_replayed_even_before_it_came(stage: Stage) -> None:
+async def test_a_declared_size_beyond_the_limit_cannot_be_replayed_even_before_it_came(
+    harness: Harness,
+) -> None:
     """F-1.32: the request is too large, whatever of it has been read."""
 
     async def replay_at_once(wire: MachineWire) -> None:
@@ -128,28 +132,28 @@ async def test_a_declared_size_beyond_the_limit_cannot_be_replayed_even_before_i
         await wire.send(REPLAY)
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", replay_at_once)
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", replay_at_once)
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     await client.send(request("POST", headers=f"content-length: {LIMIT + 1}\r\n") + b"a little")
     assert (await client.read_response()).status == 502
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.error == "PA01"
 
 
-async def test_the_rest_of_a_refused_upload_is_read_and_the_connection_lives_on(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    client = await stage.connect()
+async def test_the_rest_of_a_refused_upload_is_read_and_the_connection_lives_on(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    client = await harness.connect()
     body = random_body(2 * LIMIT)
     for _ in range(2):
         client.writer.write(request("POST", body=body))
         assert (await client.read_response()).status == 502
 
 
-async def test_a_client_that_expects_100_continue_gets_it(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+async def test_a_client_that_expects_100_continue_gets_it(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     await client.send(request("POST", headers="expect: 100-continue\r\ncontent-length: 4\r\n"))
     assert (await client.read_head()).status == 100
     await client.send(b"body")
@@ -158,17 +162,17 @@ async def test_a_client_that_expects_100_continue_gets_it(stage: Stage) -> None:
     assert dfw.requests[0].body == b"body"
 
 
-async def test_an_http_1_0_client_is_told_no_100(stage: Stage) -> None:
+async def test_an_http_1_0_client_is_told_no_100(harness: Harness) -> None:
     """RFC 9110, 10.1.1"""
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     await client.send(b"POST / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\nbody")
     assert (await client.read_head()).status == 200
 
 
-async def test_100_continue_over_http_2(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2()
+async def test_100_continue_over_http_2(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect_h2()
     stream = await client.open("POST", headers=[("expect", "100-continue")], end=False)
     await client.wait(lambda: stream.interim)
     await client.send_body(stream, b"body")
@@ -177,14 +181,14 @@ async def test_100_continue_over_http_2(stage: Stage) -> None:
     assert ams.requests[0].body == b"body"
 
 
-async def test_an_answer_before_the_body_is_read_is_relayed_at_once(stage: Stage) -> None:
+async def test_an_answer_before_the_body_is_read_is_relayed_at_once(harness: Harness) -> None:
     async def refuse_early(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
         await wire.rest()
 
-    ams = await stage.add_machine(AMS, "ams", refuse_early)
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", refuse_early)
+    client = await harness.connect()
     await client.send(request("POST", headers="content-length: 100000\r\n") + b"some")
     answer = await client.read_response()
     assert (answer.status, answer.body) == (413, b"big")
@@ -198,7 +202,7 @@ async def test_an_answer_before_the_body_is_read_is_relayed_at_once(stage: Stage
 UPLOAD_BYTES = 64 * 2**20
 
 
-async def add_reluctant_reader(stage: Stage, go_on: asyncio.Event) -> ScriptedMachine:
+async def add_reluctant_reader(harness: Harness, go_on: asyncio.Event) -> ScriptedMachine:
     """A machine that takes the body of an upload only when told to."""
 
     async def handler(wire: MachineWire) -> None:
@@ -210,66 +214,68 @@ async def add_reluctant_reader(stage: Stage, go_on: asyncio.Event) -> ScriptedMa
         await wire.discard_body(head)
         await wire.send(OK)
 
-    return await stage.add_machine(AMS, "ams", handler)
+    return await harness.add_machine(AMS, "ams", handler)
 
 
-async def test_no_more_is_read_from_a_client_than_its_machine_takes(stage: Stage) -> None:
+async def test_no_more_is_read_from_a_client_than_its_machine_takes(harness: Harness) -> None:
     """An upload waits for its reader: over HTTP/1.1, the client's own socket fills up."""
     go_on = asyncio.Event()
-    ams = await add_reluctant_reader(stage, go_on)
-    client = await stage.connect()
+    ams = await add_reluctant_reader(harness, go_on)
+    client = await harness.connect()
     client.writer.write(request("POST", headers=f"content-length: {UPLOAD_BYTES}\r\n"))
     client.writer.write(bytes(UPLOAD_BYTES))
     await until(lambda: ams.requests)
-    await until(lambda: stage.unsent_to_machines() > 65536)
-    assert stage.unsent_to_machines() < 2 * LIMIT
+    await until(lambda: harness.unsent_to_machines() > 65536)
+    assert harness.unsent_to_machines() < 2 * LIMIT
     go_on.set()
     assert (await client.read_response()).status == 200
-    assert stage.unsent_to_machines() == 0
+    assert harness.unsent_to_machines() == 0
 
 
-async def test_an_upload_over_http_2_waits_for_its_machine_and_holds_up_no_other_stream(stage: Stage) -> None:
+async def test_an_upload_over_http_2_waits_for_its_machine_and_holds_up_no_other_stream(
+    harness: Harness,
+) -> None:
     go_on = asyncio.Event()
-    ams = await add_reluctant_reader(stage, go_on)
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect_h2()
+    ams = await add_reluctant_reader(harness, go_on)
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect_h2()
     upload = await client.open("POST", end=False)
     task = asyncio.create_task(client.send_body(upload, bytes(UPLOAD_BYTES)))
-    await until(lambda: stage.unsent_to_machines() > 65536)
+    await until(lambda: harness.unsent_to_machines() > 65536)
     await until(lambda: client.h2.local_flow_control_window(upload.id) == 0)
-    stage.change(ams, healthy=False)
+    harness.change(ams, healthy=False)
     for count in range(10):
         assert (await client.ask("POST", body=b"small")).status == 200
         assert len(dfw.requests) == count + 1
     assert not task.done()
-    assert stage.unsent_to_machines() < 2 * LIMIT
+    assert harness.unsent_to_machines() < 2 * LIMIT
     go_on.set()
     await task
     assert (await client.complete(upload)).status == 200
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_large_upload_is_retried_while_nothing_of_it_is_lost(stage: Stage, kind: str) -> None:
+async def test_a_large_upload_is_retried_while_nothing_of_it_is_lost(harness: Harness, kind: str) -> None:
     """F-5.41, F-5.46: a machine that refuses the connection has read nothing of the body."""
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
     await ams.stop()
     body = random_body(3 * LIMIT)
-    assert await send(stage, kind, body) == 200
+    assert await send(harness, kind, body) == 200
     assert dfw.requests[0].body == body
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.path == ("ams-1", "dfw-1")
 
 
 async def test_no_more_than_the_limit_is_read_while_no_machine_takes_it() -> None:
     """A client that uploads while the proxy looks for a machine fills its own socket, not our memory."""
-    async with open_stage(realtime=True) as stage:
-        ams = await stage.add_machine(AMS, "ams", answering(OK))
+    async with open_harness(realtime=True) as harness:
+        ams = await harness.add_machine(AMS, "ams", answering(OK))
         await ams.stop()
-        client = await stage.connect()
+        client = await harness.connect()
         client.writer.write(request("POST", headers="transfer-encoding: chunked\r\n"))
         client.writer.write(chunked(*[bytes(2**20)] * 64))
-        await until(lambda: stage.held_uploads() > LIMIT)
-        assert stage.held_uploads() < LIMIT + 2**17
+        await until(lambda: harness.held_uploads() > LIMIT)
+        assert harness.held_uploads() < LIMIT + 2**17
         await ams.come_back()
         assert (await client.read_response()).status == 200

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.routing import Trace
 from tests.proxy.client import request
-from tests.proxy.harness import AMS, DFW, Stage, a_port_that_never_answers, open_stage, until
+from tests.proxy.harness import AMS, DFW, Harness, a_port_that_never_answers, open_harness, until
 from tests.proxy.machine import OK, MachineWire, ScriptedMachine, answering, replaying
 
 HOWS = ["close", "reset"]
@@ -28,48 +28,48 @@ async def trickling(wire: MachineWire) -> None:
     await wire.rest()
 
 
-async def assert_all_gone(stage: Stage, machine: ScriptedMachine) -> Trace:
+async def assert_all_gone(harness: Harness, machine: ScriptedMachine) -> Trace:
     await until(lambda: machine.open_connections == 0)
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.outcome == "client_left"
     assert trace.ended_at is not None
-    await until(lambda: not stage.server._clients)
+    await until(lambda: not harness.server._clients)
     return trace
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_while_the_head_is_awaited(stage: Stage, how: str) -> None:
-    ams = await stage.add_machine(AMS, "ams", silent)
-    client = await stage.connect()
+async def test_while_the_head_is_awaited(harness: Harness, how: str) -> None:
+    ams = await harness.add_machine(AMS, "ams", silent)
+    client = await harness.connect()
     await client.send(request())
     await until(lambda: ams.requests)
     getattr(client, how)()
-    trace = await assert_all_gone(stage, ams)
+    trace = await assert_all_gone(harness, ams)
     assert trace.hops[0].failure == "the client left"
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_while_the_response_streams(stage: Stage, how: str) -> None:
-    ams = await stage.add_machine(AMS, "ams", trickling)
-    client = await stage.connect()
+async def test_while_the_response_streams(harness: Harness, how: str) -> None:
+    ams = await harness.add_machine(AMS, "ams", trickling)
+    client = await harness.connect()
     await client.send(request())
     await client.read_head()
     getattr(client, how)()
-    trace = await assert_all_gone(stage, ams)
+    trace = await assert_all_gone(harness, ams)
     assert trace.status == 200
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_while_it_uploads(stage: Stage, how: str) -> None:
-    ams = await stage.add_machine(AMS, "ams", silent)
-    client = await stage.connect()
+async def test_while_it_uploads(harness: Harness, how: str) -> None:
+    ams = await harness.add_machine(AMS, "ams", silent)
+    client = await harness.connect()
     await client.send(request("POST", headers="content-length: 1000\r\n") + b"not all")
     await until(lambda: ams.requests)
     getattr(client, how)()
-    await assert_all_gone(stage, ams)
+    await assert_all_gone(harness, ams)
 
 
-async def test_while_its_upload_stands_still(stage: Stage) -> None:
+async def test_while_its_upload_stands_still(harness: Harness) -> None:
     """Its end stands behind what it sent: it is seen when the machine goes on."""
     resume = asyncio.Event()
 
@@ -80,17 +80,17 @@ async def test_while_its_upload_stands_still(stage: Stage) -> None:
         wire.resume()
         await wire.rest()
 
-    ams = await stage.add_machine(AMS, "ams", never_reads)
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", never_reads)
+    client = await harness.connect()
     client.writer.write(request("POST", headers=f"content-length: {2**26}\r\n") + bytes(2**26))
-    await until(lambda: stage.unsent_to_machines() > 2**16)
+    await until(lambda: harness.unsent_to_machines() > 2**16)
     client.reset()
     resume.set()
-    await assert_all_gone(stage, ams)
+    await assert_all_gone(harness, ams)
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_while_its_download_stands_still(stage: Stage, how: str) -> None:
+async def test_while_its_download_stands_still(harness: Harness, how: str) -> None:
     """The client reads nothing, so its end is seen by what is sent to it."""
 
     async def flood(wire: MachineWire) -> None:
@@ -99,178 +99,178 @@ async def test_while_its_download_stands_still(stage: Stage, how: str) -> None:
         while True:
             await wire.send(bytes(2**16))
 
-    ams = await stage.add_machine(AMS, "ams", flood)
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", flood)
+    client = await harness.connect()
     client.pause()
     await client.send(request())
-    await until(lambda: stage.unsent() > 2**16)
+    await until(lambda: harness.unsent() > 2**16)
     getattr(client, how)()
-    await assert_all_gone(stage, ams)
+    await assert_all_gone(harness, ams)
 
 
 @pytest.mark.parametrize("how", HOWS)
 async def test_while_the_proxy_waits_to_try_again(how: str) -> None:
-    async with open_stage(realtime=True) as stage:
-        ams = await stage.add_machine(AMS, "ams", answering(OK))
+    async with open_harness(realtime=True) as harness:
+        ams = await harness.add_machine(AMS, "ams", answering(OK))
         await ams.stop()
-        client = await stage.connect()
+        client = await harness.connect()
         await client.send(request())
-        await until(lambda: stage.remembered()["wake-ups"])
+        await until(lambda: harness.remembered()["wake-ups"])
         getattr(client, how)()
-        await assert_all_gone(stage, ams)
+        await assert_all_gone(harness, ams)
 
 
 async def test_while_a_failed_replay_is_drawn_out() -> None:
     """F-1.51: the seconds that Fly takes for a replay to nobody are not waited out for nobody."""
-    async with open_stage(realtime=True) as stage:
-        ams = await stage.add_machine(AMS, "ams", replaying("instance=00000000000000"))
-        client = await stage.connect()
+    async with open_harness(realtime=True) as harness:
+        ams = await harness.add_machine(AMS, "ams", replaying("instance=00000000000000"))
+        client = await harness.connect()
         await client.send(request())
-        await until(lambda: stage.remembered()["wake-ups"])
+        await until(lambda: harness.remembered()["wake-ups"])
         client.close()
-        await assert_all_gone(stage, ams)
+        await assert_all_gone(harness, ams)
 
 
 @pytest.mark.parametrize("how", HOWS)
-async def test_while_a_connection_is_being_made(stage: Stage, how: str) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
+async def test_while_a_connection_is_being_made(harness: Harness, how: str) -> None:
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
     with a_port_that_never_answers() as port:
-        stage.change(ams, port=port)
-        client = await stage.connect()
+        harness.change(ams, port=port)
+        client = await harness.connect()
         await client.send(request())
-        await until(lambda: stage.remembered()["waiting"])
+        await until(lambda: harness.remembered()["waiting"])
         getattr(client, how)()
-        await assert_all_gone(stage, ams)
+        await assert_all_gone(harness, ams)
 
 
-async def test_after_a_replay_the_target_is_let_go(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", silent)
-    client = await stage.connect()
+async def test_after_a_replay_the_target_is_let_go(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", silent)
+    client = await harness.connect()
     await client.send(request())
     await until(lambda: dfw.requests)
     client.close()
-    trace = await assert_all_gone(stage, dfw)
+    trace = await assert_all_gone(harness, dfw)
     assert trace.path == ("ams-1", "dfw-1")
 
 
-async def test_in_the_middle_of_a_request_head(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
+async def test_in_the_middle_of_a_request_head(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
     for part in (b"", b"G", b"GET", b"GET / HTTP/1.1\r\nhost:", b"PRI * HT", b"\x16\x03"):
-        client = await stage.connect()
+        client = await harness.connect()
         await client.send(part)
-        await until(lambda: stage.server._clients)
+        await until(lambda: harness.server._clients)
         client.close()
-        await until(lambda: not stage.server._clients)
-    assert stage.traces == ()
+        await until(lambda: not harness.server._clients)
+    assert harness.traces == ()
 
 
 # Over HTTP/2 one stream can leave while the others stay.
 
-Begin = Callable[[Stage], Awaitable[ScriptedMachine]]
+Begin = Callable[[Harness], Awaitable[ScriptedMachine]]
 
 
-async def until_head(stage: Stage) -> ScriptedMachine:
-    return await stage.add_machine(AMS, "ams", silent)
+async def until_head(harness: Harness) -> ScriptedMachine:
+    return await harness.add_machine(AMS, "ams", silent)
 
 
-async def until_body(stage: Stage) -> ScriptedMachine:
-    return await stage.add_machine(AMS, "ams", trickling)
+async def until_body(harness: Harness) -> ScriptedMachine:
+    return await harness.add_machine(AMS, "ams", trickling)
 
 
 @pytest.mark.parametrize("begin", [until_head, until_body])
 @pytest.mark.parametrize("end", [True, False], ids=["complete", "uploading"])
-async def test_a_reset_stream_lets_its_machine_go(stage: Stage, begin: Begin, end: bool) -> None:
-    ams = await begin(stage)
-    client = await stage.connect_h2()
+async def test_a_reset_stream_lets_its_machine_go(harness: Harness, begin: Begin, end: bool) -> None:
+    ams = await begin(harness)
+    client = await harness.connect_h2()
     leaving, staying = await client.open(end=end), await client.open(end=end)
     await until(lambda: len(ams.requests) == 2)
     await client.reset(leaving)
     await until(lambda: ams.open_connections == 1)
-    (trace, *_) = await stage.finished()
+    (trace, *_) = await harness.finished()
     assert trace.outcome == "client_left"
     await client.reset(staying)
     await until(lambda: ams.open_connections == 0)
-    await stage.finished(2)
-    assert stage.remembered() == dict.fromkeys(stage.remembered(), 0)
+    await harness.finished(2)
+    assert harness.remembered() == dict.fromkeys(harness.remembered(), 0)
 
 
-async def test_a_stream_reset_while_its_connection_is_being_made(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=200ms"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+async def test_a_stream_reset_while_its_connection_is_being_made(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=200ms"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
     with a_port_that_never_answers() as port:
-        stage.change(dfw, port=port)
-        client = await stage.connect_h2()
+        harness.change(dfw, port=port)
+        client = await harness.connect_h2()
         stream = await client.open()
-        await until(lambda: stage.remembered()["waiting"])
+        await until(lambda: harness.remembered()["waiting"])
         await client.reset(stream)
-        (trace,) = await stage.finished()
+        (trace,) = await harness.finished()
     assert trace.outcome == "client_left"
-    stage.change(ams, healthy=False)
-    stage.change(dfw, port=dfw.server.sockets[0].getsockname()[1] if dfw.server else 0)
+    harness.change(ams, healthy=False)
+    harness.change(dfw, port=dfw.server.sockets[0].getsockname()[1] if dfw.server else 0)
     assert (await client.ask()).status == 200
 
 
 async def test_a_stream_reset_while_the_proxy_waits_to_try_again() -> None:
-    async with open_stage(realtime=True) as stage:
-        ams = await stage.add_machine(AMS, "ams", answering(OK))
+    async with open_harness(realtime=True) as harness:
+        ams = await harness.add_machine(AMS, "ams", answering(OK))
         await ams.stop()
-        client = await stage.connect_h2()
+        client = await harness.connect_h2()
         stream = await client.open()
-        await until(lambda: stage.remembered()["wake-ups"])
+        await until(lambda: harness.remembered()["wake-ups"])
         await client.reset(stream)
-        (trace,) = await stage.finished()
+        (trace,) = await harness.finished()
         assert trace.outcome == "client_left"
         await ams.come_back()
         assert (await client.ask()).status == 200
-        await until(lambda: not stage.remembered()["wake-ups"])
-        assert stage.remembered()["commands"] == 0
+        await until(lambda: not harness.remembered()["wake-ups"])
+        assert harness.remembered()["commands"] == 0
 
 
-async def test_an_http_2_client_that_hangs_up_ends_all_its_streams(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", silent)
-    client = await stage.connect_h2()
+async def test_an_http_2_client_that_hangs_up_ends_all_its_streams(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", silent)
+    client = await harness.connect_h2()
     for _ in range(20):
         await client.open()
     await until(lambda: len(ams.requests) == 20)
     client.writer.close()
     await until(lambda: ams.open_connections == 0)
-    assert {trace.outcome for trace in await stage.finished(20)} == {"client_left"}
+    assert {trace.outcome for trace in await harness.finished(20)} == {"client_left"}
 
 
-async def test_many_clients_that_come_and_go(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", trickling)
+async def test_many_clients_that_come_and_go(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", trickling)
 
     async def visit(number: int) -> None:
-        client = await stage.connect()
+        client = await harness.connect()
         await client.send(request(path=f"/{number}"))
         if number % 3:
             await client.read_head()
         (client.close, client.reset)[number % 2]()
 
     await asyncio.gather(*[visit(number) for number in range(200)])
-    await until(lambda: not stage.server._clients)
+    await until(lambda: not harness.server._clients)
     await until(lambda: ams.open_connections == 0)
-    began = len(stage.traces)
-    assert {trace.outcome for trace in await stage.finished(began)} <= {"client_left"}
+    began = len(harness.traces)
+    assert {trace.outcome for trace in await harness.finished(began)} <= {"client_left"}
 
 
-async def test_the_proxys_own_stop_hangs_up_on_everybody(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", trickling)
-    client, h2 = await stage.connect(), await stage.connect_h2()
+async def test_the_proxys_own_stop_hangs_up_on_everybody(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", trickling)
+    client, h2 = await harness.connect(), await harness.connect_h2()
     await client.send(request())
     await client.read_head()
     stream = await h2.open()
     await h2.wait(lambda: stream.body)
-    await stage.server.stop()
+    await harness.server.stop()
     assert b"0\r\n\r\n" not in await client.rest()
     await until(lambda: h2.closed)
     await until(lambda: ams.open_connections == 0)
 
 
-async def test_clients_that_come_while_the_proxy_stops(stage: Stage) -> None:
-    coming = [asyncio.create_task(stage.connect()) for _ in range(50)]
+async def test_clients_that_come_while_the_proxy_stops(harness: Harness) -> None:
+    coming = [asyncio.create_task(harness.connect()) for _ in range(50)]
     await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
-    await stage.server.stop()
+    await harness.server.stop()
     for result in await asyncio.gather(*coming, return_exceptions=True):
         assert isinstance(result, OSError) or await result.rest() == b""

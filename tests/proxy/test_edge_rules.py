@@ -14,76 +14,76 @@ from simulator.proxy.http.convert import connect_failure
 from simulator.routing import App, Failure
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.client import request, tls_context
-from tests.proxy.harness import AMS, Stage, open_stage, until
+from tests.proxy.harness import AMS, Harness, open_harness, until
 from tests.proxy.machine import OK, MachineWire, answering
 
 
-async def shake_hands(stage: Stage, version: ssl.TLSVersion) -> str | None:
+async def shake_hands(harness: Harness, version: ssl.TLSVersion) -> str | None:
     """The version that a client which speaks only this one agrees on with the edge."""
     context = tls_context("http/1.1")
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = version
-    _, writer = await asyncio.open_connection("127.0.0.1", stage.port(), ssl=context)
+    _, writer = await asyncio.open_connection("127.0.0.1", harness.port(), ssl=context)
     agreed: str | None = writer.get_extra_info("ssl_object").version()
     writer.close()
     return agreed
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_an_edge_speaks_tls_1_2_and_1_3(stage: Stage, version: ssl.TLSVersion) -> None:
+async def test_an_edge_speaks_tls_1_2_and_1_3(harness: Harness, version: ssl.TLSVersion) -> None:
     """F-10.14"""
-    assert await shake_hands(stage, version) == version.name.replace("_", ".")
+    assert await shake_hands(harness, version) == version.name.replace("_", ".")
 
 
-async def test_an_edge_speaks_no_older_tls(stage: Stage) -> None:
+async def test_an_edge_speaks_no_older_tls(harness: Harness) -> None:
     """F-10.14"""
     with pytest.raises(OSError):
-        await shake_hands(stage, ssl.TLSVersion.TLSv1_1)
+        await shake_hands(harness, ssl.TLSVersion.TLSv1_1)
 
 
-async def test_a_client_that_does_not_trust_the_certificate_is_pt04_in_the_log(stage: Stage) -> None:
+async def test_a_client_that_does_not_trust_the_certificate_is_pt04_in_the_log(harness: Harness) -> None:
     """F-6.27: the client sees a failed handshake, so nothing but the log can say why"""
 
     def distrust() -> None:
-        address = ("127.0.0.1", stage.port("dfw"))
+        address = ("127.0.0.1", harness.port("dfw"))
         with socket.create_connection(address, timeout=5) as plain, pytest.raises(ssl.SSLError):
             ssl.create_default_context().wrap_socket(plain, server_hostname="streams.fly.dev")
 
     await asyncio.to_thread(distrust)  # unlike asyncio's own, this client says why it goes
-    await until(lambda: bool(stage.proxy_log()))
-    (line,) = stage.proxy_log()
+    await until(lambda: bool(harness.proxy_log()))
+    (line,) = harness.proxy_log()
     assert (line.code, line.app, line.region, line.machine_id) == ("PT04", "streams", "dfw", None)
     assert "SNI streams.fly.dev" in line.message
 
 
-async def test_a_client_that_leaves_in_the_handshake_is_pt03_in_the_log(stage: Stage) -> None:
+async def test_a_client_that_leaves_in_the_handshake_is_pt03_in_the_log(harness: Harness) -> None:
     """F-6.26"""
     hello = ssl.MemoryBIO()
     talk = tls_context("http/1.1").wrap_bio(ssl.MemoryBIO(), hello, server_hostname="streams.fly.dev")
     with pytest.raises(ssl.SSLWantReadError):
         talk.do_handshake()
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port())
+    reader, writer = await asyncio.open_connection("127.0.0.1", harness.port())
     writer.write(hello.read())
     await reader.read(1)  # the edge has answered
     writer.close()
-    await until(lambda: bool(stage.proxy_log()))
-    assert [line.code for line in stage.proxy_log()] == ["PT03"]
+    await until(lambda: bool(harness.proxy_log()))
+    assert [line.code for line in harness.proxy_log()] == ["PT03"]
 
 
-async def test_a_body_is_not_compressed_on_the_way(stage: Stage) -> None:
+async def test_a_body_is_not_compressed_on_the_way(harness: Harness) -> None:
     """F-9.9, X-7: Fly's documents disagree whether it is; the default of the Machines API counts"""
     text = b"the same over and over " * 1000
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(text)
-    ams = await stage.add_machine(AMS, "ams", answering(head + text))
-    answer = await (await stage.connect()).ask(headers="accept-encoding: zstd, br, gzip\r\n")
+    ams = await harness.add_machine(AMS, "ams", answering(head + text))
+    answer = await (await harness.connect()).ask(headers="accept-encoding: zstd, br, gzip\r\n")
     assert answer.body == text
     assert answer.get("content-encoding") is None
     assert ams.requests[0].get("accept-encoding") == "zstd, br, gzip"
 
 
-async def test_only_what_comes_through_the_proxy_is_load(stage: Stage) -> None:
+async def test_only_what_comes_through_the_proxy_is_load(harness: Harness) -> None:
     """F-5.39: as between two machines on the private network"""
     held: list[str] = []
 
@@ -91,18 +91,18 @@ async def test_only_what_comes_through_the_proxy_is_load(stage: Stage) -> None:
         held.append((await wire.read_request()).target)
         await wire.rest()
 
-    ams = await stage.add_machine(AMS, "ams", hold)
+    ams = await harness.add_machine(AMS, "ams", hold)
     _, other_machine = await asyncio.open_connection("127.0.0.1", ams.fleet_entry.port)
     other_machine.write(request(path="/direct"))
     await until(lambda: held == ["/direct"])
-    assert stage.router.load.of_machine(AMS) == 0
-    client = await stage.connect()
+    assert harness.router.load.of_machine(AMS) == 0
+    client = await harness.connect()
     await client.send(request(path="/by-proxy"))
     await until(lambda: held == ["/direct", "/by-proxy"])
-    assert stage.router.load.of_machine(AMS) == 1
+    assert harness.router.load.of_machine(AMS) == 1
     other_machine.close()
     await client.aclose()
-    await until(lambda: stage.router.load.of_machine(AMS) == 0)
+    await until(lambda: harness.router.load.of_machine(AMS) == 0)
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,9 @@ async def test_a_machine_that_speaks_no_http2_where_it_should_is_pu01(answer: by
             await wire.rest()
 
     port = ServicePort(80, 80, http=HttpOptions(h2_backend=True))
-    async with open_stage(app=App("streams", services=(Service(ports=(port,)),))) as stage:
-        await stage.add_machine(AMS, "ams", speak)
-        refused = await (await stage.connect()).ask()
+    async with open_harness(app=App("streams", services=(Service(ports=(port,)),))) as harness:
+        await harness.add_machine(AMS, "ams", speak)
+        refused = await (await harness.connect()).ask()
         assert (refused.status, refused.body) == (502, b"")
-        (trace,) = await stage.finished(1)
+        (trace,) = await harness.finished(1)
         assert trace.error == "PU01"

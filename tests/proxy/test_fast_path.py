@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy import http
 
-from simulator.proxy.http.fast_path import FixedHeaders
-from tests.proxy.harness import AMS, Stage
+from simulator.proxy.http.fast_path import IndexedHeaders
+from tests.proxy.harness import AMS, Harness
 from tests.proxy.machine import OK, answering
 
 NAMES = st.sampled_from([b"Host", b"host", b"Connection", b"X-A", b"x-a", b"Transfer-Encoding", b"caf\xe9"])
@@ -16,7 +16,7 @@ NAMES = st.sampled_from([b"Host", b"host", b"Connection", b"X-A", b"x-a", b"Tran
 
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=5)), max_size=6), NAMES)
 def test_a_look_up_finds_what_mitmproxy_finds(fields: list[tuple[bytes, bytes]], name: bytes) -> None:
-    ours, theirs = FixedHeaders(tuple(fields)), http.Headers(fields)
+    ours, theirs = IndexedHeaders(tuple(fields)), http.Headers(fields)
     for key in (name, name.decode("utf-8", "surrogateescape")):
         assert ours.get(key) == theirs.get(key)
         assert (key in ours) is (key in theirs)
@@ -25,12 +25,12 @@ def test_a_look_up_finds_what_mitmproxy_finds(fields: list[tuple[bytes, bytes]],
 
 def test_a_name_that_is_not_there_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        FixedHeaders(())["host"]
+        IndexedHeaders(())["host"]
 
 
-async def test_a_short_answer_reaches_the_client_in_one_piece(stage: Stage) -> None:
+async def test_a_short_answer_reaches_the_client_in_one_piece(harness: Harness) -> None:
     """Head and body came together, so they go together: one write, one packet."""
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     await client.send(b"GET / HTTP/1.1\r\nhost: streams.fly.dev\r\n\r\n")
     assert (await client.reader.read(65536)).endswith(b"\r\n\r\nhello")

@@ -8,13 +8,13 @@ import time
 import pytest
 
 from simulator.network_conditions import Breaking, Condition, Cut, Delay, Failing
-from simulator.proxy.transport.simulated_link import MOST_HELD_BYTES, Lane
+from simulator.proxy.transport.simulated_link import MOST_HELD_BYTES, LinkDirection
 from simulator.routing import App, Outcome
 from simulator.routing.errors import Failure
 from simulator.routing.service import Service, ServicePort
 from tests.proxy import websocket as ws
 from tests.proxy.client import Client, request
-from tests.proxy.harness import AMS, DFW, DFW_2, Stage, assert_is_the_proxys_own, open_stage, until
+from tests.proxy.harness import AMS, DFW, DFW_2, Harness, assert_is_the_proxys_own, open_harness, until
 from tests.proxy.machine import OK, MachineWire, accepting, answering, echoing, replaying, replaying_body
 
 RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
@@ -31,15 +31,15 @@ def failing(how: Failure | int, left: int = 1) -> Failing:
     return Failing(words="it fails", machine_id=DFW, how=how, left=left)
 
 
-def lanes(stage: Stage) -> list[Lane]:
+def lanes(harness: Harness) -> list[LinkDirection]:
     """Both directions of every open connection to a machine."""
-    handlers = [handler for handler in stage.server._clients.values() if handler]
-    spans = [span for handler in handlers for span in handler._spans.values()]
-    return [lane for span in spans for lane in (span.inward, span.outward)]
+    handlers = [handler for handler in harness.server._clients.values() if handler]
+    spans = [link for handler in handlers for link in handler._spans.values()]
+    return [lane for link in spans for lane in (link.inward, link.outward)]
 
 
-def held_bytes(stage: Stage) -> int:
-    return sum(lane._held_bytes for lane in lanes(stage))
+def held_bytes(harness: Harness) -> int:
+    return sum(lane._held_bytes for lane in lanes(harness))
 
 
 async def echo_raw(wire: MachineWire) -> None:
@@ -50,36 +50,36 @@ async def echo_raw(wire: MachineWire) -> None:
 # Partitions.
 
 
-async def test_a_connection_across_a_cut_times_out_on_the_simulated_clock(stage: Stage) -> None:
+async def test_a_connection_across_a_cut_times_out_on_the_simulated_clock(harness: Harness) -> None:
     """F-6.20, K-6: nobody waits for the seven and a half seconds."""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    stage.links.add(cut(edge="ams", region="dfw"))
-    begun, real = stage.clock.now(), time.monotonic()
-    assert_is_the_proxys_own(await (await stage.connect()).ask())
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    harness.network.add(cut(edge="ams", region="dfw"))
+    begun, real = harness.clock.now(), time.monotonic()
+    assert_is_the_proxys_own(await (await harness.connect()).ask())
     assert time.monotonic() - real < 5
-    assert stage.clock.now() - begun >= 7.5
-    (trace,) = await stage.finished()
+    assert harness.clock.now() - begun >= 7.5
+    (trace,) = await harness.finished()
     assert trace.error == "PR03"
     assert trace.hops[1].failure == "[PC05] connection to instance timed out"
     assert trace.hops[1].note == f"fault: {WORDS}"
-    assert [line.message for line in stage.proxy_log() if not line.code] == [f"fault struck: {WORDS}"]
+    assert [line.message for line in harness.proxy_log() if not line.code] == [f"fault struck: {WORDS}"]
     assert dfw.connections == 0
 
 
-async def test_what_a_cut_does_not_name_is_reached(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    stage.links.add(cut(edge="dfw"), cut(region="dfw"), cut(machine_id=DFW))
-    assert (await (await stage.connect("ams")).ask()).status == 200
-    assert (await (await stage.connect("dfw")).ask()).status == 502
+async def test_what_a_cut_does_not_name_is_reached(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
+    harness.network.add(cut(edge="dfw"), cut(region="dfw"), cut(machine_id=DFW))
+    assert (await (await harness.connect("ams")).ask()).status == 200
+    assert (await (await harness.connect("dfw")).ask()).status == 502
 
 
-async def test_a_kept_connection_is_not_used_across_a_cut(stage: Stage) -> None:
+async def test_a_kept_connection_is_not_used_across_a_cut(harness: Harness) -> None:
     """Else it would be luck whether a request fails or hangs: whether the client had been there before."""
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     assert (await client.ask()).status == 200
-    heal = stage.links.add(cut())
+    heal = harness.network.add(cut())
     assert_is_the_proxys_own(await client.ask())
     heal()
     assert (await client.ask()).status == 200
@@ -87,30 +87,30 @@ async def test_a_kept_connection_is_not_used_across_a_cut(stage: Stage) -> None:
 
 
 async def test_in_real_time_a_connection_that_waits_comes_about_when_the_cut_is_healed() -> None:
-    async with open_stage(realtime=True) as stage:
-        await stage.add_machine(DFW, "dfw", answering(OK))
-        heal = stage.links.add(cut())
-        asking = asyncio.create_task((await stage.connect()).ask())
-        await until(stage.proxy_log)
-        stage.links.add(failing(Failure.REFUSED))  # another fault's coming and going is no matter
+    async with open_harness(realtime=True) as harness:
+        await harness.add_machine(DFW, "dfw", answering(OK))
+        heal = harness.network.add(cut())
+        asking = asyncio.create_task((await harness.connect()).ask())
+        await until(harness.proxy_log)
+        harness.network.add(failing(Failure.REFUSED))  # another fault's coming and going is no matter
         heal()
         assert (await asking).status == 200
 
 
 async def test_a_client_that_leaves_while_its_connection_waits_is_forgotten() -> None:
-    async with open_stage(realtime=True) as stage:
-        await stage.add_machine(DFW, "dfw", answering(OK))
-        stage.links.add(cut())
-        client = await stage.connect()
+    async with open_harness(realtime=True) as harness:
+        await harness.add_machine(DFW, "dfw", answering(OK))
+        harness.network.add(cut())
+        client = await harness.connect()
         await client.send(request())
-        await until(stage.proxy_log)
+        await until(harness.proxy_log)
         await client.aclose()
-        (trace,) = await stage.finished()
+        (trace,) = await harness.finished()
         assert trace.outcome is Outcome.CLIENT_LEFT
-        assert stage.router.load.of_machine(DFW) == 0
+        assert harness.router.load.of_machine(DFW) == 0
 
 
-async def test_a_body_stalls_in_a_cut_and_goes_on_where_it_was(stage: Stage) -> None:
+async def test_a_body_stalls_in_a_cut_and_goes_on_where_it_was(harness: Harness) -> None:
     go_on = asyncio.Event()
 
     async def halves(wire: MachineWire) -> None:
@@ -120,19 +120,19 @@ async def test_a_body_stalls_in_a_cut_and_goes_on_where_it_was(stage: Stage) -> 
         await wire.send(b"two")
         await wire.rest()
 
-    await stage.add_machine(DFW, "dfw", halves)
-    client = await stage.connect()
+    await harness.add_machine(DFW, "dfw", halves)
+    client = await harness.connect()
     await client.send(request())
     await client.read_head()
     assert await client.read_exactly(3) == b"one"
-    heal = stage.links.add(cut())
+    heal = harness.network.add(cut())
     go_on.set()
-    await until(lambda: held_bytes(stage) == 3)
+    await until(lambda: held_bytes(harness) == 3)
     heal()
     assert await client.read_exactly(3) == b"two"
 
 
-async def test_both_ways_of_a_websocket_are_held_in_order_and_its_end_too(stage: Stage) -> None:
+async def test_both_ways_of_a_websocket_are_held_in_order_and_its_end_too(harness: Harness) -> None:
     """F-1.95: not a byte is lost."""
     from_machine = [ws.frame(ws.TEXT, b"from the machine %d" % number) for number in range(5)]
     from_client = [ws.masked(ws.TEXT, b"from the client %d" % number) for number in range(5)]
@@ -147,26 +147,26 @@ async def test_both_ways_of_a_websocket_are_held_in_order_and_its_end_too(stage:
         arrived.append(await wire.read_exactly(sum(map(len, from_client))))
         arrived.append(await wire.rest())
 
-    await stage.add_machine(DFW, "dfw", accepting(talk))
-    client, _ = await stage.open_socket()
-    heal = stage.links.add(cut())
+    await harness.add_machine(DFW, "dfw", accepting(talk))
+    client, _ = await harness.open_socket()
+    heal = harness.network.add(cut())
     is_cut.set()
     for frame in from_client:
         await client.send(frame)
-    await until(lambda: held_bytes(stage) == sum(map(len, from_machine + from_client)))
+    await until(lambda: held_bytes(harness) == sum(map(len, from_machine + from_client)))
     assert not arrived
     heal()
     assert await client.read_exactly(sum(map(len, from_machine))) == b"".join(from_machine)
-    heal = stage.links.add(cut())
+    heal = harness.network.add(cut())
     await client.send(from_client[0])
     await client.aclose()
-    await stage.finished()
+    await harness.finished()
     heal()
     await until(lambda: len(arrived) == 2)
     assert arrived == [b"".join(from_client), from_client[0]]
 
 
-async def test_a_cut_holds_no_more_than_it_must_of_either_direction(stage: Stage) -> None:
+async def test_a_cut_holds_no_more_than_it_must_of_either_direction(harness: Harness) -> None:
     message = ws.frame(ws.BINARY, bytes(16 * MOST_HELD_BYTES))
     is_cut = asyncio.Event()
     sent = 0
@@ -179,12 +179,12 @@ async def test_a_cut_holds_no_more_than_it_must_of_either_direction(stage: Stage
             sent += 65536
         await wire.rest()
 
-    await stage.add_machine(DFW, "dfw", accepting(flood))
-    client, _ = await stage.open_socket()
-    heal = stage.links.add(cut())
+    await harness.add_machine(DFW, "dfw", accepting(flood))
+    client, _ = await harness.open_socket()
+    heal = harness.network.add(cut())
     is_cut.set()
     uploading = asyncio.create_task(client.send(ws.masked(ws.BINARY, message)))
-    await until(lambda: all(not lane._has_room.is_set() for lane in lanes(stage)))
+    await until(lambda: all(not lane._has_room.is_set() for lane in lanes(harness)))
     assert 0 < sent < len(message)
     assert not uploading.done()
     heal()
@@ -192,65 +192,65 @@ async def test_a_cut_holds_no_more_than_it_must_of_either_direction(stage: Stage
     await uploading
 
 
-async def test_a_proxy_that_stops_lets_go_of_what_a_cut_holds(stage: Stage) -> None:
+async def test_a_proxy_that_stops_lets_go_of_what_a_cut_holds(harness: Harness) -> None:
     """The stage sees to it that the machine is left by all connections."""
-    machine = await stage.add_machine(DFW, "dfw", echoing())
-    client, _ = await stage.open_socket()
-    stage.links.add(cut())
+    machine = await harness.add_machine(DFW, "dfw", echoing())
+    client, _ = await harness.open_socket()
+    harness.network.add(cut())
     await client.send(ws.masked(ws.TEXT, b"held"))
     await client.aclose()
-    await stage.server.stop()
+    await harness.server.stop()
     await until(lambda: not machine.open_connections)
-    assert not stage.links
+    assert not harness.network
 
 
 # Latency.
 
 
-async def test_latency_takes_a_way_for_each_direction_and_two_to_connect(stage: Stage) -> None:
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    stage.links.add(Delay(words="far", edge="ams", region="dfw", seconds=1.0))
-    client = await stage.connect()
+async def test_latency_takes_a_way_for_each_direction_and_two_to_connect(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=1.0))
+    client = await harness.connect()
     for ways, count in ((4, 1), (2, 2)):  # the second one finds the connection open
-        begun = stage.clock.now()
+        begun = harness.clock.now()
         assert (await client.ask()).status == 200
-        trace = (await stage.finished(count))[-1]
-        assert stage.clock.now() - begun == pytest.approx(1.0 * ways, abs=0.5)
+        trace = (await harness.finished(count))[-1]
+        assert harness.clock.now() - begun == pytest.approx(1.0 * ways, abs=0.5)
         (hop,) = trace.hops
         assert hop.ended_at is not None
         assert hop.ended_at - hop.started_at == pytest.approx(1.0 * ways, abs=0.5)
         assert hop.note == "fault: far"
 
 
-async def test_latencies_add_up_and_end_one_by_one(stage: Stage) -> None:
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    ends = [stage.links.add(Delay(words=f"{s} s", seconds=s)) for s in (1.0, 2.0)]
-    client = await stage.connect()
+async def test_latencies_add_up_and_end_one_by_one(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    ends = [harness.network.add(Delay(words=f"{s} s", seconds=s)) for s in (1.0, 2.0)]
+    client = await harness.connect()
     assert (await client.ask()).status == 200
     for end, expected in zip(ends, (2.0 * 2, 0.0), strict=True):
         end()
-        begun = stage.clock.now()
+        begun = harness.clock.now()
         assert (await client.ask()).status == 200
-        assert stage.clock.now() - begun == pytest.approx(expected, abs=0.5)
+        assert harness.clock.now() - begun == pytest.approx(expected, abs=0.5)
 
 
-async def test_a_body_of_many_pieces_is_late_once_not_with_every_piece(stage: Stage) -> None:
-    await stage.add_machine(DFW, "dfw", answering(LARGE))
-    stage.links.add(Delay(words="far", seconds=1.0))
-    begun = stage.clock.now()
-    assert (await (await stage.connect()).ask()).body == BODY
-    assert stage.clock.now() - begun == pytest.approx(4.0, abs=0.5)
+async def test_a_body_of_many_pieces_is_late_once_not_with_every_piece(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", answering(LARGE))
+    harness.network.add(Delay(words="far", seconds=1.0))
+    begun = harness.clock.now()
+    assert (await (await harness.connect()).ask()).body == BODY
+    assert harness.clock.now() - begun == pytest.approx(4.0, abs=0.5)
 
 
-async def test_a_way_longer_than_the_time_to_connect_is_none(stage: Stage) -> None:
+async def test_a_way_longer_than_the_time_to_connect_is_none(harness: Harness) -> None:
     """F-1.49: the timeout of a replay bounds the attempt to reach its target."""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=1s"))
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    end = stage.links.add(Delay(words="far", edge="ams", region="dfw", seconds=0.6))
-    assert_is_the_proxys_own(await (await stage.connect()).ask())
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=1s"))
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    end = harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=0.6))
+    assert_is_the_proxys_own(await (await harness.connect()).ask())
     end()
-    stage.links.add(Delay(words="near", edge="ams", region="dfw", seconds=0.4))
-    assert (await (await stage.connect()).ask()).status == 200
+    harness.network.add(Delay(words="near", edge="ams", region="dfw", seconds=0.4))
+    assert (await (await harness.connect()).ask()).status == 200
 
 
 async def test_in_real_time_every_message_is_late_by_as_much_and_in_order() -> None:
@@ -264,10 +264,10 @@ async def test_in_real_time_every_message_is_late_by_as_much_and_in_order() -> N
             await asyncio.sleep(0.005)
         await wire.rest()
 
-    async with open_stage(realtime=True) as stage:
-        await stage.add_machine(DFW, "dfw", accepting(talk))
-        stage.links.add(Delay(words="far", seconds=seconds))
-        client, _ = await stage.open_socket()
+    async with open_harness(realtime=True) as harness:
+        await harness.add_machine(DFW, "dfw", accepting(talk))
+        harness.network.add(Delay(words="far", seconds=seconds))
+        client, _ = await harness.open_socket()
         for number, message in enumerate(messages):
             assert await client.read_exactly(len(message)) == message
             assert time.monotonic() - sent_at[number] >= seconds
@@ -276,13 +276,13 @@ async def test_in_real_time_every_message_is_late_by_as_much_and_in_order() -> N
 
 
 async def test_what_is_late_arrives_at_once_when_the_latency_ends() -> None:
-    async with open_stage(realtime=True) as stage:
-        await stage.add_machine(DFW, "dfw", echoing())
-        client, _ = await stage.open_socket()
-        end = stage.links.add(Delay(words="very far", seconds=3600.0))
+    async with open_harness(realtime=True) as harness:
+        await harness.add_machine(DFW, "dfw", echoing())
+        client, _ = await harness.open_socket()
+        end = harness.network.add(Delay(words="very far", seconds=3600.0))
         frame = ws.masked(ws.TEXT, b"late")
         await client.send(frame)
-        await until(lambda: held_bytes(stage) == len(frame))
+        await until(lambda: held_bytes(harness) == len(frame))
         end()
         assert await client.read_exactly(len(frame)) == frame
 
@@ -291,66 +291,68 @@ async def test_what_is_late_arrives_at_once_when_the_latency_ends() -> None:
 
 
 @pytest.mark.parametrize("how", [Failure.REFUSED, Failure.RESET, Failure.HOST_UNREACHABLE])
-async def test_a_delivery_that_did_not_reach_its_machine_is_made_again(stage: Stage, how: Failure) -> None:
+async def test_a_delivery_that_did_not_reach_its_machine_is_made_again(
+    harness: Harness, how: Failure
+) -> None:
     """F-5.41"""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    stage.links.add(failing(how, left=2))
-    assert (await (await stage.connect()).ask("POST", body=b"again")).body == b"hello"
-    (trace,) = await stage.finished()
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    harness.network.add(failing(how, left=2))
+    assert (await (await harness.connect()).ask("POST", body=b"again")).body == b"hello"
+    (trace,) = await harness.finished()
     assert [(hop.machine, hop.attempts) for hop in trace.hops] == [("ams-1", 1), ("dfw-1", 3)]
     assert trace.hops[1].note == "fault: it fails"
     assert [message.body for message in dfw.requests] == [b"again"]
-    assert not stage.links
+    assert not harness.network
 
 
-async def test_a_delivery_that_may_have_reached_its_machine_is_not(stage: Stage) -> None:
+async def test_a_delivery_that_may_have_reached_its_machine_is_not(harness: Harness) -> None:
     """F-5.45, K-34"""
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    stage.links.add(failing(Failure.CLOSED))
-    client = await stage.connect()
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    harness.network.add(failing(Failure.CLOSED))
+    client = await harness.connect()
     assert_is_the_proxys_own(await client.ask())
-    assert [line.code for line in stage.proxy_log()] == [None, "PU02"]
+    assert [line.code for line in harness.proxy_log()] == [None, "PU02"]
     assert (await client.ask()).status == 200
     assert len(dfw.requests) == 1
 
 
 @pytest.mark.parametrize("body", [None, b"a body"])
-async def test_a_status_is_answered_in_the_machines_name(stage: Stage, body: bytes | None) -> None:
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    stage.links.add(failing(503, left=2))
-    h1, h2 = await stage.connect(), await stage.connect_h2()
+async def test_a_status_is_answered_in_the_machines_name(harness: Harness, body: bytes | None) -> None:
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    harness.network.add(failing(503, left=2))
+    h1, h2 = await harness.connect(), await harness.connect_h2()
     method = "POST" if body else "GET"
     answer = await h1.ask(method, body=body)
     assert (answer.status, answer.body) == (503, b"")
     assert (await h2.ask(method, body=body)).status == 503
     assert (await h1.ask()).status == (await h2.ask()).status == 200
     assert len(dfw.requests) == 2
-    trace = (await stage.finished(4))[0]
+    trace = (await harness.finished(4))[0]
     assert (trace.served_by, trace.error, trace.hops[0].note) == ("dfw-1", None, "fault: it fails")
 
 
-async def test_a_status_that_follows_a_replay_leaves_the_replaying_machine_alone(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    stage.links.add(failing(500))
-    client = await stage.connect()
+async def test_a_status_that_follows_a_replay_leaves_the_replaying_machine_alone(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    harness.network.add(failing(500))
+    client = await harness.connect()
     assert (await client.ask()).status == 500
     assert (await client.ask()).status == 200
     assert (ams.connections, len(ams.requests)) == (1, 2)
 
 
-async def test_a_refused_websocket_goes_to_another_machine(stage: Stage) -> None:
+async def test_a_refused_websocket_goes_to_another_machine(harness: Harness) -> None:
     """F-5.41"""
-    await stage.add_machine(DFW, "dfw", echoing())
-    await stage.add_machine(DFW_2, "dfw", echoing())
-    stage.links.add(
+    await harness.add_machine(DFW, "dfw", echoing())
+    await harness.add_machine(DFW_2, "dfw", echoing())
+    harness.network.add(
         Failing(words="it fails", how=Failure.REFUSED, left=1)  # whichever is asked first
     )
-    client, answer = await stage.open_socket()
+    client, answer = await harness.open_socket()
     assert answer.status == 101
     await client.aclose()
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert sorted(hop.machine_id for hop in trace.hops) == [DFW, DFW_2]
 
 
@@ -358,47 +360,47 @@ async def test_a_refused_websocket_goes_to_another_machine(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("after", [0, 1, 65_536, 99_999])
-async def test_a_body_breaks_off_after_exactly_so_many_bytes(stage: Stage, after: int) -> None:
+async def test_a_body_breaks_off_after_exactly_so_many_bytes(harness: Harness, after: int) -> None:
     """F-6.15: the client has the head already; there is nothing left but to break off, too."""
-    dfw = await stage.add_machine(DFW, "dfw", answering(LARGE))
-    stage.links.add(Breaking(words="it breaks", after_bytes=after, left=1))
-    client = await stage.connect()
+    dfw = await harness.add_machine(DFW, "dfw", answering(LARGE))
+    harness.network.add(Breaking(words="it breaks", after_bytes=after, left=1))
+    client = await harness.connect()
     await client.send(request())
     assert (await client.read_head()).status == 200
     assert len(await client.rest()) == after
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.outcome is Outcome.BROKEN
     assert trace.hops[0].note == "fault: it breaks"
     await until(lambda: not dfw.open_connections)
-    assert (await (await stage.connect()).ask()).body == BODY
+    assert (await (await harness.connect()).ask()).body == BODY
 
 
-async def test_a_body_that_is_shorter_is_whole(stage: Stage) -> None:
-    await stage.add_machine(DFW, "dfw", answering(LARGE))
-    stage.links.add(Breaking(words="it breaks", after_bytes=len(BODY) + 1))
-    client = await stage.connect()
+async def test_a_body_that_is_shorter_is_whole(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", answering(LARGE))
+    harness.network.add(Breaking(words="it breaks", after_bytes=len(BODY) + 1))
+    client = await harness.connect()
     for _ in range(2):  # each answer is counted for itself
         assert (await client.ask()).body == BODY
 
 
 @pytest.mark.parametrize("after", [0, 5])
-async def test_a_replay_that_breaks_off_in_its_body_is_none(stage: Stage, after: int) -> None:
+async def test_a_replay_that_breaks_off_in_its_body_is_none(harness: Harness, after: int) -> None:
     """F-1.84: what came of it is no JSON."""
-    ams = await stage.add_machine(AMS, "ams", replaying_body(instance=DFW))
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    stage.links.add(Breaking(words="it breaks", machine_id=AMS, after_bytes=after, left=1))
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", replaying_body(instance=DFW))
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    harness.network.add(Breaking(words="it breaks", machine_id=AMS, after_bytes=after, left=1))
+    client = await harness.connect()
     assert (await client.ask()).status == 502
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert (trace.error, trace.hops[0].note) == ("PA03", "fault: it breaks")
     await until(lambda: not ams.open_connections)
     assert (await client.ask()).body == b"hello"
 
 
-async def test_one_stream_of_http2_breaks_off_and_its_connection_lasts(stage: Stage) -> None:
-    await stage.add_machine(DFW, "dfw", answering(LARGE))
-    stage.links.add(Breaking(words="it breaks", after_bytes=1000, left=1))
-    client = await stage.connect_h2()
+async def test_one_stream_of_http2_breaks_off_and_its_connection_lasts(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", answering(LARGE))
+    harness.network.add(Breaking(words="it breaks", after_bytes=1000, left=1))
+    client = await harness.connect_h2()
     broken = await client.open()
     await client.wait(lambda: broken.reset is not None)
     assert bytes(broken.body) == BODY[:1000]
@@ -407,7 +409,7 @@ async def test_one_stream_of_http2_breaks_off_and_its_connection_lasts(stage: St
 
 @pytest.mark.parametrize("after", [0, 5, 2000])
 async def test_a_websocket_breaks_off_after_exactly_so_many_bytes_of_the_machine(
-    stage: Stage, after: int
+    harness: Harness, after: int
 ) -> None:
     early, later = ws.frame(ws.BINARY, bytes(1000)), ws.frame(ws.BINARY, bytes(5000))
 
@@ -416,23 +418,23 @@ async def test_a_websocket_breaks_off_after_exactly_so_many_bytes_of_the_machine
         await wire.send(later)
         await wire.rest()
 
-    await stage.add_machine(DFW, "dfw", accepting(talk, early=early))
-    stage.links.add(Breaking(words="it breaks", after_bytes=after))
-    client, answer = await stage.open_socket()
+    await harness.add_machine(DFW, "dfw", accepting(talk, early=early))
+    harness.network.add(Breaking(words="it breaks", after_bytes=after))
+    client, answer = await harness.open_socket()
     assert answer.status == 101
     await client.send(ws.masked(ws.TEXT, b"go on"))
     assert await client.rest() == (early + later)[:after]
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert (trace.close_code, trace.hops[0].note) == (None, "fault: it breaks")
 
 
-async def test_a_websocket_that_is_open_already_counts_from_the_fault_on(stage: Stage) -> None:
-    await stage.add_machine(DFW, "dfw", echoing())
-    client, _ = await stage.open_socket()
+async def test_a_websocket_that_is_open_already_counts_from_the_fault_on(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", echoing())
+    client, _ = await harness.open_socket()
     frame = ws.masked(ws.TEXT, b"0123456789")
     await client.send(frame)
     assert await client.read_exactly(len(frame)) == frame
-    stage.links.add(Breaking(words="it breaks", after_bytes=4))
+    harness.network.add(Breaking(words="it breaks", after_bytes=4))
     await client.send(frame)
     assert await client.rest() == frame[:4]
 
@@ -440,8 +442,8 @@ async def test_a_websocket_that_is_open_already_counts_from_the_fault_on(stage: 
 # Services without HTTP.
 
 
-async def raw(stage: Stage) -> Client:
-    return await stage.connect(public_port=5432)
+async def raw(harness: Harness) -> Client:
+    return await harness.connect(public_port=5432)
 
 
 ON_AMS = {("ams", 5432): 0}
@@ -458,29 +460,29 @@ ON_AMS = {("ams", 5432): 0}
 )
 async def test_a_raw_connection_meets_the_same_faults(condition: Condition, code: str) -> None:
     """F-6.22: PC07 after six attempts."""
-    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
-        await stage.add_machine(DFW, "dfw", echo_raw)
-        end = stage.links.add(condition)
-        assert await (await raw(stage)).is_closed()
-        assert f"last error: [{code}]" in stage.proxy_log()[-1].message
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        await harness.add_machine(DFW, "dfw", echo_raw)
+        end = harness.network.add(condition)
+        assert await (await raw(harness)).is_closed()
+        assert f"last error: [{code}]" in harness.proxy_log()[-1].message
         end()
-        client = await raw(stage)
+        client = await raw(harness)
         await client.send(b"hello")
         assert await client.read_exactly(5) == b"hello"
 
 
 async def test_a_raw_connection_is_held_and_broken_off_too() -> None:
-    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
-        await stage.add_machine(DFW, "dfw", echo_raw)
-        client = await raw(stage)
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        await harness.add_machine(DFW, "dfw", echo_raw)
+        client = await raw(harness)
         await client.send(b"one")
         assert await client.read_exactly(3) == b"one"
-        heal = stage.links.add(cut())
+        heal = harness.network.add(cut())
         await client.send(b"two")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.reader.read(1), 0.1)
         heal()
         assert await client.read_exactly(3) == b"two"
-        stage.links.add(Breaking(words="it breaks", after_bytes=2))
+        harness.network.add(Breaking(words="it breaks", after_bytes=2))
         await client.send(b"three")
         assert await client.rest() == b"th"

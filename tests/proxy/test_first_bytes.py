@@ -9,32 +9,32 @@ from contextlib import suppress
 import pytest
 
 from tests.proxy.client import request, tls_context
-from tests.proxy.harness import AMS, DFW, Stage, until
+from tests.proxy.harness import AMS, DFW, Harness, until
 from tests.proxy.machine import OK, answering
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 14, 15, 20])
-async def test_a_request_split_after_any_byte(stage: Stage, size: int) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+async def test_a_request_split_after_any_byte(harness: Harness, size: int) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     data = request()
     await client.send(data[:size])
-    await until(lambda: stage.server._clients)
+    await until(lambda: harness.server._clients)
     await client.send(data[size:])
     assert (await client.read_response()).body == b"hello"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 13, 14, 23])
-async def test_an_http_2_preface_split_after_any_byte(stage: Stage, size: int) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2(start=False)
+async def test_an_http_2_preface_split_after_any_byte(harness: Harness, size: int) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect_h2(start=False)
     client.h2.initiate_connection()
     data = client.h2.data_to_send()
     assert data.startswith(PREFACE)
     client.writer.write(data[:size])
-    await until(lambda: stage.server._clients)
+    await until(lambda: harness.server._clients)
     for _ in range(20):
         await asyncio.sleep(0)
     client.writer.write(data[size:])
@@ -42,11 +42,11 @@ async def test_an_http_2_preface_split_after_any_byte(stage: Stage, size: int) -
     assert bytes((await client.ask()).body) == b"hello"
 
 
-async def test_a_tls_hello_byte_by_byte(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
+async def test_a_tls_hello_byte_by_byte(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = tls_context("http/1.1").wrap_bio(incoming, outgoing)
-    raw = await stage.connect()
+    raw = await harness.connect()
     while True:
         try:
             tls.do_handshake()
@@ -87,57 +87,57 @@ GARBAGE = {
     ("which", "tls"), [*[(which, False) for which in GARBAGE], ("words", True), ("CONNECT", True)]
 )
 async def test_what_is_no_proper_request_is_refused_and_reaches_no_machine(
-    stage: Stage, which: str, tls: bool
+    harness: Harness, which: str, tls: bool
 ) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect(tls=tls)
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect(tls=tls)
     await client.send(GARBAGE[which])
     rest = await client.rest()
     assert rest.startswith(b"HTTP/1.1 400 ")
     assert rest.count(b"HTTP/1.1") == 1
     assert ams.connections == 0
-    assert stage.traces == ()
+    assert harness.traces == ()
 
 
-async def test_blank_lines_before_a_request_are_nothing(stage: Stage) -> None:
+async def test_blank_lines_before_a_request_are_nothing(harness: Harness) -> None:
     """RFC 9112, 2.2"""
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     for _ in range(3):
         await client.send(b"\r\n\r\n" + request())
         assert (await client.read_response()).body == b"hello"
 
 
-async def test_garbage_without_end_is_not_kept(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+async def test_garbage_without_end_is_not_kept(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     client.writer.write(b"x" * 2**20)
     assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_head_of_300_kilobytes_is_too_large(stage: Stage) -> None:
+async def test_a_head_of_300_kilobytes_is_too_large(harness: Harness) -> None:
     """F-10.12: Fly documents no limit; ours is 256 KiB."""
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     assert (await client.ask(headers=f"x-large: {'x' * 200_000}\r\n")).status == 200
     client.writer.write(request(headers=f"x-large: {'x' * 300_000}\r\n"))
     assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
     assert len(ams.requests) == 1
 
 
-async def test_large_heads_over_http_2(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2()
+async def test_large_heads_over_http_2(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect_h2()
     assert (await client.ask(headers=[("x-large", "x" * 10_000)])).status == 200
     many = [(f"x-large-{number}", "x" * 10_000) for number in range(20)]
     assert (await client.ask(headers=many)).status == 200
 
 
-async def test_a_large_head_from_a_machine(stage: Stage) -> None:
+async def test_a_large_head_from_a_machine(harness: Harness) -> None:
     def head(size: int) -> bytes:
         return b"HTTP/1.1 200 OK\r\nx-large: " + b"x" * size + b"\r\ncontent-length: 0\r\n\r\n"
 
-    await stage.add_machine(AMS, "ams", answering(head(200_000)))
-    await stage.add_machine(DFW, "dfw", answering(head(20_000)))
-    assert len((await (await stage.connect()).ask()).get("x-large") or "") == 200_000
-    assert len((await (await stage.connect_h2("dfw")).ask()).get("x-large") or "") == 20_000
+    await harness.add_machine(AMS, "ams", answering(head(200_000)))
+    await harness.add_machine(DFW, "dfw", answering(head(20_000)))
+    assert len((await (await harness.connect()).ask()).get("x-large") or "") == 200_000
+    assert len((await (await harness.connect_h2("dfw")).ask()).get("x-large") or "") == 20_000

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.proxy.harness import AMS, DFW, Stage
+from tests.proxy.harness import AMS, DFW, Harness
 from tests.proxy.machine import OK, answering
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -27,33 +27,33 @@ async def forwarder(*, reads: bool) -> AsyncIterator[int]:
 
 
 async def test_a_request_that_nobody_behind_the_port_has_read_is_sent_to_another_machine(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
     """F-5.41: nothing was sent twice, so a POST is tried again, too."""
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    await stage.add_machine(DFW, "dfw", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    await harness.add_machine(DFW, "dfw", answering(OK))
     for _ in range(20):
         async with forwarder(reads=False) as port:
-            stage.change(ams, port=port, ports=((8080, port),))
-            client = await stage.connect()
+            harness.change(ams, port=port, ports=((8080, port),))
+            client = await harness.connect()
 
             assert (await client.ask("POST", body=b"kept")).body == b"hello"
 
-    for trace in await stage.finished(20):
+    for trace in await harness.finished(20):
         assert [(hop.machine, hop.cause) for hop in trace.hops] == [("ams-1", "routed"), ("dfw-1", "retry")]
         assert (trace.hops[0].failure or "").startswith("[PC01] instance refused connection")
 
 
-async def test_a_request_that_was_read_behind_the_port_is_not_sent_again(stage: Stage) -> None:
+async def test_a_request_that_was_read_behind_the_port_is_not_sent_again(harness: Harness) -> None:
     """F-5.42"""
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
     async with forwarder(reads=True) as port:
-        stage.change(ams, port=port, ports=((8080, port),))
-        client = await stage.connect()
+        harness.change(ams, port=port, ports=((8080, port),))
+        client = await harness.connect()
 
         await client.ask("POST", body=b"")
 
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert [hop.machine for hop in trace.hops] == ["ams-1"]
     assert dfw.requests == []

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.proxy import websocket as ws
-from tests.proxy.harness import AMS, DFW, DFW_2, Stage, until
+from tests.proxy.harness import AMS, DFW, DFW_2, Harness, until
 from tests.proxy.machine import MachineWire, accepting, answering, echoing
 
 REPLAY = f"fly-replay: instance={DFW}\r\n"
@@ -49,13 +49,13 @@ OVER_TLS = ["101 and hang-up", "101 with frames, a close and hang-up", "307"]
     ("shape", "tls"), [*[(shape, False) for shape in ANSWERS], *[(shape, True) for shape in OVER_TLS]]
 )
 async def test_the_client_sees_one_handshake_that_of_the_last_machine(
-    stage: Stage, shape: str, tls: bool
+    harness: Harness, shape: str, tls: bool
 ) -> None:
     """F-12.4, F-1.85 to F-1.91, K-13"""
     answer, close = ANSWERS[shape]
-    await stage.add_machine(AMS, "ams", answering(answer, close=close))
-    dfw = await stage.add_machine(DFW, "dfw", accepting(early=HELLO))
-    client, handshake = await stage.open_socket(tls=tls)
+    await harness.add_machine(AMS, "ams", answering(answer, close=close))
+    dfw = await harness.add_machine(DFW, "dfw", accepting(early=HELLO))
+    client, handshake = await harness.open_socket(tls=tls)
     assert handshake.status == 101
     assert handshake.get("sec-websocket-accept") == ws.accept_key(ws.KEY)
     assert handshake.get("upgrade") == "websocket"
@@ -63,23 +63,25 @@ async def test_the_client_sees_one_handshake_that_of_the_last_machine(
     (request,) = dfw.requests
     assert (request.get("upgrade"), request.get("sec-websocket-key")) == ("websocket", ws.KEY)
     assert (request.get("connection") or "").lower() == "upgrade"
-    (trace,) = await stage.answered()
+    (trace,) = await harness.answered()
     assert (trace.path, trace.websocket) == (("ams-1", "dfw-1"), True)
 
 
-async def test_an_upgrade_may_be_replayed_several_times(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
+async def test_an_upgrade_may_be_replayed_several_times(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
     to_third = f"HTTP/1.1 409 x\r\nfly-replay: instance={DFW_2}\r\ncontent-length: 0\r\n\r\n".encode()
-    await stage.add_machine(DFW, "dfw", answering(to_third))
-    await stage.add_machine(DFW_2, "dfw", echoing())
-    client, handshake = await stage.open_socket()
+    await harness.add_machine(DFW, "dfw", answering(to_third))
+    await harness.add_machine(DFW_2, "dfw", echoing())
+    client, handshake = await harness.open_socket()
     assert handshake.status == 101
     await client.send(HELLO)
     assert await client.read_exactly(len(HELLO)) == HELLO
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
-async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(stage: Stage, full: bool) -> None:
+async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(
+    harness: Harness, full: bool
+) -> None:
     """F-1.30: The machine that replayed closes only after the new handshake; the client must not notice."""
     hang_up = asyncio.Event()
 
@@ -89,9 +91,9 @@ async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(stage:
         await hang_up.wait()
         wire.writer.write(ws.frame(ws.CLOSE, ws.close(1001)))
 
-    ams = await stage.add_machine(AMS, "ams", replay_and_linger)
-    await stage.add_machine(DFW, "dfw", echoing())
-    client, handshake = await stage.open_socket()
+    ams = await harness.add_machine(AMS, "ams", replay_and_linger)
+    await harness.add_machine(DFW, "dfw", echoing())
+    client, handshake = await harness.open_socket()
     assert handshake.status == 101
     hang_up.set()
     await until(lambda: ams.open_connections == 0)
@@ -100,7 +102,7 @@ async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(stage:
         assert await client.read_exactly(16) == ws.masked(ws.TEXT, b"still here")
 
 
-async def test_the_deflate_extension_is_negotiated_end_to_end(stage: Stage) -> None:
+async def test_the_deflate_extension_is_negotiated_end_to_end(harness: Harness) -> None:
     offer = "permessage-deflate; client_max_window_bits"
     agreed = "permessage-deflate; server_no_context_takeover"
 
@@ -112,8 +114,8 @@ async def test_the_deflate_extension_is_negotiated_end_to_end(stage: Stage) -> N
         await wire.send(ws.accept(headers=headers))
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", handler)
+    client = await harness.connect()
     await client.send(
         ws.upgrade(
             headers=f"Sec-WebSocket-Extensions: {offer}\r\nSec-WebSocket-Protocol: chat, superchat\r\n"
@@ -124,41 +126,41 @@ async def test_the_deflate_extension_is_negotiated_end_to_end(stage: Stage) -> N
     assert handshake.get("sec-websocket-protocol") == "superchat"
 
 
-async def test_frames_sent_right_behind_the_handshake_reach_the_last_machine(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
-    await stage.add_machine(DFW, "dfw", echoing())
-    client = await stage.connect()
+async def test_frames_sent_right_behind_the_handshake_reach_the_last_machine(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
+    await harness.add_machine(DFW, "dfw", echoing())
+    client = await harness.connect()
     early = ws.masked(ws.TEXT, b"early")
     await client.send(ws.upgrade() + early)
     assert (await client.read_head()).status == 101
     assert await client.read_exactly(len(early)) == early
 
 
-async def test_a_handshake_and_frames_byte_by_byte(stage: Stage) -> None:
+async def test_a_handshake_and_frames_byte_by_byte(harness: Harness) -> None:
     async def talk(wire: MachineWire) -> None:
         await wire.send_apart(HELLO)
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", accepting(talk))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", accepting(talk))
+    client = await harness.connect()
     await client.send_apart(ws.upgrade())
     assert (await client.read_head()).status == 101
     assert await client.read_exactly(len(HELLO)) == HELLO
 
 
-async def test_an_upgrade_that_the_last_machine_declines_is_relayed(stage: Stage) -> None:
+async def test_an_upgrade_that_the_last_machine_declines_is_relayed(harness: Harness) -> None:
     answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno"
-    await stage.add_machine(AMS, "ams", answering(answer))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", answering(answer))
+    client = await harness.connect()
     for _ in range(2):
         await client.send(ws.upgrade())
         response = await client.read_response()
         assert (response.status, response.body) == (400, b"no")
-    (trace, _) = await stage.finished(2)
+    (trace, _) = await harness.finished(2)
     assert not trace.websocket
 
 
-async def test_a_socket_after_plain_requests_on_the_same_connection(stage: Stage) -> None:
+async def test_a_socket_after_plain_requests_on_the_same_connection(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         request = await wire.read_request_head()
         if request.get("upgrade") is None:
@@ -167,19 +169,19 @@ async def test_a_socket_after_plain_requests_on_the_same_connection(stage: Stage
         await wire.send(ws.accept() + HELLO)
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", handler)
+    client = await harness.connect()
     assert (await client.ask()).body == b"hello"
     await client.send(ws.upgrade())
     assert (await client.read_head()).status == 101
     assert await client.read_exactly(len(HELLO)) == HELLO
 
 
-async def test_a_machine_that_closes_before_its_handshake_is_a_failure(stage: Stage) -> None:
+async def test_a_machine_that_closes_before_its_handshake_is_a_failure(harness: Harness) -> None:
     """F-6.12"""
-    await stage.add_machine(AMS, "ams", answering(b"", close=True))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", answering(b"", close=True))
+    client = await harness.connect()
     await client.send(ws.upgrade())
     assert (await client.read_response()).status == 502
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.error == "PU02"

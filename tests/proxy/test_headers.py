@@ -7,7 +7,7 @@ import re
 import pytest
 
 from simulator.routing import App, RoutingOptions
-from tests.proxy.harness import AMS, DFW, DFW_2, Stage, open_stage
+from tests.proxy.harness import AMS, DFW, DFW_2, Harness, open_harness
 from tests.proxy.machine import OK, MachineWire, answering, replaying
 from tests.proxy.wire import Message
 
@@ -15,21 +15,21 @@ REQUEST_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}-(ams|dfw)")
 
 
 async def seen_by_the_machine(
-    stage: Stage, headers: str = "", *, edge: str = "ams", tls: bool = False
+    harness: Harness, headers: str = "", *, edge: str = "ams", tls: bool = False
 ) -> Message:
     """The request as it arrives."""
-    if not stage.machines:
-        await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect(edge, tls=tls)
+    if not harness.machines:
+        await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect(edge, tls=tls)
     assert (await client.ask(headers=headers)).status == 200
-    return stage.machines[0].requests[-1]
+    return harness.machines[0].requests[-1]
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_the_headers_of_a_request(stage: Stage, tls: bool) -> None:
+async def test_the_headers_of_a_request(harness: Harness, tls: bool) -> None:
     """F-4.1 to F-4.8, F-4.11"""
-    message = await seen_by_the_machine(stage, tls=tls)
-    port = str(stage.port())
+    message = await seen_by_the_machine(harness, tls=tls)
+    port = str(harness.port())
     assert message.get("fly-client-ip") == "127.0.0.1"  # F-4.1
     assert message.get("fly-forwarded-port") == port  # F-4.2
     assert message.get("fly-region") == "ams"  # F-4.3
@@ -48,49 +48,52 @@ async def test_the_headers_of_a_request(stage: Stage, tls: bool) -> None:
     assert [message.get(name) for name in absent] == [None] * 3
 
 
-async def test_the_headers_of_an_http_2_request(stage: Stage) -> None:
+async def test_the_headers_of_an_http_2_request(harness: Harness) -> None:
     """F-4.8: the protocol version is the client's."""
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect_h2(tls=True)
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect_h2(tls=True)
     answer = await client.ask()
     (message,) = ams.requests
     assert (message.get("via"), answer.get("via")) == ("2 fly.io", "2 fly.io")
     assert message.get("x-forwarded-proto") == "https"
 
 
-async def test_each_edge_names_its_own_region(stage: Stage) -> None:
+async def test_each_edge_names_its_own_region(harness: Harness) -> None:
     """F-4.3: the edge's region, not the machine's; F-4.2: the port of that edge; F-4.11"""
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
     for edge in ("ams", "dfw"):
-        client = await stage.connect(edge)
+        client = await harness.connect(edge)
         answer = await client.ask()
         message = ams.requests[-1]
-        assert (message.get("fly-region"), message.get("fly-forwarded-port")) == (edge, str(stage.port(edge)))
+        assert (message.get("fly-region"), message.get("fly-forwarded-port")) == (
+            edge,
+            str(harness.port(edge)),
+        )
         assert (answer.get("fly-request-id") or "").endswith(f"-{edge}")
 
 
-async def test_the_headers_of_a_response(stage: Stage) -> None:
+async def test_the_headers_of_a_response(harness: Harness) -> None:
     """F-4.8, F-4.11, F-4.21, F-4.22: the machine's own Server is replaced, its Via extended."""
     head = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nVia: 1.1 varnish\r\nFly-Request-Id: mine\r\ncontent-length: 0\r\n\r\n"
-    ams = await stage.add_machine(AMS, "ams", answering(head))
-    answer = await (await stage.connect()).ask()
+    ams = await harness.add_machine(AMS, "ams", answering(head))
+    answer = await (await harness.connect()).ask()
     assert re.fullmatch(r"Fly/[0-9a-f]{8} \(\d{4}-\d\d-\d\d\)", answer.get("server") or "")
     assert answer.get("via") == "1.1 varnish, 1.1 fly.io"
     assert answer.get("fly-request-id") == ams.requests[0].get("fly-request-id")
 
 
-async def test_a_replayed_response_went_through_two_proxies(stage: Stage) -> None:
+async def test_a_replayed_response_went_through_two_proxies(harness: Harness) -> None:
     """F-1.100"""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    assert (await (await stage.connect()).ask()).get("via") == "1.1 fly.io, 1.1 fly.io"
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    assert (await (await harness.connect()).ask()).get("via") == "1.1 fly.io, 1.1 fly.io"
 
 
-async def test_request_ids_differ_and_stay_the_same_over_hops(stage: Stage) -> None:
+async def test_request_ids_differ_and_stay_the_same_over_hops(harness: Harness) -> None:
     """F-4.11, F-4.16, K-38"""
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     ids = [(await client.ask()).get("fly-request-id") for _ in range(5)]
     assert len(set(ids)) == 5
     assert [message.get("fly-request-id") for message in ams.requests] == ids
@@ -103,20 +106,20 @@ CLIENT_SENT = (
 )
 
 
-async def test_the_fly_headers_are_always_overwritten(stage: Stage) -> None:
+async def test_the_fly_headers_are_always_overwritten(harness: Harness) -> None:
     """F-4.17"""
-    message = await seen_by_the_machine(stage, CLIENT_SENT)
+    message = await seen_by_the_machine(harness, CLIENT_SENT)
     assert (message.get("fly-client-ip"), message.get("fly-region")) == ("127.0.0.1", "ams")
-    assert message.get("fly-forwarded-port") == str(stage.port())
+    assert message.get("fly-forwarded-port") == str(harness.port())
     assert REQUEST_ID.fullmatch(message.get("fly-request-id") or "")
     for forged in ("6.6.6.6", "lhr", "gopher", "maybe", "forged"):
         assert forged not in message.head.decode()
 
 
-async def test_the_x_forwarded_headers_of_a_client(stage: Stage) -> None:
+async def test_the_x_forwarded_headers_of_a_client(harness: Harness) -> None:
     """F-4.4, F-4.6, F-4.17: appended to, or passed through."""
     message = await seen_by_the_machine(
-        stage,
+        harness,
         "X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nX-Forwarded-Proto: https\r\n"
         "X-Forwarded-Port: 444\r\nX-Forwarded-Ssl: on\r\nVia: 1.0 old\r\n",
     )
@@ -133,34 +136,34 @@ FORGED = (
 )
 
 
-async def test_a_client_cannot_forge_a_replay(stage: Stage) -> None:
+async def test_a_client_cannot_forge_a_replay(harness: Harness) -> None:
     """F-4.18, K-15"""
-    message = await seen_by_the_machine(stage, FORGED)
+    message = await seen_by_the_machine(harness, FORGED)
     assert not [name for name, _ in message.fields if name.startswith(("fly-replay", "fly-preferred"))]
 
 
 async def test_forged_headers_pass_if_that_is_chosen() -> None:
     """K-15"""
-    async with open_stage(RoutingOptions(strip_forged_headers=False)) as stage:
-        message = await seen_by_the_machine(stage, FORGED)
+    async with open_harness(RoutingOptions(strip_forged_headers=False)) as harness:
+        message = await seen_by_the_machine(harness, FORGED)
         assert message.get("fly-replay-src") == "instance=evil;region=ams;t=1"
         assert message.get("fly-replay-cache-status") == "hit"
 
 
-async def test_a_forged_source_is_replaced_by_the_real_one(stage: Stage) -> None:
+async def test_a_forged_source_is_replaced_by_the_real_one(harness: Harness) -> None:
     """F-1.41, K-15: it appears once."""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    await (await stage.connect()).ask(headers=FORGED)
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    await (await harness.connect()).ask(headers=FORGED)
     assert (dfw.requests[0].get("fly-replay-src") or "").startswith(f"instance={AMS};")
 
 
-async def test_the_source_of_a_replay(stage: Stage) -> None:
+async def test_the_source_of_a_replay(harness: Harness) -> None:
     """F-1.41, F-1.42: instance, region, t in microseconds, and state only if the replay had one."""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    now = stage.clock.now()
-    await (await stage.connect()).ask()
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    now = harness.clock.now()
+    await (await harness.connect()).ask()
     (message,) = dfw.requests
     match = re.fullmatch(rf"instance={AMS};region=ams;t=(\d+)", message.get("fly-replay-src") or "")
     assert match
@@ -168,31 +171,31 @@ async def test_the_source_of_a_replay(stage: Stage) -> None:
     assert message.get("fly-replay-cache-status") == "miss"  # F-1.47, F-1.48
 
 
-async def test_the_state_of_a_replay_is_handed_on(stage: Stage) -> None:
+async def test_the_state_of_a_replay_is_handed_on(harness: Harness) -> None:
     """F-1.5, F-1.41, F-1.42"""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};state=captured_write"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    await (await stage.connect()).ask()
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};state=captured_write"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    await (await harness.connect()).ask()
     assert (dfw.requests[0].get("fly-replay-src") or "").endswith(";state=captured_write")
 
 
-async def test_each_hop_names_the_last_machine_that_replayed(stage: Stage) -> None:
+async def test_each_hop_names_the_last_machine_that_replayed(harness: Harness) -> None:
     """F-1.44, K-16"""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW};state=first"))
-    dfw = await stage.add_machine(DFW, "dfw", replaying(f"instance={DFW_2}"))
-    last = await stage.add_machine(DFW_2, "dfw", answering(OK))
-    await (await stage.connect()).ask()
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};state=first"))
+    dfw = await harness.add_machine(DFW, "dfw", replaying(f"instance={DFW_2}"))
+    last = await harness.add_machine(DFW_2, "dfw", answering(OK))
+    await (await harness.connect()).ask()
     assert (dfw.requests[0].get("fly-replay-src") or "").startswith(f"instance={AMS};region=ams;")
     source = last.requests[0].get("fly-replay-src") or ""
     assert source.startswith(f"instance={DFW};region=dfw;")
     assert "state" not in source
 
 
-async def test_host_and_the_clients_own_headers_stay_over_replays(stage: Stage) -> None:
+async def test_host_and_the_clients_own_headers_stay_over_replays(harness: Harness) -> None:
     """F-1.31, F-4.19: but for what the replay adds, the target sees what the first machine saw."""
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     await client.ask(headers="X-Forwarded-For: 1.1.1.1\r\nCookie: a=b\r\nX-Own: yes\r\n")
     (first,), (second,) = ams.requests, dfw.requests
     added = [field for field in second.fields if field not in first.fields]
@@ -201,17 +204,17 @@ async def test_host_and_the_clients_own_headers_stay_over_replays(stage: Stage) 
     assert second.get("host") == "streams.fly.dev"
 
 
-async def test_a_replay_to_another_app_keeps_the_host(stage: Stage) -> None:
+async def test_a_replay_to_another_app_keeps_the_host(harness: Harness) -> None:
     """F-1.4, F-1.31"""
-    fleet = stage.router.fleet
-    stage.router.fleet = type(fleet).of([*fleet.apps.values(), App("other")])
-    await stage.add_machine(AMS, "ams", replaying("app=other"))
-    other = await stage.add_machine(DFW, "dfw", answering(OK), app="other")
-    assert (await (await stage.connect()).ask()).body == b"hello"
+    fleet = harness.router.fleet
+    harness.router.fleet = type(fleet).of([*fleet.apps.values(), App("other")])
+    await harness.add_machine(AMS, "ams", replaying("app=other"))
+    other = await harness.add_machine(DFW, "dfw", answering(OK), app="other")
+    assert (await (await harness.connect()).ask()).body == b"hello"
     assert other.requests[0].get("host") == "streams.fly.dev"
 
 
-async def test_a_preferred_machine_that_is_gone_is_named_to_the_one_that_steps_in(stage: Stage) -> None:
+async def test_a_preferred_machine_that_is_gone_is_named_to_the_one_that_steps_in(harness: Harness) -> None:
     """F-1.46, F-4.9"""
 
     async def handler(wire: MachineWire) -> None:
@@ -222,26 +225,26 @@ async def test_a_preferred_machine_that_is_gone_is_named_to_the_one_that_steps_i
             )
             await wire.send(OK if replayed else to_nobody)
 
-    ams = await stage.add_machine(AMS, "ams", handler)
-    assert (await (await stage.connect()).ask()).body == b"hello"
+    ams = await harness.add_machine(AMS, "ams", handler)
+    assert (await (await harness.connect()).ask()).body == b"hello"
     assert ams.requests[1].get("fly-preferred-instance-unavailable") == "00000000000000"
 
 
-async def test_headers_that_belong_to_one_connection_stop_at_the_proxy(stage: Stage) -> None:
+async def test_headers_that_belong_to_one_connection_stop_at_the_proxy(harness: Harness) -> None:
     """F-4.20"""
     message = await seen_by_the_machine(
-        stage,
+        harness,
         "Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nProxy-Connection: close\r\n",
     )
     for name in ("connection", "keep-alive", "x-hop", "proxy-connection"):
         assert message.get(name) is None
 
 
-async def test_an_upgrade_gets_the_same_headers(stage: Stage) -> None:
+async def test_an_upgrade_gets_the_same_headers(harness: Harness) -> None:
     """F-4.1 to F-4.11 hold for handshakes too."""
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(b"HTTP/1.1 400 x\r\ncontent-length: 0\r\n\r\n"))
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(b"HTTP/1.1 400 x\r\ncontent-length: 0\r\n\r\n"))
+    client = await harness.connect()
     upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
     await client.ask(path="/ws", headers=upgrade + FORGED)
     for message in (*ams.requests, *dfw.requests):

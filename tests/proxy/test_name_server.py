@@ -18,7 +18,7 @@ from simulator.errors import EnvironmentFault
 from simulator.proxy import ProxyServer
 from simulator.proxy.name_server import NameServer
 from simulator.routing import App, Fleet, Machine, MachineState
-from tests.proxy.harness import AMS, DFW, DFW_2, Stage
+from tests.proxy.harness import AMS, DFW, DFW_2, Harness
 from tests.proxy.machine import OK, answering, replaying
 
 STOPPED = "00bb33ff00bb33"
@@ -34,14 +34,14 @@ MACHINES = [
 
 
 @pytest.fixture
-def named(stage: Stage) -> Stage:
-    stage.router.fleet = Fleet.of([App("streams"), App("api")], MACHINES)
-    return stage
+def named(harness: Harness) -> Harness:
+    harness.router.fleet = Fleet.of([App("streams"), App("api")], MACHINES)
+    return harness
 
 
-async def ask(stage: Stage, name: str, kind: str = "AAAA", *, tcp: bool = False) -> dns.message.Message:
-    assert stage.server.dns_address is not None
-    host, port = stage.server.dns_address
+async def ask(harness: Harness, name: str, kind: str = "AAAA", *, tcp: bool = False) -> dns.message.Message:
+    assert harness.server.dns_address is not None
+    host, port = harness.server.dns_address
     query = dns.message.make_query(name, kind)
     if tcp:
         return await dns.asyncquery.tcp(query, host, port=port, timeout=5)
@@ -67,7 +67,7 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("name", ADDRESSES)
-async def test_the_addresses_behind_a_name(named: Stage, name: str, tcp: bool) -> None:
+async def test_the_addresses_behind_a_name(named: Harness, name: str, tcp: bool) -> None:
     """F-8.1 to F-8.6, F-8.14"""
     answer = await ask(named, name, tcp=tcp)
     assert answer.rcode() == dns.rcode.NOERROR
@@ -93,7 +93,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("name", TEXTS)
-async def test_the_text_behind_a_name(named: Stage, name: str, tcp: bool) -> None:
+async def test_the_text_behind_a_name(named: Harness, name: str, tcp: bool) -> None:
     """F-8.9 to F-8.13; a text of more than 255 bytes comes as several strings (RFC 1035, 3.3.14)."""
     answer = await ask(named, name, "TXT", tcp=tcp)
     assert answer.rcode() == dns.rcode.NOERROR
@@ -105,25 +105,25 @@ async def test_the_text_behind_a_name(named: Stage, name: str, tcp: bool) -> Non
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("kind", ["AAAA", "TXT", "A"])
-async def test_an_unknown_name_does_not_exist(named: Stage, kind: str, tcp: bool) -> None:
+async def test_an_unknown_name_does_not_exist(named: Harness, kind: str, tcp: bool) -> None:
     for name in ("nobody.internal", "vms.nobody.internal", "ams.nobody.internal"):
         assert (await ask(named, name, kind, tcp=tcp)).rcode() == dns.rcode.NXDOMAIN
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-async def test_public_names_are_refused(named: Stage, tcp: bool) -> None:
+async def test_public_names_are_refused(named: Harness, tcp: bool) -> None:
     """Not so on Fly: F-8.15. Outside the machines' network ours stays on this computer, and says so."""
     for name in ("example.com", "internal.example.com", "."):
         assert (await ask(named, name, tcp=tcp)).rcode() == dns.rcode.REFUSED
 
 
-async def test_a_name_with_addresses_has_none_of_the_old_kind(named: Stage) -> None:
+async def test_a_name_with_addresses_has_none_of_the_old_kind(named: Harness) -> None:
     """6PN is IPv6 only: the name exists, without A records."""
     answer = await ask(named, "streams.internal", "A")
     assert (answer.rcode(), values(answer)) == (dns.rcode.NOERROR, [])
 
 
-async def test_a_machine_that_stops_disappears_and_comes_back(named: Stage) -> None:
+async def test_a_machine_that_stops_disappears_and_comes_back(named: Harness) -> None:
     """F-8.14: apps use it as a liveness test before they replay."""
     name = f"{DFW}.vm.streams.internal"
     assert values(await ask(named, name)) == ["fdaa::2"]
@@ -135,14 +135,14 @@ async def test_a_machine_that_stops_disappears_and_comes_back(named: Stage) -> N
     assert values(await ask(named, name)) == ["fdaa::2"]
 
 
-async def test_many_questions_at_once(named: Stage) -> None:
+async def test_many_questions_at_once(named: Harness) -> None:
     answers = await asyncio.gather(
         *[ask(named, "dfw.streams.internal", tcp=number % 2 == 0) for number in range(100)]
     )
     assert all(sorted(values(answer)) == ["fdaa::2", "fdaa::3"] for answer in answers)
 
 
-async def test_several_questions_over_one_connection(named: Stage) -> None:
+async def test_several_questions_over_one_connection(named: Harness) -> None:
     assert named.server.dns_address is not None
     reader, writer = await asyncio.open_connection(*named.server.dns_address)
     names = ("ams.streams.internal", "example.com", "nobody.internal")
@@ -157,7 +157,7 @@ async def test_several_questions_over_one_connection(named: Stage) -> None:
     assert codes == [dns.rcode.NOERROR, dns.rcode.REFUSED, dns.rcode.NXDOMAIN]
 
 
-async def test_what_is_no_question_does_no_harm(named: Stage) -> None:
+async def test_what_is_no_question_does_no_harm(named: Harness) -> None:
     assert named.server.dns_address is not None
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
@@ -170,24 +170,24 @@ async def test_what_is_no_question_does_no_harm(named: Stage) -> None:
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["UDP", "TCP"])
-async def test_a_port_that_another_has_is_told(stage: Stage, kind: socket.SocketKind) -> None:
+async def test_a_port_that_another_has_is_told(harness: Harness, kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as other:
         other.bind(("127.0.0.1", 0))
         if kind is socket.SOCK_STREAM:
             other.listen()
         port = other.getsockname()[1]
-        server = ProxyServer(stage.core, {}, dns_port=port)
+        server = ProxyServer(harness.core, {}, dns_port=port)
 
         with pytest.raises(
             EnvironmentFault,
-            match=f"name server cannot listen on 127.0.0.1:{port}: Address already in use\n  mend: stop what",
+            match=f"name server cannot listen on 127.0.0.1:{port}: Address already in use\n  hint: stop what",
         ):
             await server.start()
     with socket.create_server(("127.0.0.1", port)):
         pass  # Nothing of it listens.
 
 
-async def test_the_stop_of_the_proxy_hangs_up_on_askers(named: Stage) -> None:
+async def test_the_stop_of_the_proxy_hangs_up_on_askers(named: Harness) -> None:
     assert named.server.dns_address is not None
     reader, writer = await asyncio.open_connection(*named.server.dns_address)
     query = dns.message.make_query("streams.internal", "AAAA").to_wire()
@@ -199,16 +199,16 @@ async def test_the_stop_of_the_proxy_hangs_up_on_askers(named: Stage) -> None:
     writer.close()
 
 
-async def test_flycast_names_lead_to_an_edge_and_from_there_to_the_app(stage: Stage) -> None:
+async def test_flycast_names_lead_to_an_edge_and_from_there_to_the_app(harness: Harness) -> None:
     """F-8.20: through the proxy, over the private network, with load balancing and replays."""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    assert values(await ask(stage, "streams.flycast")) == ["::ffff:127.0.0.1"]
-    assert (await ask(stage, "nobody.flycast")).rcode() == dns.rcode.NXDOMAIN
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    assert values(await ask(harness, "streams.flycast")) == ["::ffff:127.0.0.1"]
+    assert (await ask(harness, "nobody.flycast")).rcode() == dns.rcode.NXDOMAIN
+    client = await harness.connect()
     await client.send(b"GET / HTTP/1.1\r\nhost: streams.flycast\r\n\r\n")
     assert (await client.read_response()).body == b"hello"
-    assert stage.traces[0].path == ("ams-1", "dfw-1")
+    assert harness.traces[0].path == ("ams-1", "dfw-1")
 
 
 # Inside the machines' own network.

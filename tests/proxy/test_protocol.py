@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.proxy.client import Client, chunked, request, tls_context
-from tests.proxy.harness import AMS, DFW, Stage
+from tests.proxy.harness import AMS, DFW, Harness
 from tests.proxy.machine import OK, MachineWire, answering, echoing_target, replaying
 
 # One port for everything.
@@ -17,12 +17,12 @@ from tests.proxy.machine import OK, MachineWire, answering, echoing_target, repl
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
-async def test_an_ordinary_client_of_either_version(stage: Stage, version: str, tls: bool) -> None:
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
+async def test_an_ordinary_client_of_either_version(harness: Harness, version: str, tls: bool) -> None:
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
     h2 = version == "HTTP/2"
     context = ssl._create_unverified_context() if tls else False
-    url = stage.url("/a?b=c", scheme="https" if tls else "http")
+    url = harness.url("/a?b=c", scheme="https" if tls else "http")
     async with httpx.AsyncClient(http1=tls or not h2, http2=h2, verify=context) as client:
         for _ in range(2):
             answer = await client.post(url, content=b"body", headers={"host": "streams.fly.dev"})
@@ -32,30 +32,30 @@ async def test_an_ordinary_client_of_either_version(stage: Stage, version: str, 
 
 
 @pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
-async def test_alpn_chooses_the_version(stage: Stage, protocol: str) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port(), ssl=tls_context(protocol))
-    stage.clients.append(Client(reader, writer))
+async def test_alpn_chooses_the_version(harness: Harness, protocol: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", harness.port(), ssl=tls_context(protocol))
+    harness.clients.append(Client(reader, writer))
     assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == protocol
 
 
-async def test_tls_without_alpn_or_a_server_name_is_http_1(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", answering(OK))
+async def test_tls_without_alpn_or_a_server_name_is_http_1(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", answering(OK))
     context = ssl._create_unverified_context()
-    client = Client(*await asyncio.open_connection("127.0.0.1", stage.port(), ssl=context))
-    stage.clients.append(client)
+    client = Client(*await asyncio.open_connection("127.0.0.1", harness.port(), ssl=context))
+    harness.clients.append(client)
     assert (await client.ask()).body == b"hello"
 
 
-async def test_all_kinds_of_clients_at_once_on_one_port(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", echoing_target)
+async def test_all_kinds_of_clients_at_once_on_one_port(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", echoing_target)
 
     async def h1(number: int, tls: bool) -> None:
-        client = await stage.connect(tls=tls)
+        client = await harness.connect(tls=tls)
         for turn in range(5):
             assert (await client.ask(path=f"/{number}/{turn}")).body == b"/%d/%d" % (number, turn)
 
     async def h2(number: int, tls: bool) -> None:
-        client = await stage.connect_h2(tls=tls)
+        client = await harness.connect_h2(tls=tls)
         paths = [f"/{number}/{turn}" for turn in range(20)]
         answers = await asyncio.gather(*[client.ask(path=path) for path in paths])
         assert [bytes(answer.body).decode() for answer in answers] == paths
@@ -67,29 +67,29 @@ async def test_all_kinds_of_clients_at_once_on_one_port(stage: Stage) -> None:
 # Requests of every form.
 
 
-async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", echoing_target)
-    client = await stage.connect()
+async def test_pipelined_requests_are_answered_in_order(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", echoing_target)
+    client = await harness.connect()
     body = request("POST", "/post", body=b"GET / HTTP/1.1\r\n\r\n")
     await client.send(b"".join(request(path=f"/{number}") for number in range(50)) + body)
     answers = [(await client.read_response()).body for _ in range(51)]
     assert answers == [b"/%d" % number for number in range(50)] + [b"/post"]
 
 
-async def test_pipelined_requests_that_are_replayed(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await stage.add_machine(DFW, "dfw", echoing_target)
-    client = await stage.connect()
+async def test_pipelined_requests_that_are_replayed(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await harness.add_machine(DFW, "dfw", echoing_target)
+    client = await harness.connect()
     await client.send(b"".join(request(path=f"/{number}") for number in range(20)))
     assert [(await client.read_response()).body for _ in range(20)] == [b"/%d" % n for n in range(20)]
 
 
 @pytest.mark.parametrize("headers", ["", "connection: keep-alive\r\n"])
-async def test_an_http_1_0_client(stage: Stage, headers: str) -> None:
-    ams = await stage.add_machine(
+async def test_an_http_1_0_client(harness: Harness, headers: str) -> None:
+    ams = await harness.add_machine(
         AMS, "ams", answering(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(b"hello"))
     )
-    client = await stage.connect()
+    client = await harness.connect()
     await client.send(f"GET /old HTTP/1.0\r\n{headers}\r\n".encode())
     answer = await client.read_response(until_close=True)
     assert answer.start_line == "HTTP/1.0 200 OK"
@@ -97,24 +97,24 @@ async def test_an_http_1_0_client(stage: Stage, headers: str) -> None:
     assert ams.requests[0].start_line == "GET /old HTTP/1.1"
 
 
-async def test_a_client_that_wants_its_connection_closed(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+async def test_a_client_that_wants_its_connection_closed(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     answer = await client.ask(headers="connection: close\r\n")
     assert answer.body == b"hello"
     assert await client.is_closed()
     assert ams.requests[0].get("connection") is None
 
 
-async def test_a_head_request(stage: Stage) -> None:
+async def test_a_head_request(harness: Harness) -> None:
     for machine_id, region, framing in (
         (AMS, "ams", "content-length: 5"),
         (DFW, "dfw", "transfer-encoding: chunked"),
     ):
-        await stage.add_machine(
+        await harness.add_machine(
             machine_id, region, answering(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
         )
-        client, h2 = await stage.connect(region), await stage.connect_h2(region)
+        client, h2 = await harness.connect(region), await harness.connect_h2(region)
         for _ in range(2):
             answer = await client.ask("HEAD")
             assert answer.head.decode().count(framing) == 1
@@ -123,9 +123,9 @@ async def test_a_head_request(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_answers_without_a_body(stage: Stage, status: int) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(f"HTTP/1.1 {status} x\r\netag: a\r\n\r\n".encode()))
-    client, h2 = await stage.connect(), await stage.connect_h2()
+async def test_answers_without_a_body(harness: Harness, status: int) -> None:
+    ams = await harness.add_machine(AMS, "ams", answering(f"HTTP/1.1 {status} x\r\netag: a\r\n\r\n".encode()))
+    client, h2 = await harness.connect(), await harness.connect_h2()
     for _ in range(3):
         answer = await client.ask()
         assert (answer.status, answer.get("etag"), answer.get("transfer-encoding")) == (status, "a", None)
@@ -136,7 +136,7 @@ async def test_answers_without_a_body(stage: Stage, status: int) -> None:
 @pytest.mark.parametrize("apart", [False, True], ids=["in one packet", "byte by byte"])
 @pytest.mark.parametrize("interim", ["103 Early Hints", "102 Processing", "100 Continue"])
 async def test_interim_answers_are_not_taken_for_the_final_one(
-    stage: Stage, interim: str, apart: bool
+    harness: Harness, interim: str, apart: bool
 ) -> None:
     head = f"HTTP/1.1 {interim}\r\nlink: </style.css>; rel=preload\r\n\r\n".encode()
 
@@ -145,8 +145,8 @@ async def test_interim_answers_are_not_taken_for_the_final_one(
             await wire.read_request()
             await (wire.send_apart if apart else wire.send)(head + head + OK)
 
-    ams = await stage.add_machine(AMS, "ams", handler)
-    client, h2 = await stage.connect(), await stage.connect_h2()
+    ams = await harness.add_machine(AMS, "ams", handler)
+    client, h2 = await harness.connect(), await harness.connect_h2()
     for _ in range(2):
         answer = await client.ask()
         assert (answer.status, answer.body) == (200, b"hello")
@@ -154,35 +154,35 @@ async def test_interim_answers_are_not_taken_for_the_final_one(
     assert ams.connections == 2
 
 
-async def test_an_interim_answer_before_a_replay(stage: Stage) -> None:
+async def test_an_interim_answer_before_a_replay(harness: Harness) -> None:
     replay = f"HTTP/1.1 307 x\r\nfly-replay: instance={DFW}\r\ncontent-length: 0\r\n\r\n"
-    await stage.add_machine(AMS, "ams", answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + replay.encode()))
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    assert (await (await stage.connect()).ask()).body == b"hello"
+    await harness.add_machine(AMS, "ams", answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" + replay.encode()))
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    assert (await (await harness.connect()).ask()).body == b"hello"
 
 
-async def test_an_absolute_target_goes_to_the_machine_as_a_path(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+async def test_an_absolute_target_goes_to_the_machine_as_a_path(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     assert (await client.ask(path="http://streams.fly.dev/a?b")).status == 200
     assert (ams.requests[0].target, ams.requests[0].get("host")) == ("/a?b", "streams.fly.dev")
 
 
-async def test_options_for_the_whole_server(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    assert (await (await stage.connect()).ask("OPTIONS", "*")).status == 200
+async def test_options_for_the_whole_server(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    assert (await (await harness.connect()).ask("OPTIONS", "*")).status == 200
     assert ams.requests[0].start_line == "OPTIONS * HTTP/1.1"
 
 
-async def test_header_fields_keep_their_order_case_and_repetitions(stage: Stage) -> None:
-    ams = await stage.add_machine(
+async def test_header_fields_keep_their_order_case_and_repetitions(harness: Harness) -> None:
+    ams = await harness.add_machine(
         AMS,
         "ams",
         answering(
             b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nX-B: 1\r\nset-cookie: b\r\nContent-Length: 0\r\n\r\n"
         ),
     )
-    client = await stage.connect()
+    client = await harness.connect()
     answer = await client.ask(headers="X-A: 1\r\nx-b: \r\nX-A: 2\r\nX-C: caf\u00e9\r\n")
     assert b"X-A: 1\r\nx-b: \r\nX-A: 2\r\nX-C: caf\xc3\xa9\r\n" in ams.requests[0].head
     assert answer.head.startswith(

@@ -6,7 +6,7 @@ import asyncio
 
 from simulator.routing import App, MachineState
 from simulator.routing.service import Service, ServicePort
-from tests.proxy.harness import AMS, DFW, Stage, open_stage, until
+from tests.proxy.harness import AMS, DFW, Harness, open_harness, until
 from tests.proxy.machine import MachineWire
 
 RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
@@ -17,41 +17,41 @@ async def greet(wire: MachineWire) -> None:
     await wire.send(b"hello")
 
 
-async def refusing(stage: Stage, machine_id: str, region: str) -> None:
-    machine = await stage.add_machine(machine_id, region, greet)
+async def refusing(harness: Harness, machine_id: str, region: str) -> None:
+    machine = await harness.add_machine(machine_id, region, greet)
     await machine.stop()
 
 
 async def test_a_raw_connection_that_is_refused_goes_to_another_machine() -> None:
     """F-5.41"""
-    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
-        await refusing(stage, AMS, "ams")
-        await stage.add_machine(DFW, "dfw", greet)
-        assert await (await stage.connect(public_port=5432)).rest() == b"hello"
-        assert not stage.proxy_log()
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        await refusing(harness, AMS, "ams")
+        await harness.add_machine(DFW, "dfw", greet)
+        assert await (await harness.connect(public_port=5432)).rest() == b"hello"
+        assert not harness.proxy_log()
 
 
 async def test_a_raw_connection_that_nobody_takes_is_pc07_after_six_attempts() -> None:
     """F-6.22: the client sees its connection closed"""
-    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
-        await refusing(stage, AMS, "ams")
-        assert await (await stage.connect(public_port=5432)).is_closed()
-        (line,) = stage.proxy_log()
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        await refusing(harness, AMS, "ams")
+        assert await (await harness.connect(public_port=5432)).is_closed()
+        (line,) = harness.proxy_log()
         assert (line.code, line.app, line.region) == ("PC07", "streams", "ams")
         assert "after 6 attempts. last error: [PC01]" in line.message
-        assert stage.router.load.of_machine(AMS) == 0
+        assert harness.router.load.of_machine(AMS) == 0
 
 
 async def test_a_raw_connection_starts_a_machine_that_rests() -> None:
     """F-5.25: autostart is not a thing of HTTP alone"""
-    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
-        machine = await stage.add_machine(AMS, "ams", greet)
-        stage.change(machine, state=MachineState.STOPPED)
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        machine = await harness.add_machine(AMS, "ams", greet)
+        harness.change(machine, state=MachineState.STOPPED)
         wanted: list[str] = []
-        stage.router.want = wanted.append
-        client = await stage.connect(public_port=5432)
+        harness.router.request_start = wanted.append
+        client = await harness.connect(public_port=5432)
         await until(lambda: wanted)
-        stage.change(machine, state=MachineState.STARTED)
+        harness.change(machine, state=MachineState.STARTED)
         assert await client.rest() == b"hello"
         assert wanted == [AMS]
 
@@ -64,12 +64,12 @@ async def test_a_raw_connection_is_load_as_long_as_it_lasts() -> None:
         await wire.send(b"hello")
         await end.wait()
 
-    async with open_stage(app=RAW, extra_ports=ON_AMS) as stage:
-        await stage.add_machine(AMS, "ams", stay)
-        client = await stage.connect(public_port=5432)
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        await harness.add_machine(AMS, "ams", stay)
+        client = await harness.connect(public_port=5432)
         assert await client.read_exactly(5) == b"hello"
-        assert stage.router.load.of_machine(AMS) == 1
+        assert harness.router.load.of_machine(AMS) == 1
         end.set()
         assert await client.rest() == b""
         await client.aclose()  # the machine has said all; now so has the client
-        await until(lambda: stage.router.load.of_machine(AMS) == 0)
+        await until(lambda: harness.router.load.of_machine(AMS) == 0)

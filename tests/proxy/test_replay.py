@@ -7,47 +7,47 @@ import asyncio
 import pytest
 
 from tests.proxy.client import chunked
-from tests.proxy.harness import AMS, DFW, DFW_2, Stage, until
+from tests.proxy.harness import AMS, DFW, DFW_2, Harness, until
 from tests.proxy.machine import OK, Handler, MachineWire, answering, replaying
 
 REPLAY = f"fly-replay: instance={DFW}\r\n"
 ENDLESS_SIZE = 16 * 2**20
 
 
-async def replay_to_dfw(stage: Stage, replaying_machine: Handler) -> None:
+async def replay_to_dfw(harness: Harness, replaying_machine: Handler) -> None:
     """Ask twice on one connection through a machine that replays: the client sees Dallas' answers, nothing else."""
-    ams = await stage.add_machine(AMS, "ams", replaying_machine)
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", replaying_machine)
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     for count in (1, 2):
         answer = await client.ask(path=f"/{count}")
         assert (answer.status, answer.body) == (200, b"hello")
         assert answer.all("fly-replay") == []
         assert [request.target for request in ams.requests] == [f"/{n + 1}" for n in range(count)]
         assert [request.target for request in dfw.requests] == [f"/{n + 1}" for n in range(count)]
-    assert [trace.path for trace in await stage.finished(2)] == [("ams-1", "dfw-1")] * 2
+    assert [trace.path for trace in await harness.finished(2)] == [("ams-1", "dfw-1")] * 2
 
 
 STATUSES = [200, 201, 202, 204, 301, 302, 304, 307, 400, 401, 404, 409, 421, 500, 503]
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_any_status_replays(stage: Stage, status: int) -> None:
+async def test_any_status_replays(harness: Harness, status: int) -> None:
     """F-1.23, K-42: the status does not matter, a Location neither."""
     head = f"HTTP/1.1 {status} Whatever\r\n{REPLAY}location: https://example.com/\r\n"
     end = "\r\n" if status in (204, 304) else "content-length: 3\r\n\r\nabc"
-    await replay_to_dfw(stage, answering((head + end).encode()))
+    await replay_to_dfw(harness, answering((head + end).encode()))
 
 
 @pytest.mark.parametrize("name", ["fly-replay", "Fly-Replay", "FLY-REPLAY", "fLy-rEpLaY"])
-async def test_the_header_may_be_in_any_letter_case(stage: Stage, name: str) -> None:
+async def test_the_header_may_be_in_any_letter_case(harness: Harness, name: str) -> None:
     """F-1.13"""
     await replay_to_dfw(
-        stage, answering(f"HTTP/1.1 307 x\r\n{name}:instance={DFW}  \r\ncontent-length: 0\r\n\r\n".encode())
+        harness, answering(f"HTTP/1.1 307 x\r\n{name}:instance={DFW}  \r\ncontent-length: 0\r\n\r\n".encode())
     )
 
 
-async def test_what_nginx_answers_with_return_307_replays(stage: Stage) -> None:
+async def test_what_nginx_answers_with_return_307_replays(harness: Harness) -> None:
     """F-1.87: an empty Location and a page that nobody asked for."""
     page = b"<html>\r\n<head><title>307 Temporary Redirect</title></head>\r\n</html>\r\n"
     head = (
@@ -55,7 +55,7 @@ async def test_what_nginx_answers_with_return_307_replays(stage: Stage) -> None:
         f"Content-Type: text/html\r\nContent-Length: {len(page)}\r\nConnection: keep-alive\r\n"
         f"Location: \r\nFly-Replay: instance={DFW}\r\n\r\n"
     )
-    await replay_to_dfw(stage, answering(head.encode() + page))
+    await replay_to_dfw(harness, answering(head.encode() + page))
 
 
 SHAPES: dict[str, tuple[bytes, bool]] = {
@@ -74,28 +74,28 @@ SHAPES: dict[str, tuple[bytes, bool]] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_a_replay_in_any_framing(stage: Stage, shape: str) -> None:
+async def test_a_replay_in_any_framing(harness: Harness, shape: str) -> None:
     """F-1.24: the body, whatever it is, is dropped."""
     rest, close = SHAPES[shape]
-    await replay_to_dfw(stage, answering(b"HTTP/1.1 307 x\r\n" + REPLAY.encode() + rest, close=close))
+    await replay_to_dfw(harness, answering(b"HTTP/1.1 307 x\r\n" + REPLAY.encode() + rest, close=close))
 
 
-async def test_an_http_1_0_machine_may_replay(stage: Stage) -> None:
+async def test_an_http_1_0_machine_may_replay(harness: Harness) -> None:
     answer = f"HTTP/1.0 307 x\r\n{REPLAY}\r\nuntil the end".encode()
-    await replay_to_dfw(stage, answering(answer, close=True))
+    await replay_to_dfw(harness, answering(answer, close=True))
 
 
-async def test_an_event_stream_that_never_ends_is_not_waited_for(stage: Stage) -> None:
+async def test_an_event_stream_that_never_ends_is_not_waited_for(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         await wire.read_request()
         await wire.send(f"HTTP/1.1 200 OK\r\n{REPLAY}content-type: text/event-stream\r\n\r\n".encode())
         await wire.send(b"data: 1\n\n")
         await wire.rest()  # the proxy hangs up, not we
 
-    await replay_to_dfw(stage, handler)
+    await replay_to_dfw(harness, handler)
 
 
-async def test_a_very_large_body_is_not_waited_for(stage: Stage) -> None:
+async def test_a_very_large_body_is_not_waited_for(harness: Harness) -> None:
     sent = 0
 
     async def handler(wire: MachineWire) -> None:
@@ -106,22 +106,22 @@ async def test_a_very_large_body_is_not_waited_for(stage: Stage) -> None:
             await wire.send(bytes(65536))
             sent += 65536
 
-    await replay_to_dfw(stage, handler)
+    await replay_to_dfw(harness, handler)
     assert sent < ENDLESS_SIZE, "the proxy read on"
 
 
-async def test_a_replay_whose_head_comes_byte_by_byte(stage: Stage) -> None:
+async def test_a_replay_whose_head_comes_byte_by_byte(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         while True:
             await wire.read_request()
             await wire.send_apart(f"HTTP/1.1 307 x\r\n{REPLAY}content-length: 3\r\n\r\nabc".encode())
 
-    await replay_to_dfw(stage, handler)
+    await replay_to_dfw(harness, handler)
 
 
-async def test_no_header_of_the_replaying_answer_reaches_the_client(stage: Stage) -> None:
+async def test_no_header_of_the_replaying_answer_reaches_the_client(harness: Harness) -> None:
     """F-1.25, K-20: neither Set-Cookie nor anything else."""
-    await stage.add_machine(
+    await harness.add_machine(
         AMS,
         "ams",
         answering(
@@ -129,87 +129,89 @@ async def test_no_header_of_the_replaying_answer_reaches_the_client(stage: Stage
             "fly-replay-cache: /*\r\ncontent-length: 0\r\n\r\n".encode()
         ),
     )
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    answer = await (await stage.connect()).ask()
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    answer = await (await harness.connect()).ask()
     names = {name for name, _ in answer.fields}
     assert names == {"content-type", "content-length", "server", "via", "fly-request-id"}
 
 
-async def test_a_target_that_replays_too_is_followed(stage: Stage) -> None:
+async def test_a_target_that_replays_too_is_followed(harness: Harness) -> None:
     """F-1.38"""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await stage.add_machine(DFW, "dfw", replaying(f"instance={DFW_2}", "409 Conflict"))
-    await stage.add_machine(DFW_2, "dfw", answering(OK))
-    answer = await (await stage.connect()).ask()
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    await harness.add_machine(DFW, "dfw", replaying(f"instance={DFW_2}", "409 Conflict"))
+    await harness.add_machine(DFW_2, "dfw", answering(OK))
+    answer = await (await harness.connect()).ask()
     assert answer.body == b"hello"
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.path == ("ams-1", "dfw-1", "dfw-2")
 
 
-async def test_the_eleventh_replay_ends_in_pa02(stage: Stage) -> None:
+async def test_the_eleventh_replay_ends_in_pa02(harness: Harness) -> None:
     """F-1.38, F-1.39, F-6.45: ten are followed; a machine that replays to itself uses up the count."""
-    ams = await stage.add_machine(AMS, "ams", replaying(f"instance={AMS}"))
-    answer = await (await stage.connect()).ask()
+    ams = await harness.add_machine(AMS, "ams", replaying(f"instance={AMS}"))
+    answer = await (await harness.connect()).ask()
     assert answer.status == 502
     assert len(ams.requests) == 11
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.error == "PA02"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "PUT", "PATCH", "POST", "PROPFIND"])
-async def test_any_method_is_replayed_with_its_target(stage: Stage, method: str) -> None:
+async def test_any_method_is_replayed_with_its_target(harness: Harness, method: str) -> None:
     """F-1.26, F-1.27, F-1.31"""
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(b"HTTP/1.1 204 No Content\r\n\r\n"))
-    answer = await (await stage.connect()).ask(method, "/a%20b/c?d=%2F&e", "x-y: z\r\n")
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(b"HTTP/1.1 204 No Content\r\n\r\n"))
+    answer = await (await harness.connect()).ask(method, "/a%20b/c?d=%2F&e", "x-y: z\r\n")
     assert answer.status == 204
     (request,) = dfw.requests
     assert (request.method, request.target, request.get("x-y")) == (method, "/a%20b/c?d=%2F&e", "z")
 
 
-async def test_a_head_request_is_replayed_though_the_replay_announces_a_body(stage: Stage) -> None:
-    await stage.add_machine(
+async def test_a_head_request_is_replayed_though_the_replay_announces_a_body(harness: Harness) -> None:
+    await harness.add_machine(
         AMS, "ams", answering(f"HTTP/1.1 307 x\r\n{REPLAY}content-length: 999\r\n\r\n".encode())
     )
-    await stage.add_machine(DFW, "dfw", answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"))
-    client = await stage.connect()
+    await harness.add_machine(DFW, "dfw", answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"))
+    client = await harness.connect()
     for _ in range(2):
         assert (await client.ask("HEAD")).get("content-length") == "5"
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_http_2_requests_are_replayed(stage: Stage, tls: bool) -> None:
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect_h2(tls=tls)
+async def test_http_2_requests_are_replayed(harness: Harness, tls: bool) -> None:
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect_h2(tls=tls)
     for _ in range(3):
         answer = await client.ask()
         assert (answer.status, bytes(answer.body)) == (200, b"hello")
     assert dfw.requests[0].start_line == "GET / HTTP/1.1"
 
 
-async def test_replays_of_many_clients_at_once_keep_apart(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+async def test_replays_of_many_clients_at_once_keep_apart(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
 
     async def echo(wire: MachineWire) -> None:
         while True:
             target = (await wire.read_request()).target.encode()
             await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(target), target))
 
-    await stage.add_machine(DFW, "dfw", echo)
+    await harness.add_machine(DFW, "dfw", echo)
 
     async def visit(number: int) -> None:
-        client = await stage.connect()
+        client = await harness.connect()
         for turn in range(5):
             assert (await client.ask(path=f"/{number}/{turn}")).body == f"/{number}/{turn}".encode()
 
     await asyncio.gather(*[visit(number) for number in range(50)])
-    await stage.finished(250)
-    await until(lambda: stage.remembered()["streams"] == 0)
+    await harness.finished(250)
+    await until(lambda: harness.remembered()["streams"] == 0)
 
 
 @pytest.mark.parametrize("size", [10, 1_000_000])
-async def test_a_machine_that_replays_and_closes_without_reading_the_body(stage: Stage, size: int) -> None:
+async def test_a_machine_that_replays_and_closes_without_reading_the_body(
+    harness: Harness, size: int
+) -> None:
     """It resets the connection so; what it said before is a replay all the same."""
 
     async def handler(wire: MachineWire) -> None:
@@ -217,9 +219,9 @@ async def test_a_machine_that_replays_and_closes_without_reading_the_body(stage:
         wire.pause()
         await wire.send(f"HTTP/1.1 307 x\r\n{REPLAY}content-length: 0\r\n\r\n".encode())
 
-    ams = await stage.add_machine(AMS, "ams", handler)
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", handler)
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    client = await harness.connect()
     for count in (1, 2, 3):
         assert (await client.ask("POST", body=bytes(size))).body == b"hello"
         assert len(dfw.requests[-1].body) == size

@@ -6,35 +6,37 @@ import json
 
 import pytest
 
-from tests.proxy.harness import AMS, DFW, Stage
+from tests.proxy.harness import AMS, DFW, Harness
 from tests.proxy.machine import CONTENT_TYPE, OK, MachineWire, answering, replay_head, replaying_body
 from tests.proxy.websocket import accept, upgrade
 
 
 @pytest.mark.parametrize("status", ["200 OK", "307 Temporary Redirect"])
 @pytest.mark.parametrize("content_type", [CONTENT_TYPE, f"{CONTENT_TYPE}; charset=utf-8"])
-async def test_a_replay_body_is_followed_and_never_seen(stage: Stage, status: str, content_type: str) -> None:
+async def test_a_replay_body_is_followed_and_never_seen(
+    harness: Harness, status: str, content_type: str
+) -> None:
     """F-1.75, F-1.83, K-41"""
     body = json.dumps({"instance": DFW}).encode()
-    await stage.add_machine(AMS, "ams", answering(replay_head(body, content_type, status)))
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    answer = await (await stage.connect()).ask()
+    await harness.add_machine(AMS, "ams", answering(replay_head(body, content_type, status)))
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    answer = await (await harness.connect()).ask()
     assert (answer.status, answer.body) == (200, b"hello")
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.path == ("ams-1", "dfw-1")
     assert trace.hops[0].replay == body.decode()
 
 
-async def test_a_transform_changes_path_and_headers_for_the_target(stage: Stage) -> None:
+async def test_a_transform_changes_path_and_headers_for_the_target(harness: Harness) -> None:
     """F-1.77, F-1.78, F-1.79"""
     transform = {
         "path": "/inner?x=1",
         "delete_headers": ["cookie"],
         "set_headers": [{"name": "Authorization", "value": "Bearer 7"}],
     }
-    await stage.add_machine(AMS, "ams", replaying_body(instance=DFW, transform=transform))
-    dfw = await stage.add_machine(DFW, "dfw", answering(OK))
-    await (await stage.connect()).ask(path="/api/inner", headers="cookie: a=b\r\nauthorization: none\r\n")
+    await harness.add_machine(AMS, "ams", replaying_body(instance=DFW, transform=transform))
+    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    await (await harness.connect()).ask(path="/api/inner", headers="cookie: a=b\r\nauthorization: none\r\n")
     (request,) = dfw.requests
     assert request.target == "/inner?x=1"
     assert request.get("authorization") == "Bearer 7"
@@ -42,7 +44,7 @@ async def test_a_transform_changes_path_and_headers_for_the_target(stage: Stage)
     assert request.get("host") == "streams.fly.dev"
 
 
-async def test_a_replay_body_that_comes_in_pieces_is_waited_for(stage: Stage) -> None:
+async def test_a_replay_body_that_comes_in_pieces_is_waited_for(harness: Harness) -> None:
     """F-1.75: the instructions are in the body, so the head alone is not enough."""
     body = replay_head(json.dumps({"instance": DFW}).encode())
 
@@ -50,38 +52,38 @@ async def test_a_replay_body_that_comes_in_pieces_is_waited_for(stage: Stage) ->
         await wire.read_request()
         await wire.send_apart(body)
 
-    await stage.add_machine(AMS, "ams", in_pieces)
-    await stage.add_machine(DFW, "dfw", answering(OK))
-    assert (await (await stage.connect()).ask()).body == b"hello"
+    await harness.add_machine(AMS, "ams", in_pieces)
+    await harness.add_machine(DFW, "dfw", answering(OK))
+    assert (await (await harness.connect()).ask()).body == b"hello"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"timeout": "soon"}', b'{"instance": 5}'])
-async def test_a_malformed_replay_body_is_pa03(stage: Stage, body: bytes) -> None:
+async def test_a_malformed_replay_body_is_pa03(harness: Harness, body: bytes) -> None:
     """F-1.84, K-2"""
-    await stage.add_machine(AMS, "ams", answering(replay_head(body)))
-    answer = await (await stage.connect()).ask()
+    await harness.add_machine(AMS, "ams", answering(replay_head(body)))
+    answer = await (await harness.connect()).ask()
     assert (answer.status, answer.body) == (502, b"")
-    assert stage.traces[0].error == "PA03"
+    assert harness.traces[0].error == "PA03"
 
 
-async def test_a_machine_that_breaks_off_its_replay_body_is_pa03(stage: Stage) -> None:
+async def test_a_machine_that_breaks_off_its_replay_body_is_pa03(harness: Harness) -> None:
     async def breaks_off(wire: MachineWire) -> None:
         await wire.read_request()
         wire.writer.write(replay_head(b'{"instance": "abc"}')[:-4])
 
-    await stage.add_machine(AMS, "ams", breaks_off)
-    assert (await (await stage.connect()).ask()).status == 502
-    assert stage.traces[0].error == "PA03"
+    await harness.add_machine(AMS, "ams", breaks_off)
+    assert (await (await harness.connect()).ask()).status == 502
+    assert harness.traces[0].error == "PA03"
 
 
-async def test_a_replay_body_that_is_too_large_is_pa03(stage: Stage) -> None:
+async def test_a_replay_body_that_is_too_large_is_pa03(harness: Harness) -> None:
     body = json.dumps({"instance": DFW, "state": "x" * 1_100_000}).encode()
-    await stage.add_machine(AMS, "ams", answering(replay_head(body)))
-    assert (await (await stage.connect()).ask()).status == 502
-    assert stage.traces[0].error == "PA03"
+    await harness.add_machine(AMS, "ams", answering(replay_head(body)))
+    assert (await (await harness.connect()).ask()).status == 502
+    assert harness.traces[0].error == "PA03"
 
 
-async def test_a_websocket_upgrade_follows_a_replay_body(stage: Stage) -> None:
+async def test_a_websocket_upgrade_follows_a_replay_body(harness: Harness) -> None:
     """F-1.88: 200 with a JSON replay body, in answer to an upgrade."""
 
     async def echoing(wire: MachineWire) -> None:
@@ -89,9 +91,9 @@ async def test_a_websocket_upgrade_follows_a_replay_body(stage: Stage) -> None:
         await wire.send(accept() + b"\x82\x02hi")
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", replaying_body(instance=DFW))
-    await stage.add_machine(DFW, "dfw", echoing)
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", replaying_body(instance=DFW))
+    await harness.add_machine(DFW, "dfw", echoing)
+    client = await harness.connect()
     await client.send(upgrade())
     assert (await client.read_head()).status == 101
     assert await client.read_exactly(4) == b"\x82\x02hi"

@@ -13,7 +13,7 @@ import pytest
 from simulator.proxy.passthrough import proxy_header
 from simulator.routing import App, MachineState
 from simulator.routing.service import HttpOptions, Service, ServicePort
-from tests.proxy.harness import AMS, DFW, Stage, open_stage, until
+from tests.proxy.harness import AMS, DFW, Harness, open_harness, until
 from tests.proxy.machine import OK, MachineWire, answering, silent
 from tests.proxy.websocket import accept, upgrade
 
@@ -30,13 +30,13 @@ def app(**options: Any) -> App:
 
 async def test_force_https_sends_plain_clients_to_https() -> None:
     """F-4.26, F-9.3"""
-    async with open_stage(app=app(force_https=True)) as stage:
-        machine = await stage.add_machine(AMS, "ams", answering(OK))
-        answer = await (await stage.connect()).ask(path="/a?b=c")
+    async with open_harness(app=app(force_https=True)) as harness:
+        machine = await harness.add_machine(AMS, "ams", answering(OK))
+        answer = await (await harness.connect()).ask(path="/a?b=c")
         assert answer.status == 301
         assert answer.get("location") == "https://streams.fly.dev/a?b=c"
         assert not machine.requests
-        assert (await (await stage.connect(tls=True)).ask()).status == 200
+        assert (await (await harness.connect(tls=True)).ask()).status == 200
 
 
 async def test_h2_backend_speaks_http2_to_the_machine_and_upgrades_speak_http1() -> None:
@@ -65,9 +65,9 @@ async def test_h2_backend_speaks_http2_to_the_machine_and_upgrades_speak_http1()
             await wire.send(connection.data_to_send())
             data = await wire.reader.read(65536)
 
-    async with open_stage(app=app(http={"h2_backend": True})) as stage:
-        await stage.add_machine(AMS, "ams", either)
-        client = await stage.connect()
+    async with open_harness(app=app(http={"h2_backend": True})) as harness:
+        await harness.add_machine(AMS, "ams", either)
+        client = await harness.connect()
         for path in ("/one", "/two"):
             assert (await client.ask(path=path)).body == b"h2"
         await client.send(upgrade())
@@ -77,9 +77,9 @@ async def test_h2_backend_speaks_http2_to_the_machine_and_upgrades_speak_http1()
 
 async def test_an_idle_connection_is_closed_after_the_idle_timeout() -> None:
     """F-9.7"""
-    async with open_stage(app=app(http={"idle_timeout_seconds": 0.05})) as stage:
-        await stage.add_machine(AMS, "ams", answering(OK))
-        client = await stage.connect()
+    async with open_harness(app=app(http={"idle_timeout_seconds": 0.05})) as harness:
+        await harness.add_machine(AMS, "ams", answering(OK))
+        client = await harness.connect()
         assert (await client.ask()).status == 200
         assert await client.is_closed()
 
@@ -88,15 +88,15 @@ async def test_another_public_port_is_another_service() -> None:
     """F-1.61, F-5.12, F-9.6: the target's public port has to be the inbound one."""
     management = Service(internal_port=9090, ports=(ServicePort(9090, 9090),), groups=("admin",))
     both = App("streams", services=(Service(groups=("app",)), management))
-    async with open_stage(app=both, extra_ports={("ams", 9090): 0}) as stage:
-        await stage.add_machine(AMS, "ams", answering(OK.replace(b"hello", b"first")))
-        admin = await stage.add_machine(DFW, "dfw", answering(OK.replace(b"hello", b"admin")))
-        stage.change(admin, group="admin")
-        stage.router.fleet = stage.router.fleet.with_app(
+    async with open_harness(app=both, extra_ports={("ams", 9090): 0}) as harness:
+        await harness.add_machine(AMS, "ams", answering(OK.replace(b"hello", b"first")))
+        admin = await harness.add_machine(DFW, "dfw", answering(OK.replace(b"hello", b"admin")))
+        harness.change(admin, group="admin")
+        harness.router.fleet = harness.router.fleet.with_app(
             App("streams", services=(Service(groups=("app",)), _at(management, admin.fleet_entry.port)))
         )
-        assert (await (await stage.connect()).ask()).body == b"first"
-        assert (await (await stage.connect(public_port=9090)).ask()).body == b"admin"
+        assert (await (await harness.connect()).ask()).body == b"first"
+        assert (await (await harness.connect(public_port=9090)).ask()).body == b"admin"
 
 
 def _at(service: Service, port: int) -> Service:
@@ -111,35 +111,35 @@ async def test_a_service_without_the_http_handler_is_passed_through_raw() -> Non
         await wire.send(b"fly-replay: no HTTP here\r\n")
         await wire.send(await wire.read_exactly(4))
 
-    async with open_stage(app=raw, extra_ports={("ams", 5432): 0}) as stage:
-        await stage.add_machine(AMS, "ams", greeting)
-        client = await stage.connect(public_port=5432)
+    async with open_harness(app=raw, extra_ports={("ams", 5432): 0}) as harness:
+        await harness.add_machine(AMS, "ams", greeting)
+        client = await harness.connect(public_port=5432)
         await client.send(b"ping")
         assert await client.rest() == b"fly-replay: no HTTP here\r\nping"
-        assert not stage.traces
+        assert not harness.traces
 
 
 async def test_a_raw_connection_that_nobody_can_take_is_closed_and_logged_as_pr01() -> None:
     """F-6.51"""
     raw = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
-    async with open_stage(app=raw, extra_ports={("ams", 5432): 0}) as stage:
-        assert await (await stage.connect(public_port=5432)).is_closed()
-        assert [line.code for line in stage.proxy_log()] == ["PR01"]
+    async with open_harness(app=raw, extra_ports={("ams", 5432): 0}) as harness:
+        assert await (await harness.connect(public_port=5432)).is_closed()
+        assert [line.code for line in harness.proxy_log()] == ["PR01"]
 
 
 async def test_proxy_proto_tells_the_machine_who_its_client_is() -> None:
     """F-9.4, F-9.13"""
     port = ServicePort(5432, 5432, ("proxy_proto",))
-    async with open_stage(
+    async with open_harness(
         app=App("streams", services=(Service(ports=(port,)),)), extra_ports={("ams", 5432): 0}
-    ) as stage:
+    ) as harness:
         lines: list[bytes] = []
 
         async def reading(wire: MachineWire) -> None:
             lines.append(await wire.reader.readline())
 
-        await stage.add_machine(AMS, "ams", reading)
-        client = await stage.connect(public_port=5432)
+        await harness.add_machine(AMS, "ams", reading)
+        client = await harness.connect(public_port=5432)
         own = client.writer.get_extra_info("sockname")
         await client.rest()
         there = client.writer.get_extra_info("peername")
@@ -156,27 +156,27 @@ def test_version_2_of_the_proxy_protocol_is_a_block_of_bytes(client: tuple[str, 
     assert header.endswith(b"\xc3\x50\x15\x38")
 
 
-async def test_a_request_waits_for_a_machine_that_is_started_for_it(stage: Stage) -> None:
+async def test_a_request_waits_for_a_machine_that_is_started_for_it(harness: Harness) -> None:
     """F-12.9, F-1.59, F-5.25"""
-    machine = await stage.add_machine(AMS, "ams", answering(OK))
-    stage.change(machine, state=MachineState.STOPPED)
-    asking = asyncio.ensure_future((await stage.connect()).ask())
-    await until(lambda: stage.wanted == [AMS])
-    stage.change(machine, state=MachineState.STARTING)
-    stage.change(machine, state=MachineState.STARTED, healthy=False)
-    stage.change(machine, healthy=True)
+    machine = await harness.add_machine(AMS, "ams", answering(OK))
+    harness.change(machine, state=MachineState.STOPPED)
+    asking = asyncio.ensure_future((await harness.connect()).ask())
+    await until(lambda: harness.wanted == [AMS])
+    harness.change(machine, state=MachineState.STARTING)
+    harness.change(machine, state=MachineState.STARTED, healthy=False)
+    harness.change(machine, healthy=True)
     assert (await asking).status == 200
-    assert stage.wanted == [AMS]
+    assert harness.wanted == [AMS]
 
 
-async def test_a_client_that_leaves_while_a_machine_starts_leaves_nothing_behind(stage: Stage) -> None:
-    machine = await stage.add_machine(AMS, "ams", answering(OK))
-    stage.change(machine, state=MachineState.STOPPED)
-    client = await stage.connect()
+async def test_a_client_that_leaves_while_a_machine_starts_leaves_nothing_behind(harness: Harness) -> None:
+    machine = await harness.add_machine(AMS, "ams", answering(OK))
+    harness.change(machine, state=MachineState.STOPPED)
+    client = await harness.connect()
     await client.send(b"GET / HTTP/1.1\r\nhost: streams.fly.dev\r\n\r\n")
-    await until(lambda: stage.wanted)
+    await until(lambda: harness.wanted)
     await client.aclose()
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.outcome == "client_left"
 
 
@@ -190,20 +190,20 @@ async def test_a_request_waits_for_a_place_when_all_machines_are_full() -> None:
             await release.wait()
             await wire.send(OK)
 
-    async with open_stage(app=app(hard_limit=1)) as stage:
-        machine = await stage.add_machine(AMS, "ams", slow)
-        first = asyncio.ensure_future((await stage.connect()).ask())
+    async with open_harness(app=app(hard_limit=1)) as harness:
+        machine = await harness.add_machine(AMS, "ams", slow)
+        first = asyncio.ensure_future((await harness.connect()).ask())
         await until(lambda: len(machine.requests) == 1)
-        second = asyncio.ensure_future((await stage.connect()).ask())
-        await until(lambda: len(stage.server._clients) == 2)
+        second = asyncio.ensure_future((await harness.connect()).ask())
+        await until(lambda: len(harness.server._clients) == 2)
         assert len(machine.requests) == 1
         release.set()
         assert [(await first).status, (await second).status] == [200, 200]
-        await stage.finished(2)
-        assert stage.router.load.of_machine(AMS) == 0
+        await harness.finished(2)
+        assert harness.router.load.of_machine(AMS) == 0
 
 
-async def test_open_websockets_are_closed_in_good_order_before_a_machine_stops(stage: Stage) -> None:
+async def test_open_websockets_are_closed_in_good_order_before_a_machine_stops(harness: Harness) -> None:
     """F-12.15, F-5.36: a GoAway close frame, and the machine hears the client's answer to it."""
     heard: list[bytes] = []
 
@@ -214,35 +214,35 @@ async def test_open_websockets_are_closed_in_good_order_before_a_machine_stops(s
         await wire.send(b"llo")
         heard.append(await wire.rest())
 
-    await stage.add_machine(AMS, "ams", chatting)
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", chatting)
+    client = await harness.connect()
     await client.send(upgrade())
     await client.read_head()
     assert await client.read_exactly(4) == b"\x82\x05he"
-    await stage.server.go_away(AMS)
+    await harness.server.go_away(AMS)
     await client.send(b"!")
     assert await client.read_exactly(3) == b"llo"
     assert await client.read_exactly(4) == b"\x88\x02\x03\xe9"
     await client.send(b"\x88\x82\0\0\0\0\x03\xe9")
     await client.aclose()
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.close_code == 1001
 
 
 async def test_a_pristine_response_has_nothing_of_the_proxy() -> None:
     """F-4.24, F-4.25"""
     options = {"pristine": True, "response_headers": (("x-added", ("1", "2")), ("content-type", None))}
-    async with open_stage(app=app(http=options)) as stage:
-        await stage.add_machine(AMS, "ams", answering(OK))
-        answer = await (await stage.connect()).ask()
+    async with open_harness(app=app(http=options)) as harness:
+        await harness.add_machine(AMS, "ams", answering(OK))
+        answer = await (await harness.connect()).ask()
         assert [name for name, _ in answer.fields] == ["content-length", "x-added", "x-added"]
 
 
-async def test_a_machine_that_never_answers_holds_its_place(stage: Stage) -> None:
+async def test_a_machine_that_never_answers_holds_its_place(harness: Harness) -> None:
     """F-5.38: what is under way counts as load until it ends."""
-    await stage.add_machine(AMS, "ams", silent())
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", silent())
+    client = await harness.connect()
     await client.send(upgrade())
-    await until(lambda: stage.router.load.of_machine(AMS) == 1)
+    await until(lambda: harness.router.load.of_machine(AMS) == 1)
     await client.aclose()
-    await until(lambda: stage.router.load.of_machine(AMS) == 0)
+    await until(lambda: harness.router.load.of_machine(AMS) == 0)

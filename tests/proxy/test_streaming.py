@@ -10,7 +10,7 @@ import pytest
 
 from tests.proxy.client import chunked, request
 from tests.proxy.h2_client import H2Client, Stream
-from tests.proxy.harness import AMS, Stage, until
+from tests.proxy.harness import AMS, Harness, until
 from tests.proxy.machine import OK, Handler, MachineWire, answering
 
 EVENT_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
@@ -49,10 +49,10 @@ async def talk_in_step(wire: MachineWire, framing: str, go_on: asyncio.Event) ->
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("framing", FRAMINGS)
-async def test_server_sent_events_arrive_one_by_one(stage: Stage, framing: str, tls: bool) -> None:
+async def test_server_sent_events_arrive_one_by_one(harness: Harness, framing: str, tls: bool) -> None:
     go_on = asyncio.Event()
-    await stage.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
-    client = await stage.connect(tls=tls)
+    await harness.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
+    client = await harness.connect(tls=tls)
     await client.send(request())
     head = await client.read_head()
     assert head.get("content-type") == "text/event-stream"
@@ -68,14 +68,14 @@ async def test_server_sent_events_arrive_one_by_one(stage: Stage, framing: str, 
     go_on.set()
     if not sized:
         assert await client.read_chunk() == b""
-    await stage.finished()
+    await harness.finished()
 
 
 @pytest.mark.parametrize("framing", ["chunked", "read until close"])
-async def test_server_sent_events_over_http_2(stage: Stage, framing: str) -> None:
+async def test_server_sent_events_over_http_2(harness: Harness, framing: str) -> None:
     go_on = asyncio.Event()
-    await stage.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
-    client = await stage.connect_h2()
+    await harness.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
+    client = await harness.connect_h2()
     stream = await client.open()
     expected = b""
     for number in range(3):
@@ -87,10 +87,10 @@ async def test_server_sent_events_over_http_2(stage: Stage, framing: str) -> Non
     assert stream.ended
 
 
-async def test_an_http_1_0_client_gets_a_stream_unframed(stage: Stage) -> None:
+async def test_an_http_1_0_client_gets_a_stream_unframed(harness: Harness) -> None:
     go_on = asyncio.Event()
-    await stage.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, "chunked", go_on))
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, "chunked", go_on))
+    client = await harness.connect()
     await client.send(b"GET / HTTP/1.0\r\nhost: streams.fly.dev\r\n\r\n")
     head = await client.read_head()
     assert head.start_line.startswith("HTTP/1.0 200")
@@ -102,7 +102,7 @@ async def test_an_http_1_0_client_gets_a_stream_unframed(stage: Stage) -> None:
     assert await client.is_closed()
 
 
-async def test_a_long_poll_is_waited_for(stage: Stage) -> None:
+async def test_a_long_poll_is_waited_for(harness: Harness) -> None:
     answer_now = asyncio.Event()
 
     async def handler(wire: MachineWire) -> None:
@@ -110,15 +110,15 @@ async def test_a_long_poll_is_waited_for(stage: Stage) -> None:
         await answer_now.wait()
         await wire.send(OK)
 
-    ams = await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect()
+    ams = await harness.add_machine(AMS, "ams", handler)
+    client = await harness.connect()
     await client.send(request("GET", "/poll"))
     await until(lambda: ams.requests)
     answer_now.set()
     assert (await client.read_response()).body == b"hello"
 
 
-async def test_head_and_first_byte_pass_before_the_body_is_complete(stage: Stage) -> None:
+async def test_head_and_first_byte_pass_before_the_body_is_complete(harness: Harness) -> None:
     hold = asyncio.Event()
 
     async def handler(wire: MachineWire) -> None:
@@ -128,8 +128,8 @@ async def test_head_and_first_byte_pass_before_the_body_is_complete(stage: Stage
         await wire.send(b"1")
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect()
+    await harness.add_machine(AMS, "ams", handler)
+    client = await harness.connect()
     await client.send(request())
     assert (await client.read_head()).status == 200
     hold.set()
@@ -147,9 +147,9 @@ def downloading(size: int) -> Handler:
     return handler
 
 
-async def test_a_large_download_takes_constant_memory(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
-    client = await stage.connect()
+async def test_a_large_download_takes_constant_memory(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
+    client = await harness.connect()
     await client.send(request())
     await client.read_head()
     before, most, received = memory_bytes(), 0, 0
@@ -160,9 +160,9 @@ async def test_a_large_download_takes_constant_memory(stage: Stage) -> None:
     assert most - before < ALLOWED_GROWTH_BYTES
 
 
-async def test_a_large_download_over_http_2_takes_constant_memory(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
-    client = await stage.connect_h2(window=2**20)
+async def test_a_large_download_over_http_2_takes_constant_memory(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
+    client = await harness.connect_h2(window=2**20)
     client.keep_bodies = False
     before, most = memory_bytes(), 0
     stream = await client.open()
@@ -180,22 +180,22 @@ async def read_slowly(client: H2Client, stream: Stream, size: int) -> None:
         await client.wait(lambda: stream.unacknowledged or stream.received == size)
 
 
-async def test_a_client_with_closed_windows_stops_the_machine(stage: Stage) -> None:
+async def test_a_client_with_closed_windows_stops_the_machine(harness: Harness) -> None:
     """Little is kept for it, other streams go on, and it gets everything when it reads at last."""
     size = 32 * 2**20
-    await stage.add_machine(AMS, "ams", downloading(size))
-    client = await stage.connect_h2(window=2**18)
+    await harness.add_machine(AMS, "ams", downloading(size))
+    client = await harness.connect_h2(window=2**18)
     client.manual = True
     first, second = await client.open(), await client.open()
-    await until(lambda: stage.held_responses() >= 2**20)
+    await until(lambda: harness.held_responses() >= 2**20)
     await client.wait(lambda: first.received + second.received == 2**18)
-    assert stage.held_responses() < 3 * 2**20
+    assert harness.held_responses() < 3 * 2**20
     await asyncio.gather(read_slowly(client, first, size), read_slowly(client, second, size))
     assert first.received == second.received == size
-    assert stage.held_responses() == 0
+    assert harness.held_responses() == 0
 
 
-async def test_a_stream_nobody_reads_does_not_hold_up_the_others(stage: Stage) -> None:
+async def test_a_stream_nobody_reads_does_not_hold_up_the_others(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         head = await wire.read_request_head()
         await (wire.send(OK) if head.target == "/small" else endless(wire))
@@ -205,25 +205,25 @@ async def test_a_stream_nobody_reads_does_not_hold_up_the_others(stage: Stage) -
         while True:
             await wire.send(bytes(65536))
 
-    ams = await stage.add_machine(AMS, "ams", handler)
-    client = await stage.connect_h2(window=2**16)
+    ams = await harness.add_machine(AMS, "ams", handler)
+    client = await harness.connect_h2(window=2**16)
     client.h2.increment_flow_control_window(2**20)
     await client.flush()
     client.manual = True
     stuck = await client.open()
-    await until(lambda: stage.held_responses() >= 2**20)
+    await until(lambda: harness.held_responses() >= 2**20)
     for _ in range(5):
         assert (await client.ask(path="/small")).status == 200
     await client.reset(stuck)
-    await until(lambda: stage.held_responses() == 0)
+    await until(lambda: harness.held_responses() == 0)
     await until(lambda: ams.open_connections == 0)
 
 
 @pytest.mark.parametrize("count", [6, 150])
-async def test_many_event_streams_over_one_connection(stage: Stage, count: int) -> None:
+async def test_many_event_streams_over_one_connection(harness: Harness, count: int) -> None:
     """mitmproxy's five connections to one address, and HTTP/2's usual hundred streams, are no limits here."""
-    ams = await stage.add_machine(AMS, "ams", eventful())
-    client = await stage.connect_h2()
+    ams = await harness.add_machine(AMS, "ams", eventful())
+    client = await harness.connect_h2()
     streams = [await client.open(path=f"/{number}") for number in range(count)]
     await client.wait(lambda: all(stream.body for stream in streams))
     assert sorted(bytes(stream.body) for stream in streams) == sorted(
@@ -232,11 +232,11 @@ async def test_many_event_streams_over_one_connection(stage: Stage, count: int) 
     assert ams.open_connections == count
 
 
-async def test_many_event_streams_over_connections_of_their_own(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", eventful())
+async def test_many_event_streams_over_connections_of_their_own(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", eventful())
 
     async def listen(number: int) -> None:
-        client = await stage.connect()
+        client = await harness.connect()
         await client.send(request(path=f"/{number}"))
         await client.read_head()
         assert await client.read_chunk() == b"data: /%d\n\n" % number
@@ -253,21 +253,21 @@ def eventful() -> Handler:
     return handler
 
 
-async def test_chunks_with_trailers_pass_without_them(stage: Stage) -> None:
+async def test_chunks_with_trailers_pass_without_them(harness: Harness) -> None:
     """Trailers are dropped, the body is whole and the connection lives on."""
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
     answer = head + b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
-    ams = await stage.add_machine(AMS, "ams", answering(answer))
-    client, h2 = await stage.connect(), await stage.connect_h2()
+    ams = await harness.add_machine(AMS, "ams", answering(answer))
+    client, h2 = await harness.connect(), await harness.connect_h2()
     for _ in range(2):
         assert (await client.ask()).body == b"hello"
         assert bytes((await h2.ask()).body) == b"hello"
     assert ams.connections == 2
 
 
-async def test_request_trailers_are_dropped(stage: Stage) -> None:
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
-    client = await stage.connect()
+async def test_request_trailers_are_dropped(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    client = await harness.connect()
     for _ in range(2):
         body = chunked(b"body").removesuffix(b"\r\n") + b"x-sum: 1\r\n\r\n"
         await client.send(request("POST", headers="transfer-encoding: chunked\r\n") + body)

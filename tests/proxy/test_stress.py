@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxy import websocket as ws
-from tests.proxy.harness import AMS, DFW, Stage, open_stage
+from tests.proxy.harness import AMS, DFW, Harness, open_harness
 from tests.proxy.machine import OK, MachineWire, answering
 
 TRIES = int(os.environ.get("FLYSIM_STRESS", "1200"))
@@ -25,7 +25,7 @@ HELLO = ws.frame(ws.TEXT, b"hello from dallas")
 
 
 @asynccontextmanager
-async def hasty_machine(stage: Stage) -> AsyncIterator[None]:
+async def hasty_machine(harness: Harness) -> AsyncIterator[None]:
     """A process of its own, so that its packets come whenever they come."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -35,9 +35,9 @@ async def hasty_machine(stage: Stage) -> AsyncIterator[None]:
     )
     assert process.stdout is not None
     port = int(await process.stdout.readline())
-    ams = await stage.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", answering(OK))
     ams.fleet_entry = replace(ams.fleet_entry, port=port)
-    stage.router.fleet = stage.router.fleet.with_machine(ams.fleet_entry)
+    harness.router.fleet = harness.router.fleet.with_machine(ams.fleet_entry)
     try:
         yield
     finally:
@@ -58,28 +58,28 @@ async def greet(wire: MachineWire) -> None:
             return
 
 
-async def open_sockets(stage: Stage, shapes: list[str], tries: int) -> None:
+async def open_sockets(harness: Harness, shapes: list[str], tries: int) -> None:
     """One handshake after the other, each on a connection of its own."""
     for number in range(tries):
-        client = await stage.connect()
+        client = await harness.connect()
         await client.send(ws.upgrade(f"/{shapes[number % len(shapes)]}"))
         assert (await client.read_head()).status == 101
         assert await client.read_exactly(len(HELLO)) == HELLO
         client.close()
-        stage.clients.remove(client)
+        harness.clients.remove(client)
 
 
-async def get_pages(stage: Stage, shapes: list[str], tries: int) -> None:
+async def get_pages(harness: Harness, shapes: list[str], tries: int) -> None:
     """One request after the other, on one connection."""
-    client = await stage.connect()
+    client = await harness.connect()
     for number in range(tries):
         answer = await client.ask(path=f"/{shapes[number % len(shapes)]}")
         assert (answer.status, answer.body) == (200, b"hello")
 
 
-async def send_forms(stage: Stage, shapes: list[str], tries: int) -> None:
+async def send_forms(harness: Harness, shapes: list[str], tries: int) -> None:
     """As `get_pages`, with a body that the machine does not read: it ends its connection with a reset."""
-    client = await stage.connect()
+    client = await harness.connect()
     for number in range(tries):
         shape, size = shapes[number % len(shapes)], (10, 10_000, 200_000)[number % 5 % 3]
         answer = await client.ask("POST", f"/{shape}", body=bytes(size))
@@ -88,14 +88,14 @@ async def send_forms(stage: Stage, shapes: list[str], tries: int) -> None:
 
 @pytest.mark.timeout(60 + TRIES // 50)
 async def test_no_replay_is_lost_when_the_machine_hangs_up_at_once() -> None:
-    async with open_stage(deadline_seconds=60 + TRIES // 50) as stage, hasty_machine(stage):
-        await stage.add_machine(DFW, "dfw", greet)
+    async with open_harness(deadline_seconds=60 + TRIES // 50) as harness, hasty_machine(harness):
+        await harness.add_machine(DFW, "dfw", greet)
         each = TRIES // CLIENTS
         pages = ["empty", "until-close", "cut-off"]
         await asyncio.gather(
-            *[open_sockets(stage, ["bare", "full", "frames"], each) for _ in range(CLIENTS // 3)],
-            *[get_pages(stage, pages, each) for _ in range(CLIENTS // 3)],
-            *[send_forms(stage, pages, each) for _ in range(CLIENTS // 3)],
+            *[open_sockets(harness, ["bare", "full", "frames"], each) for _ in range(CLIENTS // 3)],
+            *[get_pages(harness, pages, each) for _ in range(CLIENTS // 3)],
+            *[send_forms(harness, pages, each) for _ in range(CLIENTS // 3)],
         )
-        await stage.finished(each * CLIENTS)
-        assert stage.proxy_log() == []
+        await harness.finished(each * CLIENTS)
+        assert harness.proxy_log() == []

@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from tests.proxy import websocket as ws
-from tests.proxy.harness import AMS, DFW, Stage, until
+from tests.proxy.harness import AMS, DFW, Harness, until
 from tests.proxy.machine import MachineWire, accepting, echoing
 
 
@@ -35,7 +35,7 @@ def random_frames(seed: int, *, mask: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_frames_pass_both_ways_byte_for_byte(stage: Stage, tls: bool) -> None:
+async def test_frames_pass_both_ways_byte_for_byte(harness: Harness, tls: bool) -> None:
     """F-1.95"""
     from_machine, from_client = random_frames(1, mask=b""), random_frames(2, mask=ws.MASK)
     arrived: list[bytes] = []
@@ -45,8 +45,8 @@ async def test_frames_pass_both_ways_byte_for_byte(stage: Stage, tls: bool) -> N
         arrived.append(await wire.read_exactly(len(from_client)))
         await wire.rest()
 
-    await stage.add_machine(AMS, "ams", accepting(talk))
-    client, _ = await stage.open_socket(tls=tls)
+    await harness.add_machine(AMS, "ams", accepting(talk))
+    client, _ = await harness.open_socket(tls=tls)
     await client.send(from_client)
     assert await client.read_exactly(len(from_machine)) == from_machine
     await until(lambda: arrived)
@@ -61,27 +61,27 @@ CLOSES = {
 
 
 @pytest.mark.parametrize("which", CLOSES)
-async def test_the_machine_closes_with_its_code(stage: Stage, which: str) -> None:
+async def test_the_machine_closes_with_its_code(harness: Harness, which: str) -> None:
     payload, code = CLOSES[which]
     answered: list[bytes] = []
 
-    async def say_goodbye(wire: MachineWire) -> None:
+    async def close_websockets(wire: MachineWire) -> None:
         await wire.send(ws.frame(ws.CLOSE, payload))
         answered.append(await wire.read_exactly(len(ws.masked(ws.CLOSE, payload))))
 
-    await stage.add_machine(AMS, "ams", accepting(say_goodbye))
-    client, _ = await stage.open_socket()
+    await harness.add_machine(AMS, "ams", accepting(close_websockets))
+    client, _ = await harness.open_socket()
     goodbye = ws.frame(ws.CLOSE, payload)
     assert await client.read_exactly(len(goodbye)) == goodbye
     await client.send(ws.masked(ws.CLOSE, payload))
     assert await client.is_closed()
     assert answered == [ws.masked(ws.CLOSE, payload)]
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert (trace.close_code, trace.outcome, trace.status) == (code, "relayed", 101)
 
 
 @pytest.mark.parametrize("which", CLOSES)
-async def test_the_client_closes_with_its_code(stage: Stage, which: str) -> None:
+async def test_the_client_closes_with_its_code(harness: Harness, which: str) -> None:
     payload, code = CLOSES[which]
 
     async def answer_goodbye(wire: MachineWire) -> None:
@@ -89,81 +89,81 @@ async def test_the_client_closes_with_its_code(stage: Stage, which: str) -> None
         assert await wire.read_exactly(len(goodbye)) == goodbye
         await wire.send(ws.frame(ws.CLOSE, payload))
 
-    await stage.add_machine(AMS, "ams", accepting(answer_goodbye))
-    client, _ = await stage.open_socket()
+    await harness.add_machine(AMS, "ams", accepting(answer_goodbye))
+    client, _ = await harness.open_socket()
     await client.send(ws.masked(ws.CLOSE, payload))
     assert await client.rest() == ws.frame(ws.CLOSE, payload)
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert (trace.close_code, trace.outcome) == (code, "relayed")
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_machine_that_dies_takes_the_clients_socket_along_at_once(stage: Stage, how: str) -> None:
+async def test_a_machine_that_dies_takes_the_clients_socket_along_at_once(harness: Harness, how: str) -> None:
     async def die(wire: MachineWire) -> None:
         await wire.read_some()
         getattr(wire, how)()
 
-    await stage.add_machine(AMS, "ams", accepting(die))
-    client, _ = await stage.open_socket()
+    await harness.add_machine(AMS, "ams", accepting(die))
+    client, _ = await harness.open_socket()
     await client.send(ws.masked(ws.TEXT, b"die"))
     assert await client.is_closed()
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.close_code is None
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_client_that_dies_takes_the_machines_socket_along_at_once(stage: Stage, how: str) -> None:
-    ams = await stage.add_machine(AMS, "ams", accepting())
-    client, _ = await stage.open_socket()
+async def test_a_client_that_dies_takes_the_machines_socket_along_at_once(harness: Harness, how: str) -> None:
+    ams = await harness.add_machine(AMS, "ams", accepting())
+    client, _ = await harness.open_socket()
     getattr(client, how)()
     await until(lambda: ams.open_connections == 0)
-    await stage.finished()
+    await harness.finished()
 
 
-async def test_what_a_machine_sent_before_it_died_still_arrives(stage: Stage) -> None:
+async def test_what_a_machine_sent_before_it_died_still_arrives(harness: Harness) -> None:
     """More than fits into any buffer on the way, the hang-up right behind it."""
     data = ws.frame(ws.BINARY, random.Random(3).randbytes(5 * 2**20))
 
     async def burst(wire: MachineWire) -> None:
         wire.writer.write(data)
 
-    await stage.add_machine(AMS, "ams", accepting(burst))
-    client, _ = await stage.open_socket()
+    await harness.add_machine(AMS, "ams", accepting(burst))
+    client, _ = await harness.open_socket()
     assert await client.rest() == data
 
 
-async def test_what_a_client_sent_before_it_died_still_arrives(stage: Stage) -> None:
+async def test_what_a_client_sent_before_it_died_still_arrives(harness: Harness) -> None:
     data = ws.masked(ws.BINARY, random.Random(4).randbytes(2**20))
     arrived: list[bytes] = []
 
     async def listen(wire: MachineWire) -> None:
         arrived.append(await wire.rest())
 
-    await stage.add_machine(AMS, "ams", accepting(listen))
-    client, _ = await stage.open_socket()
+    await harness.add_machine(AMS, "ams", accepting(listen))
+    client, _ = await harness.open_socket()
     client.writer.write(data)
     client.close()
     await until(lambda: arrived)
     assert arrived == [data]
 
 
-async def test_a_machine_that_stops_with_frames_in_flight_both_ways(stage: Stage) -> None:
+async def test_a_machine_that_stops_with_frames_in_flight_both_ways(harness: Harness) -> None:
     async def chatter(wire: MachineWire) -> None:
         while True:
             await wire.send(ws.frame(ws.BINARY, bytes(60_000)))
 
-    ams = await stage.add_machine(AMS, "ams", accepting(chatter))
-    client, _ = await stage.open_socket()
+    ams = await harness.add_machine(AMS, "ams", accepting(chatter))
+    client, _ = await harness.open_socket()
     for _ in range(20):
         client.writer.write(ws.masked(ws.BINARY, bytes(60_000)))
     await client.read_exactly(500_000)
     await ams.stop()
     assert len(await client.rest()) > 0
-    (trace,) = await stage.finished()
+    (trace,) = await harness.finished()
     assert trace.outcome == "relayed"
 
 
-async def test_a_client_that_does_not_read_can_still_speak(stage: Stage) -> None:
+async def test_a_client_that_does_not_read_can_still_speak(harness: Harness) -> None:
     """Each direction waits for its own reader only."""
     heard: list[bytes] = []
     word = ws.masked(ws.TEXT, b"stop it")
@@ -173,10 +173,10 @@ async def test_a_client_that_does_not_read_can_still_speak(stage: Stage) -> None
         while True:
             heard.append(await wire.read_exactly(len(word)))
 
-    await stage.add_machine(AMS, "ams", accepting(flood))
-    client, _ = await stage.open_socket()
+    await harness.add_machine(AMS, "ams", accepting(flood))
+    client, _ = await harness.open_socket()
     client.pause()
-    await until(lambda: stage.unsent() > 65536)
+    await until(lambda: harness.unsent() > 65536)
     for count in (1, 2, 3):
         await client.send(word)
         await until(lambda count=count: len(heard) == count)
@@ -184,12 +184,12 @@ async def test_a_client_that_does_not_read_can_still_speak(stage: Stage) -> None
     assert heard == [word] * 3
 
 
-async def test_several_sockets_on_several_machines_do_not_mix(stage: Stage) -> None:
-    await stage.add_machine(AMS, "ams", echoing())
-    await stage.add_machine(DFW, "dfw", echoing())
+async def test_several_sockets_on_several_machines_do_not_mix(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", echoing())
+    await harness.add_machine(DFW, "dfw", echoing())
 
     async def converse(number: int) -> None:
-        client, handshake = await stage.open_socket(edge=("ams", "dfw")[number % 2])
+        client, handshake = await harness.open_socket(edge=("ams", "dfw")[number % 2])
         assert handshake.status == 101
         for turn in range(10):
             message = ws.masked(ws.TEXT, f"{number}: {turn}".encode())
@@ -197,4 +197,4 @@ async def test_several_sockets_on_several_machines_do_not_mix(stage: Stage) -> N
             assert await client.read_exactly(len(message)) == message
 
     await asyncio.gather(*[converse(number) for number in range(40)])
-    assert [len(machine.requests) for machine in stage.machines] == [20, 20]
+    assert [len(machine.requests) for machine in harness.machines] == [20, 20]

@@ -116,7 +116,7 @@ class Caller:
     ) -> None:
         self.wanted: list[str] = []
         self.router = router or Router(fleet, options or RoutingOptions(), chance)
-        self.router.want = self.wanted.append
+        self.router.request_start = self.wanted.append
         self.now = at
         self._began = at
         self.exchange: Exchange = self.router.open(request or _REQUEST, edge, REQUEST_ID, self.now)

@@ -186,11 +186,11 @@ def test_the_proxy_asks_for_starts_of_machines_that_there_are_and_makes_none() -
     """F-5.28: where there is no machine it gives up"""
     wanted: list[str] = []
     resting = awake(stopped(DFW_1))
-    router = Router(resting, RoutingOptions(), lambda n: 0, want=wanted.append)
+    router = Router(resting, RoutingOptions(), lambda n: 0, request_start=wanted.append)
     router.open(request(), "ams", REQUEST_ID, NOW).begin(NOW)
     assert wanted == [DFW_1.id]
     assert router.fleet == resting
-    empty = Router(fleet(), RoutingOptions(), lambda n: 0, want=wanted.append)
+    empty = Router(fleet(), RoutingOptions(), lambda n: 0, request_start=wanted.append)
     assert isinstance(empty.open(request(), "ams", REQUEST_ID, NOW).begin(NOW), Reject)
     assert wanted == [DFW_1.id]
 

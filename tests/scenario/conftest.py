@@ -6,9 +6,9 @@ from textwrap import dedent
 
 import pytest
 
-from simulator.scenario import Scenario, ScenarioResult, load_scenario, play_scenario
-from simulator.scenario import context as scene
-from tests.scenario.harness import PaperStage
+from simulator.scenario import Scenario, ScenarioResult, load_scenario, run_scenario
+from simulator.scenario import context as context
+from tests.scenario.harness import FakeSimulator
 
 HEAD = "version: 1\nname: A scenario of a test\nconfig: flysim.toml\n"
 
@@ -37,16 +37,16 @@ def load(write: Write) -> Callable[[str], Scenario]:
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines and traces of the paper stage are there at once, or never."""
-    monkeypatch.setattr(scene, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(context, "PATIENCE_SECONDS", 0.3)
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[PaperStage]:
-    async with PaperStage() as stage:
-        yield stage
+async def simulator() -> AsyncIterator[FakeSimulator]:
+    async with FakeSimulator() as simulator:
+        yield simulator
 
 
 @pytest.fixture
-def play(stage: PaperStage, load: Callable[[str], Scenario]) -> Play:
+def run_step(simulator: FakeSimulator, load: Callable[[str], Scenario]) -> Play:
     """Plays a scenario with these steps on the paper stage."""
-    return lambda steps: play_scenario(load(steps), stage)
+    return lambda steps: run_scenario(load(steps), simulator)

@@ -38,7 +38,7 @@ def make_config() -> Config:
     return Config(Path(), {"ams": 0, "dfw": 0}, (AppConfig(app, machines),))
 
 
-class PaperStage:
+class FakeSimulator:
     """`?instance=` and the cookie `fly-machine-id` choose the machine, as in the sample app; nothing is delivered."""
 
     control_url = "http://127.0.0.1:4280"

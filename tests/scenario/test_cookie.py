@@ -54,7 +54,11 @@ def test_what_browsers_ignore_is_no_cookie(text: str) -> None:
 
 
 @given(
-    TOKENS, TOKENS, st.booleans(), st.sampled_from([None, "Strict", "Lax", "None"]), st.integers(-10, 10**9)
+    TOKENS,
+    TOKENS,
+    st.booleans(),
+    st.sampled_from([None, "Strict", "Lax", "None"]),
+    st.integers(-10, 10**9),
 )
 def test_what_a_server_writes_is_read_back(
     name: str, value: str, secure: bool, same_site: str | None, age: int

@@ -2,23 +2,23 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.scenario.client.cookie_jar import Jar
+from simulator.scenario.client.cookie_jar import CookieJar
 
 HOME = "https://chat.fly.dev/rooms/one"
 
 
-def names(jar: Jar, url: str, now: float = 0.0) -> list[str]:
-    return [cookie.name for cookie in jar.cookies_for(url, now)]
+def names(cookie_jar: CookieJar, url: str, now: float = 0.0) -> list[str]:
+    return [cookie.name for cookie in cookie_jar.cookies_for(url, now)]
 
 
-def jar_with(set_cookie: str, url: str = HOME) -> Jar:
-    jar = Jar()
-    assert jar.store(set_cookie, url, 0.0) is None
-    return jar
+def jar_with(set_cookie: str, url: str = HOME) -> CookieJar:
+    cookie_jar = CookieJar()
+    assert cookie_jar.store(set_cookie, url, 0.0) is None
+    return cookie_jar
 
 
-def why_not(jar: Jar, url: str, now: float = 0.0) -> str:
-    (withheld,) = jar.withheld(url, now)
+def why_not(cookie_jar: CookieJar, url: str, now: float = 0.0) -> str:
+    (withheld,) = cookie_jar.withheld(url, now)
     return withheld.reason
 
 
@@ -41,9 +41,9 @@ def why_not(jar: Jar, url: str, now: float = 0.0) -> str:
     ],
 )
 def test_a_cookie_goes_where_it_belongs(set_cookie: str, url: str) -> None:
-    jar = jar_with(set_cookie)
-    assert names(jar, url) == [set_cookie.partition("=")[0]]
-    assert jar.withheld(url, 0.0) == ()
+    cookie_jar = jar_with(set_cookie)
+    assert names(cookie_jar, url) == [set_cookie.partition("=")[0]]
+    assert cookie_jar.withheld(url, 0.0) == ()
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ def test_a_cookie_goes_where_it_belongs(set_cookie: str, url: str) -> None:
     ],
 )  # fmt: skip
 def test_a_cookie_that_does_not_go_has_a_reason(set_cookie: str, url: str, reason: str) -> None:
-    jar = jar_with(set_cookie)
-    assert names(jar, url) == []
-    assert why_not(jar, url) == reason
+    cookie_jar = jar_with(set_cookie)
+    assert names(cookie_jar, url) == []
+    assert why_not(cookie_jar, url) == reason
 
 
 def test_a_cookie_expires_on_the_clock_that_is_given() -> None:
-    jar = jar_with("a=1; Max-Age=60; Path=/")
-    assert names(jar, HOME, now=59.9) == ["a"]
-    assert names(jar, HOME, now=90.0) == []
-    assert why_not(jar, HOME, now=90.0) == "expired 30 s ago"
+    cookie_jar = jar_with("a=1; Max-Age=60; Path=/")
+    assert names(cookie_jar, HOME, now=59.9) == ["a"]
+    assert names(cookie_jar, HOME, now=90.0) == []
+    assert why_not(cookie_jar, HOME, now=90.0) == "expired 30 s ago"
 
 
 @pytest.mark.parametrize(
@@ -91,44 +91,44 @@ def test_a_cookie_that_a_browser_refuses_is_remembered_with_its_reason(
     set_cookie: str, url: str, reason: str
 ) -> None:
     """Gallery 18: the session never sticks, and this says which attribute it was."""
-    jar = Jar()
-    assert jar.store(set_cookie, url, 0.0) == reason
-    assert jar.cookies() == ()
-    assert why_not(jar, url) == reason
+    cookie_jar = CookieJar()
+    assert cookie_jar.store(set_cookie, url, 0.0) == reason
+    assert cookie_jar.cookies() == ()
+    assert why_not(cookie_jar, url) == reason
 
 
 def test_a_refusal_is_forgotten_once_the_cookie_is_set_well() -> None:
-    jar = Jar()
-    jar.store("a=1; Secure", "http://chat.fly.dev/", 0.0)
-    jar.store("a=2", "http://chat.fly.dev/", 0.0)
-    assert names(jar, "http://chat.fly.dev/") == ["a"]
-    assert jar.withheld("http://chat.fly.dev/", 0.0) == ()
+    cookie_jar = CookieJar()
+    cookie_jar.store("a=1; Secure", "http://chat.fly.dev/", 0.0)
+    cookie_jar.store("a=2", "http://chat.fly.dev/", 0.0)
+    assert names(cookie_jar, "http://chat.fly.dev/") == ["a"]
+    assert cookie_jar.withheld("http://chat.fly.dev/", 0.0) == ()
 
 
 @pytest.mark.parametrize("end", ["Max-Age=0", "Expires=Thu, 01 Jan 1970 00:00:00 GMT"])
 def test_a_server_deletes_a_cookie(end: str) -> None:
-    jar = jar_with("a=1; Path=/")
-    jar.store(f"a=; Path=/; {end}", HOME, 1.0)
-    assert jar.cookies() == ()
+    cookie_jar = jar_with("a=1; Path=/")
+    cookie_jar.store(f"a=; Path=/; {end}", HOME, 1.0)
+    assert cookie_jar.cookies() == ()
 
 
 def test_a_cookie_of_another_path_is_another_cookie() -> None:
-    jar = jar_with("a=1; Path=/")
-    jar.store("a=2; Path=/rooms", HOME, 1.0)
-    jar.store("b=3; Path=/", HOME, 2.0)
-    jar.store("a=4; Path=/", HOME, 3.0)
-    assert jar.header_for(HOME, 4.0) == "a=2; b=3; a=4"
+    cookie_jar = jar_with("a=1; Path=/")
+    cookie_jar.store("a=2; Path=/rooms", HOME, 1.0)
+    cookie_jar.store("b=3; Path=/", HOME, 2.0)
+    cookie_jar.store("a=4; Path=/", HOME, 3.0)
+    assert cookie_jar.header_for(HOME, 4.0) == "a=2; b=3; a=4"
 
 
 def test_an_address_has_no_domain_within_it() -> None:
-    jar = jar_with("a=1; Domain=127.0.0.1; Path=/", "http://127.0.0.1:8080/")
-    assert names(jar, "http://127.0.0.1:8081/") == ["a"]
-    assert names(jar, "http://1.127.0.0.1/") == []
+    cookie_jar = jar_with("a=1; Domain=127.0.0.1; Path=/", "http://127.0.0.1:8080/")
+    assert names(cookie_jar, "http://127.0.0.1:8081/") == ["a"]
+    assert names(cookie_jar, "http://1.127.0.0.1/") == []
 
 
 def test_nothing_is_sent_where_nothing_is_kept() -> None:
-    assert Jar().header_for(HOME, 0.0) is None
+    assert CookieJar().header_for(HOME, 0.0) is None
 
 
 def test_a_value_that_is_no_cookie_is_refused_in_words() -> None:
-    assert Jar().store("", HOME, 0.0) == "it has neither a name nor a value"
+    assert CookieJar().store("", HOME, 0.0) == "it has neither a name nor a value"

@@ -4,9 +4,17 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-from simulator.scenario import Report, Scenario, ScenarioResult, TextReport, Verdict, json_report, junit_xml
+from simulator.scenario import (
+    RunResult,
+    Scenario,
+    ScenarioResult,
+    TextReport,
+    Verdict,
+    json_report,
+    junit_xml,
+)
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.failure import Place
+from simulator.scenario.failure import SourceLocation
 from simulator.scenario.result import LogTail, ScenarioFailure
 from tests.scenario.conftest import Play
 from tests.scenario.test_ladder import TRACE
@@ -16,7 +24,7 @@ SCENARIO = Scenario.model_validate(
 )
 SCENARIO._path = Path("scenarios/a.yaml")
 FAILURE = ScenarioFailure(
-    Place(Path("scenarios/a.yaml"), 14),
+    SourceLocation(Path("scenarios/a.yaml"), 14),
     "WebSocket /ws",
     mismatches=(
         Mismatch("served_by", "dfw-1", "ams-1"),
@@ -24,16 +32,16 @@ FAILURE = ScenarioFailure(
     ),
     trace=TRACE,
     withheld=("fly-machine-id (Secure: the URL is plain http)",),
-    findings=("stale-cookie: it is old\n  mend: bake another",),
+    findings=("stale-cookie: it is old\n  fix: bake another",),
     logs=(LogTail("ams-1", ("GET /", "GET /", "Sent 200 \x00")),),
 )
 PASSED = ScenarioResult(SCENARIO, Verdict.PASSED, 0.5)
 FAILED = ScenarioResult(SCENARIO, Verdict.FAILED, 1.25, FAILURE)
 SKIPPED = ScenarioResult(SCENARIO, Verdict.SKIPPED, skipped_because="no Docker")
-REPORT = Report((PASSED, FAILED, SKIPPED), 2.0)
+REPORT = RunResult((PASSED, FAILED, SKIPPED), 2.0)
 
 
-def told(report: Report, *, colour: bool = False) -> str:
+def told(report: RunResult, *, colour: bool = False) -> str:
     parts: list[str] = []
     text = TextReport(parts.append, colour=colour)
     for result in report.results:
@@ -63,7 +71,7 @@ def test_a_person_is_told_the_whole_story() -> None:
     cookies not sent: fly-machine-id (Secure: the URL is plain http)
 
     finding stale-cookie: it is old
-      mend: bake another
+      fix: bake another
 
     ams-1 last logged
       | GET /  (×2)
@@ -77,7 +85,7 @@ def test_a_person_is_told_the_whole_story() -> None:
 
 
 def test_the_summary_is_the_very_last_line() -> None:
-    assert told(Report((PASSED,), 0.5)).splitlines()[-1] == "1 passed, 0 failed"
+    assert told(RunResult((PASSED,), 0.5)).splitlines()[-1] == "1 passed, 0 failed"
 
 
 def test_colour_comes_only_where_it_is_asked_for() -> None:
@@ -88,9 +96,9 @@ def test_colour_comes_only_where_it_is_asked_for() -> None:
 
 def test_the_gravest_failure_decides_the_exit_status() -> None:
     worse = ScenarioResult(SCENARIO, Verdict.FAILED, failure=ScenarioFailure(None, "start", exit_status=3))
-    assert Report((PASSED,), 0).exit_status == 0
+    assert RunResult((PASSED,), 0).exit_status == 0
     assert REPORT.exit_status == 1
-    assert Report((FAILED, worse), 0).exit_status == 3
+    assert RunResult((FAILED, worse), 0).exit_status == 3
 
 
 def test_junit_is_xml_with_one_case_per_scenario() -> None:
@@ -113,7 +121,7 @@ def test_junit_is_xml_with_one_case_per_scenario() -> None:
 
 def test_characters_that_xml_cannot_hold_are_replaced() -> None:
     wild = ScenarioFailure(None, "step", "\x00\x1b[31m\ud800 ok\t\n")
-    xml = junit_xml(Report((ScenarioResult(SCENARIO, Verdict.FAILED, failure=wild),), 0))
+    xml = junit_xml(RunResult((ScenarioResult(SCENARIO, Verdict.FAILED, failure=wild),), 0))
     (failure,) = ElementTree.fromstring(xml.encode()).iter("failure")
     assert "ok" in (failure.text or "")
 
@@ -128,25 +136,25 @@ def test_json_tells_what_text_tells() -> None:
     assert data["scenarios"][2]["reason"] == "no Docker"
 
 
-async def test_json_tells_every_step_and_which_cookies_stayed_at_home(play: Play) -> None:
-    result = await play("""
+async def test_json_tells_every_step_and_which_cookies_stayed_at_home(run_step: Play) -> None:
+    result = await run_step("""
         - request: GET /set?cookie=a=1;%20Path=/x
         - request: GET /echo?instance={dfw-1.id}
     """)
-    (scenario,) = json.loads(json_report(Report((result,), 1.0)))["scenarios"]
+    (scenario,) = json.loads(json_report(RunResult((result,), 1.0)))["scenarios"]
     second = scenario["steps"][1]
     assert (second["step"], second["line"], second["status"]) == ("GET /echo?instance=286533db064e58", 6, 200)
     assert (second["served_by"], second["path"], second["error"]) == ("dfw-1", ["ams-1", "dfw-1"], None)
     assert second["cookies_not_sent"] == {"a": "Path=/x: the path is /echo"}
 
 
-async def test_a_failure_names_file_line_hops_and_the_machines_last_words(play: Play) -> None:
-    result = await play("""
+async def test_a_failure_names_file_line_hops_and_the_machines_last_words(run_step: Play) -> None:
+    result = await run_step("""
         - request: GET /log?machine=dfw-1&line=hello
         - request: GET /echo?instance={dfw-1.id}
           expect: {served_by: ams-1}
     """)
-    text = told(Report((result,), 1.0))
+    text = told(RunResult((result,), 1.0))
     assert "scenario.yaml:6  GET /echo" in text
     assert "2  dfw-1  dfw  286533db064e58  replay  200" in text
     assert "dfw-1 last logged\n      | hello" in text

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from tests.scenario.conftest import Play
-from tests.scenario.harness import DFW, PaperStage
+from tests.scenario.harness import DFW, FakeSimulator
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 
 
-async def test_a_request_is_held_against_all_that_came_back(play: Play) -> None:
+async def test_a_request_is_held_against_all_that_came_back(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /echo?instance={dfw-1.id}&x=1
               edge: ams
               expect:
@@ -55,34 +55,36 @@ async def test_a_request_is_held_against_all_that_came_back(play: Play) -> None:
     ],
 )  # fmt: skip
 async def test_what_does_not_hold_is_said_in_words(
-    play: Play, expect: str, what: str, expected: str, actual: str
+    run_step: Play, expect: str, what: str, expected: str, actual: str
 ) -> None:
-    found = mismatches_of(await play(f"- request: GET /echo\n  expect: {{{expect}}}"))
+    found = mismatches_of(await run_step(f"- request: GET /echo\n  expect: {{{expect}}}"))
     assert found.keys() == {what}
     assert found[what][0] == expected
     assert found[what][1].startswith(actual)
 
 
-async def test_every_expectation_that_fails_is_told(play: Play) -> None:
+async def test_every_expectation_that_fails_is_told(run_step: Play) -> None:
     found = mismatches_of(
-        await play("- request: GET /echo\n  expect: {status: 500, served_by: dfw-1, hops: 7}")
+        await run_step("- request: GET /echo\n  expect: {status: 500, served_by: dfw-1, hops: 7}")
     )
     assert list(found) == ["status", "served_by", "hops"]
 
 
-async def test_a_rejection_has_an_error_and_nobody_served_it(play: Play, stage: PaperStage) -> None:
-    stage.findings_by_error = {"PR04": ("stale-cookie", "another")}
+async def test_a_rejection_has_an_error_and_nobody_served_it(
+    run_step: Play, simulator: FakeSimulator
+) -> None:
+    simulator.findings_by_error = {"PR04": ("stale-cookie", "another")}
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /reject
               expect: {status: 502, error: PR04, served_by: none, body: "", findings: [stale-cookie]}
         """)
     )
 
 
-async def test_an_empty_list_of_findings_means_none(play: Play, stage: PaperStage) -> None:
-    stage.findings_by_error = {"PR04": ("stale-cookie",)}
-    found = mismatches_of(await play("- request: GET /reject\n  expect: {findings: []}"))
+async def test_an_empty_list_of_findings_means_none(run_step: Play, simulator: FakeSimulator) -> None:
+    simulator.findings_by_error = {"PR04": ("stale-cookie",)}
+    found = mismatches_of(await run_step("- request: GET /reject\n  expect: {findings: []}"))
     assert found == {"findings": ("none", "stale-cookie")}
 
 
@@ -97,13 +99,17 @@ async def test_an_empty_list_of_findings_means_none(play: Play, stage: PaperStag
         ("http://chat.fly.dev/echo?y=1", {"url": "http://chat.fly.dev/echo?y=1"}),
     ],
 )
-async def test_a_request_is_sent_as_it_is_written(play: Play, step: str, echoed: dict[str, object]) -> None:
-    assert_passed(await play(f"- request: {step}\n  expect: {{json: {echoed!r}}}".replace("None", "null")))
-
-
-async def test_digits_in_headers_stay_as_they_are_written(play: Play) -> None:
+async def test_a_request_is_sent_as_it_is_written(
+    run_step: Play, step: str, echoed: dict[str, object]
+) -> None:
     assert_passed(
-        await play("""
+        await run_step(f"- request: {step}\n  expect: {{json: {echoed!r}}}".replace("None", "null"))
+    )
+
+
+async def test_digits_in_headers_stay_as_they_are_written(run_step: Play) -> None:
+    assert_passed(
+        await run_step("""
             - request: GET /echo
               headers: {x-a: 00712, x-b: 1.50, x-c: 12345678901234}
               expect: {json: {headers: {x-a: "00712", x-b: "1.50", x-c: "12345678901234"}}}
@@ -111,9 +117,9 @@ async def test_digits_in_headers_stay_as_they_are_written(play: Play) -> None:
     )
 
 
-async def test_redirects_are_not_followed_unless_asked(play: Play) -> None:
+async def test_redirects_are_not_followed_unless_asked(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /redirect
               expect: {status: 302, headers: {location: /echo}}
             - request: {method: POST, path: /redirect, body: x, follow: true}
@@ -122,58 +128,60 @@ async def test_redirects_are_not_followed_unless_asked(play: Play) -> None:
     )
 
 
-async def test_a_redirect_out_of_the_simulator_is_not_followed(play: Play) -> None:
+async def test_a_redirect_out_of_the_simulator_is_not_followed(run_step: Play) -> None:
     assert_passed(
-        await play(
+        await run_step(
             "- request: {path: /away, follow: true}\n  expect: {status: 302, headers: {location: https://example.com/}}"
         )
     )
 
 
-async def test_redirects_that_go_round_are_followed_to_a_limit_and_told(play: Play) -> None:
-    found = mismatches_of(await play("- request: {path: /round, follow: true}\n  expect: {status: 200}"))
+async def test_redirects_that_go_round_are_followed_to_a_limit_and_told(run_step: Play) -> None:
+    found = mismatches_of(await run_step("- request: {path: /round, follow: true}\n  expect: {status: 200}"))
     assert found["status"] == (
         "200",
         "302 (20 redirects followed, the next not: 20 are the limit, as in browsers)",
     )
 
 
-async def test_redirects_that_were_followed_are_told_with_another_status(play: Play) -> None:
-    found = mismatches_of(await play("- request: {path: /redirect, follow: true}\n  expect: {status: 404}"))
+async def test_redirects_that_were_followed_are_told_with_another_status(run_step: Play) -> None:
+    found = mismatches_of(
+        await run_step("- request: {path: /redirect, follow: true}\n  expect: {status: 404}")
+    )
     assert found["status"] == ("404", "200 (1 redirect followed)")
 
 
-async def test_a_redirect_that_was_not_followed_is_told_with_whatever_failed(play: Play) -> None:
-    found = mismatches_of(await play("- request: {path: /away, follow: true}\n  expect: {body: hello}"))
+async def test_a_redirect_that_was_not_followed_is_told_with_whatever_failed(run_step: Play) -> None:
+    found = mismatches_of(await run_step("- request: {path: /away, follow: true}\n  expect: {body: hello}"))
     assert found["redirects"][1] == ("one was not followed: https://example.com/ leads out of the simulator")
 
 
-async def test_an_answer_that_does_not_come_fails_the_step(play: Play) -> None:
-    found = mismatches_of(await play("- request: GET /slow\n  timeout: 300ms\n  expect: {status: 200}"))
+async def test_an_answer_that_does_not_come_fails_the_step(run_step: Play) -> None:
+    found = mismatches_of(await run_step("- request: GET /slow\n  timeout: 300ms\n  expect: {status: 200}"))
     assert found["answer"] == ("one", "no answer within 0.3 s")
 
 
-async def test_an_answer_that_does_not_come_may_be_expected(play: Play) -> None:
-    assert_passed(await play("- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout}"))
+async def test_an_answer_that_does_not_come_may_be_expected(run_step: Play) -> None:
+    assert_passed(await run_step("- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout}"))
 
 
-async def test_nothing_of_an_answer_can_hold_if_there_is_none(play: Play) -> None:
+async def test_nothing_of_an_answer_can_hold_if_there_is_none(run_step: Play) -> None:
     found = mismatches_of(
-        await play(
+        await run_step(
             "- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout, body: {not_contains: x}}"
         )
     )
     assert found == {"body": ("an answer", "no answer within 0.3 s")}
 
 
-async def test_a_connection_that_fails_is_a_disconnect(play: Play, stage: PaperStage) -> None:
-    stage.edges["ams"] = "http://127.0.0.1:1"
-    assert_passed(await play("- request: GET /echo\n  edge: ams\n  expect: {error: disconnect}"))
+async def test_a_connection_that_fails_is_a_disconnect(run_step: Play, simulator: FakeSimulator) -> None:
+    simulator.edges["ams"] = "http://127.0.0.1:1"
+    assert_passed(await run_step("- request: GET /echo\n  edge: ams\n  expect: {error: disconnect}"))
 
 
-async def test_log_lines_are_waited_for_and_come_in_order(play: Play) -> None:
+async def test_log_lines_are_waited_for_and_come_in_order(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /later?machine=dfw-1&line=second
               expect: {logs: [{machine: dfw-1, equals: second}]}
             - parallel:
@@ -185,9 +193,9 @@ async def test_log_lines_are_waited_for_and_come_in_order(play: Play) -> None:
     )
 
 
-async def test_lines_of_earlier_steps_do_not_count(play: Play) -> None:
+async def test_lines_of_earlier_steps_do_not_count(run_step: Play) -> None:
     found = mismatches_of(
-        await play("""
+        await run_step("""
             - request: GET /log?machine=ams-1&line=early
             - request: GET /echo
               expect: {logs: [{machine: ams-1, contains: early}]}
@@ -196,9 +204,9 @@ async def test_lines_of_earlier_steps_do_not_count(play: Play) -> None:
     assert "logs" in found
 
 
-async def test_cookies_are_kept_and_what_is_withheld_is_told(play: Play) -> None:
+async def test_cookies_are_kept_and_what_is_withheld_is_told(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /set?cookie=a=1;%20Path=/&cookie=b=2;%20Path=/elsewhere&cookie=c=3;%20Secure;%20Path=/
               expect: {set_cookie: {a: {equals: 1, path: /}, c: {secure: true}}}
             - request: GET /echo
@@ -212,9 +220,9 @@ async def test_cookies_are_kept_and_what_is_withheld_is_told(play: Play) -> None
     )
 
 
-async def test_cookies_expire_on_the_simulated_clock(play: Play) -> None:
+async def test_cookies_expire_on_the_simulated_clock(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /set?cookie=a=1;%20Path=/;%20Max-Age=60
             - advance: 59s
             - request: GET /echo
@@ -226,9 +234,9 @@ async def test_cookies_expire_on_the_simulated_clock(play: Play) -> None:
     )
 
 
-async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(play: Play) -> None:
+async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - client: {name: visitor, cookies: {a: 1}, headers: {x-who: visitor}}
             - request: GET /echo
               expect: {json: {headers: {cookie: a=1, x-who: visitor}}}
@@ -239,9 +247,9 @@ async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(play: Play) -
     )
 
 
-async def test_each_client_has_a_jar_and_an_edge(play: Play) -> None:
+async def test_each_client_has_a_jar_and_an_edge(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - client: anna
             - request: GET /set?cookie=fly-machine-id={dfw-1.id};%20Path=/
             - request: GET /echo
@@ -261,9 +269,9 @@ async def test_each_client_has_a_jar_and_an_edge(play: Play) -> None:
     )
 
 
-async def test_what_is_captured_can_be_named_later(play: Play) -> None:
+async def test_what_is_captured_can_be_named_later(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /echo?token=t-1&instance={dfw-1.id}
               capture:
                 token: {json_path: query.token}
@@ -278,25 +286,29 @@ async def test_what_is_captured_can_be_named_later(play: Play) -> None:
     )
 
 
-async def test_what_cannot_be_captured_fails_the_step(play: Play) -> None:
-    result = await play("- request: GET /echo\n  capture: {a: {cookie: session}}")
+async def test_what_cannot_be_captured_fails_the_step(run_step: Play) -> None:
+    result = await run_step("- request: GET /echo\n  capture: {a: {cookie: session}}")
     assert problem_of(result) == "nothing to capture as a: cookie session"
 
 
-async def test_a_request_straight_to_a_machine_goes_past_the_proxy(play: Play, stage: PaperStage) -> None:
-    port = int(stage.edges["dfw"].rpartition(":")[2])
-    stage._change(DFW.id, port=port)
+async def test_a_request_straight_to_a_machine_goes_past_the_proxy(
+    run_step: Play, simulator: FakeSimulator
+) -> None:
+    port = int(simulator.edges["dfw"].rpartition(":")[2])
+    simulator._change(DFW.id, port=port)
     assert_passed(
-        await play(
+        await run_step(
             "- request: GET /echo\n  direct: dfw-1\n  expect: {json: {url: 'http://{dfw-1.address}/echo'}}"
         )
     )
 
 
-async def test_a_request_goes_to_the_public_port_that_it_names(play: Play, stage: PaperStage) -> None:
-    stage.extra_ports["ams"] = {9090: stage.edges["dfw"]}
+async def test_a_request_goes_to_the_public_port_that_it_names(
+    run_step: Play, simulator: FakeSimulator
+) -> None:
+    simulator.extra_ports["ams"] = {9090: simulator.edges["dfw"]}
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /echo
               port: 9090
               expect: {json: {url: "{edge.dfw}/echo"}}
@@ -311,18 +323,18 @@ async def test_a_request_goes_to_the_public_port_that_it_names(play: Play, stage
 
 
 async def test_a_public_port_that_the_edge_has_not_is_told_with_those_that_it_has(
-    play: Play, stage: PaperStage
+    run_step: Play, simulator: FakeSimulator
 ) -> None:
-    stage.extra_ports["ams"] = {9090: stage.edges["dfw"]}
-    result = await play("- request: GET /echo\n  port: 9091")
+    simulator.extra_ports["ams"] = {9090: simulator.edges["dfw"]}
+    result = await run_step("- request: GET /echo\n  port: 9091")
     assert problem_of(result).startswith("edge ams has no public port 9091")
     assert "80, 443, 9090" in problem_of(result)
     assert result.failure is not None
     assert result.failure.exit_status == 2
 
 
-async def test_a_header_that_cannot_be_sent_is_the_files_fault(play: Play) -> None:
-    result = await play('- request: GET /echo\n  headers: {x: "a\\nb"}')
+async def test_a_header_that_cannot_be_sent_is_the_files_fault(run_step: Play) -> None:
+    result = await run_step('- request: GET /echo\n  headers: {x: "a\\nb"}')
     assert problem_of(result).startswith("GET /echo cannot be sent: ")
     assert result.failure is not None
     assert result.failure.exit_status == 2

@@ -13,10 +13,10 @@ import pytest
 from simulator.config import Config
 from simulator.errors import EnvironmentFault, InputError, MachineFault
 from simulator.routing import Trace
-from simulator.scenario import Report, RunOptions, ScenarioResult, Verdict, run_scenarios
+from simulator.scenario import RunOptions, RunResult, ScenarioResult, Verdict, run_scenarios
 from simulator.scenario.report import json_report, junit_xml
 from tests.scenario.conftest import Write
-from tests.scenario.harness import PaperStage
+from tests.scenario.harness import FakeSimulator
 
 CONFIG = """
 version = 1
@@ -36,27 +36,27 @@ PASSES = "- request: GET /echo"
 FAILS = "- request: GET /echo\n  expect: {status: 500}"
 
 
-class Stages:
+class FakeSimulators:
     """Opens paper stages and remembers them."""
 
     def __init__(self) -> None:
-        self.opened: list[PaperStage] = []
+        self.opened: list[FakeSimulator] = []
         self.asked: list[tuple[Config, bool, int]] = []
         self.fault: Exception | None = None
 
     @asynccontextmanager
-    async def open(self, config: Config, *, realtime: bool, seed: int) -> AsyncIterator[PaperStage]:
+    async def open(self, config: Config, *, realtime: bool, seed: int) -> AsyncIterator[FakeSimulator]:
         self.asked.append((config, realtime, seed))
         if self.fault:
             raise self.fault
-        async with PaperStage(config) as stage:
-            self.opened.append(stage)
-            yield stage
+        async with FakeSimulator(config) as simulator:
+            self.opened.append(simulator)
+            yield simulator
 
 
 @pytest.fixture
-def stages() -> Stages:
-    return Stages()
+def stages() -> FakeSimulators:
+    return FakeSimulators()
 
 
 @pytest.fixture(autouse=True)
@@ -64,23 +64,25 @@ def _config(tmp_path: Path) -> None:
     (tmp_path / "flysim.toml").write_text(CONFIG)
 
 
-async def run(stages: Stages, path: Path, options: RunOptions | None = None) -> Report:
-    return await run_scenarios([path], options, open_stage=stages.open)
+async def run(stages: FakeSimulators, path: Path, options: RunOptions | None = None) -> RunResult:
+    return await run_scenarios([path], options, open_simulator=stages.open)
 
 
 def head(name: str, more: str = "", config: str = "config: flysim.toml") -> str:
     return f"version: 1\nname: {name}\n{config}\n{more}"
 
 
-def verdicts(report: Report) -> dict[str, str]:
+def verdicts(report: RunResult) -> dict[str, str]:
     return {result.name: result.verdict.value for result in report.results}
 
 
-async def test_a_failure_ends_its_scenario_and_no_other(stages: Stages, write: Write, tmp_path: Path) -> None:
+async def test_a_failure_ends_its_scenario_and_no_other(
+    stages: FakeSimulators, write: Write, tmp_path: Path
+) -> None:
     write(f"{FAILS}\n- machine: {{stop: dfw-1}}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
     heard: list[ScenarioResult] = []
-    report = await run_scenarios([tmp_path], on_result=heard.append, open_stage=stages.open)
+    report = await run_scenarios([tmp_path], on_result=heard.append, open_simulator=stages.open)
     assert verdicts(report) == {"a": "failed", "b": "passed"}
     assert [result.name for result in heard] == ["a", "b"]
     assert len(report.results[0].steps) == 1
@@ -88,17 +90,17 @@ async def test_a_failure_ends_its_scenario_and_no_other(stages: Stages, write: W
 
 
 async def test_scenarios_on_one_fleet_share_a_stage_that_is_reset_between_them(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     for name in "abc":
         write(PASSES, name=f"{name}.yaml", head=head(name))
     report = await run(stages, tmp_path)
     assert report.summary == "3 passed, 0 failed"
-    assert [stage.resets for stage in stages.opened] == [2]
+    assert [simulator.resets for simulator in stages.opened] == [2]
 
 
 async def test_another_environment_seed_or_wish_for_freshness_is_another_fleet(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write(PASSES, name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b", "env: {GUARD: '1'}\n"))
@@ -116,14 +118,14 @@ async def test_another_environment_seed_or_wish_for_freshness_is_another_fleet(
     ]
 
 
-async def test_options_are_handed_on(stages: Stages, write: Write, tmp_path: Path) -> None:
+async def test_options_are_handed_on(stages: FakeSimulators, write: Write, tmp_path: Path) -> None:
     write(PASSES, name="a.yaml", head=head("a", "seed: 7\n"))
     await run(stages, tmp_path, RunOptions(seed=3, realtime=True))
     assert [(realtime, seed) for _, realtime, seed in stages.asked] == [(True, 3)]
 
 
 async def test_an_inline_fleet_is_read_from_the_scenario(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     fleet = 'fleet:\n  edges: {ams: 0}\n  apps: {a: {command: ["true"], machines: [{region: ams, count: 2}]}}'
     write(PASSES, name="a.yaml", head=head("a", config=fleet))
@@ -185,7 +187,7 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
     ],
 )
 async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(
-    stages: Stages, tmp_path: Path, text: str, place: str, problem: str
+    stages: FakeSimulators, tmp_path: Path, text: str, place: str, problem: str
 ) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(text)
@@ -209,7 +211,7 @@ async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(
     ],
 )
 async def test_what_a_scenario_makes_itself_may_be_named(
-    stages: Stages, write: Write, tmp_path: Path, steps: str
+    stages: FakeSimulators, write: Write, tmp_path: Path, steps: str
 ) -> None:
     write(steps, name="a.yaml", head=head("a"))
     report = await run(stages, tmp_path)
@@ -218,7 +220,7 @@ async def test_what_a_scenario_makes_itself_may_be_named(
 
 
 async def test_a_scenario_for_another_backend_is_skipped_with_its_reason(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write(
         PASSES, name="a.yaml", head=head("a", "backends: [docker]\nreason: it needs a network of its own\n")
@@ -230,7 +232,7 @@ async def test_a_scenario_for_another_backend_is_skipped_with_its_reason(
 
 
 async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless_nothing_does(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     (tmp_path / "other.toml").write_text(CONFIG.replace("apps.chat", "apps.things"))
     write(PASSES, name="a.yaml", head=head("a"))
@@ -261,7 +263,7 @@ async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless
     ],
 )
 async def test_a_fleet_that_does_not_start_fails_its_scenarios(
-    stages: Stages, write: Write, tmp_path: Path, fault: EnvironmentFault, exit_status: int
+    stages: FakeSimulators, write: Write, tmp_path: Path, fault: EnvironmentFault, exit_status: int
 ) -> None:
     write(PASSES, name="0.yaml", head=head("0", "backends: [swarm]\nreason: it is for a swarm\n"))
     write(PASSES, name="a.yaml", head=head("a"))
@@ -277,15 +279,15 @@ async def test_a_fleet_that_does_not_start_fails_its_scenarios(
 
 @pytest.fixture
 def _stops_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: PaperStage, machine_id: str) -> None:
+    async def broken(self: FakeSimulator, machine_id: str) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(PaperStage, "stop_machine", broken)
+    monkeypatch.setattr(FakeSimulator, "stop_machine", broken)
 
 
 @pytest.mark.usefixtures("_stops_are_broken")
 async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write("- machine: {stop: ams-1}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
@@ -307,12 +309,12 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
 
 @pytest.mark.parametrize("expect", ["{findings: []}", "{status: 500}"])
 async def test_a_fault_of_diagnosis_ends_nothing_else(
-    stages: Stages, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: str
+    stages: FakeSimulators, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: str
 ) -> None:
-    def broken(self: PaperStage, trace: Trace) -> list[Any]:
+    def broken(self: FakeSimulator, trace: Trace) -> list[Any]:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(PaperStage, "findings", broken)
+    monkeypatch.setattr(FakeSimulator, "findings", broken)
     write(f"- request: GET /echo\n  expect: {expect}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
     report = await run(stages, tmp_path)
@@ -326,7 +328,7 @@ async def test_a_fault_of_diagnosis_ends_nothing_else(
 
 @pytest.mark.usefixtures("_stops_are_broken")
 async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     branches = "  - {request: GET /echo, expect: {status: 500}}\n  - machine: {stop: ams-1}\n"
     write(f"- parallel:\n{branches}", name="a.yaml", head=head("a"))
@@ -338,7 +340,9 @@ async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another
     Path(failure.problem.split("where it arose: ")[1]).unlink()
 
 
-async def test_a_scenario_that_takes_too_long_is_ended(stages: Stages, write: Write, tmp_path: Path) -> None:
+async def test_a_scenario_that_takes_too_long_is_ended(
+    stages: FakeSimulators, write: Write, tmp_path: Path
+) -> None:
     write("- request: GET /echo\n- request: GET /slow", name="a.yaml", head=head("a", "timeout: 200ms\n"))
     report = await run(stages, tmp_path)
     failure = report.results[0].failure
@@ -346,7 +350,7 @@ async def test_a_scenario_that_takes_too_long_is_ended(stages: Stages, write: Wr
     assert (failure.problem, failure.step) == ("the scenario took longer than 200ms", "GET /slow")
 
 
-async def test_only_what_is_selected_is_played(stages: Stages, write: Write, tmp_path: Path) -> None:
+async def test_only_what_is_selected_is_played(stages: FakeSimulators, write: Write, tmp_path: Path) -> None:
     write(PASSES, name="a.yaml", head=head("first"))
     write(FAILS, name="b.yaml", head=head("second"))
     report = await run(stages, tmp_path, RunOptions(keyword="not second"))
@@ -354,7 +358,7 @@ async def test_only_what_is_selected_is_played(stages: Stages, write: Write, tmp
 
 
 async def test_a_run_that_is_interrupted_closes_its_stage(
-    stages: Stages, write: Write, tmp_path: Path
+    stages: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write("- websocket: {path: /ws, as: open}\n- request: GET /slow", name="a.yaml", head=head("a"))
     running = asyncio.create_task(run(stages, tmp_path))

@@ -17,10 +17,10 @@ from simulator.faults.silent import Silent
 from simulator.faults.slow_start import SlowStart
 from simulator.machines.lifecycle import require
 from simulator.routing.model import MachineState
-from simulator.scenario import Scenario, play_scenario
+from simulator.scenario import Scenario, run_scenario
 from simulator.scenario.result import LogTail
 from tests.scenario.conftest import Play
-from tests.scenario.harness import AMS, CLONE_ID, DFW, PaperStage
+from tests.scenario.harness import AMS, CLONE_ID, DFW, FakeSimulator
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 
 
@@ -33,21 +33,25 @@ from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
         ("kill", MachineState.FAILED),
     ],
 )
-async def test_a_machine_is_acted_upon(play: Play, stage: PaperStage, verb: str, state: MachineState) -> None:
-    assert_passed(await play(f"- machine: {{{verb}: dfw-1}}"))
-    assert stage.find_machine("dfw-1").state is state
+async def test_a_machine_is_acted_upon(
+    run_step: Play, simulator: FakeSimulator, verb: str, state: MachineState
+) -> None:
+    assert_passed(await run_step(f"- machine: {{{verb}: dfw-1}}"))
+    assert simulator.find_machine("dfw-1").state is state
 
 
-async def test_machines_go_by_name_id_or_app_and_name_one_or_several(play: Play, stage: PaperStage) -> None:
+async def test_machines_go_by_name_id_or_app_and_name_one_or_several(
+    run_step: Play, simulator: FakeSimulator
+) -> None:
     assert_passed(
-        await play("- machine: {cordon: [ams-1, 286533db064e58]}\n- machine: {uncordon: chat/ams-1}")
+        await run_step("- machine: {cordon: [ams-1, 286533db064e58]}\n- machine: {uncordon: chat/ams-1}")
     )
-    assert [machine.cordoned for machine in stage.fleet.machines] == [False, True]
+    assert [machine.cordoned for machine in simulator.fleet.machines] == [False, True]
 
 
-async def test_a_clone_is_called_as_the_scenario_calls_it(play: Play) -> None:
+async def test_a_clone_is_called_as_the_scenario_calls_it(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - machine: {clone: dfw-1, region: ams, as: newcomer}
             - request: GET /echo?instance={newcomer.id}&region={newcomer.region}
               expect: {served_by: newcomer, path: [ams-1, newcomer], json: {query: {region: ams}}}
@@ -55,14 +59,16 @@ async def test_a_clone_is_called_as_the_scenario_calls_it(play: Play) -> None:
     )
 
 
-async def test_a_clone_without_a_name_is_called_as_the_fleet_calls_it(play: Play, stage: PaperStage) -> None:
-    assert_passed(await play("- machine: {clone: dfw-1}\n- machine: {stop: dfw-2}"))
-    assert stage.find_machine(CLONE_ID).state is MachineState.STOPPED
+async def test_a_clone_without_a_name_is_called_as_the_fleet_calls_it(
+    run_step: Play, simulator: FakeSimulator
+) -> None:
+    assert_passed(await run_step("- machine: {clone: dfw-1}\n- machine: {stop: dfw-2}"))
+    assert simulator.find_machine(CLONE_ID).state is MachineState.STOPPED
 
 
-async def test_a_machine_that_is_gone_keeps_its_name(play: Play) -> None:
+async def test_a_machine_that_is_gone_keeps_its_name(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - machine: {destroy: dfw-1}
             - request: GET /echo?instance={dfw-1.id}
               edge: ams
@@ -71,15 +77,15 @@ async def test_a_machine_that_is_gone_keeps_its_name(play: Play) -> None:
     )
 
 
-async def test_a_machine_that_nobody_knows_is_an_error_with_those_there_are(play: Play) -> None:
-    result = await play("- machine: {stop: dfw-7}")
+async def test_a_machine_that_nobody_knows_is_an_error_with_those_there_are(run_step: Play) -> None:
+    result = await run_step("- machine: {stop: dfw-7}")
     assert problem_of(result) == 'no machine "dfw-7"\n  expected: one of ams-1, dfw-1'
     assert result.failure is not None
     assert result.failure.exit_status == 2
 
 
-async def test_a_request_is_tried_until_its_expectations_hold(play: Play) -> None:
-    result = await play("""
+async def test_a_request_is_tried_until_its_expectations_hold(run_step: Play) -> None:
+    result = await run_step("""
         - parallel:
             - wait_until:
                 request: GET /echo?instance=4d891ee9b43e08
@@ -91,8 +97,8 @@ async def test_a_request_is_tried_until_its_expectations_hold(play: Play) -> Non
     assert_passed(result)
 
 
-async def test_only_the_last_try_is_recorded(play: Play) -> None:
-    result = await play(
+async def test_only_the_last_try_is_recorded(run_step: Play) -> None:
+    result = await run_step(
         "- wait_until: {request: GET /echo, expect: {status: 500}}\n  within: 200ms\n  every: 10ms"
     )
     assert [step.title for step in result.steps] == ["GET /echo"]
@@ -113,30 +119,32 @@ async def test_only_the_last_try_is_recorded(play: Play) -> None:
         ("destroy", "destroyed"),
     ],
 )
-async def test_a_state_is_waited_for(play: Play, deed: str, state: str) -> None:
-    assert_passed(await play(f"- machine: {{{deed}: dfw-1}}\n- wait_until: {{machine: {{dfw-1: {state}}}}}"))
+async def test_a_state_is_waited_for(run_step: Play, deed: str, state: str) -> None:
+    assert_passed(
+        await run_step(f"- machine: {{{deed}: dfw-1}}\n- wait_until: {{machine: {{dfw-1: {state}}}}}")
+    )
 
 
-async def test_a_state_that_does_not_come_is_told(play: Play) -> None:
+async def test_a_state_that_does_not_come_is_told(run_step: Play) -> None:
     found = mismatches_of(
-        await play("- wait_until: {machine: {dfw-1: stopped, ams-1: started}}\n  within: 50ms")
+        await run_step("- wait_until: {machine: {dfw-1: stopped, ams-1: started}}\n  within: 50ms")
     )
     assert found == {"machine dfw-1": ("stopped", "started, healthy")}
 
 
-async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(play: Play) -> None:
+async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - request: GET /log?machine=ams-1&line=early
             - wait_until: {logs: [{machine: ams-1, equals: early}]}
         """)
     )
 
 
-async def test_the_last_try_is_at_the_deadline(play: Play) -> None:
+async def test_the_last_try_is_at_the_deadline(run_step: Play) -> None:
     """The pause before it would have reached beyond."""
     assert_passed(
-        await play("""
+        await run_step("""
             - parallel:
                 - [{shell: sleep 0.3}, {machine: {stop: dfw-1}}]
                 - wait_until: {machine: {dfw-1: stopped}}
@@ -147,26 +155,26 @@ async def test_the_last_try_is_at_the_deadline(play: Play) -> None:
 
 
 async def test_a_machine_in_a_state_that_does_not_allow_it_fails_the_step_and_is_no_fault_of_the_file(
-    play: Play, stage: PaperStage, monkeypatch: pytest.MonkeyPatch
+    run_step: Play, simulator: FakeSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(machine_id: str) -> None:
-        require("stopped", stage.find_machine(machine_id))
+        require("stopped", simulator.find_machine(machine_id))
 
-    monkeypatch.setattr(stage, "stop_machine", refuse)
-    stage.fleet = stage.fleet.with_machine(replace(DFW, state=MachineState.STOPPED))
-    result = await play("- machine: {stop: dfw-1}")
+    monkeypatch.setattr(simulator, "stop_machine", refuse)
+    simulator.fleet = simulator.fleet.with_machine(replace(DFW, state=MachineState.STOPPED))
+    result = await run_step("- machine: {stop: dfw-1}")
     assert problem_of(result).startswith("machine dfw-1 (286533db064e58) is stopped, so it cannot be stopped")
     assert result.failure is not None
     assert result.failure.exit_status == 1
 
 
-async def test_what_is_wrong_with_the_file_is_not_tried_again(play: Play) -> None:
-    result = await play("- wait_until: {request: GET /echo, edge: fra}\n  within: 60s")
+async def test_what_is_wrong_with_the_file_is_not_tried_again(run_step: Play) -> None:
+    result = await run_step("- wait_until: {request: GET /echo, edge: fra}\n  within: 60s")
     assert problem_of(result) == 'no edge "fra"\n  expected: one of ams, dfw'
 
 
-async def test_steps_are_repeated_and_know_their_round(play: Play) -> None:
-    result = await play("""
+async def test_steps_are_repeated_and_know_their_round(run_step: Play) -> None:
+    result = await run_step("""
         - repeat: 3
           steps:
             - request: GET /echo?n={round}
@@ -176,8 +184,8 @@ async def test_steps_are_repeated_and_know_their_round(play: Play) -> None:
     assert len(result.steps) == 3
 
 
-async def test_branches_run_at_the_same_time_with_their_own_client(play: Play) -> None:
-    result = await play("""
+async def test_branches_run_at_the_same_time_with_their_own_client(run_step: Play) -> None:
+    result = await run_step("""
         - parallel:
             - - client: {name: anna, cookies: {who: anna}}
               - shell: sleep 0.05
@@ -191,8 +199,8 @@ async def test_branches_run_at_the_same_time_with_their_own_client(play: Play) -
     assert len(result.steps) == 5
 
 
-async def test_a_branch_that_fails_does_not_end_the_others(play: Play) -> None:
-    result = await play("""
+async def test_a_branch_that_fails_does_not_end_the_others(run_step: Play) -> None:
+    result = await run_step("""
         - parallel:
             - request: GET /echo
               expect: {status: 500}
@@ -203,9 +211,9 @@ async def test_a_branch_that_fails_does_not_end_the_others(play: Play) -> None:
     assert "GET /echo?second" in [step.title for step in result.steps]
 
 
-async def test_a_command_finds_the_simulator_and_its_ready_file(play: Play) -> None:
+async def test_a_command_finds_the_simulator_and_its_ready_file(run_step: Play) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - shell: test "$FLYSIM_EDGE" = "$FLYSIM_EDGE_AMS" && cat "$FLYSIM_READY" && echo $FLYSIM_CONTROL ${EXTRA}
               env: {EXTRA: "{dfw-1.id}"}
               expect: {stdout: {contains: ["{edge.dfw}", "http://127.0.0.1:4280 286533db064e58"]}, stderr: ""}
@@ -215,34 +223,34 @@ async def test_a_command_finds_the_simulator_and_its_ready_file(play: Play) -> N
     )
 
 
-async def test_a_command_that_fails_shows_what_it_wrote(play: Play) -> None:
-    found = mismatches_of(await play("- shell: echo broken >&2; exit 4"))
+async def test_a_command_that_fails_shows_what_it_wrote(run_step: Play) -> None:
+    found = mismatches_of(await run_step("- shell: echo broken >&2; exit 4"))
     assert found == {"exit": ("0", '4; it wrote "broken\\n"')}
 
 
-async def test_a_command_that_takes_too_long_fails(play: Play) -> None:
-    found = mismatches_of(await play("- shell: sleep 0.1\n  expect: {within: 50ms}"))
+async def test_a_command_that_takes_too_long_fails(run_step: Play) -> None:
+    found = mismatches_of(await run_step("- shell: sleep 0.1\n  expect: {within: 50ms}"))
     assert found["within"][0] == "50ms"
 
 
-async def test_a_command_that_is_not_there_is_told(play: Play) -> None:
-    result = await play("- shell: [no-such-command-here]")
+async def test_a_command_that_is_not_there_is_told(run_step: Play) -> None:
+    result = await run_step("- shell: [no-such-command-here]")
     assert problem_of(result) == "no-such-command-here cannot be run: No such file or directory"
 
 
-async def test_a_command_that_does_not_end_is_ended(play: Play) -> None:
-    result = await play("- shell: sleep 60 & sleep 60\n  timeout: 100ms")
+async def test_a_command_that_does_not_end_is_ended(run_step: Play) -> None:
+    result = await run_step("- shell: sleep 60 & sleep 60\n  timeout: 100ms")
     assert problem_of(result) == "the command did not end within 100ms"
 
 
-async def test_the_clock_is_put_forward(play: Play, stage: PaperStage) -> None:
-    before = stage.clock.now()
-    assert_passed(await play("- advance: 1h"))
-    assert stage.clock.now() - before >= 3600
+async def test_the_clock_is_put_forward(run_step: Play, simulator: FakeSimulator) -> None:
+    before = simulator.clock.now()
+    assert_passed(await run_step("- advance: 1h"))
+    assert simulator.clock.now() - before >= 3600
 
 
-async def test_a_placeholder_that_names_nothing_lists_what_there_is(play: Play) -> None:
-    result = await play("- request: GET /echo?x={dfw-1.idd}")
+async def test_a_placeholder_that_names_nothing_lists_what_there_is(run_step: Play) -> None:
+    result = await run_step("- request: GET /echo?x={dfw-1.idd}")
     assert problem_of(result).startswith(
         'the placeholder {dfw-1.idd} names nothing; did you mean "dfw-1.id"?'
     )
@@ -252,10 +260,10 @@ async def test_a_placeholder_that_names_nothing_lists_what_there_is(play: Play) 
 
 
 async def test_a_command_that_is_given_up_while_it_starts_is_ended_with_its_children(
-    stage: PaperStage, load: Callable[[str], Scenario]
+    simulator: FakeSimulator, load: Callable[[str], Scenario]
 ) -> None:
     """asyncio waits for whoever holds the pipes, which a child of the shell does for ten minutes."""
-    playing = asyncio.create_task(play_scenario(load("- shell: sleep 600; true"), stage))
+    playing = asyncio.create_task(run_scenario(load("- shell: sleep 600; true"), simulator))
     while not children_of_this_process():  # noqa: ASYNC110 - only looking tells
         await asyncio.sleep(0)
     playing.cancel()
@@ -268,9 +276,11 @@ def children_of_this_process() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
-async def test_faults_are_brought_about_with_their_machines_by_id(play: Play, stage: PaperStage) -> None:
+async def test_faults_are_brought_about_with_their_machines_by_id(
+    run_step: Play, simulator: FakeSimulator
+) -> None:
     assert_passed(
-        await play("""
+        await run_step("""
             - machine: {clone: dfw-1, as: newcomer}
             - fault: {silent: newcomer}
             - fault: {slow_start: {machine: chat/dfw-1, by: 2s}}
@@ -281,7 +291,7 @@ async def test_faults_are_brought_about_with_their_machines_by_id(play: Play, st
             - partition: [ams, dfw]
         """)
     )
-    assert stage.faults == [
+    assert simulator.faults == [
         Silent(machine=CLONE_ID),
         SlowStart(machine=DFW.id, by="2s"),
         FailFirst(machine=DFW.id, times=2, **{"with": 503}),
@@ -292,8 +302,10 @@ async def test_faults_are_brought_about_with_their_machines_by_id(play: Play, st
     ]
 
 
-async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(play: Play, stage: PaperStage) -> None:
-    result = await play("""
+async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(
+    run_step: Play, simulator: FakeSimulator
+) -> None:
+    result = await run_step("""
         - heal: all
         - heal: [silent, dfw-1]
         - heal: {kill: dfw-1}
@@ -301,7 +313,7 @@ async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(play: Play, stage: 
     """)
     assert_passed(result)
     partition = Partition(between=["ams", "dfw"])
-    assert stage.healed == ["all", "silent", DFW.id, Kill(machine=DFW.id), partition]
+    assert simulator.healed == ["all", "silent", DFW.id, Kill(machine=DFW.id), partition]
     assert [step.title for step in result.steps] == [
         "heal all",
         "heal silent, dfw-1",
@@ -311,16 +323,18 @@ async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(play: Play, stage: 
 
 
 async def test_a_scenario_that_fails_tells_what_was_made_to_go_wrong_since_it_began(
-    play: Play, stage: PaperStage
+    run_step: Play, simulator: FakeSimulator
 ) -> None:
     for words in ("fault: dfw-1 is killed", "[PU02] no fault of ours"):
-        stage.bus.publish(ProxyLogged(stage.clock.now(), "chat", DFW.id, "dfw", "warn", words))
-    stage.clock.advance(60)
-    early = await play("- request: GET /echo\n  expect: {status: 500}")
+        simulator.bus.publish(ProxyLogged(simulator.clock.now(), "chat", DFW.id, "dfw", "warn", words))
+    simulator.clock.advance(60)
+    early = await run_step("- request: GET /echo\n  expect: {status: 500}")
     assert early.failure is not None
     assert "faults" not in [tail.machine for tail in early.failure.logs]
-    stage.clock.advance(60)
-    stage.bus.publish(ProxyLogged(stage.clock.now() + 1, "", None, "", "warn", "fault: nothing gets through"))
-    late = await play("- request: GET /echo\n  expect: {status: 500}")
+    simulator.clock.advance(60)
+    simulator.bus.publish(
+        ProxyLogged(simulator.clock.now() + 1, "", None, "", "warn", "fault: nothing gets through")
+    )
+    late = await run_step("- request: GET /echo\n  expect: {status: 500}")
     assert late.failure is not None
     assert late.failure.logs[0] == LogTail("faults", ("fault: nothing gets through",))

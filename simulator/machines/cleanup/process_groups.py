@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 
-from simulator.machines.cleanup import kill_processes as watchdog
-from simulator.machines.cleanup.process import Helper
+from simulator.machines.cleanup import process_cleanup as process_cleanup
+from simulator.machines.cleanup.launcher import CleanupProcess
 
 
-class Guard:
+class ProcessGroupCleanup:
     """Sees to it that no machine outlives this process, however it ends."""
 
     def __init__(self) -> None:
         self.marker = f"{os.getpid()}-{secrets.token_hex(6)}/"
-        unmarked = {name: value for name, value in os.environ.items() if name != watchdog.MARKER}
-        self._watchdog = Helper(watchdog.__file__, self.marker, env=unmarked)
+        unmarked = {name: value for name, value in os.environ.items() if name != process_cleanup.MARKER}
+        self._process = CleanupProcess(process_cleanup.__file__, self.marker, env=unmarked)
 
     def marker_of(self, machine_id: str) -> str:
         """What the processes of a machine carry in `watchdog.MARKER`; it begins with the marker of the run."""
@@ -23,14 +23,14 @@ class Guard:
 
     def start(self) -> None:
         """Before the first machine."""
-        self._watchdog.start()
+        self._process.start()
 
     def add(self, group: int) -> None:
-        self._watchdog.tell(f"+{group}")
+        self._process.tell(f"+{group}")
 
     def remove(self, group: int) -> None:
         """Once the group is gone, because its number may come to mean another."""
-        self._watchdog.tell(f"-{group}")
+        self._process.tell(f"-{group}")
 
     async def close(self) -> None:
-        await self._watchdog.dismiss()
+        await self._process.finish()

@@ -14,13 +14,13 @@ from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
-from simulator.cancellation import undisturbed
+from simulator.cancellation import shielded
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import FindEdge, Observer, Placement
-from simulator.machines.cleanup import remove_containers as sweeper
-from simulator.machines.cleanup.process import Helper
-from simulator.machines.docker.container.factory import Maker
+from simulator.machines.cleanup import container_cleanup as container_cleanup
+from simulator.machines.cleanup.launcher import CleanupProcess
+from simulator.machines.docker.container.factory import ContainerFactory
 from simulator.machines.docker.container.listening_ports import listening_ports, listening_words
 from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine, Refusal, give_up
@@ -54,7 +54,7 @@ class DockerBackend:
         self.run = secrets.token_hex(4)
         """What all that it makes has for the label flysim.run."""
         # Nothing that it loads is to be in the user's folder (-P), while names in DOCKER_CERT_PATH may start there.
-        self._sweeper = Helper(sweeper.__file__, self.run, options=["-P"], env=os.environ)
+        self._cleanup = CleanupProcess(container_cleanup.__file__, self.run, options=["-P"], env=os.environ)
         self._containers: dict[str, MachineContainer] = {}
         self._hearing: set[asyncio.Task[None]] = set()
         self._regained_at = 0.0
@@ -67,7 +67,7 @@ class DockerBackend:
         self._own_networks: frozenset[str] = frozenset()
         self._engine: Engine | None = None
         self._events: EventStream
-        self._maker: Maker
+        self._factory: ContainerFactory
 
     # The protocol.
 
@@ -124,7 +124,7 @@ class DockerBackend:
         if container is not None and container.is_ours:
             await container.remove()
             self._forget(machine_id, container)
-            self._maker.give_back(machine_id)
+            self._factory.give_back(machine_id)
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
         container = self._containers.get(machine_id)
@@ -133,7 +133,7 @@ class DockerBackend:
         open_ports, own_ports = await self._engine.do(listening_ports, self._engine.api, container.id)
         return listening_words(container.placement, open_ports, own_ports)
 
-    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+    async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
         """A published port is the container's, or it would not have started."""
         return None
 
@@ -142,7 +142,7 @@ class DockerBackend:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         try:
-            await undisturbed(self._closing)
+            await shielded(self._closing)
         finally:
             self._closing = None
 
@@ -152,13 +152,13 @@ class DockerBackend:
             return
         await engine.settle()
         await asyncio.gather(*(self._leave(each) for each in self._containers.values()))
-        await self._maker.close()
+        await self._factory.close()
         self._events.close()
         await give_up(self._hearing)
         await engine.settle()
-        await engine.do(sweeper.sweep, engine.api, self.run)
+        await engine.do(container_cleanup.sweep, engine.api, self.run)
         self._containers.clear()
-        await self._sweeper.dismiss()
+        await self._cleanup.finish()
         engine.close()
         self._engine = None
 
@@ -169,10 +169,10 @@ class DockerBackend:
             if self._engine is None:
                 engine = await Engine.connect()
                 try:
-                    self._maker = Maker(engine, self.run, self._apps, self._find_edge_for)
+                    self._factory = ContainerFactory(engine, self.run, self._apps, self._find_edge_for)
                     self._events = EventStream(engine.api, self._hear, self._lose_engine)
                     await engine.do(self._events.open)
-                    self._sweeper.start()
+                    self._cleanup.start()
                 except BaseException:
                     engine.close()
                     raise
@@ -291,17 +291,17 @@ class DockerBackend:
         if spec.is_taken:
             raise EnvironmentFault(
                 f"the container of machine {spec.name} of app {spec.app} is gone",
-                mend=f"docker compose -f {self._project.path if self._project else 'FILE'} up -d",
+                hint=f"docker compose -f {self._project.path if self._project else 'FILE'} up -d",
             )
         originals = (
             each for each in self._containers.values() if each.spec.app == spec.app and not each.is_ours
         )
         original = min(originals, key=lambda each: each.spec.region != spec.region, default=None)
         if original is not None:
-            return await self._maker.clone(spec, original, observer, self._own_networks)
-        return await self._maker.make(spec, observer, dns_address)
+            return await self._factory.clone(spec, original, observer, self._own_networks)
+        return await self._factory.make(spec, observer, dns_address)
 
     async def _find_edge_for(self, port: int, asker: str) -> Address | None:
-        container_id = await self._maker.find_container(asker)
+        container_id = await self._factory.find_container(asker)
         regions = (each.spec.region for each in self._containers.values() if each.id == container_id)
         return self._find_edge(port, next(regions, ""))

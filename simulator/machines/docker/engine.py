@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from simulator.cancellation import fulfil, while_wanted
+from simulator.cancellation import run_abandonable, set_outcome
 from simulator.errors import EnvironmentFault
 
 if TYPE_CHECKING:
@@ -66,17 +66,17 @@ class Engine:
             Future()
         )  # Not asyncio's: that tells the terminal of errors for which nobody waits any more.
         work = partial(request, *args, **options)
-        done = asyncio.get_running_loop().run_in_executor(self._threads, fulfil, answer, work)
+        done = asyncio.get_running_loop().run_in_executor(self._threads, set_outcome, answer, work)
         self._pending.add(done)
         done.add_done_callback(self._pending.discard)
         await asyncio.shield(done)
         with self._in_words():
             return answer.result()
 
-    async def do_while_wanted(self, request: Callable[..., T], *args: Any) -> T:
+    async def do_abandonable(self, request: Callable[..., T], *args: Any) -> T:
         """As `do`, for what may take minutes and leaves nothing behind: given up together with whoever asked."""
         with self._in_words():
-            return await while_wanted(request, *args)
+            return await run_abandonable(request, *args)
 
     async def settle(self) -> None:
         """Wait until nothing is under way; what is goes on also when this is cancelled."""
@@ -96,7 +96,7 @@ class Engine:
         except (RequestException, HTTPError) as error:  # It cannot be reached, or broke off in mid-answer.
             raise EnvironmentFault(
                 f"the Docker engine at {self.address} does not answer any more: {_root_cause(error)}",
-                mend=f"see whether it runs: docker info; {USE_PROCESSES}",
+                hint=f"see whether it runs: docker info; {USE_PROCESSES}",
             ) from error
 
     def close(self) -> None:
@@ -149,22 +149,22 @@ def _no_engine(error: BaseException) -> EnvironmentFault:
     if isinstance(cause, PermissionError):
         return EnvironmentFault(
             f"the Docker engine at {where} may not be used by this user",
-            mend=f"ask for membership in the group docker (it is as good as root), {USE_PROCESSES}",
+            hint=f"ask for membership in the group docker (it is as good as root), {USE_PROCESSES}",
         )
     if isinstance(cause, FileNotFoundError | ConnectionRefusedError | socket.gaierror):
         return EnvironmentFault(
             f"no Docker engine answers at {where}: {cause.strerror}",
-            mend=f"start it, or let DOCKER_HOST name the one to use; {USE_PROCESSES}",
+            hint=f"start it, or let DOCKER_HOST name the one to use; {USE_PROCESSES}",
         )
     if isinstance(cause, NameError):  # What the SDK comes to where that is missing.
         return EnvironmentFault(
             f"no Docker engine is reached by {where}: that takes paramiko, which is not installed",
-            mend="pip install paramiko where flysim is, or let DOCKER_HOST name a socket that is forwarded: "
+            hint="pip install paramiko where flysim is, or let DOCKER_HOST name a socket that is forwarded: "
             "ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST",
         )
     return EnvironmentFault(
         f"no Docker engine answers at {where}: {cause}",
-        mend=f"see what `docker info` says; {USE_PROCESSES}",
+        hint=f"see what `docker info` says; {USE_PROCESSES}",
     )
 
 

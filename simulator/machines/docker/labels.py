@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.machines.cleanup.remove_containers import RUN
+from simulator.machines.cleanup.container_cleanup import RUN
 
 __all__ = ["NUMBER", "ONE_OFF", "PROJECT", "RUN", "SERVICE"]
 

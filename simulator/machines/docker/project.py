@@ -68,7 +68,7 @@ class Project:
         if not specs and not may_be_none:
             raise EnvironmentFault(
                 f"the Compose project {self.name} has no container with the label {REGION}",
-                mend=f"docker compose -f {self.path} up -d --wait --no-deps {' '.join(self.services)}; a project that "
+                hint=f"docker compose -f {self.path} up -d --wait --no-deps {' '.join(self.services)}; a project that "
                 "Compose was given another name for, by -p, needs COMPOSE_PROJECT_NAME here",
             )
         return tuple(specs)

@@ -18,8 +18,8 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.address import SHARED_HOST, AddressBook
 from simulator.machines.backend import Exit, Observer, Placement
-from simulator.machines.cleanup import kill_processes as watchdog
-from simulator.machines.cleanup.process_groups import Guard
+from simulator.machines.cleanup import process_cleanup as process_cleanup
+from simulator.machines.cleanup.process_groups import ProcessGroupCleanup
 from simulator.machines.environment import machine_command, machine_environment
 from simulator.machines.log import LogPipe
 from simulator.machines.port import describe_process
@@ -43,7 +43,7 @@ class ProcessBackend:
 
     def __init__(self) -> None:
         self._addresses = AddressBook()
-        self._guard = Guard()
+        self._cleanup = ProcessGroupCleanup()
         self._processes: dict[str, _MachineProcess] = {}
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
@@ -54,8 +54,8 @@ class ProcessBackend:
         if previous := self._processes.get(spec.id):
             await previous.settled()
         placement = self._take_address(spec)
-        self._guard.start()
-        process = _MachineProcess(spec, placement.host, observer, self._guard)
+        self._cleanup.start()
+        process = _MachineProcess(spec, placement.host, observer, self._cleanup)
         inherited = {**os.environ}
         environment = machine_environment(spec, placement, dns_address=dns_address, inherited=inherited)
         self._processes[spec.id] = process
@@ -92,18 +92,18 @@ class ProcessBackend:
         process = self._processes.get(machine_id)
         return await asyncio.to_thread(process.listening_addresses) if process else ()
 
-    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+    async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
         process = self._processes.get(machine_id)
         if process is None:
             return None
-        impostor = await asyncio.to_thread(process.find_impostor, port)
+        impostor = await asyncio.to_thread(process.find_port_conflict, port)
         return self._name(impostor) if impostor else None
 
     async def close(self) -> None:
         await asyncio.gather(*(self.kill(machine_id) for machine_id in self._processes))
         self._processes.clear()
         self._addresses.close()
-        await self._guard.close()
+        await self._cleanup.close()
 
     def _take_address(self, spec: MachineSpec) -> Placement:
         try:
@@ -115,21 +115,21 @@ class ProcessBackend:
             if marker is None or not spec.has_own_address:
                 raise
         raise EnvironmentFault(
-            f"{self._name(Impostor(holder, marker))} listens on port {spec.internal_port} of every address, "
+            f"{self._name(PortConflict(holder, marker))} listens on port {spec.internal_port} of every address, "
             f"so machine {spec.name} of app {spec.app} cannot listen on its own",
-            mend="let each machine bind its own address, which is {host} in command or env, and not 0.0.0.0",
+            hint="let each machine bind its own address, which is {host} in command or env, and not 0.0.0.0",
         )
 
-    def _name(self, impostor: Impostor) -> str:
+    def _name(self, impostor: PortConflict) -> str:
         run, _, machine_id = (impostor.marker or "").rstrip("/").partition("/")
-        process = self._processes.get(machine_id) if f"{run}/" == self._guard.marker else None
+        process = self._processes.get(machine_id) if f"{run}/" == self._cleanup.marker else None
         if process is not None:
             return f"machine {process.name}"
         return f"{'a machine of another flysim: ' if run else ''}{describe_process(impostor.pid)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Impostor:
+class PortConflict:
     """The process that answers in a machine's place, and the marker by which it is one of a machine itself."""
 
     pid: int | None
@@ -139,7 +139,9 @@ class Impostor:
 class _MachineProcess(asyncio.SubprocessProtocol):
     """One launch of one machine."""
 
-    def __init__(self, spec: MachineSpec, host: str, observer: Observer, guard: Guard) -> None:
+    def __init__(
+        self, spec: MachineSpec, host: str, observer: Observer, cleanup: ProcessGroupCleanup
+    ) -> None:
         self.name = spec.name
         self.launched = asyncio.Event()
         self.ended = asyncio.Event()
@@ -147,8 +149,8 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         self._host = host
         self._earlier: frozenset[Listener] = frozenset()
         self._observer = observer
-        self._guard = guard
-        self._marker = guard.marker_of(spec.id)
+        self._cleanup = cleanup
+        self._marker = cleanup.marker_of(spec.id)
         self._outputs: tuple[LogPipe, ...] = ()
         self._transport: asyncio.SubprocessTransport | None = None
         self._group: int | None = None  # Never 0: as a group, that is flysim's own.
@@ -166,7 +168,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
                 stdout=stdout.writing_end,
                 stderr=stderr.writing_end,
                 cwd=self._spec.cwd,
-                env=environment | {watchdog.MARKER: self._marker},
+                env=environment | {process_cleanup.MARKER: self._marker},
                 start_new_session=True,
             )
         except OSError as error:
@@ -182,12 +184,12 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._transport = transport
         self._group = transport.get_pid()
-        self._guard.add(self._group)
+        self._cleanup.add(self._group)
 
     def signal(self, number: int) -> None:
         """To the whole group, as a terminal would, so that a wrapper such as a shell need not pass it on."""
         if self._group is not None and self._settling is None:
-            watchdog.kill_group(self._group, number)
+            process_cleanup.kill_group(self._group, number)
 
     async def stop(self) -> None:
         if not self._is_stopping:  # Many apps take a second signal for impatience.
@@ -214,7 +216,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         assert self._transport is not None
         group, status = self._transport.get_pid(), self._transport.get_returncode()
         self._transport.close()
-        watchdog.kill_group(group)
+        process_cleanup.kill_group(group)
         for output in self._outputs:
             output.drain()
         self._settling = asyncio.get_running_loop().create_task(self._settle(group))
@@ -223,9 +225,9 @@ class _MachineProcess(asyncio.SubprocessProtocol):
     def listening_addresses(self) -> tuple[str, ...]:
         from simulator.machines.port import addresses_of
 
-        return addresses_of({self._group, *watchdog.find_marked(self._marker)})
+        return addresses_of({self._group, *process_cleanup.find_marked(self._marker)})
 
-    def find_impostor(self, port: int) -> Impostor | None:
+    def find_port_conflict(self, port: int) -> PortConflict | None:
         """Who answers there instead: a listener that was there before this machine, or that another machine has.
 
         Any other listener that is not of its own processes is let pass, because a command may have the work done
@@ -233,13 +235,13 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         """
         there = listeners_at(self._host, port)
         own = () if self._group is None else (self._group,)
-        if not there or holds_any(own, there) or holds_any(watchdog.find_marked(self._marker), there):
+        if not there or holds_any(own, there) or holds_any(process_cleanup.find_marked(self._marker), there):
             return None
         holder = find_holder(there)
         marker = None if holder is None else find_marker(holder)
         if marker is None and not self._earlier.issuperset(there):
             return None
-        return Impostor(holder, marker)
+        return PortConflict(holder, marker)
 
     async def _settle(self, group: int) -> None:
         """Wait until nothing of the machine is left, so that its port is free again."""
@@ -248,19 +250,19 @@ class _MachineProcess(asyncio.SubprocessProtocol):
             if not await asyncio.to_thread(self._kill_rest, group, killed):
                 break
             await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
-        self._guard.remove(group)
+        self._cleanup.remove(group)
         self._close_outputs()
         self.ended.set()
 
     def _kill_rest(self, group: int, killed: set[int]) -> bool:
         """Blocks. What is left of it is killed, and counted in; whether any of that has not ended yet."""
-        marked = watchdog.find_marked(self._marker)
-        watchdog.kill_processes(marked)
+        marked = process_cleanup.find_marked(self._marker)
+        process_cleanup.kill_processes(marked)
         killed.update(marked)
-        has_group = watchdog.kill_group(group)
+        has_group = process_cleanup.kill_group(group)
         if marked or not (has_group or killed):
             return bool(marked)
-        lives = watchdog.any_lives(group, killed)
+        lives = process_cleanup.any_lives(group, killed)
         return has_group if lives is None else lives
 
     def _emitter(self, stream: str) -> Callable[[str], None]:

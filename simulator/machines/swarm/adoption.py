@@ -8,17 +8,17 @@ from dataclasses import replace
 from simulator.config.compose.labels import MACHINE_ID, check_labels, machine_of_labels
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import InputError
-from simulator.machines.swarm.task import Sighting
+from simulator.machines.swarm.task import TaskSnapshot
 
 
-def join(seen: Sighting, config: Config, known: Mapping[str, MachineSpec]) -> MachineSpec:
+def join(seen: TaskSnapshot, config: Config, known: Mapping[str, MachineSpec]) -> MachineSpec:
     """Raises InputError for one whose labels are wrong, or of an app that the config does not have."""
     check(seen, config)
     spec = machine_of_labels(_labels(seen), env=seen.env, base=config, known=known.values())
     return replace(spec, is_taken=True)
 
 
-def check(seen: Sighting, config: Config) -> None:
+def check(seen: TaskSnapshot, config: Config) -> None:
     """Raises InputError for labels that are wrong, which names the task."""
     try:
         check_labels(_labels(seen), config)
@@ -26,7 +26,7 @@ def check(seen: Sighting, config: Config) -> None:
         raise InputError(f"{seen.words}: {error.problem}", expected=error.expected) from error
 
 
-def check_rival(seen: Sighting) -> None:
+def check_duplicate(seen: TaskSnapshot) -> None:
     """Raises InputError where another task is the same machine."""
     if seen.rival:
         raise InputError(
@@ -35,5 +35,5 @@ def check_rival(seen: Sighting) -> None:
         )
 
 
-def _labels(seen: Sighting) -> dict[str, str]:
+def _labels(seen: TaskSnapshot) -> dict[str, str]:
     return {**seen.labels, MACHINE_ID: seen.machine_id}

@@ -22,8 +22,8 @@ from simulator.machines.swarm.deployment import Deployment, make_name
 from simulator.machines.swarm.fleet_service import FleetService, service_of, services_of
 from simulator.machines.swarm.manager import Manager, alter_replicas
 from simulator.machines.swarm.stackfile import render_stack
-from simulator.machines.swarm.task_poller import HURRIED_SECONDS, Lookout, now_in_seconds
-from simulator.machines.swarm.task_tracker import Tracked
+from simulator.machines.swarm.task_poller import FAST_POLL_SECONDS, TaskPoller, now_in_seconds
+from simulator.machines.swarm.task_tracker import TrackedMachine
 
 _REMOVAL_SECONDS = 60.0
 _REQUEST_STOP = "stop instead, or another backend: --backend process"
@@ -54,7 +54,7 @@ class SwarmBackend:
         self._added: set[str] = set()
         """Machines that were not in the stack before."""
         self._manager: Manager | None = None
-        self._lookout: Lookout | None = None
+        self._poller: TaskPoller | None = None
 
     @property
     def stack(self) -> str:
@@ -68,30 +68,30 @@ class SwarmBackend:
         services = services_of(self._config) if self._deployment.is_own else ()
         manager = self._manager = await Manager.connect()
         since = "" if self._deployment.is_own else now_in_seconds()
-        lookout = self._lookout = Lookout(manager, self.stack, self._config, observer, since=since)
-        lookout.specs.update((spec.id, spec) for spec in specs if not spec.is_external)
+        poller = self._poller = TaskPoller(manager, self.stack, self._config, observer, since=since)
+        poller.specs.update((spec.id, spec) for spec in specs if not spec.is_external)
         if self._deployment.is_own:
             await self._deploy(manager, services)
-            starts = [lookout.track(each).await_start(is_strict=True) for each in lookout.specs]
+            starts = [poller.track(each).await_start(is_strict=True) for each in poller.specs]
         else:
             await _check_stack(manager, self.stack)
-            await lookout.look()
-            coming = [each for each in lookout.tracked.values() if each.is_coming]
+            await poller.look()
+            coming = [each for each in poller.tracked.values() if each.is_coming]
             starts = [each.await_start(is_strict=False) for each in coming]
-        lookout.open()
-        async with lookout.hurry():
+        poller.open()
+        async with poller.poll_soon():
             await asyncio.gather(*starts)
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         """Also a machine that was not in the stack. `dns_address` is nothing that a container could reach."""
-        manager, lookout = self._parts()
-        lookout.specs[spec.id] = spec
-        tracked = lookout.track(spec.id)
+        manager, poller = self._parts()
+        poller.specs[spec.id] = spec
+        tracked = poller.track(spec.id)
         if tracked.is_one_of_many:
             self._refuse(spec, "started")
         tracked.pass_over()
         starting = tracked.await_start(is_strict=True)
-        async with lookout.hurry():
+        async with poller.poll_soon():
             service_id = tracked.service_id or await manager.find_service(self.stack, spec.id)
             if not await _scale(manager, service_id, 1, anew=True):
                 await self._add(manager, spec)
@@ -103,10 +103,10 @@ class SwarmBackend:
         tracked = self._find(machine_id)
         if tracked is None:
             return
-        manager, lookout = self._parts()
+        manager, poller = self._parts()
         if tracked.is_one_of_many:
-            self._refuse(lookout.specs[machine_id], "stopped")
-        async with lookout.hurry():
+            self._refuse(poller.specs[machine_id], "stopped")
+        async with poller.poll_soon():
             await _scale(manager, tracked.service_id, 0)
             await tracked.gone.wait()
 
@@ -115,15 +115,15 @@ class SwarmBackend:
         tracked = self._find(machine_id)
         if tracked is None or tracked.latest is None:
             return
-        manager, lookout = self._parts()
-        async with lookout.hurry():
+        manager, poller = self._parts()
+        async with poller.poll_soon():
             if tracked.latest.node_id == manager.node_id:
                 await manager.kill(tracked.latest.container_id)
                 await tracked.gone.wait()
                 if not tracked.is_one_of_many:  # Swarm starts it again when it next looks at the service.
                     await _scale(manager, tracked.service_id, 0)
             elif tracked.is_one_of_many:
-                self._refuse(lookout.specs[machine_id], "killed")
+                self._refuse(poller.specs[machine_id], "killed")
             else:
                 await _scale(manager, tracked.service_id, 0)
             await tracked.gone.wait()
@@ -147,36 +147,36 @@ class SwarmBackend:
 
     async def release(self, machine_id: str) -> None:
         """One that is a service of ours is removed from the stack; another's is kept, at rest, for its owner."""
-        tracked = self._lookout.tracked.get(machine_id) if self._lookout else None
+        tracked = self._poller.tracked.get(machine_id) if self._poller else None
         if tracked is None:
             return
-        manager, lookout = self._parts()
+        manager, poller = self._parts()
         is_ours = self._deployment.is_own or machine_id in self._added
         if is_ours and tracked.service_id and not tracked.is_one_of_many:
             await manager.remove_service(tracked.service_id)
-        lookout.tracked.pop(machine_id, None)
+        poller.tracked.pop(machine_id, None)
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
         """A container keeps to itself where it listens."""
         return None
 
-    async def find_impostor(self, machine_id: str, port: int) -> str | None:
+    async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
         return None
 
     async def close(self) -> None:
         """Removes our own stack, or what we added to another's, and waits until all of it is gone."""
         manager, self._manager = self._manager, None
-        lookout, self._lookout = self._lookout, None
+        poller, self._poller = self._poller, None
         if manager is None:
             return
         try:
-            if self._deployment.is_begun and lookout is not None:
-                lookout.is_ending = True
-                await self._withdraw(manager, lookout)
-            await self._deployment.dismiss()
+            if self._deployment.is_begun and poller is not None:
+                poller.is_ending = True
+                await self._withdraw(manager, poller)
+            await self._deployment.finish()
         finally:
-            if lookout is not None:
-                await lookout.close()
+            if poller is not None:
+                await poller.close()
             await manager.close()
 
     async def _add(self, manager: Manager, spec: MachineSpec) -> None:
@@ -193,37 +193,37 @@ class SwarmBackend:
         text = render_stack(services, placed=placed, labels=self._deployment.labels)
         await self._deployment.deploy(text, from_registry=not manager.is_alone)
 
-    async def _withdraw(self, manager: Manager, lookout: Lookout) -> None:
-        patience = max((spec.kill_timeout_seconds for spec in lookout.specs.values()), default=0.0)
+    async def _withdraw(self, manager: Manager, poller: TaskPoller) -> None:
+        patience = max((spec.kill_timeout_seconds for spec in poller.specs.values()), default=0.0)
         deadline = time.monotonic() + _REMOVAL_SECONDS + patience
         if self._deployment.is_own:
             await self._deployment.remove()
-        while left := await self._find_left(manager, lookout):
+        while left := await self._find_left(manager, poller):
             if time.monotonic() > deadline:
                 raise EnvironmentFault(
                     f"Swarm has not removed all that flysim made of the stack {self.stack}: {left} left",
-                    mend=f"see what is left: docker stack ps {self.stack}",
+                    hint=f"see what is left: docker stack ps {self.stack}",
                 )
-            await lookout.look()
-            await asyncio.sleep(HURRIED_SECONDS)
+            await poller.look()
+            await asyncio.sleep(FAST_POLL_SECONDS)
 
-    async def _find_left(self, manager: Manager, lookout: Lookout) -> str:
+    async def _find_left(self, manager: Manager, poller: TaskPoller) -> str:
         """What is still to go, in words."""
         if not self._deployment.is_own:
             await manager.remove_all(self._deployment.mark)
-        ours = lookout.tracked.keys() if self._deployment.is_own else lookout.tracked.keys() & self._added
+        ours = poller.tracked.keys() if self._deployment.is_own else poller.tracked.keys() & self._added
         words = f"{len(ours)} machine{'s' if len(ours) > 1 else ''}" if ours else ""
         return await manager.find_left(self._deployment.mark) or words
 
-    def _find(self, machine_id: str) -> Tracked | None:
+    def _find(self, machine_id: str) -> TrackedMachine | None:
         """One that runs."""
-        tracked = self._lookout.tracked.get(machine_id) if self._lookout else None
+        tracked = self._poller.tracked.get(machine_id) if self._poller else None
         return tracked if tracked is not None and tracked.is_told else None
 
-    def _parts(self) -> tuple[Manager, Lookout]:
+    def _parts(self) -> tuple[Manager, TaskPoller]:
         assert self._manager is not None
-        assert self._lookout is not None
-        return self._manager, self._lookout
+        assert self._poller is not None
+        return self._manager, self._poller
 
     def _refuse(self, spec: MachineSpec, deed: str) -> NoReturn:
         raise InputError(
@@ -243,18 +243,18 @@ async def _check_stack(manager: Manager, stack: str) -> None:
     if not services:
         raise EnvironmentFault(
             f"there is no stack {stack} in this swarm",
-            mend=f"flysim stack | docker stack deploy --compose-file - {stack}",
+            hint=f"flysim stack | docker stack deploy --compose-file - {stack}",
         )
     specs = [service["Spec"] for service in services.values()]
     if not any(REGION in spec["Labels"] for spec in specs):
         names = ", ".join(sorted(spec["Name"] for spec in specs))
         raise EnvironmentFault(
             f"the stack {stack} has no machines: none of its services has the label {REGION} ({names})",
-            mend="name a stack that was made by flysim stack, or give its services and containers that label",
+            hint="name a stack that was made by flysim stack, or give its services and containers that label",
         )
     owner = next((spec["Labels"][label.RUN] for spec in specs if label.RUN in spec["Labels"]), None)
     if owner:
         raise EnvironmentFault(
             f"the stack {stack} belongs to another flysim ({owner}), which removes it when it ends",
-            mend="flysim stack | docker stack deploy --compose-file - ANOTHER-NAME, and --backend swarm:ANOTHER-NAME",
+            hint="flysim stack | docker stack deploy --compose-file - ANOTHER-NAME, and --backend swarm:ANOTHER-NAME",
         )

@@ -14,10 +14,10 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 
-from simulator.cancellation import undisturbed
+from simulator.cancellation import shielded
 from simulator.errors import EnvironmentFault
-from simulator.machines.cleanup import remove_stack as caretaker
-from simulator.machines.cleanup.process import Helper
+from simulator.machines.cleanup import stack_cleanup as stack_cleanup
+from simulator.machines.cleanup.launcher import CleanupProcess
 from simulator.machines.swarm import task_labels as label
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
@@ -39,7 +39,7 @@ class Deployment:
         self._env = {"DOCKER_HOST": DEFAULT_ENGINE, **os.environ}
         """Not that of a context, of which the SDK is unaware."""
         self._talking: asyncio.Task[tuple[int, str]] | None = None
-        self._caretaker = Helper(caretaker.__file__, name, env=self._env)
+        self._cleanup = CleanupProcess(stack_cleanup.__file__, name, env=self._env)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -58,7 +58,7 @@ class Deployment:
         """
         self.is_begun = True
         if self.is_own:
-            self._caretaker.start()
+            self._cleanup.start()
         login = ["--with-registry-auth"] if from_registry else []
         # Every node asks for the image itself, if it can; to ask beforehand takes seconds where no registry answers.
         words = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "never", *login, self.name]
@@ -66,29 +66,29 @@ class Deployment:
         if status:
             raise EnvironmentFault(
                 f"docker stack deploy ended with status {status}: {_gist(said)}",
-                mend="flysim stack prints the file that it was given; try it by hand",
+                hint="flysim stack prints the file that it was given; try it by hand",
             )
 
     async def remove(self) -> None:
         """Begins it; the stack's tasks take as long as they may to stop."""
         if self._talking is not None:  # A deployment that was given up on again and again still goes on.
             with suppress(EnvironmentFault):
-                await undisturbed(self._talking)
+                await shielded(self._talking)
         status, said = await self._docker("stack", "rm", self.name)
         if status:
             raise EnvironmentFault(
                 f"docker stack rm {self.name} ended with status {status}: {_gist(said)}",
-                mend=f"remove it by hand: docker stack rm {self.name}",
+                hint=f"remove it by hand: docker stack rm {self.name}",
             )
 
-    async def dismiss(self) -> None:
+    async def finish(self) -> None:
         """Nothing is left to take care of."""
-        await self._caretaker.dismiss()
+        await self._cleanup.finish()
 
     async def _docker(self, *words: str, stdin: str = "") -> tuple[int, str]:
         """Goes on to its end also when we are cancelled: half a deployment is not worth having."""
         self._talking = asyncio.create_task(self._talk(words, stdin))
-        return await undisturbed(self._talking)
+        return await shielded(self._talking)
 
     async def _talk(self, words: Sequence[str], stdin: str) -> tuple[int, str]:
         try:
@@ -98,14 +98,14 @@ class Deployment:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                pass_fds=self._caretaker.pipe,
+                pass_fds=self._cleanup.pipe,
                 env=self._env,
                 start_new_session=True,
             )
         except FileNotFoundError:
             raise EnvironmentFault(
                 "there is no command docker, which deploys the stack",
-                mend="install the Docker CLI (not only the engine), or see flysim stack",
+                hint="install the Docker CLI (not only the engine), or see flysim stack",
             ) from None
         _, said = await process.communicate(stdin.encode())
         return process.returncode or 0, said.decode(errors="replace")

@@ -20,7 +20,7 @@ from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import LOOPBACK, USE_PROCESSES, Engine, Refusal
 from simulator.machines.docker.image.images import Images
 from simulator.machines.swarm import task_labels as label
-from simulator.machines.swarm.task import Node, Sighting, is_down, is_leaving, sight
+from simulator.machines.swarm.task import Node, TaskSnapshot, is_down, is_leaving, snapshot_tasks
 
 _UNSPECIFIC = ("", "0.0.0.0", "::", LOOPBACK)
 _ATTEMPTS = 5
@@ -60,7 +60,7 @@ class Manager:
         await self._engine.settle()
         self._engine.close()
 
-    async def look(self, stack: str) -> dict[str, Sighting] | None:
+    async def look(self, stack: str) -> dict[str, TaskSnapshot] | None:
         """The machines that the stack's tasks are, in one request; None while nothing has changed since the last."""
         return await self._do(self._look, stack)
 
@@ -143,7 +143,7 @@ class Manager:
             if error.status not in let:
                 raise _refused(error.explanation) from error
 
-    def _look(self, stack: str) -> dict[str, Sighting] | None:
+    def _look(self, stack: str) -> dict[str, TaskSnapshot] | None:
         """The list of a thousand tasks is megabytes, and the same most of the time: then it is not even read."""
         answer = self._ask("get", "tasks", params={"filters": json.dumps(_of(stack))})
         if not answer.ok:
@@ -155,7 +155,7 @@ class Manager:
             if any(is_leaving(task) or task.get("NodeID", "") not in self._nodes for task in tasks):
                 self._learn_nodes()
             self._learn_names({task["ServiceID"] for task in tasks}, stack)
-            seen = sight(tasks, self._nodes, self._names)
+            seen = snapshot_tasks(tasks, self._nodes, self._names)
             del tasks
         self._latest = answer.content
         return seen
@@ -229,20 +229,20 @@ def check_swarm(info: Json) -> None:
         words = f": {swarm['Error']}" if swarm.get("Error") else ""
         raise EnvironmentFault(
             f"the Docker engine is in no swarm, its node is {state}{words}",
-            mend=f"docker swarm init, or docker swarm join, or let DOCKER_HOST name a manager, {USE_PROCESSES}",
+            hint=f"docker swarm init, or docker swarm join, or let DOCKER_HOST name a manager, {USE_PROCESSES}",
         )
     if not swarm.get("ControlAvailable"):
         managers = ", ".join(each["Addr"] for each in swarm.get("RemoteManagers") or ())
         raise EnvironmentFault(
             "the Docker engine is a worker of its swarm, and only a manager can be told to deploy",
-            mend=f"let DOCKER_HOST name a manager ({managers or 'docker node ls lists them there'}), "
+            hint=f"let DOCKER_HOST name a manager ({managers or 'docker node ls lists them there'}), "
             "or have one promote this node: docker node promote",
         )
 
 
 def _refused(words: str) -> EnvironmentFault:
-    mend = "see whether its manager is still one: docker node ls"
-    return EnvironmentFault(f"the swarm does not answer any more: {words}", mend=mend)
+    hint = "see whether its manager is still one: docker node ls"
+    return EnvironmentFault(f"the swarm does not answer any more: {words}", hint=hint)
 
 
 @contextmanager

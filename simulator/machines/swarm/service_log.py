@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 
-from simulator.cancellation import while_wanted
+from simulator.cancellation import run_abandonable
 from simulator.machines.swarm.manager import Manager
 
 _STREAMS = {1: "stdout", 2: "stderr"}
@@ -95,7 +95,7 @@ class ServiceLog:
                 if task_id not in self._wanted:
                     return
                 wanted, self._wanted = self._wanted, set()
-                for line in await while_wanted(self._read, wanted):
+                for line in await run_abandonable(self._read, wanted):
                     self._tell(line)
 
     def keep(self, tasks: Container[str]) -> None:

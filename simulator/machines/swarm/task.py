@@ -48,7 +48,7 @@ _NOT_STARTED = "starting container failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class TaskSnapshot:
     """One machine, as its task was when it was last looked at."""
 
     machine_id: str
@@ -117,9 +117,9 @@ def is_down(node: Mapping[str, Any]) -> bool:
     return bool(node["Status"]["State"] == "down")
 
 
-def sight(tasks: Iterable[Task], nodes: Nodes, names: Names = NAMELESS) -> dict[str, Sighting]:
+def snapshot_tasks(tasks: Iterable[Task], nodes: Nodes, names: Names = NAMELESS) -> dict[str, TaskSnapshot]:
     """Machine id -> its task; tasks without a region are no machines."""
-    found: dict[str, Sighting] = {}
+    found: dict[str, TaskSnapshot] = {}
     for task in tasks:
         sighting = read_task(task, nodes, names)
         if sighting is not None:
@@ -128,7 +128,7 @@ def sight(tasks: Iterable[Task], nodes: Nodes, names: Names = NAMELESS) -> dict[
     return found
 
 
-def _choose(one: Sighting, another: Sighting) -> Sighting:
+def _choose(one: TaskSnapshot, another: TaskSnapshot) -> TaskSnapshot:
     chosen = _prefer(one, another)
     other = another if chosen.task_id == one.task_id else one
     if other.phase is not Phase.ENDED:
@@ -136,7 +136,7 @@ def _choose(one: Sighting, another: Sighting) -> Sighting:
     return replace(chosen, endings={**chosen.endings, **other.endings, other.task_id: other.ending})
 
 
-def _prefer(one: Sighting, another: Sighting) -> Sighting:
+def _prefer(one: TaskSnapshot, another: TaskSnapshot) -> TaskSnapshot:
     """The newer of two, but one that stays before one that does not; of two that are rivals, who was there first."""
     if one.is_staying is not another.is_staying:
         return one if one.is_staying else another
@@ -146,7 +146,7 @@ def _prefer(one: Sighting, another: Sighting) -> Sighting:
     return newer
 
 
-def read_task(task: Task, nodes: Nodes, names: Names = NAMELESS) -> Sighting | None:
+def read_task(task: Task, nodes: Nodes, names: Names = NAMELESS) -> TaskSnapshot | None:
     container = task["Spec"].get("ContainerSpec", {})
     labels = container.get("Labels") or {}
     if REGION not in labels:
@@ -159,7 +159,7 @@ def read_task(task: Task, nodes: Nodes, names: Names = NAMELESS) -> Sighting | N
     node = nodes.get(task.get("NodeID", ""), _NOWHERE)
     is_lost = node.is_down and is_leaving(task)
     phase = Phase.ENDED if is_lost else _phase(status)
-    return Sighting(
+    return TaskSnapshot(
         machine_id=label.machine_id_of(machine_label, task["ServiceID"], slot),
         task_id=task["ID"],
         service_id=task["ServiceID"],

@@ -10,19 +10,19 @@ from contextlib import asynccontextmanager, suppress
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer
-from simulator.machines.swarm.adoption import check, check_rival, join
+from simulator.machines.swarm.adoption import check, check_duplicate, join
 from simulator.machines.swarm.manager import Manager
 from simulator.machines.swarm.service_log import Line, ServiceLog
-from simulator.machines.swarm.task import Phase, Sighting
-from simulator.machines.swarm.task_tracker import Tracked, why_not_started
+from simulator.machines.swarm.task import Phase, TaskSnapshot
+from simulator.machines.swarm.task_tracker import TrackedMachine, why_not_started
 
 PAUSE_SECONDS = 0.5
-HURRIED_SECONDS = 0.1
+FAST_POLL_SECONDS = 0.1
 """Swarm forgets a task that was told to go a quarter of a second after its end."""
 _STUCK_SECONDS = 5.0
 
 
-class Lookout:
+class TaskPoller:
     """All machines of one stack; those that join are of the apps of `config`."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Lookout:
     ) -> None:
         """`since`: from when on the logs are of interest, in seconds since 1970."""
         self.specs: dict[str, MachineSpec] = {}
-        self.tracked: dict[str, Tracked] = {}
+        self.tracked: dict[str, TrackedMachine] = {}
         self.is_ending = False
         """Whether machines that leave do so with us, so that nobody needs to be told."""
         self._manager = manager
@@ -46,7 +46,7 @@ class Lookout:
         self._unseen: set[str] = set()
         """Tasks of which a line has come since the last look: it may have been too early to see them."""
         self._looking: asyncio.Task[None] | None = None
-        self._seen: dict[str, Sighting] = {}
+        self._seen: dict[str, TaskSnapshot] = {}
         self._looking_once = asyncio.Lock()
         self._hurried = 0
         self._is_one_leaving = False
@@ -67,13 +67,13 @@ class Lookout:
         for log in self._logs.values():
             log.close()
 
-    def track(self, machine_id: str) -> Tracked:
+    def track(self, machine_id: str) -> TrackedMachine:
         if machine_id not in self.tracked:
-            self.tracked[machine_id] = Tracked(self.specs[machine_id], self._observer, self._drain)
+            self.tracked[machine_id] = TrackedMachine(self.specs[machine_id], self._observer, self._drain)
         return self.tracked[machine_id]
 
     @asynccontextmanager
-    async def hurry(self) -> AsyncIterator[None]:
+    async def poll_soon(self) -> AsyncIterator[None]:
         """Look more often: something is about to happen."""
         self._hurried += 1
         self._poke.set()
@@ -105,7 +105,7 @@ class Lookout:
         while True:
             with suppress(TimeoutError):
                 in_hurry = self._hurried or self._is_one_leaving
-                async with asyncio.timeout(HURRIED_SECONDS if in_hurry else PAUSE_SECONDS):
+                async with asyncio.timeout(FAST_POLL_SECONDS if in_hurry else PAUSE_SECONDS):
                     await self._poke.wait()
             self._poke.clear()
             try:
@@ -115,7 +115,7 @@ class Lookout:
             except Exception as error:  # Whatever it is, one bad look is not to be the last.
                 self._complain(f"what Swarm says of the stack {self._stack} is not understood: {error!r}")
 
-    def _take(self, now: Sighting) -> None:
+    def _take(self, now: TaskSnapshot) -> None:
         if not self._knows(now):
             return
         tracked = self.track(now.machine_id)
@@ -142,7 +142,7 @@ class Lookout:
             self.specs.pop(machine_id, None)
             self._observer.machine_left(machine_id)
 
-    def _knows(self, now: Sighting) -> bool:
+    def _knows(self, now: TaskSnapshot) -> bool:
         """Whether it is one of our machines, or one that has just come, of an app that we know."""
         is_known = now.machine_id in self.specs
         if now.phase in (Phase.ENDED, Phase.NEVER_RAN):
@@ -152,7 +152,7 @@ class Lookout:
                 self._admit(join(now, self._config, self.specs))
             elif now.task_id not in self._owners:
                 check(now, self._config)
-            check_rival(now)
+            check_duplicate(now)
         except InputError as error:
             if self._looking is None:  # Later it is nobody's fault here, and others are served meanwhile.
                 raise

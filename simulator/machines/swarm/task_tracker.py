@@ -9,17 +9,17 @@ from collections.abc import Awaitable, Callable
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, MachineFault
 from simulator.machines.backend import Observer, Placement
-from simulator.machines.swarm.task import UNSEEN, Phase, Sighting
+from simulator.machines.swarm.task import UNSEEN, Phase, TaskSnapshot
 
 Drain = Callable[[str, str], Awaitable[None]]
 """Of a service, and of one of its tasks: tell what that wrote last."""
 
 
-class Tracked:
+class TrackedMachine:
     """One machine. Of every task that ran it tells the beginning, then its lines, then the end, each once."""
 
     def __init__(self, spec: MachineSpec, observer: Observer, drain: Drain) -> None:
-        self.latest: Sighting | None = None
+        self.latest: TaskSnapshot | None = None
         self.gone = asyncio.Event()
         """Set while it does not run, as far as has been told."""
         self.gone.set()
@@ -70,7 +70,7 @@ class Tracked:
         if self.latest is not None and not self.told:
             self._over = self.latest.task_id
 
-    def take(self, now: Sighting | None) -> None:
+    def take(self, now: TaskSnapshot | None) -> None:
         """What has been seen of it; None: it has no task."""
         if self.is_ending:
             return  # One thing after the other.
@@ -81,7 +81,7 @@ class Tracked:
         elif now is not None and now.task_id != self._over and now.phase in (Phase.RUNNING, Phase.ENDED):
             self._tell_begin(now)
 
-    def fails(self, now: Sighting, patience_seconds: float) -> bool:
+    def fails(self, now: TaskSnapshot, patience_seconds: float) -> bool:
         """Whether it is not going to run: Swarm has said so, or has found no place for it for a while."""
         if now.task_id == self._over or not now.is_stuck:
             self._stuck_since = None
@@ -102,17 +102,17 @@ class Tracked:
             if each is not None:
                 each.cancel()
 
-    def _tell_begin(self, now: Sighting) -> None:
+    def _tell_begin(self, now: TaskSnapshot) -> None:
         self.told = now.task_id
         self.gone.clear()
         self._observer.machine_began(self._spec.id, self._place(now))
         if self._starting is not None and not self._starting.done():
             self._starting.set_result(self._place(now))
 
-    def _place(self, now: Sighting) -> Placement:
+    def _place(self, now: TaskSnapshot) -> Placement:
         return now.placed_at(self._spec.internal_port)
 
-    async def _tell_end(self, now: Sighting | None) -> None:
+    async def _tell_end(self, now: TaskSnapshot | None) -> None:
         ending = UNSEEN
         if now is not None:
             ending = now.ending if now.task_id == self.told else now.endings.get(self.told, UNSEEN)
@@ -128,11 +128,11 @@ def why_not_started(spec: MachineSpec, complaint: str, *, is_alone: bool) -> Mac
     return MachineFault(
         f"{spec.name} of app {spec.app}",
         f"was not started by Swarm: {words}",
-        mend=_mend(spec, complaint, is_alone=is_alone),
+        hint=_hint(spec, complaint, is_alone=is_alone),
     )
 
 
-def _mend(spec: MachineSpec, complaint: str, *, is_alone: bool) -> str:
+def _hint(spec: MachineSpec, complaint: str, *, is_alone: bool) -> str:
     if "No such image" in complaint or "pull access denied" in complaint:
         if is_alone:
             return f"docker build -t {spec.image} …, or docker pull {spec.image}"

@@ -16,7 +16,7 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 from mitmproxy.proxy.layers.http import _events as http_events
 
-from simulator.proxy.http.fast_path import FixedHeaders
+from simulator.proxy.http.fast_path import IndexedHeaders
 from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
 from simulator.routing.headers import rejection_fields
 from simulator.routing.service import HTTP_PORT
@@ -105,7 +105,7 @@ def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> 
         b"",
         decision.target.encode("utf-8", "surrogateescape"),
         b"HTTP/1.1",
-        FixedHeaders(fields),
+        IndexedHeaders(fields),
         None,
         None,
         time.time(),
@@ -137,7 +137,7 @@ def to_client_response(
         version,
         response.status_code,
         response.data.reason,
-        FixedHeaders(fields),
+        IndexedHeaders(fields),
         None,
         None,
         time.time(),
@@ -161,7 +161,9 @@ def _own_response(
     version = "2" if request.is_http2 else request.http_version.removeprefix("HTTP/")
     head = (*fields, *rejection_fields(request_id, version, formatdate(usegmt=True).encode()))
     reason = status_codes.RESPONSES.get(status, "").encode()
-    return http.Response(b"HTTP/1.1", status, reason, FixedHeaders(head), b"", None, time.time(), time.time())
+    return http.Response(
+        b"HTTP/1.1", status, reason, IndexedHeaders(head), b"", None, time.time(), time.time()
+    )
 
 
 def is_out_of_place(response: http.Response, request: http.Request) -> bool:

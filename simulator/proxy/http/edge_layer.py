@@ -28,7 +28,7 @@ from simulator.proxy.http.connections import (
     Http2MachineConnection,
     MachineConnection,
 )
-from simulator.proxy.http.exchange_stream import Carry, ExchangeStream, GetMachineConnection
+from simulator.proxy.http.exchange_stream import ExchangeStream, GetMachineConnection, ResumeExchange
 from simulator.proxy.http.inspected_stream import InspectedStream
 from simulator.proxy.http.websocket_tunnel import GoAway, Tunnel
 from simulator.routing import Machine
@@ -72,7 +72,7 @@ class EdgeLayer(HttpLayer):
         self.inspected = inspected
         """Whether addons other than ours look on: then every flow is announced by mitmproxy's hooks."""
         self._tunnel: Tunnel | None = None
-        self._to_carry: list[ExchangeStream] = []
+        self._to_resume: list[ExchangeStream] = []
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """One write for all that one event brings the client, such as a head and its body."""
@@ -106,8 +106,8 @@ class EdgeLayer(HttpLayer):
             if isinstance(event, events.Start):
                 self._meet_client()
             yield from super()._handle_event(event)
-        while self._to_carry:
-            yield from self.event_to_child(self._to_carry.pop(0), Carry())
+        while self._to_resume:
+            yield from self.event_to_child(self._to_resume.pop(0), ResumeExchange())
 
     def _meet_client(self) -> None:
         if not self.is_http2:
@@ -151,9 +151,9 @@ class EdgeLayer(HttpLayer):
         self.streams[stream_id] = kind(self.context.fork(), stream_id, self)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
-    def carry_later(self, stream: ExchangeStream) -> None:
+    def resume_later(self, stream: ExchangeStream) -> None:
         """Let the stream go on once all that came with the present event is through."""
-        self._to_carry.append(stream)
+        self._to_resume.append(stream)
 
     def is_idle(self, connection: Connection) -> bool:
         machine = self._machine_connection(connection)

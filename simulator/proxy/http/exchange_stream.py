@@ -25,9 +25,9 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 
-from simulator.proxy.delivery_faults import Mishaps
+from simulator.proxy.delivery_faults import DeliveryFaults
 from simulator.proxy.http import convert
-from simulator.proxy.http.fast_path import fix_headers
+from simulator.proxy.http.fast_path import index_headers
 from simulator.proxy.http.response_stream import AnswerStream, Commands
 from simulator.routing import (
     IDEMPOTENT_METHODS,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from simulator.proxy.http.edge_layer import EdgeLayer
 
 
-class Carry(events.Event):
+class ResumeExchange(events.Event):
     """All that came with a replaying response's head is through: carry the decision out."""
 
 
@@ -96,17 +96,17 @@ class ExchangeStream(AnswerStream):
             yield from self._client_left()
         elif isinstance(event, ResponseProtocolError):
             yield from self._machine_failed(event)
-        elif isinstance(event, Carry):
+        elif isinstance(event, ResumeExchange):
             yield from self._leave_machine()
         elif isinstance(event, events.Wakeup):
-            yield from self._carry_on()
+            yield from self._resume()
 
     # The request.
 
     def _begin(self, event: RequestHeaders) -> Commands:
         self.request = request = event.request
         if not self._edge.inspected:
-            fix_headers(request)
+            index_headers(request)
         core = self._core
         error = validate_request(self.mode, request, True)
         if error:
@@ -118,9 +118,9 @@ class ExchangeStream(AnswerStream):
         now, edge = core.clock.now(), convert.edge_of(self.context.client)
         head = convert.to_request(request, self.context.client)
         self.exchange = core.router.open(head, edge, core.new_request_id(edge, now), now)
-        self._mishaps = Mishaps(core, self.exchange, edge)
+        self._faults = DeliveryFaults(core, self.exchange, edge)
         core.limit_idle(self.context.client.id, self.exchange.idle_timeout_seconds)
-        yield from self._carry_out(self.exchange.begin(now))
+        yield from self._execute(self.exchange.begin(now))
 
     def _refuse_request(self, error: str) -> Commands:
         self._finished = True
@@ -148,33 +148,33 @@ class ExchangeStream(AnswerStream):
         """After a replay: keep the connection if the rest of the answer is there already, else close it; go on."""
         if not self._edge.is_idle(self.context.server):
             yield from self._edge.detach(self.context.server)
-        yield from self._carry_on()
+        yield from self._resume()
 
-    def _carry_on(self) -> Commands:
+    def _resume(self) -> Commands:
         decision, self._next = self._next, None
         assert decision is not None
         if isinstance(decision, Wait):
             decision = self.exchange.resume(self._core.clock.now())
-        yield from self._carry_out(decision)
+        yield from self._execute(decision)
 
-    def _leave_with(self, decision: Decision) -> None:
+    def _continue_with(self, decision: Decision) -> None:
         self._is_sending = False
         self._next = decision
         self.server_state = self._drop_answer
-        self._edge.carry_later(self)
+        self._edge.resume_later(self)
 
-    def _carry_out(self, decision: Decision) -> Commands:
+    def _execute(self, decision: Decision) -> Commands:
         while isinstance(decision, Deliver | Wait):
             if (yield from self._postpone(decision)):
                 return
             if isinstance(decision, Wait):
                 decision = self.exchange.resume(self._core.clock.now())
                 continue
-            mishap = self._mishaps.meet(decision) if self._core.links else None
-            if isinstance(mishap, http.Response):
-                yield from self._take_answer(decision, mishap)
+            fault = self._faults.meet(decision) if self._core.network else None
+            if isinstance(fault, http.Response):
+                yield from self._take_answer(decision, fault)
                 return
-            failure = mishap or (yield from self._connect(decision))
+            failure = fault or (yield from self._connect(decision))
             if self._finished:
                 return
             if failure is None:
@@ -209,7 +209,7 @@ class ExchangeStream(AnswerStream):
             machine=machine,
             timeout_seconds=decision.connect_seconds,
             h2=decision.h2,
-            fresh=self._mishaps.is_cut(machine),
+            fresh=self._faults.is_cut(machine),
         )
         if any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue):
             yield from self._client_left()
@@ -255,7 +255,7 @@ class ExchangeStream(AnswerStream):
         yield from self._edge.detach(self.context.server)
         if stale and not self._body.is_lost and self.request.method.upper() in IDEMPOTENT_METHODS:
             # The machine closed a kept-alive connection just as it was used: no failure, a new connection will do.
-            yield from self._carry_out(self._delivery)
+            yield from self._execute(self._delivery)
             return
         now = self._core.clock.now()
-        yield from self._carry_out(self.exchange.fail(failure, now, body_kept=not self._body.is_lost))
+        yield from self._execute(self.exchange.fail(failure, now, body_kept=not self._body.is_lost))

@@ -12,7 +12,7 @@ from mitmproxy import http
 from simulator.routing import Fields
 
 
-class FixedHeaders(http.Headers):
+class IndexedHeaders(http.Headers):
     """Header fields that nobody changes, so that a name is looked up in an index which is made once.
 
     mitmproxy asks a message about twenty times for the same few headers, each time by going through all of them.
@@ -48,9 +48,9 @@ def _name(key: Any) -> str:
     return (key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key).lower()
 
 
-def fix_headers(message: http.Message) -> None:
+def index_headers(message: http.Message) -> None:
     """From now on nobody changes this message's header fields."""
-    message.data.headers = FixedHeaders(message.data.headers.fields)
+    message.data.headers = IndexedHeaders(message.data.headers.fields)
 
 
 def drop_debug_checks() -> None:

@@ -23,9 +23,9 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from simulator.events import ExchangeAnswered, ExchangeFinished
-from simulator.proxy.delivery_faults import Mishaps
+from simulator.proxy.delivery_faults import DeliveryFaults
 from simulator.proxy.http import convert
-from simulator.proxy.http.fast_path import fix_headers
+from simulator.proxy.http.fast_path import index_headers
 from simulator.proxy.http.request_body import RequestBody
 from simulator.proxy.http.websocket_tunnel import Tunnel
 from simulator.routing import Decision, Deliver, Exchange, Failure, Outcome, ReadBody, Relay
@@ -41,7 +41,7 @@ class AnswerStream(HttpStream):
 
     exchange: Exchange
     request: http.Request
-    _mishaps: Mishaps
+    _faults: DeliveryFaults
     _delivery: Deliver
     """The one that is answered."""
 
@@ -55,7 +55,7 @@ class AnswerStream(HttpStream):
         self._tunnel: Tunnel | None = None
 
     @abstractmethod
-    def _leave_with(self, decision: Decision) -> None:
+    def _continue_with(self, decision: Decision) -> None:
         """The answer carried a replay: go on with `decision` once all that came with it is through."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class AnswerStream(HttpStream):
         if not isinstance(event, ResponseHeaders):
             return
         if not self._edge.inspected:
-            fix_headers(event.response)
+            index_headers(event.response)
         try:
             validate_headers(event.response)
             if convert.is_out_of_place(event.response, self.request):
@@ -96,7 +96,7 @@ class AnswerStream(HttpStream):
             self._replay_body_limit = decision.max_bytes
             self.server_state = self._collect_replay_body
         else:
-            self._leave_with(decision)
+            self._continue_with(decision)
 
     def _collect_replay_body(self, event: Any) -> Commands:
         if isinstance(event, ResponseData):
@@ -112,7 +112,7 @@ class AnswerStream(HttpStream):
 
     def _end_replay_body(self, body: bytes | None) -> None:
         now = self._core.clock.now()
-        self._leave_with(self.exchange.receive_body(body, now, body_kept=self._body.is_kept))
+        self._continue_with(self.exchange.receive_body(body, now, body_kept=self._body.is_kept))
 
     def _drop_answer(self, event: Any) -> Commands:
         yield from ()
@@ -139,9 +139,9 @@ class AnswerStream(HttpStream):
             yield from self._end_response()
 
     def _break_at(self, size: int) -> int | None:
-        if not self._core.links:
+        if not self._core.network:
             return None
-        return self._mishaps.break_at(size, self._delivery.machine)
+        return self._faults.break_at(size, self._delivery.machine)
 
     def _break_off(self) -> Commands:
         """A fault resets the machine's connection in the middle of its answer."""

@@ -24,7 +24,7 @@ MAX_HELD_BYTES = 1024 * 1024
 """How much of a response is kept for a stream of HTTP/2 whose window is closed."""
 
 
-class PacedHandler(ProxyConnectionHandler):
+class FlowControlledHandler(ProxyConnectionHandler):
     """Waits where mitmproxy's own would keep too much, and only there."""
 
     _edge: EdgeLayer | None = None

@@ -19,7 +19,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 """More than a kernel keeps for one connection."""
 
 
-def salvage_at_reset(connection: ConnectionIO, told: Callable[[], None]) -> None:
+def deliver_data_before_reset(connection: ConnectionIO, told: Callable[[], None]) -> None:
     """Let this connection end, where it would with an error, with all that had arrived and then its end.
 
     `told` is called when it was reset.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any, NamedTuple
 
-from simulator.network_conditions import Links
+from simulator.network_conditions import NetworkConditions
 from simulator.proxy.core import ProxyCore
 from simulator.routing import Machine
 
@@ -27,7 +27,7 @@ class _Held(NamedTuple):
     go_on: Callable[[], object]
 
 
-class Span:
+class SimulatedLink:
     """Stands between the two ends of a connection to `machine`: takes the place of their methods that pass bytes."""
 
     def __init__(
@@ -41,11 +41,11 @@ class Span:
         self._core = core
         self.edge = edge
         self.machine = machine
-        self._last_used: Lane | None = None
+        self._last_used: LinkDirection | None = None
         self._reader = reader
         self._transport = writer.transport
-        self.outward = Lane(self)
-        self.inward = Lane(self, self._pace_machine)
+        self.outward = LinkDirection(self)
+        self.inward = LinkDirection(self, self._pace_machine)
         self._take_over(reader, writer)
 
     def _take_over(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,12 +65,12 @@ class Span:
         writer.drain = drain_both  # type: ignore[method-assign]
 
     def is_cut(self) -> bool:
-        return self._core.links.find_cut(self.edge, self.machine) is not None
+        return self._core.network.find_cut(self.edge, self.machine) is not None
 
     def delay_seconds(self) -> float:
-        return self._core.links.delay_seconds(self.edge, self.machine)
+        return self._core.network.delay_seconds(self.edge, self.machine)
 
-    def set_out(self, lane: Lane) -> bool:
+    def set_out(self, lane: LinkDirection) -> bool:
         """Something is sent: whether it has to wait at all. Puts the clock forward where waits are skipped."""
         clock, seconds = self._core.clock, self.delay_seconds()
         has_turned, self._last_used = self._last_used is not lane, lane
@@ -83,7 +83,7 @@ class Span:
         return self.delay_seconds() if self._core.clock.realtime else 0.0
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        return self._core.links.subscribe(listener)
+        return self._core.network.subscribe(listener)
 
     def _pace_machine(self, *, may_send: bool) -> None:
         """The reader paces a machine whose bytes have come through; these have not."""
@@ -93,12 +93,12 @@ class Span:
             self._transport.resume_reading()  # type: ignore[attr-defined]
 
 
-class Lane:
+class LinkDirection:
     """One direction of it."""
 
-    def __init__(self, span: Span, pace: Callable[..., None] | None = None) -> None:
-        self._span = span
-        self._links = span._core.links
+    def __init__(self, link: SimulatedLink, pace: Callable[..., None] | None = None) -> None:
+        self._span = link
+        self._links = link._core.network
         self._pace = pace
         self._held: deque[_Held] = deque()
         self._held_bytes = 0
@@ -155,26 +155,26 @@ class Lane:
 
 async def cross(core: ProxyCore, edge: str, machine: Machine, patience_seconds: float) -> bool:
     """Wait as long as the network takes to open a connection, there and back; False: longer than `patience_seconds`."""
-    links, clock = core.links, core.clock
-    round_trip = 2 * links.delay_seconds(edge, machine)
+    network, clock = core.network, core.clock
+    round_trip = 2 * network.delay_seconds(edge, machine)
     if not clock.realtime:
-        trip = inf if links.find_cut(edge, machine) else round_trip
+        trip = inf if network.find_cut(edge, machine) else round_trip
         clock.advance(min(trip, patience_seconds))
         return trip < patience_seconds
     try:
         async with asyncio.timeout(patience_seconds):
-            await _until_whole(links, edge, machine)
+            await _until_whole(network, edge, machine)
             await asyncio.sleep(round_trip)
     except TimeoutError:
         return False
     return True
 
 
-async def _until_whole(links: Links, edge: str, machine: Machine) -> None:
+async def _until_whole(network: NetworkConditions, edge: str, machine: Machine) -> None:
     changed = asyncio.Event()
-    unsubscribe = links.subscribe(changed.set)
+    unsubscribe = network.subscribe(changed.set)
     try:
-        while links.find_cut(edge, machine):
+        while network.find_cut(edge, machine):
             changed.clear()
             await changed.wait()
     finally:

@@ -42,7 +42,7 @@ class Start:
 
 
 @dataclass(slots=True)
-class Aim:
+class Route:
     """Where deliveries are to go, why, for how long, and what has come of them so far."""
 
     target: Target
@@ -102,28 +102,28 @@ class Aim:
         return (*self.extra, (FLY_PREFERRED_INSTANCE_UNAVAILABLE, unavailable))  # F-1.46
 
 
-def aim_at_request(target: Target, now: float, status: CacheStatus | None = None) -> Aim:
+def route_for_request(target: Target, now: float, status: CacheStatus | None = None) -> Route:
     """A new request, at what its headers ask for; `status` where the cache was passed over (F-2.29)."""
     extra = ((FLY_REPLAY_CACHE_STATUS, status.value.encode()),) if status else ()
-    return Aim(target, Cause.ROUTED, now, ROUTING_SECONDS, extra)
+    return Route(target, Cause.ROUTED, now, ROUTING_SECONDS, extra)
 
 
-def aim_at_cached(cached: CachedReplay, now: float, budget_seconds: float) -> Aim:
+def route_from_cache(cached: CachedReplay, now: float, budget_seconds: float) -> Route:
     """A remembered replay: its machine is not asked, and there is no fly-replay-src (F-2.6)."""
     target = target_of(cached.directive, cached.source_app, cached.source_id)
     extra = ((FLY_REPLAY_CACHE_STATUS, CacheStatus.HIT.value.encode()),)
-    return Aim(target, Cause.CACHED, now, budget_seconds, extra)
+    return Route(target, Cause.CACHED, now, budget_seconds, extra)
 
 
-def aim_at_replay(
+def route_for_replay(
     replay: ReplayBody, target: Target, source: Machine, src: bytes, now: float, budget_seconds: float
-) -> Aim:
+) -> Route:
     """What `source` asked for; `src` is the value of fly-replay-src."""
     extra = (
         (FLY_REPLAY_SRC, src),
         (FLY_REPLAY_CACHE_STATUS, CacheStatus.MISS.value.encode()),
     )  # F-1.47, F-1.48
-    return Aim(target, Cause.REPLAY, now, budget_seconds, extra, replay, source)
+    return Route(target, Cause.REPLAY, now, budget_seconds, extra, replay, source)
 
 
 def target_of(directive: ReplayDirective, source_app: str, source_id: str) -> Target:
@@ -137,7 +137,9 @@ def target_of(directive: ReplayDirective, source_app: str, source_id: str) -> Ta
     )
 
 
-def aim_at_fallback(failed: Aim, source: Machine, reason: str, start: float, options: RoutingOptions) -> Aim:
+def route_for_fallback(
+    failed: Route, source: Machine, reason: str, start: float, options: RoutingOptions
+) -> Route:
     """The original request again, at the moment `start`: to the machine that replayed it, with the reason (F-1.52)."""
     if failed.fallback is Fallback.FORCE_SELF:
         target = Target(source.app, instance=source.id)
@@ -155,4 +157,4 @@ def aim_at_fallback(failed: Aim, source: Machine, reason: str, start: float, opt
     extra: Fields = ((FLY_REPLAY_FAILED, value),)  # F-1.54
     if options.replay_src_on_fallback:  # K-17
         extra = (*(field for field in failed.extra if field[0] == FLY_REPLAY_SRC), *extra)
-    return Aim(target, Cause.FALLBACK, start, ROUTING_SECONDS, extra, source=source)
+    return Route(target, Cause.FALLBACK, start, ROUTING_SECONDS, extra, source=source)

@@ -42,7 +42,7 @@ class Cookie:
 
 
 @dataclass(frozen=True, slots=True)
-class Withheld:
+class WithheldCookie:
     """A cookie that was set once and does not go with a request, with the reason in words."""
 
     name: str
@@ -85,7 +85,7 @@ class _Place:
         return folder if folder.startswith("/") else "/"
 
 
-class Jar:
+class CookieJar:
     """The cookies of one client."""
 
     def __init__(self) -> None:
@@ -147,16 +147,16 @@ class Jar:
         pairs = [f"{c.name}={c.value}" if c.name else c.value for c in self.cookies_for(url, now)]
         return "; ".join(pairs) or None
 
-    def withheld(self, url: str, now: float) -> tuple[Withheld, ...]:
+    def withheld(self, url: str, now: float) -> tuple[WithheldCookie, ...]:
         """The cookies that do not go to `url`, kept ones and those that were refused when they were set."""
         place = _Place.of(url)
         found = []
         for cookie in self._cookies.values():
             reason = _reason(cookie, place, now)
             if reason is not None:
-                found.append(Withheld(cookie.name, cookie.value, reason))
+                found.append(WithheldCookie(cookie.name, cookie.value, reason))
         found += [
-            Withheld(refusal.name, refusal.value, refusal.reason)
+            WithheldCookie(refusal.name, refusal.value, refusal.reason)
             for refusal in self._refusals.values()
             if refusal.host == place.host
         ]

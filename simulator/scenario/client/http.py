@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http import cookiejar
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -18,8 +18,8 @@ import httpx
 
 from simulator.clock import Clock
 from simulator.errors import InputError
-from simulator.scenario.answer import Answer
-from simulator.scenario.client.cookie_jar import Jar
+from simulator.scenario.answer import ClientResponse
+from simulator.scenario.client.cookie_jar import CookieJar
 
 MAX_REDIRECTS = 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -80,8 +80,8 @@ def trusting_tls() -> ssl.SSLContext:
     return context
 
 
-def _no_cookies() -> CookieJar:
-    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+def _no_cookies() -> cookiejar.CookieJar:
+    return cookiejar.CookieJar(cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Client:
     edge: str
     clock: Clock
     headers: dict[str, str] = field(default_factory=dict)
-    jar: Jar = field(default_factory=Jar)
+    cookie_jar: CookieJar = field(default_factory=CookieJar)
     _http: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -107,24 +107,24 @@ class Client:
         """The jar's `Cookie` field for `url`, unless a request brings its own."""
         if find_header(headers, "cookie") is not None:
             return []
-        value = self.jar.header_for(url, self.clock.now())
+        value = self.cookie_jar.header_for(url, self.clock.now())
         return [("Cookie", value)] if value else []
 
-    def note_cookies(self, answer: Answer, url: str) -> None:
+    def note_cookies(self, answer: ClientResponse, url: str) -> None:
         """Take in what an answer sets."""
         for value in answer.header_values("set-cookie"):
-            self.jar.store(value, url, self.clock.now())
+            self.cookie_jar.store(value, url, self.clock.now())
 
-    def describe_cookies(self, answer: Answer, url: str) -> None:
+    def describe_cookies(self, answer: ClientResponse, url: str) -> None:
         """Write down which cookies go to `url` now, and which do not."""
         now = self.clock.now()
-        answer.cookies_sent = tuple(cookie.name for cookie in self.jar.cookies_for(url, now))
-        answer.withheld = self.jar.withheld(url, now)
+        answer.cookies_sent = tuple(cookie.name for cookie in self.cookie_jar.cookies_for(url, now))
+        answer.withheld = self.cookie_jar.withheld(url, now)
 
-    async def request(self, call: Call, edge_url: str) -> Answer:
+    async def request(self, call: Call, edge_url: str) -> ClientResponse:
         """Never raises for what the network does: that is in the answer."""
         headers = self.all_headers(call.headers)
-        answer = Answer(call.title)
+        answer = ClientResponse(call.title)
         started = self.clock.now()
         try:
             async with asyncio.timeout(call.timeout_seconds):
@@ -138,7 +138,7 @@ class Client:
         answer.elapsed_seconds = self.clock.now() - started
         return answer
 
-    async def _exchange(self, call: Call, headers: Headers, edge_url: str, answer: Answer) -> None:
+    async def _exchange(self, call: Call, headers: Headers, edge_url: str, answer: ClientResponse) -> None:
         target = find_destination(call.target, edge_url, host=find_header(headers, "host"))
         method, content = call.method, call.content
         while True:
@@ -160,7 +160,12 @@ class Client:
                 headers = [pair for pair in headers if not pair[0].lower().startswith("content-")]
 
     async def _send(
-        self, method: str, target: Destination, headers: Headers, content: bytes | None, answer: Answer
+        self,
+        method: str,
+        target: Destination,
+        headers: Headers,
+        content: bytes | None,
+        answer: ClientResponse,
     ) -> None:
         self.describe_cookies(answer, target.url)
         fields = [pair for pair in headers if pair[0].lower() != "host"]

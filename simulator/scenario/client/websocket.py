@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from simulator.scenario.answer import Answer
+from simulator.scenario.answer import ClientResponse
 from simulator.scenario.client.http import (
     Client,
     Destination,
@@ -40,7 +40,7 @@ class Dial:
 class OpenSocket:
     """Every message that has come is kept, in order; `cursor` is how far steps have looked."""
 
-    def __init__(self, connection: ClientConnection, answer: Answer) -> None:
+    def __init__(self, connection: ClientConnection, answer: ClientResponse) -> None:
         self.answer = answer
         self.messages: list[str | bytes] = []
         self.cursor = 0
@@ -92,11 +92,11 @@ class OpenSocket:
         await self._reader
 
 
-async def open_socket(client: Client, dial: Dial, edge_url: str) -> tuple[Answer, OpenSocket | None]:
+async def open_socket(client: Client, dial: Dial, edge_url: str) -> tuple[ClientResponse, OpenSocket | None]:
     """Never raises for what the network does: a handshake that was refused is an answer without a socket."""
     headers = client.all_headers(dial.headers)
     destination = _destination(dial.target, edge_url, headers)
-    answer = Answer(f"WebSocket {dial.target}")
+    answer = ClientResponse(f"WebSocket {dial.target}")
     client.describe_cookies(answer, destination.url)
     started = client.clock.now()
     connection = None
@@ -155,6 +155,6 @@ def _origin(destination: Destination, headers: Headers) -> str:
     return find_header(headers, "origin") or f"{page}://{destination.host_field}"
 
 
-def _take_head(answer: Answer, status: int, headers: Any) -> None:
+def _take_head(answer: ClientResponse, status: int, headers: Any) -> None:
     answer.status = status
     answer.headers = tuple(headers)

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from simulator.config.base_model import Strict, Text, fault
-from simulator.scenario.answer import Answer
+from simulator.config.base_model import StrictModel, Text, fault
+from simulator.scenario.answer import ClientResponse
 from simulator.scenario.client.cookie import CookieError, parse_set_cookie
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.schema import Expression
 from simulator.scenario.failure import StepFailed
 
 
-class Capture(Strict):
+class Capture(StrictModel):
     """Where a value is taken from; one of these."""
 
     header: Text | None = None
@@ -41,17 +41,17 @@ class Capture(Strict):
 Captures = dict[str, Capture]
 
 
-def capture(captures: Captures | None, answer: Answer, scene: Scene) -> None:
+def capture(captures: Captures | None, answer: ClientResponse, context: ScenarioContext) -> None:
     """Raises StepFailed where the answer does not have what is to be captured."""
     for name, source in (captures or {}).items():
         value = _find(source, answer)
         if value is None:
             asked = next(iter(source.model_fields_set))
             raise StepFailed(f"nothing to capture as {name}: {asked} {getattr(source, asked)}", answer=answer)
-        scene.names.captured[name] = value
+        context.names.captured[name] = value
 
 
-def _find(source: Capture, answer: Answer) -> str | None:
+def _find(source: Capture, answer: ClientResponse) -> str | None:
     if source.header is not None:
         return next(iter(answer.header_values(source.header)), None)
     if source.cookie is not None:
@@ -68,7 +68,7 @@ def _find(source: Capture, answer: Answer) -> str | None:
     return answer.trace.hops[-1].machine_id if answer.trace and answer.trace.served_by else None
 
 
-def _find_cookie(name: str, answer: Answer) -> str | None:
+def _find_cookie(name: str, answer: ClientResponse) -> str | None:
     for text in answer.header_values("set-cookie"):
         try:
             cookie = parse_set_cookie(text)
@@ -86,7 +86,7 @@ def _find_text(expression: str, text: str) -> str | None:
     return match[1] if match.re.groups else match[0]
 
 
-def _find_json(path: str, answer: Answer) -> str | None:
+def _find_json(path: str, answer: ClientResponse) -> str | None:
     try:
         value: Any = json.loads(answer.body)
         for key in path.split("."):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from simulator.config.duration import format_duration
-from simulator.scenario.answer import Answer, Mismatch
+from simulator.scenario.answer import ClientResponse, Mismatch
 from simulator.scenario.client.cookie import CookieError, SetCookie, parse_set_cookie
 from simulator.scenario.expectations.match import (
     describe_match,
@@ -24,16 +24,16 @@ from simulator.scenario.expectations.match import (
 from simulator.scenario.expectations.schema import CookieMatch, Expectation, HeaderMatch, TextMatch
 from simulator.scenario.names import Names
 
-Check = Callable[[Any, Answer, Names], Iterable[Mismatch]]
+Check = Callable[[Any, ClientResponse, Names], Iterable[Mismatch]]
 
 
-def _status(expected: list[int], answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _status(expected: list[int], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     if answer.status not in expected:
         actual = answer.failure_text if answer.status is None else f"{answer.status}{_followed(answer)}"
         yield Mismatch("status", " or ".join(map(str, expected)), actual)
 
 
-def _followed(answer: Answer) -> str:
+def _followed(answer: ClientResponse) -> str:
     """How the answer came about, where redirects were to be followed."""
     words = []
     if answer.redirects:
@@ -43,14 +43,14 @@ def _followed(answer: Answer) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _error(expected: str, answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _error(expected: str, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     code = answer.failure or (answer.trace.error if answer.trace else None) or "none"
     if code != expected:
         message = answer.failure_text or (answer.trace.message if answer.trace else None)
         yield Mismatch("error", expected, f"{code} ({message})" if message else code)
 
 
-def _served_by(expected: list[str], answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _served_by(expected: list[str], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     trace = answer.trace
     served = trace.hops[-1].machine_id if trace and trace.served_by else None
     if served not in [_machine_id(key, names) for key in expected] and not (
@@ -60,7 +60,7 @@ def _served_by(expected: list[str], answer: Answer, names: Names) -> Iterator[Mi
         yield Mismatch("served_by", " or ".join(_machine_words(key, names) for key in expected), actual)
 
 
-def _path(expected: list[str], answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _path(expected: list[str], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     actual = [hop.machine_id for hop in answer.trace.hops] if answer.trace else []
     if actual != [_machine_id(key, names) for key in expected]:
         yield Mismatch(
@@ -82,13 +82,13 @@ def _machine_words(key: str, names: Names) -> str:
     return key if key in (machine.name, f"{machine.app}/{machine.name}") else f"{key} ({machine.name})"
 
 
-def _hops(expected: int, answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _hops(expected: int, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     actual = len(answer.trace.hops) if answer.trace else 0
     if actual != expected:
         yield Mismatch("hops", str(expected), str(actual))
 
 
-def _headers(expected: dict[str, HeaderMatch], answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _headers(expected: dict[str, HeaderMatch], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     for name, match in expected.items():
         values = answer.header_values(name)
         what = f"header {name}"
@@ -101,7 +101,7 @@ def _headers(expected: dict[str, HeaderMatch], answer: Answer, names: Names) -> 
             yield from text_mismatches(what, match, values[0] if len(values) == 1 else ", ".join(values))
 
 
-def _set_cookie(expected: dict[str, CookieMatch], answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _set_cookie(expected: dict[str, CookieMatch], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     cookies = {cookie.name: cookie for cookie in _cookies_of(answer)}
     for name, match in expected.items():
         what, cookie = f"set_cookie {name}", cookies.get(name)
@@ -117,7 +117,7 @@ def _set_cookie(expected: dict[str, CookieMatch], answer: Answer, names: Names) 
             yield from _attribute_mismatches(what, match, cookie)
 
 
-def _cookies_of(answer: Answer) -> Iterator[SetCookie]:
+def _cookies_of(answer: ClientResponse) -> Iterator[SetCookie]:
     for value in answer.header_values("set-cookie"):
         try:
             yield parse_set_cookie(value)
@@ -148,11 +148,11 @@ def _attribute(value: object) -> str:
     return f"{value:g} s" if isinstance(value, int | float) else str(value)
 
 
-def _body(expected: TextMatch, answer: Answer, names: Names) -> Iterable[Mismatch]:
+def _body(expected: TextMatch, answer: ClientResponse, names: Names) -> Iterable[Mismatch]:
     return text_mismatches("body", expected, answer.text)
 
 
-def _json_body(expected: Any, answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _json_body(expected: Any, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     try:
         actual = json.loads(answer.body)
     except ValueError:
@@ -161,13 +161,15 @@ def _json_body(expected: Any, answer: Answer, names: Names) -> Iterator[Mismatch
         yield from json_mismatches("json", expected, actual)
 
 
-def _cookies_sent(expected: list[str], answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _cookies_sent(expected: list[str], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     if sorted(expected) != sorted(answer.cookies_sent):
         kept = "".join(f"; not sent: {cookie}" for cookie in answer.withheld)
         yield Mismatch("cookies_sent", _joined(expected), f"{_joined(answer.cookies_sent)}{kept}")
 
 
-def _cookies_withheld(expected: dict[str, TextMatch], answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _cookies_withheld(
+    expected: dict[str, TextMatch], answer: ClientResponse, names: Names
+) -> Iterator[Mismatch]:
     reasons = {cookie.name: cookie.reason for cookie in answer.withheld}
     for name, match in expected.items():
         what = f"cookies_withheld {name}"
@@ -182,12 +184,12 @@ def _joined(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _within(expected: float, answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _within(expected: float, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     if answer.elapsed_seconds > expected:
         yield Mismatch("within", format_duration(expected), f"{answer.elapsed_seconds:.3g}s")
 
 
-def _subprotocol(expected: str, answer: Answer, names: Names) -> Iterator[Mismatch]:
+def _subprotocol(expected: str, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
     if answer.subprotocol != expected:
         yield Mismatch("subprotocol", expected, answer.subprotocol or "none")
 
@@ -211,7 +213,7 @@ NEEDS_TRACE = frozenset({"served_by", "path", "hops"})
 NEEDS_ANSWER = frozenset({"set_cookie", "headers", "body", "json_"})
 
 
-def mismatches(expect: Expectation, answer: Answer, names: Names) -> list[Mismatch]:
+def mismatches(expect: Expectation, answer: ClientResponse, names: Names) -> list[Mismatch]:
     """Everything of `expect` that does not hold, in the order of the table."""
     found: list[Mismatch] = []
     for key, check in CHECKS.items():
@@ -227,7 +229,7 @@ def mismatches(expect: Expectation, answer: Answer, names: Names) -> list[Mismat
     return found
 
 
-def _untraced(answer: Answer) -> str:
+def _untraced(answer: ClientResponse) -> str:
     if answer.status is None:
         return answer.failure_text
     return "the answer did not come through the proxy" if answer.request_id is None else "it was forgotten"

@@ -17,7 +17,7 @@ from simulator.config.base_model import (
     Duration,
     OneOrMore,
     ShortForm,
-    Strict,
+    StrictModel,
     Text,
     Texts,
     as_list,
@@ -51,7 +51,7 @@ Expression = Annotated[
 ]
 
 
-class TextMatch(Strict):
+class TextMatch(StrictModel):
     """What a text is held against; everything that is given has to hold."""
 
     equals: Text | None = None
@@ -127,7 +127,7 @@ _Status = Annotated[int, Field(ge=100, le=599)]
 Statuses = Annotated[list[_Status], BeforeValidator(as_list), OneOrMore()]
 
 
-class Expectation(Strict):
+class Expectation(StrictModel):
     """What any exchange may be expected to do: how it was routed, and what it left behind."""
 
     served_by: Texts | None = None
@@ -166,7 +166,7 @@ class WebSocketExpectation(Expectation):
     close_reason: TextMatches | None = None
 
 
-class ShellExpectation(Strict):
+class ShellExpectation(StrictModel):
     exit: int = 0
     stdout: TextMatches | None = None
     stderr: TextMatches | None = None

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from simulator.config.problems import Problems
 from simulator.config.yaml_document import Document, KeyPath, read_document
 from simulator.errors import InputError
-from simulator.scenario.failure import Place
+from simulator.scenario.failure import SourceLocation
 from simulator.scenario.file.positions import real_path
 from simulator.scenario.file.schema import Scenario
 from simulator.scenario.file.validation_messages import complaints, find_empty
@@ -137,6 +137,6 @@ def _place_steps(steps: Sequence[Step], path: KeyPath, document: Document) -> No
 
 
 def _place_step(step: Step, path: KeyPath, document: Document) -> None:
-    step.set_place(Place(document.path, document.find_value(real_path(path, document.data)).line))
+    step.set_place(SourceLocation(document.path, document.find_value(real_path(path, document.data)).line))
     for relative, child in step.children():
         _place_step(child, (*path, *relative), document)

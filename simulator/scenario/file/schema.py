@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from simulator.config.base_model import Duration, Strict, Text, Texts, fault
+from simulator.config.base_model import Duration, StrictModel, Text, Texts, fault
 from simulator.scenario.steps import Steps
 from simulator.scenario.steps.base import Step
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
 
 
-class Scenario(Strict):
+class Scenario(StrictModel):
     """One scenario. Where it was read from is `path`."""
 
     version: Literal[1]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.steps.base import Step
 
 
@@ -19,5 +19,5 @@ class AdvanceStep(Step):
     def title(self) -> str:
         return f"advance {format_duration(self.advance)}"
 
-    async def run(self, scene: Scene) -> None:
-        scene.stage.clock.advance(self.advance)
+    async def run(self, context: ScenarioContext) -> None:
+        context.simulator.clock.advance(self.advance)

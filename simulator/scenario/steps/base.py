@@ -11,16 +11,16 @@ from pydantic import BaseModel, GetJsonSchemaHandler, PrivateAttr, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.config.base_model import Strict, fault
+from simulator.config.base_model import StrictModel, fault
 from simulator.config.yaml_document import KeyPath
 from simulator.crash_report import CRASHED, describe_crash
 from simulator.errors import SimulatorError, WrongStateError
-from simulator.scenario.context import Scene, StepRecord
-from simulator.scenario.failure import Place, StepFailed
+from simulator.scenario.context import ScenarioContext, StepRecord
+from simulator.scenario.failure import SourceLocation, StepFailed
 from simulator.scenario.placeholders import Lookup, render_all
 
 
-class Step(Strict, ABC):
+class Step(StrictModel, ABC):
     """One step, as it is written in the file. `key` is the word that tells its kind."""
 
     key: ClassVar[str]
@@ -29,13 +29,13 @@ class Step(Strict, ABC):
     is_composite: ClassVar[bool] = False
     """It is made of other steps, which fill in their own placeholders and fail in their own place."""
 
-    _place: Place | None = PrivateAttr(default=None)
+    _place: SourceLocation | None = PrivateAttr(default=None)
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> SourceLocation | None:
         return self._place
 
-    def set_place(self, place: Place) -> None:
+    def set_place(self, place: SourceLocation) -> None:
         self._place = place
 
     @property
@@ -44,7 +44,7 @@ class Step(Strict, ABC):
         """What it does, for a person, in a few words."""
 
     @abstractmethod
-    async def run(self, scene: Scene) -> None:
+    async def run(self, context: ScenarioContext) -> None:
         """Raises StepFailed, or SimulatorError for what a person has to mend."""
 
     def children(self) -> Iterator[tuple[KeyPath, Step]]:
@@ -97,30 +97,30 @@ if TYPE_CHECKING:
     Steps = list[Step]
 
 
-async def play(step: Step, scene: Scene) -> None:
+async def run_step(step: Step, context: ScenarioContext) -> None:
     """Play one step and record it. Raises StepFailed with the step's place on it."""
     started = time.monotonic()
-    scene.step_started_at, scene.answer = scene.stage.clock.now(), None
+    context.step_started_at, context.answer = context.simulator.clock.now(), None
     try:
         if not step.is_composite:
-            step = fill_in(step, scene.names.look_up)
-        await step.run(scene)
+            step = fill_in(step, context.names.look_up)
+        await step.run(context)
     except StepFailed as failure:
         _mark(failure, step)
         raise
     except SimulatorError as error:
         is_input_fault = error.exit_status == 2 and not isinstance(error, WrongStateError)
-        failed = StepFailed(str(error), answer=scene.answer, exit_status=2 if is_input_fault else 1)
+        failed = StepFailed(str(error), answer=context.answer, exit_status=2 if is_input_fault else 1)
         _mark(failed, step)
         raise failed from error
     except Exception as error:
-        failed = StepFailed(describe_crash(error), answer=scene.answer, exit_status=CRASHED)
+        failed = StepFailed(describe_crash(error), answer=context.answer, exit_status=CRASHED)
         _mark(failed, step)
         raise failed from error
     finally:
         if not step.is_composite:
             seconds = time.monotonic() - started
-            scene.records.append(StepRecord(step.title, step.place, seconds, scene.answer))
+            context.records.append(StepRecord(step.title, step.place, seconds, context.answer))
 
 
 def _mark(failure: StepFailed, step: Step) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulator.config.base_model import Text
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.steps.base import Step
 
 
@@ -28,15 +28,15 @@ class ClientStep(Step):
     def title(self) -> str:
         return f"client {self.client}" + (f" at edge {self.edge}" if self.edge else "")
 
-    async def run(self, scene: Scene) -> None:
-        if self.fresh and self.client in scene.props.clients:
-            await scene.props.clients.pop(self.client).close()
-        client = scene.get_client(self.client)
-        scene.current_client = self.client
+    async def run(self, context: ScenarioContext) -> None:
+        if self.fresh and self.client in context.shared.clients:
+            await context.shared.clients.pop(self.client).close()
+        client = context.get_client(self.client)
+        context.current_client = self.client
         if self.edge is not None:
-            scene.edge_url(self.edge)
+            context.edge_url(self.edge)
             client.edge = self.edge
         if self.headers is not None:
             client.headers = dict(self.headers)
         for name, value in (self.cookies or {}).items():
-            client.jar.put(name, value, scene.edge_url(client.edge), scene.stage.clock.now())
+            client.cookie_jar.put(name, value, context.edge_url(client.edge), context.simulator.clock.now())

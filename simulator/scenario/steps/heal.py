@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema
 
 from simulator.config.base_model import Texts
 from simulator.faults.registry import FaultChoice
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.inject import as_named
 
@@ -44,9 +44,9 @@ class HealStep(Step):
     def title(self) -> str:
         return f"heal {', '.join(self.heal.names or [self.heal.chosen.key])}"
 
-    async def run(self, scene: Scene) -> None:
+    async def run(self, context: ScenarioContext) -> None:
         if self.heal.names is None:
-            await scene.stage.heal(as_named(self.heal.chosen, scene))
+            await context.simulator.heal(as_named(self.heal.chosen, context))
         for name in self.heal.names or ():
-            machine = scene.names.find_machine(name)
-            await scene.stage.heal(machine.id if machine else name)
+            machine = context.names.find_machine(name)
+            await context.simulator.heal(machine.id if machine else name)

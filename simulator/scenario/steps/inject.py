@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from simulator.faults.base import Fault
 from simulator.faults.registry import FaultChoice
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.steps.base import Step
 
 
@@ -19,11 +19,11 @@ class FaultStep(Step):
     def title(self) -> str:
         return f"fault {self.fault.chosen.key}"
 
-    async def run(self, scene: Scene) -> None:
-        await scene.stage.inject(as_named(self.fault.chosen, scene))
+    async def run(self, context: ScenarioContext) -> None:
+        await context.simulator.inject(as_named(self.fault.chosen, context))
 
 
-def as_named(fault: Fault, scene: Scene) -> Fault:
+def as_named(fault: Fault, context: ScenarioContext) -> Fault:
     """The fault with its machine by id, which may be a name that only the scenario knows."""
     key = fault.machine_key
-    return fault if key is None else fault.at(scene.names.get_machine(key))
+    return fault if key is None else fault.at(context.names.get_machine(key))

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from simulator.config.base_model import Strict, Text, Texts, fault
-from simulator.scenario.context import Scene
-from simulator.scenario.simulator_protocol import Stage
+from simulator.config.base_model import StrictModel, Text, Texts, fault
+from simulator.scenario.context import ScenarioContext
+from simulator.scenario.simulator_protocol import RunningSimulator
 from simulator.scenario.steps.base import Step
 
 VERBS = ("start", "stop", "kill", "suspend", "destroy", "cordon", "uncordon", "clone")
 
 
-class MachineAction(Strict):
+class MachineAction(StrictModel):
     """One verb, with the machine or machines, by name or id."""
 
     start: Texts | None = None
@@ -59,25 +59,25 @@ class MachineStep(Step):
     def title(self) -> str:
         return f"machine {self.machine.verb} {', '.join(self.machine.machines)}"
 
-    async def run(self, scene: Scene) -> None:
+    async def run(self, context: ScenarioContext) -> None:
         action = self.machine
-        ids = [scene.names.get_machine(key).id for key in action.machines]
+        ids = [context.names.get_machine(key).id for key in action.machines]
         if action.clone is not None:
-            clone = await scene.stage.clone_machine(ids[0], region=action.region)
-            scene.names.add_alias(action.as_ or clone.name, clone)
+            clone = await context.simulator.clone_machine(ids[0], region=action.region)
+            context.names.add_alias(action.as_ or clone.name, clone)
             return
         for machine_id in ids:
-            await _act(scene.stage, action.verb, machine_id)
+            await _act(context.simulator, action.verb, machine_id)
 
 
-async def _act(stage: Stage, verb: str, machine_id: str) -> None:
+async def _act(simulator: RunningSimulator, verb: str, machine_id: str) -> None:
     deeds = {
-        "start": stage.start_machine,
-        "stop": stage.stop_machine,
-        "kill": stage.kill_machine,
-        "suspend": stage.suspend_machine,
-        "destroy": stage.destroy_machine,
-        "cordon": stage.cordon,
-        "uncordon": stage.uncordon,
+        "start": simulator.start_machine,
+        "stop": simulator.stop_machine,
+        "kill": simulator.kill_machine,
+        "suspend": simulator.suspend_machine,
+        "destroy": simulator.destroy_machine,
+        "cordon": simulator.cordon,
+        "uncordon": simulator.uncordon,
     }
     await deeds[verb](machine_id)

@@ -10,9 +10,9 @@ from pydantic import BeforeValidator, Field
 
 from simulator.config.base_model import OneOrMore, as_list
 from simulator.config.yaml_document import KeyPath
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.steps.base import Step, play
+from simulator.scenario.steps.base import Step, run_step
 
 if TYPE_CHECKING:
     from simulator.scenario.steps.base import Steps
@@ -33,14 +33,14 @@ class ParallelStep(Step):
             for index, step in enumerate(branch):
                 yield ("parallel", number, index), step
 
-    async def run(self, scene: Scene) -> None:
+    async def run(self, context: ScenarioContext) -> None:
         """All branches come to their end; then the gravest failure, or the first of these in the file, is raised."""
-        scenes = [scene.fork() for _ in self.parallel]
-        branches = map(_play_branch, self.parallel, scenes)
+        contexts = [context.fork() for _ in self.parallel]
+        branches = map(_run_branch, self.parallel, contexts)
         try:
             ends = await asyncio.gather(*branches, return_exceptions=True)
         finally:
-            scene.records += [record for branch in scenes for record in branch.records]
+            context.records += [record for branch in contexts for record in branch.records]
         for end in ends:
             if isinstance(end, BaseException) and not isinstance(end, StepFailed):
                 raise end
@@ -49,6 +49,6 @@ class ParallelStep(Step):
             raise max(failures, key=lambda failure: failure.exit_status)
 
 
-async def _play_branch(branch: list[Step], scene: Scene) -> None:
+async def _run_branch(branch: list[Step], context: ScenarioContext) -> None:
     for step in branch:
-        await play(step, scene)
+        await run_step(step, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulator.faults.partition import Partition
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.inject import as_named
 
@@ -19,5 +19,5 @@ class PartitionStep(Step):
     def title(self) -> str:
         return f"partition {', '.join(self.partition.sides)}"
 
-    async def run(self, scene: Scene) -> None:
-        await scene.stage.inject(as_named(self.partition, scene))
+    async def run(self, context: ScenarioContext) -> None:
+        await context.simulator.inject(as_named(self.partition, context))

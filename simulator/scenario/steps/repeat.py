@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from simulator.config.yaml_document import KeyPath
-from simulator.scenario.context import Scene
-from simulator.scenario.steps.base import Step, play
+from simulator.scenario.context import ScenarioContext
+from simulator.scenario.steps.base import Step, run_step
 
 if TYPE_CHECKING:
     from simulator.scenario.steps.base import Steps
@@ -33,8 +33,8 @@ class RepeatStep(Step):
         for index, step in enumerate(self.steps):
             yield ("steps", index), step
 
-    async def run(self, scene: Scene) -> None:
+    async def run(self, context: ScenarioContext) -> None:
         for number in range(1, self.repeat + 1):
-            scene.names.captured[ROUND] = str(number)
+            context.names.captured[ROUND] = str(number)
             for step in self.steps:
-                await play(step, scene)
+                await run_step(step, context)

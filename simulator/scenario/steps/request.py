@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from simulator.config.base_model import (
     Duration,
     Port,
-    Strict,
+    StrictModel,
     Text,
     Texts,
     as_written,
@@ -21,7 +21,7 @@ from simulator.config.base_model import (
 )
 from simulator.config.problems import describe
 from simulator.scenario.client.http import Call
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.capture import Captures, capture
 from simulator.scenario.expectations.schema import Expectation
 from simulator.scenario.steps.base import Step
@@ -30,7 +30,7 @@ _REQUEST_LINE = re.compile(r"(?:([A-Za-z]+)\s+)?(\S+)")
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
-class Filler(Strict):
+class Filler(StrictModel):
     """A body of so many bytes, for limits."""
 
     bytes_: int = Field(alias="bytes", ge=0)
@@ -90,12 +90,12 @@ class RequestStep(Step):
         assert line is not None
         return (line[1] or self.method or "GET").upper(), line[2]
 
-    async def run(self, scene: Scene) -> None:
-        client = scene.get_client(self.client)
-        where = scene.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
+    async def run(self, context: ScenarioContext) -> None:
+        client = context.get_client(self.client)
+        where = context.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
         answer = await client.request(self.call(), where)
-        await scene.conclude(answer, self.expect)
-        capture(self.capture, answer, scene)
+        await context.conclude(answer, self.expect)
+        capture(self.capture, answer, context)
 
     def call(self) -> Call:
         method, target = self._line()

@@ -18,11 +18,11 @@ from pydantic import BeforeValidator, WithJsonSchema
 from simulator.config.base_model import Duration, Text, as_written
 from simulator.config.duration import format_duration
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.match import shown, text_mismatches
 from simulator.scenario.expectations.schema import ShellExpectation
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.simulator_protocol import Stage
+from simulator.scenario.simulator_protocol import RunningSimulator
 from simulator.scenario.steps.base import Step
 
 
@@ -53,17 +53,17 @@ class ShellStep(Step):
     def title(self) -> str:
         return f"shell {self.shell if isinstance(self.shell, str) else ' '.join(self.shell)}"
 
-    async def run(self, scene: Scene) -> None:
+    async def run(self, context: ScenarioContext) -> None:
         command = ["/bin/sh", "-c", self.shell] if isinstance(self.shell, str) else self.shell
-        env = os.environ | simulator_variables(scene.stage, _ready_file(scene)) | (self.env or {})
+        env = os.environ | simulator_variables(context.simulator, _ready_file(context)) | (self.env or {})
         try:
-            process = await _launch(command, scene.props.folder, env)
+            process = await _launch(command, context.shared.folder, env)
         except OSError as error:
             raise StepFailed(f"{command[0]} cannot be run: {error.strerror or error}") from None
         started = time.monotonic()
         stdout, stderr = await self._finish(process)
         elapsed = time.monotonic() - started
-        await self._check(scene, process.returncode or 0, stdout, stderr, elapsed)
+        await self._check(context, process.returncode or 0, stdout, stderr, elapsed)
 
     async def _finish(self, process: Process) -> tuple[str, str]:
         try:
@@ -75,7 +75,9 @@ class ShellStep(Step):
             await _end(process)
         return stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
 
-    async def _check(self, scene: Scene, status: int, stdout: str, stderr: str, elapsed: float) -> None:
+    async def _check(
+        self, context: ScenarioContext, status: int, stdout: str, stderr: str, elapsed: float
+    ) -> None:
         expect = self.expect or ShellExpectation()
         found = []
         if status != expect.exit:
@@ -86,7 +88,7 @@ class ShellStep(Step):
                 found += text_mismatches(what, match, text)
         if expect.within is not None and elapsed > expect.within:
             found.append(Mismatch("within", format_duration(expect.within), f"{elapsed:.3g}s"))
-        found += await scene.log_mismatches(expect.logs or ())
+        found += await context.log_mismatches(expect.logs or ())
         if found:
             raise StepFailed(mismatches=tuple(found))
 
@@ -119,21 +121,21 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-def _ready_file(scene: Scene) -> Path:
-    if scene.props.ready_file is None:
+def _ready_file(context: ScenarioContext) -> Path:
+    if context.shared.ready_file is None:
         handle, name = tempfile.mkstemp(prefix="flysim-ready-", suffix=".json")
         os.close(handle)
-        scene.props.ready_file = Path(name)
-    scene.props.ready_file.write_text(json.dumps(scene.stage.ready()), encoding="utf-8")
-    return scene.props.ready_file
+        context.shared.ready_file = Path(name)
+    context.shared.ready_file.write_text(json.dumps(context.simulator.ready()), encoding="utf-8")
+    return context.shared.ready_file
 
 
-def simulator_variables(stage: Stage, ready_file: Path) -> dict[str, str]:
+def simulator_variables(simulator: RunningSimulator, ready_file: Path) -> dict[str, str]:
     """What tells a command where the simulator is; `flysim exec` sets the same."""
-    edges = {f"FLYSIM_EDGE_{region.upper()}": url for region, url in stage.edges.items()}
-    first = next(iter(stage.edges.values()))
+    edges = {f"FLYSIM_EDGE_{region.upper()}": url for region, url in simulator.edges.items()}
+    first = next(iter(simulator.edges.values()))
     return edges | {
         "FLYSIM_EDGE": first,
-        "FLYSIM_CONTROL": stage.control_url,
+        "FLYSIM_CONTROL": simulator.control_url,
         "FLYSIM_READY": str(ready_file),
     }

@@ -14,15 +14,15 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.config.base_model import Duration, Strict, Text, fault
+from simulator.config.base_model import Duration, StrictModel, Text, fault
 from simulator.config.duration import format_duration
 from simulator.config.yaml_document import KeyPath
 from simulator.routing.model import MachineState
 from simulator.scenario.answer import Mismatch
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.schema import LogMatch
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.steps.base import Step, fill_in, play
+from simulator.scenario.steps.base import Step, fill_in, run_step
 
 if TYPE_CHECKING:
     from simulator.scenario.steps.base import AnyStep
@@ -34,7 +34,7 @@ _SLOWEST_SECONDS = 0.5
 _OWN_KEYS = ("within", "every")
 
 
-class Condition(Strict):
+class Condition(StrictModel):
     """What is waited for without a request."""
 
     machine: dict[Text, Text] | None = None
@@ -100,14 +100,14 @@ class WaitUntilStep(Step):
         if self.wait_until is not None:
             yield ("wait_until",), self.wait_until
 
-    async def run(self, scene: Scene) -> None:
+    async def run(self, context: ScenarioContext) -> None:
         deadline, pause = time.monotonic() + self.within, self.every
-        patience, scene.patience_seconds = scene.patience_seconds, _TRY_PATIENCE_SECONDS
-        recorded = len(scene.records)
+        patience, context.patience_seconds = context.patience_seconds, _TRY_PATIENCE_SECONDS
+        recorded = len(context.records)
         try:
             while True:
-                del scene.records[recorded:]  # Only the last try is told of.
-                failure = await self._try(scene)
+                del context.records[recorded:]  # Only the last try is told of.
+                failure = await self._try(context)
                 if failure is None:
                     return
                 left = deadline - time.monotonic()
@@ -116,39 +116,39 @@ class WaitUntilStep(Step):
                 await asyncio.sleep(min(pause, left))  # The last try is at the deadline.
                 pause = min(pause * 1.5, max(_SLOWEST_SECONDS, self.every))
         finally:
-            scene.patience_seconds = patience
+            context.patience_seconds = patience
 
     def _give_up(self, failure: StepFailed) -> StepFailed:
         if failure.exit_status == 1:
             failure.problem = failure.problem or f"it did not come true within {format_duration(self.within)}"
         return failure
 
-    async def _try(self, scene: Scene) -> StepFailed | None:
+    async def _try(self, context: ScenarioContext) -> StepFailed | None:
         try:
             if self.wait_until is not None:
-                await play(self.wait_until, scene)
+                await run_step(self.wait_until, context)
             else:
-                await self._look(scene)
+                await self._look(context)
         except StepFailed as failure:
             return failure
         return None
 
-    async def _look(self, scene: Scene) -> None:
-        condition = fill_in(self.condition, scene.names.look_up) if self.condition else Condition()
+    async def _look(self, context: ScenarioContext) -> None:
+        condition = fill_in(self.condition, context.names.look_up) if self.condition else Condition()
         found = [
             Mismatch(f"machine {name}", wanted, actual)
             for name, wanted in (condition.machine or {}).items()
-            if (actual := _unlike(scene, name, wanted)) is not None
+            if (actual := _unlike(context, name, wanted)) is not None
         ]
-        scene.step_started_at = 0.0
-        found += await scene.log_mismatches(condition.logs or ())
+        context.step_started_at = 0.0
+        found += await context.log_mismatches(condition.logs or ())
         if found:
             raise StepFailed(mismatches=tuple(found))
 
 
-def _unlike(scene: Scene, name: str, wanted: str) -> str | None:
+def _unlike(context: ScenarioContext, name: str, wanted: str) -> str | None:
     """What the machine is instead, or None if it is as wanted."""
-    machine = scene.stage.fleet.find(scene.names.get_machine(name).id)
+    machine = context.simulator.fleet.find(context.names.get_machine(name).id)
     if machine is None:
         return None if wanted in ("gone", "destroyed") else "gone"
     holds = {

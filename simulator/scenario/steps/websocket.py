@@ -16,7 +16,7 @@ from simulator.config.base_model import (
     OneOrMore,
     Port,
     ShortForm,
-    Strict,
+    StrictModel,
     Text,
     Texts,
     as_list,
@@ -25,9 +25,9 @@ from simulator.config.base_model import (
     refuse_together,
 )
 from simulator.errors import InputError
-from simulator.scenario.answer import Answer, Mismatch
+from simulator.scenario.answer import ClientResponse, Mismatch
 from simulator.scenario.client.websocket import Dial, OpenSocket, open_socket
-from simulator.scenario.context import Scene
+from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.capture import Captures, capture
 from simulator.scenario.expectations.match import (
     describe_match,
@@ -44,7 +44,7 @@ MESSAGE_SECONDS = 5.0
 """How long messages are waited for, on the real clock, where `timeout:` says nothing."""
 
 
-class Message(Strict):
+class Message(StrictModel):
     """Something to send: text, JSON, or a binary message of so many bytes or in hex."""
 
     text: Text | None = None
@@ -73,7 +73,7 @@ def _text_or_mapping(value: Any) -> Any:
 SentMessage = Annotated[Message, BeforeValidator(_text_or_mapping), ShortForm(TEXT_SCHEMA)]
 
 
-class CloseFrame(Strict):
+class CloseFrame(StrictModel):
     code: int = Field(default=1000, ge=1000, le=4999)
     reason: Text = ""
 
@@ -132,44 +132,46 @@ class WebSocketStep(Step):
     def title(self) -> str:
         return f"WebSocket {self.websocket}" if self.use is None else f"WebSocket {self.use}"
 
-    async def run(self, scene: Scene) -> None:
-        socket = await (self._open(scene) if self.use is None else self._take_up(scene, self.use))
+    async def run(self, context: ScenarioContext) -> None:
+        socket = await (self._open(context) if self.use is None else self._take_up(context, self.use))
         if socket is None:  # The handshake was refused, and that was expected.
-            self._refuse_more_than_a_handshake(scene)
+            self._refuse_more_than_a_handshake(context)
             return
         try:
-            await self._talk(socket, scene)
+            await self._talk(socket, context)
         finally:
             if self.use is None and self.as_ is None:
                 await socket.close(1000, "")
 
-    async def _open(self, scene: Scene) -> OpenSocket | None:
-        client = scene.get_client(self.client)
+    async def _open(self, context: ScenarioContext) -> OpenSocket | None:
+        client = context.get_client(self.client)
         headers = [(name, value) for name, values in (self.headers or {}).items() for value in values]
         dial = Dial(
             self.websocket or "", headers, self.subprotocols or (), self.timeout or DEFAULT_TIMEOUT_SECONDS
         )
         answer, socket = await open_socket(
-            client, dial, scene.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
+            client, dial, context.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
         )
         try:
-            await self._hold_handshake(answer, socket, scene)
+            await self._hold_handshake(answer, socket, context)
         except BaseException:
             if socket is not None:
                 await socket.close(1000, "")
             raise
         if socket is not None and self.as_ is not None:
-            await self._keep(socket, self.as_, scene)
+            await self._keep(socket, self.as_, context)
         return socket
 
-    async def _hold_handshake(self, answer: Answer, socket: OpenSocket | None, scene: Scene) -> None:
+    async def _hold_handshake(
+        self, answer: ClientResponse, socket: OpenSocket | None, context: ScenarioContext
+    ) -> None:
         """Raises StepFailed with everything that does not hold, that of the messages included."""
         try:
-            await scene.conclude(answer, self._handshake_expectation())
+            await context.conclude(answer, self._handshake_expectation())
         except StepFailed as failed:
             if socket is not None:
                 try:
-                    await self._talk(socket, scene)
+                    await self._talk(socket, context)
                 except StepFailed as more:
                     failed.mismatches += more.mismatches
             raise
@@ -182,33 +184,33 @@ class WebSocketStep(Step):
             changes["status"] = [101]
         return expect.model_copy(update=changes)
 
-    def _refuse_more_than_a_handshake(self, scene: Scene) -> None:
+    def _refuse_more_than_a_handshake(self, context: ScenarioContext) -> None:
         expect = self.expect
         if self.send or self.close or (expect and (expect.messages or expect.close_code)):
             refused = Mismatch(
                 "handshake",
                 "an open WebSocket",
-                f"it was refused with {scene.answer.status if scene.answer else None}",
+                f"it was refused with {context.answer.status if context.answer else None}",
             )
-            raise StepFailed(mismatches=(refused,), answer=scene.answer)
+            raise StepFailed(mismatches=(refused,), answer=context.answer)
 
-    async def _keep(self, socket: OpenSocket, name: str, scene: Scene) -> None:
-        before = scene.props.sockets.get(name)
+    async def _keep(self, socket: OpenSocket, name: str, context: ScenarioContext) -> None:
+        before = context.shared.sockets.get(name)
         if before is not None:
             await before.close(1000, "")
-        scene.props.sockets[name] = socket
+        context.shared.sockets[name] = socket
 
-    async def _take_up(self, scene: Scene, name: str) -> OpenSocket:
-        sockets = scene.props.sockets
+    async def _take_up(self, context: ScenarioContext, name: str) -> OpenSocket:
+        sockets = context.shared.sockets
         if name not in sockets:
             raise InputError(
                 f'no WebSocket "{name}" is open',
                 expected=f"one of {', '.join(sockets) or 'none that are open'}",
             )
-        await self._hold_handshake(sockets[name].answer, sockets[name], scene)
+        await self._hold_handshake(sockets[name].answer, sockets[name], context)
         return sockets[name]
 
-    async def _talk(self, socket: OpenSocket, scene: Scene) -> None:
+    async def _talk(self, socket: OpenSocket, context: ScenarioContext) -> None:
         try:
             for message in self.send or ():
                 await socket.send(message.encode())
@@ -222,11 +224,11 @@ class WebSocketStep(Step):
             await socket.close(self.close.code, self.close.reason)
         if expect is not None:
             found += await _expect_close(socket, expect, deadline)
-            found += await scene.log_mismatches(expect.logs or ())
+            found += await context.log_mismatches(expect.logs or ())
         if found:
             raise StepFailed(mismatches=tuple(found), answer=socket.answer)
         socket.answer.messages = list(socket.messages)
-        capture(self.capture, socket.answer, scene)
+        capture(self.capture, socket.answer, context)
 
 
 async def _expect_messages(

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from simulator.machines.swarm.task import Node, Sighting, sight
+from simulator.machines.swarm.task import Node, TaskSnapshot, snapshot_tasks
 
 RECORDED = Path(__file__).parent / "recorded"
 SINGLE = "61ebc030226434"
@@ -51,9 +51,9 @@ class RecordedManager:
         self.asked_for_logs: list[dict[str, str]] = []
         self.logs_read = 0
 
-    async def look(self, stack: str) -> dict[str, Sighting]:
+    async def look(self, stack: str) -> dict[str, TaskSnapshot]:
         self.requests += 1
-        return sight(self.listed, {NODE: Node("127.0.0.1")})
+        return snapshot_tasks(self.listed, {NODE: Node("127.0.0.1")})
 
     async def services(self, stack: str) -> dict[str, Any]:
         self.requests += 1

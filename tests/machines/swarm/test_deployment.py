@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from simulator.machines.cleanup import remove_stack as caretaker
+from simulator.machines.cleanup import stack_cleanup as stack_cleanup
 from simulator.machines.swarm.deployment import Deployment
 from tests.contract.harness import eventually
 
@@ -34,7 +34,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def caretakers() -> list[str]:
     """The stacks that have one."""
     commands = [each.cmdline() for each in psutil.Process().children()]
-    return [command[-1] for command in commands if caretaker.__file__ in command]
+    return [command[-1] for command in commands if stack_cleanup.__file__ in command]
 
 
 async def test_a_stack_of_our_own_has_a_caretaker_until_it_is_gone(told: Path) -> None:
@@ -43,7 +43,7 @@ async def test_a_stack_of_our_own_has_a_caretaker_until_it_is_gone(told: Path) -
     assert (told.parent / "deployed").read_text() == "the file"
     assert caretakers() == ["ours"]
     await deployment.remove()
-    await deployment.dismiss()
+    await deployment.finish()
     assert told.read_text().splitlines()[-2:] == ["stack rm ours", "done rm"]
     assert caretakers() == []
 
@@ -52,7 +52,7 @@ async def test_nobody_would_remove_a_stack_that_is_not_ours(told: Path) -> None:
     deployment = Deployment("theirs", is_own=False)
     await deployment.deploy("the file", from_registry=False)
     assert caretakers() == []
-    await deployment.dismiss()
+    await deployment.finish()
     assert "rm" not in told.read_text().split()
     assert deployment.labels.keys() == {"flysim.added"}
     assert deployment.mark == f"flysim.added={deployment.run}"
@@ -73,6 +73,6 @@ async def test_a_stack_is_removed_after_it_was_deployed_however_often_that_was_g
     assert caretakers() == ["ours"]
     busy.unlink()
     await removing
-    await deployment.dismiss()
+    await deployment.finish()
     words = [line.split()[:2] for line in told.read_text().splitlines()]
     assert words == [["stack", "deploy"], ["done", "deploy"], ["stack", "rm"], ["done", "rm"]]

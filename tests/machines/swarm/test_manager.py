@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines import kind_of_backend
+from simulator.machines import backend_kind
 from simulator.machines.swarm.manager import Manager, alter_replicas, check_swarm
 from tests.e2e.command import flysim
 from tests.machines.swarm.recorded_engine import NODE, recorded
@@ -30,7 +30,7 @@ WORKER = {
 
 
 @pytest.mark.parametrize(
-    ("told", "problem", "mend"),
+    ("told", "problem", "hint"),
     [
         (INACTIVE, "is in no swarm, its node is inactive", "docker swarm init"),
         ({**INACTIVE, "LocalNodeState": "locked"}, "its node is locked", "docker swarm"),
@@ -39,9 +39,9 @@ WORKER = {
     ids=["no swarm", "locked", "worker"],
 )
 def test_an_engine_that_cannot_deploy_is_told_with_the_mend(
-    told: dict[str, Any], problem: str, mend: str
+    told: dict[str, Any], problem: str, hint: str
 ) -> None:
-    with pytest.raises(EnvironmentFault, match=rf"{problem}.*\n  mend: .*{mend}"):
+    with pytest.raises(EnvironmentFault, match=rf"{problem}.*\n  hint: .*{hint}"):
         check_swarm({"Swarm": told})
 
 
@@ -53,7 +53,7 @@ def test_where_no_engine_answers_that_is_said(tmp_path: Any) -> None:
     result = flysim("up", "--backend", "swarm", cwd=tmp_path, env={"DOCKER_HOST": f"unix://{tmp_path}/none"})
     assert result.returncode == 3
     assert "no Docker engine answers" in result.stderr
-    assert "mend:" in result.stderr
+    assert "hint:" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -101,8 +101,8 @@ def test_a_service_is_made_again_without_touching_what_else_its_spec_says() -> N
 @pytest.mark.parametrize("name", ["swarms", "swarm:", "process:x", ""])
 def test_a_backend_that_there_is_not_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"no backend.*\n.*swarm:NAME"):
-        kind_of_backend(name)
+        backend_kind(name)
 
 
 def test_a_stack_that_is_there_is_named_behind_the_backend() -> None:
-    assert kind_of_backend("swarm:fleet") == kind_of_backend("swarm") == "swarm"
+    assert backend_kind("swarm:fleet") == backend_kind("swarm") == "swarm"

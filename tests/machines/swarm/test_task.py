@@ -7,15 +7,15 @@ import pytest
 from simulator.config.model import MachineSpec
 from simulator.machines.backend import Exit
 from simulator.machines.swarm.service_log import Line, epoch_seconds, read_lines
-from simulator.machines.swarm.task import Node, Phase, Sighting, sight
+from simulator.machines.swarm.task import Node, Phase, TaskSnapshot, snapshot_tasks
 from simulator.machines.swarm.task_tracker import why_not_started
 from tests.machines.swarm.recorded_engine import NODE, RECORDED, ROW, SINGLE, recorded
 
 SPEC = MachineSpec(id=SINGLE, name="ams-1", app="streams", region="ams", image="streams:1")
 
 
-def seen(name: str) -> dict[str, Sighting]:
-    return sight(recorded(name), {NODE: Node("10.1.2.3")})
+def seen(name: str) -> dict[str, TaskSnapshot]:
+    return snapshot_tasks(recorded(name), {NODE: Node("10.1.2.3")})
 
 
 def test_every_task_of_a_service_is_a_machine_with_an_id_of_its_own() -> None:
@@ -66,7 +66,7 @@ def test_a_task_without_a_region_is_no_machine() -> None:
 def test_a_machine_is_the_newest_of_its_tasks() -> None:
     older, newer = recorded("fleet")[0], recorded("fleet")[0]
     newer |= {"ID": "newer", "CreatedAt": "2099-01-01T00:00:00Z"}
-    (found,) = sight([newer, older], {}).values()
+    (found,) = snapshot_tasks([newer, older], {}).values()
     assert found.task_id == "newer"
 
 
@@ -76,7 +76,7 @@ def test_a_task_that_is_meant_to_run_comes_before_a_newer_one_that_ended() -> No
     newer |= {"ID": "newer", "ServiceID": "another", "CreatedAt": "2099-01-01T00:00:00Z"}
     newer["Status"]["State"], newer["DesiredState"] = "complete", "shutdown"
     for tasks in ([newer, older], [older, newer]):
-        (found,) = sight(tasks, {}).values()
+        (found,) = snapshot_tasks(tasks, {}).values()
         assert (found.task_id, found.rival) == (older["ID"], "")
 
 
@@ -101,7 +101,7 @@ def test_a_label_says_the_port_then_the_app_then_what_is_published(
     task["Status"]["PortStatus"] = {
         "Ports": [{"TargetPort": port, "PublishedPort": 30000 + port} for port in published]
     }
-    (found,) = sight([task], {}).values()
+    (found,) = snapshot_tasks([task], {}).values()
     assert found.placed_at(8080).port == reached
 
 
@@ -113,7 +113,7 @@ def test_one_that_is_told_to_end_is_leaving_and_one_that_finds_no_place_is_stuck
 
 def test_what_ran_on_a_node_that_is_down_is_out_of_reach() -> None:
     """Swarm wants it gone and does not know whether it is."""
-    lost = sight(recorded("states"), {NODE: Node("10.1.2.3", is_down=True)})["00000000000007"]
+    lost = snapshot_tasks(recorded("states"), {NODE: Node("10.1.2.3", is_down=True)})["00000000000007"]
     assert lost.phase is Phase.ENDED
     assert str(lost.ending) == "is out of reach: its node is down"
     assert not lost.is_leaving
@@ -125,7 +125,7 @@ def test_a_status_above_128_is_a_signal(status: int, ending: Exit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "mend"),
+    ("number", "hint"),
     [
         (1, "docker build -t streams:1"),
         (2, "docker node update --label-add fly.region=ams NODE"),
@@ -134,13 +134,13 @@ def test_a_status_above_128_is_a_signal(status: int, ending: Exit) -> None:
     ],
 )
 def test_a_machine_that_swarm_does_not_start_is_told_in_its_words_with_the_mend(
-    number: int, mend: str
+    number: int, hint: str
 ) -> None:
     complaint = seen("states")[f"{number:014d}"].complaint
     assert complaint
     fault = str(why_not_started(SPEC, complaint, is_alone=True))
     assert f"machine ams-1 of app streams was not started by Swarm: {complaint}" in fault
-    assert mend in fault
+    assert hint in fault
 
 
 def test_on_several_nodes_an_image_has_to_come_from_a_registry() -> None:

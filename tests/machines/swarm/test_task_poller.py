@@ -15,7 +15,7 @@ from simulator.config import Config, load_config
 from simulator.config.model import MachineSpec
 from simulator.errors import InputError
 from simulator.machines.backend import Exit, Placement
-from simulator.machines.swarm.task_poller import Lookout
+from simulator.machines.swarm.task_poller import TaskPoller
 from tests.contract.harness import eventually
 from tests.machines.swarm.recorded_engine import ROW, SINGLE, RecordedManager, frame, recorded, tasks_of_row
 
@@ -68,19 +68,19 @@ def recorder() -> Recorder:
 
 def lookout_on(
     tasks: list[dict[str, Any]], config: Config, recorder: Recorder
-) -> tuple[Lookout, RecordedManager]:
+) -> tuple[TaskPoller, RecordedManager]:
     manager = RecordedManager(tasks)
-    return Lookout(manager, "fleet", config, recorder), manager  # type: ignore[arg-type]
+    return TaskPoller(manager, "fleet", config, recorder), manager  # type: ignore[arg-type]
 
 
-async def settle(lookout: Lookout) -> None:
+async def settle(poller: TaskPoller) -> None:
     """Until everything that has been seen is told."""
-    await eventually(lambda: not any(each.is_ending for each in lookout.tracked.values()), "all is told")
+    await eventually(lambda: not any(each.is_ending for each in poller.tracked.values()), "all is told")
 
 
 async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: Recorder) -> None:
-    lookout, _ = lookout_on(recorded("fleet"), config, recorder)
-    await lookout.look()
+    poller, _ = lookout_on(recorded("fleet"), config, recorder)
+    await poller.look()
     assert sorted(recorder.told) == sorted(
         (what, each)
         for what in ("joined", "began")
@@ -88,16 +88,16 @@ async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: R
     )
     assert recorder.specs[SINGLE].region == "ams"
     assert sorted(spec.name for spec in recorder.specs.values()) == ["ams-1", "dfw-1", "dfw-2", "dfw-3"]
-    await lookout.look()
+    await poller.look()
     assert len(recorder.told) == 8
 
 
 async def test_a_label_that_means_nothing_is_named(config: Config, recorder: Recorder) -> None:
     tasks = recorded("fleet")
     tasks[0]["Spec"]["ContainerSpec"]["Labels"]["fly.app"] = "strams"
-    lookout, _ = lookout_on(tasks, config, recorder)
+    poller, _ = lookout_on(tasks, config, recorder)
     with pytest.raises(InputError, match=r'task \d of service .*: the label fly.app is "strams".*streams'):
-        await lookout.look()
+        await poller.look()
 
 
 def labels_of(task: dict[str, Any]) -> dict[str, str]:
@@ -122,21 +122,21 @@ async def test_a_port_that_is_none_is_named_at_the_start(
 ) -> None:
     tasks = recorded("fleet")
     labels_of(tasks[1])["fly.internal_port"] = "http"
-    lookout, _ = lookout_on(tasks, config, recorder)
+    poller, _ = lookout_on(tasks, config, recorder)
     if is_known:
-        lookout.specs[SINGLE] = MachineSpec(SINGLE, "ams-1", "streams", "ams")
+        poller.specs[SINGLE] = MachineSpec(SINGLE, "ams-1", "streams", "ams")
     with pytest.raises(InputError, match=rf"task 1 of service {tasks[1]['ServiceID']}: {PORT_HTTP}"):
-        await lookout.look()
+        await poller.look()
 
 
 async def test_two_services_that_are_one_machine_are_named_at_the_start(
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
-    lookout, _ = lookout_on([*tasks, another(tasks[1])], config, recorder)
+    poller, _ = lookout_on([*tasks, another(tasks[1])], config, recorder)
     both = rf"service {tasks[1]['ServiceID']} and task 1 of service another-service are both machine {SINGLE}"
     with pytest.raises(InputError, match=rf"{both}.*\n  expected: another fly.machine_id"):
-        await lookout.look()
+        await poller.look()
 
 
 @pytest.mark.parametrize(
@@ -152,23 +152,23 @@ async def test_what_is_wrong_with_one_that_joins_later_stands_in_a_log_once(
     config: Config, recorder: Recorder, labels: dict[str, str], said: str
 ) -> None:
     tasks = recorded("fleet")
-    lookout, manager = lookout_on(tasks, config, recorder)
-    await lookout.look()
-    lookout.open()
+    poller, manager = lookout_on(tasks, config, recorder)
+    await poller.look()
+    poller.open()
     recorder.told.clear()
     manager.listed = [*tasks, another(tasks[1], **labels)]
     for _ in range(3):
-        await lookout.look()
+        await poller.look()
     ((what, _, line),) = recorder.told
     assert what == "problem"
     assert re.search(f"^task 1 of service .*{said}", line)
 
     manager.listed = tasks
-    await lookout.look()
+    await poller.look()
     manager.listed = [*tasks, another(tasks[1], **labels)]
-    await lookout.look()
+    await poller.look()
     assert [each[2] for each in recorder.told] == [line, line], "it came again, so it is told again"
-    await lookout.close()
+    await poller.close()
 
 
 async def test_a_twin_takes_its_machine_over_when_the_first_has_ended(
@@ -176,58 +176,58 @@ async def test_a_twin_takes_its_machine_over_when_the_first_has_ended(
 ) -> None:
     tasks = recorded("fleet")
     twin = another(tasks[1])
-    lookout, manager = lookout_on(tasks, config, recorder)
-    await lookout.look()
-    lookout.open()
+    poller, manager = lookout_on(tasks, config, recorder)
+    await poller.look()
+    poller.open()
     manager.listed = [*tasks, twin]
-    await lookout.look()
-    assert lookout.tracked[SINGLE].told == tasks[1]["ID"]
+    await poller.look()
+    assert poller.tracked[SINGLE].told == tasks[1]["ID"]
     tasks[1]["Status"]["State"], tasks[1]["DesiredState"] = "complete", "shutdown"
-    await eventually(lambda: lookout.tracked[SINGLE].told == twin["ID"], "the twin is told")
-    await lookout.close()
+    await eventually(lambda: poller.tracked[SINGLE].told == twin["ID"], "the twin is told")
+    await poller.close()
 
 
 async def test_a_look_that_fails_is_told_and_not_the_last(config: Config, recorder: Recorder) -> None:
     tasks = recorded("fleet")
-    lookout, manager = lookout_on(tasks, config, recorder)
-    await lookout.look()
-    lookout.open()
+    poller, manager = lookout_on(tasks, config, recorder)
+    await poller.look()
+    poller.open()
     recorder.told.clear()
     manager.listed = [{"ID": "of a version to come"}]
-    async with lookout.hurry():
+    async with poller.poll_soon():
         await eventually(lambda: bool(recorder.told), "the failure is told")
     ((_, _, line),) = recorder.told
     assert line == "what Swarm says of the stack fleet is not understood: KeyError('Spec')"
     manager.listed = tasks[1:]
     await eventually(lambda: ("left", f"{ROW}0002") in recorder.told, "the next look")
     assert [each[0] for each in recorder.told].count("problem") == 1
-    await lookout.close()
+    await poller.close()
 
 
 async def test_what_is_wrong_with_the_first_machine_is_told_although_there_is_none(
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
-    lookout, manager = lookout_on([], config, recorder)
-    await lookout.look()
-    lookout.open()
+    poller, manager = lookout_on([], config, recorder)
+    await poller.look()
+    poller.open()
     manager.listed = [another(tasks[1], fly_region="lon")]
-    await lookout.look()
+    await poller.look()
     ((what, _, words),) = recorder.told
-    assert (what, lookout.tracked) == ("problem", {})
+    assert (what, poller.tracked) == ("problem", {})
     assert 'the label fly.region is "lon"' in words
-    await lookout.close()
+    await poller.close()
 
 
 async def test_a_machine_that_ended_has_exited_once(config: Config, recorder: Recorder) -> None:
-    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
-    await lookout.look()
+    poller, manager = lookout_on(recorded("fleet"), config, recorder)
+    await poller.look()
     recorder.told.clear()
     ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
     for _ in range(3):
-        await lookout.look()
-        await settle(lookout)
+        await poller.look()
+        await settle(poller)
     assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL")]
 
 
@@ -235,8 +235,8 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
-    lookout, manager = lookout_on(tasks, config, recorder)
-    await lookout.look()
+    poller, manager = lookout_on(tasks, config, recorder)
+    await poller.look()
     recorder.told.clear()
     services = await manager.services("fleet")
 
@@ -246,8 +246,8 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     manager.services = all_services  # type: ignore[method-assign]
     manager.listed = [task for task in tasks if task["Slot"] != 1]
     for _ in range(2):
-        await lookout.look()
-        await settle(lookout)
+        await poller.look()
+        await settle(poller)
     unseen = "ended; Swarm does not say how"
     assert sorted(recorder.told) == [
         ("exited", f"{ROW}0001", unseen),
@@ -258,48 +258,48 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     manager.listed = [
         task | {"ID": f"new-{task['ID']}"} for task in tasks if task["Slot"] == 1
     ] + manager.listed
-    await lookout.look()
+    await poller.look()
     assert sorted(recorder.told) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
 
 
 async def test_the_end_of_one_whose_place_was_taken_meanwhile_is_told_as_it_was(
     config: Config, recorder: Recorder
 ) -> None:
-    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
-    await lookout.look()
+    poller, manager = lookout_on(recorded("fleet"), config, recorder)
+    await poller.look()
     recorder.told.clear()
     ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     manager.listed.append({**copy.deepcopy(ended), "ID": "another", "CreatedAt": "2099-01-01T00:00:00Z"})
     ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
     for _ in range(2):
-        await lookout.look()
-        await settle(lookout)
+        await poller.look()
+        await settle(poller)
     assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL"), ("began", SINGLE)]
 
 
 async def test_looks_at_the_same_time_miss_a_machine_once(config: Config, recorder: Recorder) -> None:
     """At the end, whoever waits for the stack to be gone looks beside the one that always does."""
-    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
-    await lookout.look()
-    manager.listed, lookout.is_ending = [], True
+    poller, manager = lookout_on(recorded("fleet"), config, recorder)
+    await poller.look()
+    manager.listed, poller.is_ending = [], True
     for _ in range(2):
-        await asyncio.gather(lookout.look(), lookout.look(), lookout.look())
-        await settle(lookout)
-    assert not lookout.tracked
+        await asyncio.gather(poller.look(), poller.look(), poller.look())
+        await settle(poller)
+    assert not poller.tracked
 
 
 async def test_a_machine_that_is_released_during_a_look_is_let_go(config: Config, recorder: Recorder) -> None:
-    lookout, manager = lookout_on(recorded("fleet"), config, recorder)
-    await lookout.look()
+    poller, manager = lookout_on(recorded("fleet"), config, recorder)
+    await poller.look()
 
     async def release_meanwhile(stack: str) -> dict[str, Any]:
-        lookout.tracked.pop(SINGLE)
+        poller.tracked.pop(SINGLE)
         return {}
 
     manager.services = release_meanwhile  # type: ignore[method-assign]
     manager.listed = []
-    await lookout.look()
-    assert SINGLE not in lookout.tracked
+    await poller.look()
+    assert SINGLE not in poller.tracked
 
 
 async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
@@ -307,19 +307,19 @@ async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
 ) -> None:
     """Its lines come as they are written, and looks are half a second apart."""
     tasks = recorded("fleet")
-    lookout, manager = lookout_on(tasks, config, recorder)
+    poller, manager = lookout_on(tasks, config, recorder)
     old = next(each for each in tasks if each["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     manager.written[old["ServiceID"]] = [frame("later", 1, "first words"), frame("foreign", 2, "nobody's")]
-    await lookout.look()
+    await poller.look()
     await eventually(lambda: manager.logs_read == 1, "the line")
     recorder.told.clear()
     new = copy.deepcopy(old) | {"ID": "later", "CreatedAt": "2099-01-01T00:00:00Z"}
     old["Status"]["State"], old["DesiredState"] = "failed", "shutdown"
     manager.listed = [*tasks, new]
     for _ in range(3):
-        await lookout.look()
-        await settle(lookout)
-    await lookout.close()
+        await poller.look()
+        await settle(poller)
+    await poller.close()
     told = [each for each in recorder.told if each[1] == SINGLE]
     assert [what for what, *_ in told] == ["exited", "began", "line"]
     assert told[-1][2] == "first words"
@@ -328,11 +328,11 @@ async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
 async def test_a_thousand_machines_are_one_request_and_little_work(
     config: Config, recorder: Recorder
 ) -> None:
-    lookout, manager = lookout_on(tasks_of_row(THOUSAND), config, recorder)
-    await lookout.look()
+    poller, manager = lookout_on(tasks_of_row(THOUSAND), config, recorder)
+    await poller.look()
     assert recorder.told.count(("began", f"{ROW}1000")) == 1
     assert len(recorder.told) == 2 * THOUSAND
     before = manager.requests
-    await lookout.look()
+    await poller.look()
     assert manager.requests == before + 1
     assert len(recorder.told) == 2 * THOUSAND

@@ -13,7 +13,7 @@ _TAIL_LINES = 20
 """Enough for one that is not blank."""
 
 
-class BriefRuns:
+class EarlyExits:
     """Tells of the first of them: nothing else would say why the machine gets no requests."""
 
     def __init__(self, engine: Engine, container_id: str, spec: MachineSpec, observer: Observer) -> None:

@@ -26,7 +26,7 @@ ANY_HOST = "0.0.0.0"
 """What {host} is in a container: Fly's proxy comes by IPv4 (F-8.17)."""
 
 
-class Maker:
+class ContainerFactory:
     """For one run on one engine. `find_edge`: where connections to `.flycast` names go."""
 
     def __init__(self, engine: Engine, run: str, apps: Iterable[App], find_edge: FindEdge) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Exit, Observer, Placement
-from simulator.machines.docker.container.early_exits import BriefRuns
+from simulator.machines.docker.container.early_exits import EarlyExits
 from simulator.machines.docker.container.logs import ContainerLog
-from simulator.machines.docker.container.pause import Pausing
+from simulator.machines.docker.container.pause import PauseState
 from simulator.machines.docker.container.start_fault import start_fault
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
-from simulator.machines.docker.network.attachments import Wiring
+from simulator.machines.docker.network.attachments import NetworkAttachments
 
 _LAST_WORDS_SECONDS = 0.15
 """How long the news of an end waits for the last lines of the log."""
@@ -62,9 +62,9 @@ class MachineContainer:
         self._in_order = asyncio.Lock()
         """Held while one thing that was heard is taken in: the next one waits its turn."""
         self._run_number = 0
-        self._wiring = Wiring(engine, container_id)
-        self._pausing = Pausing(engine, container_id, spec.id, observer)
-        self._brief = BriefRuns(engine, container_id, spec, observer)
+        self._attachments = NetworkAttachments(engine, container_id)
+        self._pause = PauseState(engine, container_id, spec.id, observer)
+        self._early_exits = EarlyExits(engine, container_id, spec, observer)
         self._is_to_run = False
         """Of one that is not ours: whether it runs when nobody here has to do with it."""
 
@@ -140,18 +140,20 @@ class MachineContainer:
 
     async def suspend(self) -> None:
         if self._runs:
-            await self._pausing.pause()
+            await self._pause.pause()
 
     async def resume(self) -> None:
-        await self._pausing.resume()
+        await self._pause.resume()
 
     async def isolate(self) -> bool:
         """Cut it off from its networks; False: it does not run, or was cut off by somebody else."""
-        return self._runs and await self._wiring.cut((await self.describe())["NetworkSettings"]["Networks"])
+        return self._runs and await self._attachments.disconnect(
+            (await self.describe())["NetworkSettings"]["Networks"]
+        )
 
     async def rejoin(self) -> None:
         """Raises EnvironmentFault for a network that does not take it back."""
-        await self._wiring.mend()
+        await self._attachments.reconnect()
         before = self.placement
         if self._runs:
             self._find_place(await self.describe())
@@ -163,13 +165,13 @@ class MachineContainer:
         try:
             await self.rejoin()
         finally:
-            if self._pausing.is_ours:
+            if self._pause.is_ours:
                 await self.resume()
             if self._is_to_run and self._is_stopping and not self._runs:
                 await self.start()
             elif self._runs and not self._is_to_run:
                 await self.stop()
-            if self._pausing.is_to_last:
+            if self._pause.is_to_last:
                 await self.suspend()
 
     async def remove(self) -> None:
@@ -204,12 +206,12 @@ class MachineContainer:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 described = {"State": {"Running": False, "ExitCode": _KILLED}}
-                self._brief.forget()
+                self._early_exits.forget()
             if self._is_starting or run != self._run_number:
                 return  # It is about another run.
             state = described["State"]
             if state.get("Restarting") and not self._runs and not self.is_ours:
-                self._brief.begin()
+                self._early_exits.begin()
             if not state["Running"] or state.get(
                 "Restarting"
             ):  # Docker starts it anew in a while, and tells.
@@ -221,7 +223,7 @@ class MachineContainer:
                 await self._log.open()  # One that is paused lets nobody in.
             if not self._runs:
                 self._adopt()
-            self._pausing.take(state["Paused"])
+            self._pause.take(state["Paused"])
 
     async def hear(self, event: ContainerEvent) -> None:
         """What the engine tells of it; one thing after the other."""
@@ -233,11 +235,11 @@ class MachineContainer:
             await self._conclude(_KILLED)
         else:
             if event.action == "start" and not (self._runs or self._is_starting or self.is_ours):
-                self._brief.begin()
+                self._early_exits.begin()
             try:
                 await self.look()
             except EnvironmentFault:  # It may run for long, and nobody knows.
-                self._brief.forget()
+                self._early_exits.forget()
                 raise
 
     def _adopt(self) -> None:
@@ -261,10 +263,10 @@ class MachineContainer:
 
     def _begin(self) -> None:
         self._runs, self._is_stopping = True, False
-        self._pausing.begin()
+        self._pause.begin()
         self._run_number += 1
         self._ended.clear()
-        self._brief.forget()
+        self._early_exits.forget()
 
     async def _confirm_end(self, status: int) -> None:
         """It may have been the late news of an earlier run."""
@@ -280,9 +282,9 @@ class MachineContainer:
     async def _end(self, status: int) -> None:
         """Its last lines first, then its end."""
         if not self._runs:
-            await self._brief.end(status)
+            await self._early_exits.end(status)
             return
         await self._log.await_end(_LAST_WORDS_SECONDS)
-        self._runs = self._pausing.is_ours = False
+        self._runs = self._pause.is_ours = False
         self._ended.set()
         self._observer.machine_exited(self.spec.id, Exit.of_status(status))

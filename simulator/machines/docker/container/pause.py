@@ -7,7 +7,7 @@ from simulator.machines.backend import Observer
 from simulator.machines.docker.engine import Engine, Refusal
 
 
-class Pausing:
+class PauseState:
     def __init__(self, engine: Engine, container_id: str, machine_id: str, observer: Observer) -> None:
         self.is_ours = False
         """We have paused it: what the engine says of it is no news."""

@@ -22,7 +22,7 @@ def start_fault(spec: MachineSpec, problem: str) -> InputError | EnvironmentFaul
     if "port is already allocated" in problem or "address already in use" in problem:
         return EnvironmentFault(
             f"{of_machine} publishes a port that is taken: {problem}",
-            mend="end whatever has it (docker ps shows published ports)"
+            hint="end whatever has it (docker ps shows published ports)"
             + (
                 ', or let the engine choose: "127.0.0.1::8080" in a compose file'
                 if spec.is_taken
@@ -34,4 +34,4 @@ def start_fault(spec: MachineSpec, problem: str) -> InputError | EnvironmentFaul
             f'{of_machine}: there is no command "{match[1] or match[2]}" in image {spec.image}',
             expected=f"a program of the image; look into it with: docker run --rm -it --entrypoint sh {spec.image}",
         )
-    return EnvironmentFault(f"{of_machine} cannot be started: {problem}", mend="see what docker events says")
+    return EnvironmentFault(f"{of_machine} cannot be started: {problem}", hint="see what docker events says")

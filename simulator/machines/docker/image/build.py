@@ -14,7 +14,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from simulator.cancellation import undisturbed
+from simulator.cancellation import shielded
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.docker.engine import Engine, Refusal
 
@@ -25,16 +25,16 @@ _FOR_BUILDKIT = re.compile("buildkit|unknown (instruction|flag)", re.IGNORECASE)
 class _Failed(Exception):
     """Why, and what was said before."""
 
-    def __init__(self, why: str, story: str = "") -> None:
+    def __init__(self, why: str, traceback: str = "") -> None:
         super().__init__(why)
-        self.tail = [line for line in story.splitlines() if line.strip()][-_TAIL_LINES:]
+        self.tail = [line for line in traceback.splitlines() if line.strip()][-_TAIL_LINES:]
 
 
 async def build_image(engine: Engine, image: str, folder: Path) -> None:
     """Takes no time where nothing has changed. Raises InputError, EnvironmentFault."""
     if not (folder / "Dockerfile").is_file():
         raise InputError(f'image "{image}" is to be built in {folder}', expected="a folder with a Dockerfile")
-    mend = f"try it alone: docker build -t {image} {folder}"
+    hint = f"try it alone: docker build -t {image} {folder}"
     try:
         try:
             await _build_by_api(engine, image, folder)
@@ -43,22 +43,22 @@ async def build_image(engine: Engine, image: str, folder: Path) -> None:
                 raise
             docker = shutil.which("docker")
             if docker is None:
-                mend = "install the docker CLI where flysim is, with buildx: the engine's API has no BuildKit"
+                hint = "install the docker CLI where flysim is, with buildx: the engine's API has no BuildKit"
                 raise
             await _build_by_cli(docker, image, folder)
     except _Failed as failed:
         tail = "".join(f"\n  | {line}" for line in failed.tail)
-        raise EnvironmentFault(f'image "{image}" cannot be built: {failed}{tail}', mend=mend) from failed
+        raise EnvironmentFault(f'image "{image}" cannot be built: {failed}{tail}', hint=hint) from failed
 
 
 async def _build_by_api(engine: Engine, image: str, folder: Path) -> None:
     try:
-        story = await engine.do_while_wanted(_ask_for_build, engine.api, image, folder)
+        traceback = await engine.do_abandonable(_ask_for_build, engine.api, image, folder)
     except (Refusal, OSError, TypeError) as error:
         raise _Failed(str(error)) from error
-    failure = next((str(said["error"]) for said in story if "error" in said), None)
+    failure = next((str(said["error"]) for said in traceback if "error" in said), None)
     if failure is not None:
-        raise _Failed(failure, "".join(str(each.get("stream", "")) for each in story))
+        raise _Failed(failure, "".join(str(each.get("stream", "")) for each in traceback))
 
 
 def _ask_for_build(api: Any, image: str, folder: Path) -> list[dict[str, Any]]:
@@ -80,10 +80,12 @@ async def _build_by_cli(docker: str, image: str, folder: Path) -> None:
         start_new_session=True,  # Ctrl-C is for flysim, which then ends it.
     )
     try:
-        story, _ = await process.communicate()
+        traceback, _ = await process.communicate()
     except asyncio.CancelledError:
         os.killpg(process.pid, signal.SIGKILL)  # The engine gives up with it; a polite signal may go unheard.
-        await undisturbed(process.wait())
+        await shielded(process.wait())
         raise
     if process.returncode:
-        raise _Failed(f"docker build ended with status {process.returncode}", story.decode(errors="replace"))
+        raise _Failed(
+            f"docker build ended with status {process.returncode}", traceback.decode(errors="replace")
+        )

@@ -88,7 +88,7 @@ class Images:
                 ) from error
             raise EnvironmentFault(
                 f'there is no image "{image}" on the Docker engine, and {why}',
-                mend=f"docker pull {image}, or build it: docker build -t {image} FOLDER; {USE_PROCESSES}",
+                hint=f"docker pull {image}, or build it: docker build -t {image} FOLDER; {USE_PROCESSES}",
             ) from error
 
 

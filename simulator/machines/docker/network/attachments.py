@@ -5,12 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from simulator.cancellation import undisturbed
+from simulator.cancellation import shielded
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import Engine, Refusal
 
 
-class Wiring:
+class NetworkAttachments:
     """Of one container."""
 
     def __init__(self, engine: Engine, container_id: str) -> None:
@@ -19,7 +19,7 @@ class Wiring:
         self._cut: dict[str, Any] = {}
         """Network that it was taken off -> what the engine said of it there."""
 
-    async def cut(self, networks: dict[str, Any]) -> bool:
+    async def disconnect(self, networks: dict[str, Any]) -> bool:
         """Take it off these; whether it is off any. Raises EnvironmentFault for one that it cannot leave.
 
         A request that is cancelled is carried out nevertheless: so it is known of before, and waited for.
@@ -27,10 +27,10 @@ class Wiring:
         disconnect = self._engine.api.disconnect_container_from_network
         for name, endpoint in () if self._cut else networks.items():
             self._cut[name] = endpoint
-            await undisturbed(self._engine.do(disconnect, self._container_id, name))
+            await shielded(self._engine.do(disconnect, self._container_id, name))
         return bool(self._cut)
 
-    async def mend(self) -> None:
+    async def reconnect(self) -> None:
         """Its addresses are those that it was given; what Docker chose, Docker may choose anew.
 
         Raises EnvironmentFault for the first network that does not take it back, once all have been asked; such a one
@@ -39,7 +39,7 @@ class Wiring:
         failures = []
         for name, endpoint in tuple(self._cut.items()):
             try:
-                await undisturbed(self._engine.do(self._connect, name, endpoint))
+                await shielded(self._engine.do(self._connect, name, endpoint))
             except Refusal as error:
                 if error.status != HTTPStatus.NOT_FOUND and "already exists" not in error.explanation:
                     failures.append(self._fault(name, error))
@@ -63,5 +63,5 @@ class Wiring:
         short_id = self._container_id[:12]
         return EnvironmentFault(
             f"container {short_id} stays cut off from network {network}: {refusal.explanation}",
-            mend=f"docker network connect {network} {short_id}",
+            hint=f"docker network connect {network} {short_id}",
         )

@@ -201,6 +201,6 @@ def _create_gateway(
 def _no_network(problem: str) -> EnvironmentFault:
     return EnvironmentFault(
         f"the Docker engine makes no private network: {problem}",
-        mend="the engine needs IPv6 (Linux has it unless it is switched off) and a free range of addresses: "
+        hint="the engine needs IPv6 (Linux has it unless it is switched off) and a free range of addresses: "
         "docker network prune",
     )

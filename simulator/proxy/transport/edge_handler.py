@@ -21,9 +21,9 @@ from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
 from simulator.proxy.http.edge_layer import OpenMachineConnection
 from simulator.proxy.http.websocket_tunnel import GoAway
-from simulator.proxy.transport.flow_control import PacedHandler
-from simulator.proxy.transport.reset_handling import salvage_at_reset, was_reset_since
-from simulator.proxy.transport.simulated_link import Span, cross
+from simulator.proxy.transport.flow_control import FlowControlledHandler
+from simulator.proxy.transport.reset_handling import deliver_data_before_reset, was_reset_since
+from simulator.proxy.transport.simulated_link import SimulatedLink, cross
 from simulator.routing import Machine
 
 _NEVER_SECONDS = 10 * 365 * 24 * 3600
@@ -31,7 +31,7 @@ _NEVER_SECONDS = 10 * 365 * 24 * 3600
 _MANY = 1024
 
 
-class EdgeHandler(PacedHandler):
+class EdgeHandler(FlowControlledHandler):
     """One client connection at an edge."""
 
     def __init__(
@@ -49,7 +49,7 @@ class EdgeHandler(PacedHandler):
         self.timeout_watchdog.timeout = _NEVER_SECONDS
         self._connecting: dict[Connection, asyncio.TimerHandle] = {}
         self._bound_for: dict[Connection, Machine] = {}
-        self._spans: dict[Connection, Span] = {}
+        self._spans: dict[Connection, SimulatedLink] = {}
         self._core = core
         self._edge_region = convert.edge_of(self.client)
         self._idle_watch: asyncio.Task[None] | None = None
@@ -59,7 +59,7 @@ class EdgeHandler(PacedHandler):
         task = asyncio.current_task()
         assert isinstance(command, OpenMachineConnection)
         assert task is not None
-        if self._core.links and not await self._cross(command):
+        if self._core.network and not await self._cross(command):
             return
         loop = asyncio.get_running_loop()
         self._bound_for[command.connection] = command.machine
@@ -98,13 +98,13 @@ class EdgeHandler(PacedHandler):
         reader, writer = transport.reader, transport.writer
         assert isinstance(reader, asyncio.StreamReader)
         assert isinstance(writer, asyncio.StreamWriter)
-        salvage_at_reset(transport, lambda: self._were_reset.add(connection))
+        deliver_data_before_reset(transport, lambda: self._were_reset.add(connection))
         machine = self._bound_for[connection]
-        self._spans[connection] = Span(self._core, self._edge_region, machine, reader, writer)
+        self._spans[connection] = SimulatedLink(self._core, self._edge_region, machine, reader, writer)
 
     async def _drain(self, connection: Connection) -> None:
         await super()._drain(connection)
-        if self._core.links and connection in self._spans:
+        if self._core.network and connection in self._spans:
             await self._spans[connection].outward.drained()
 
     def was_never_read(self, connection: Connection) -> bool:

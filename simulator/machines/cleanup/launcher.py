@@ -13,12 +13,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from simulator.cancellation import undisturbed
+from simulator.cancellation import shielded
 
 _PATIENCE_SECONDS = 2.0
 
 
-class Helper:
+class CleanupProcess:
     """One such program, from `start` to `dismiss`; both may be called again."""
 
     def __init__(
@@ -53,13 +53,13 @@ class Helper:
             for pipe in self.pipe:
                 os.write(pipe, f"{word}\n".encode())
 
-    async def dismiss(self) -> None:
+    async def finish(self) -> None:
         """Nothing is left to clean up: returns when it has ended."""
         self.tell(".")
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
-            await undisturbed(asyncio.to_thread(_await_end, process))
+            await shielded(asyncio.to_thread(_await_end, process))
 
 
 def _await_end(process: subprocess.Popen[bytes]) -> None:

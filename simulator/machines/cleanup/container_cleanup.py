@@ -4,7 +4,7 @@ It runs as a script, apart from the package, and loads the engine's SDK only whe
 told "." when flysim ends in order; if the pipe ends without that, flysim was killed, and everything on the engine with
 the label of the run goes.
 
-remove_containers.py RUN
+container_cleanup.py RUN
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It runs as a script, apart from the package, on the standard library alone. It is told "." when flysim ends in order;
 if the pipe ends without that, flysim was killed. A deployment that was under way holds the pipe open until it ends.
 
-remove_stack.py STACK
+stack_cleanup.py STACK
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simulator.machines.cleanup import remove_containers as sweeper
+from simulator.machines.cleanup import container_cleanup as container_cleanup
 from tests.machines.fake_engine import refusing_engine
 
-SWEEPER = (sys.executable, "-P", "-X", "importtime", sweeper.__file__, "r1")
+SWEEPER = (sys.executable, "-P", "-X", "importtime", container_cleanup.__file__, "r1")
 
 
 def test_one_that_is_told_of_an_orderly_end_has_loaded_next_to_nothing() -> None:
