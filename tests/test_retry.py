@@ -1,0 +1,91 @@
+"""The retry policies: when they call again, when they stop, and what they raise."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from simulator.retry import poll, poll_blocking, retry_on
+
+
+class Flaky:
+    """Fails `failures` times, then answers."""
+
+    def __init__(self, failures: int, error: BaseException | None = None) -> None:
+        self.calls = 0
+        self._failures = failures
+        self._error = error
+
+    def __call__(self) -> str | None:
+        self.calls += 1
+        if self.calls > self._failures:
+            return "found"
+        if self._error:
+            raise self._error
+        return None
+
+    async def later(self) -> str | None:
+        return self()
+
+
+class Pauses:
+    """Takes the place of `asyncio.sleep`, and remembers for how long it was asked to."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+async def test_a_call_is_made_again_after_the_named_error_only() -> None:
+    pauses, refused = Pauses(), Flaky(2, ConnectionRefusedError())
+    policy = retry_on(OSError, interval_seconds=0.5, sleep=pauses.sleep)
+    assert await policy(refused.later) == "found"
+    assert pauses.seconds == [0.5, 0.5]
+    with pytest.raises(ValueError, match="another"):
+        await retry_on(OSError, interval_seconds=0.5, sleep=pauses.sleep)(
+            Flaky(1, ValueError("another")).later
+        )
+
+
+async def test_the_last_error_is_raised_when_the_attempts_are_used_up() -> None:
+    refused = Flaky(9, OSError("refused"))
+    with pytest.raises(OSError, match="refused"):
+        await retry_on(OSError, interval_seconds=0, attempts=3)(refused.later)
+    assert refused.calls == 3
+
+
+@pytest.mark.parametrize("attempts", [None, 1000])
+async def test_the_last_error_is_raised_when_the_time_is_over(attempts: int | None) -> None:
+    policy = retry_on(OSError, interval_seconds=0.001, timeout_seconds=0.02, attempts=attempts)
+    with pytest.raises(OSError, match="refused"):
+        await policy(Flaky(10**6, OSError("refused")).later)
+
+
+async def test_pauses_double_up_to_the_longest() -> None:
+    pauses = Pauses()
+    policy = retry_on(OSError, interval_seconds=0.1, max_interval_seconds=0.4, sleep=pauses.sleep)
+    await policy(Flaky(5, OSError()).later)
+    assert pauses.seconds == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
+
+
+async def test_polling_returns_what_was_found() -> None:
+    assert await poll(Flaky(3), timeout_seconds=5, interval_seconds=0) == "found"
+    assert await poll(Flaky(3).later, interval_seconds=0) == "found"
+    assert poll_blocking(Flaky(3), timeout_seconds=5, interval_seconds=0) == "found"
+
+
+async def test_polling_ends_with_a_last_look_when_the_time_is_over() -> None:
+    began, nothing = time.monotonic(), Flaky(10**6)
+    assert await poll(nothing, timeout_seconds=0.05, interval_seconds=10) is None
+    assert nothing.calls == 2
+    assert time.monotonic() - began >= 0.05
+    assert poll_blocking(Flaky(10**6), timeout_seconds=0.01) is None
+
+
+async def test_no_time_at_all_is_one_look() -> None:
+    nothing = Flaky(10**6)
+    assert await poll(nothing, timeout_seconds=0) is None
+    assert nothing.calls == 1
