@@ -22,7 +22,7 @@ STDOUT = Path("-")
 
 if TYPE_CHECKING:
     from simulator.config import Config
-    from simulator.scenario.result import RunResult, ScenarioResult
+    from simulator.results import RunResult, ScenarioResult
     from simulator.scenario.runner import RunOptions
     from simulator.scenario.simulator_protocol import OpenSimulator
 
@@ -95,7 +95,7 @@ class Reports:
         return STDOUT in (self.junit, self.json)
 
     def write(self, report: RunResult) -> None:
-        from simulator.scenario.report import json_report, junit_xml
+        from simulator.report import json_report, junit_xml
 
         for file, text in ((self.junit, junit_xml(report)), (self.json, json_report(report))):
             if file == STDOUT:
@@ -113,9 +113,9 @@ async def _run(
     quiet: bool,
 ) -> int:
     """The exit status: of the results, or of the signal that cut them short."""
+    from simulator.results import RunResult
     from simulator.scenario.file.loader import load_scenarios
     from simulator.scenario.file.selection import select
-    from simulator.scenario.result import RunResult
     from simulator.scenario.runner import run_scenarios
 
     teller, started = ProgressReporter(quiet=quiet, on_stderr=files.is_stdout_taken), time.monotonic()
@@ -140,7 +140,7 @@ class ProgressReporter:
     """Tells what comes of each scenario; when nobody reads on, the run goes on without a word."""
 
     def __init__(self, *, quiet: bool, on_stderr: bool) -> None:
-        from simulator.scenario.report import TextReport
+        from simulator.report import TextReport
 
         stream = console.err if on_stderr else console.out
         colour = stream.is_terminal and not stream.no_color

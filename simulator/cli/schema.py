@@ -14,19 +14,21 @@ from simulator.cli import console
 class File(StrEnum):
     scenario = "scenario"
     config = "config"
+    run = "run"
 
 
-def schema(file: Annotated[File, typer.Argument(metavar="scenario|config", help="Of which file.")]) -> None:
-    """Print the JSON Schema of scenario files or of flysim.toml.
+def schema(
+    file: Annotated[File, typer.Argument(metavar="scenario|config|run", help="Which schema.")],
+) -> None:
+    """Print a JSON Schema: of scenario files, of flysim.toml, or of the report that run --json writes.
 
     Example: flysim schema scenario > scenario.schema.json
     """
-    if file is File.scenario:
-        from simulator.scenario import scenario_schema
-
-        found = scenario_schema()
-    else:
-        from simulator.config import config_schema
-
-        found = config_schema()
-    console.write(json.dumps(found, indent=2) + "\n")
+    match file:
+        case File.scenario:
+            from simulator.scenario import scenario_schema as make_schema
+        case File.config:
+            from simulator.config import config_schema as make_schema
+        case File.run:
+            from simulator.results.document import run_schema as make_schema
+    console.write(json.dumps(make_schema(), indent=2) + "\n")

@@ -236,8 +236,9 @@ def _nobody_there(url: str) -> EnvironmentFault:
 
 
 def _show(api: Control, request_id: str, *, as_json: bool, is_websocket: bool) -> None:
+    from simulator.report.hop_ladder import ladder
+    from simulator.results import Finding
     from simulator.routing.trace import Trace
-    from simulator.scenario.ladder import ladder
 
     found = api.get(f"/_flysim/traces/{request_id}")
     if as_json:
@@ -248,4 +249,4 @@ def _show(api: Control, request_id: str, *, as_json: bool, is_websocket: bool) -
     )
     for finding in api.get("/_flysim/findings"):
         if finding["request_id"] == request_id:
-            console.say(f"\n{finding['id']}: {finding['cause']}\n  fix: {finding['fix']}")
+            console.say(f"\n{Finding.from_dict(finding)}")

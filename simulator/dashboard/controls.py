@@ -13,6 +13,7 @@ from simulator.clock import Clock
 from simulator.config.model import Config, MachineSpec
 from simulator.events import Bus
 from simulator.journal import Journal
+from simulator.results import Finding
 from simulator.routing.model import Fleet, Machine
 
 
@@ -39,7 +40,7 @@ class Controls(Protocol):
     def ready(self) -> dict[str, Any]:
         """What the ready file holds."""
 
-    def findings(self) -> Iterable[Any]:
+    def findings(self) -> Iterable[Finding]:
         """What diagnosis has to say of the exchanges that are remembered: dataclass values, or dicts."""
 
     def health_problems(self) -> Mapping[str, str]:

@@ -16,7 +16,6 @@ from simulator.dashboard.json_view import (
     encode_line,
     encode_server_sent,
     event_view,
-    finding_view,
     machine_view,
 )
 from simulator.dashboard.responses import ApiError, read_flag, read_json, read_number
@@ -89,7 +88,7 @@ class OwnApi:
         return JSONResponse(trace.as_dict())
 
     async def _findings(self, request: Request) -> Response:
-        return JSONResponse([finding_view(finding) for finding in self._controls.findings()])
+        return JSONResponse([finding.as_dict() for finding in self._controls.findings()])
 
     async def _events(self, request: Request) -> Response:
         subscription = self._streams.subscribe()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 from simulator.events import (
@@ -41,11 +41,6 @@ def machine_view(machine: Machine) -> dict[str, Any]:
         "healthy": machine.healthy,
         "cordoned": machine.cordoned,
     }
-
-
-def finding_view(finding: Any) -> Any:
-    """A finding is diagnosis's own dataclass, which this package does not know."""
-    return asdict(finding) if is_dataclass(finding) and not isinstance(finding, type) else finding
 
 
 def encode_server_sent(event: Event) -> bytes:

@@ -1,4 +1,4 @@
-"""The replay that a hop answered with, read back from the record: in the header or in the body (F-1.9, F-1.75)."""
+"""The replay that a hop asked for, read back from the trace: from the header or the body (F-1.9, F-1.75)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LENIENT = RoutingOptions(timeout_without_unit="milliseconds")
 
 
 def read_replay(hop: Hop) -> ReplayDirective | None:
-    """As the proxy took it, whatever its options (K-7, K-8); None where there was none, or it cannot be read."""
+    """The directive as the proxy understood it, with the most lenient options (K-7, K-8); None if there is none."""
     if hop.replay is None:
         return None
     try:
-        if _is_body(hop.replay):
+        if is_body(hop.replay):
             return parse_replay_body(hop.replay.encode("utf-8", "replace"), _LENIENT).directive
         return parse_directive(hop.replay, lenient_region_list=True, bare_milliseconds=True)
     except DirectiveError:
@@ -23,13 +23,13 @@ def read_replay(hop: Hop) -> ReplayDirective | None:
 
 
 def quote_replay(hop: Hop, *, exactly: bool = False) -> str:
-    """The replay in the words of the response that carried it; `exactly`: in quotes, for one that is not understood."""
+    """The replay as the response carried it. `exactly`: in quotes, with escapes, for a value that does not parse."""
     if hop.replay is None:
-        return "a replay body that did not come whole"
+        return "a replay body that did not arrive whole"
     text = repr(hop.replay) if exactly else hop.replay
-    return f"the replay body {text}" if _is_body(hop.replay) else f"fly-replay: {text}"
+    return f"the replay body {text}" if is_body(hop.replay) else f"fly-replay: {text}"
 
 
-def _is_body(replay: str) -> bool:
-    """No value of the header begins like a JSON object and can be read."""
+def is_body(replay: str) -> bool:
+    """Whether this is a replay body: no valid header value begins as a JSON object does."""
     return replay.lstrip().startswith("{")

@@ -1,7 +1,7 @@
-"""One function per finding: given a trace and the fleet, a finding or None.
+"""The rules of diagnosis: one function per finding, from a trace and the fleet to a finding or None.
 
-A rule reads one exchange and never steers. Rows of the failure gallery that take several exchanges to show, or
-that need what a trace does not hold, have none.
+A rule reads one exchange. Rows of the failure gallery that take several exchanges to show, or that need what a
+trace does not hold, have none.
 """
 
 from __future__ import annotations
@@ -9,20 +9,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.diagnosis.finding import Finding
+from simulator.diagnosis.evidence import corrected, failure_evidence, replay_evidence
 from simulator.diagnosis.loop import find_replay_loop, find_self_replay
 from simulator.diagnosis.replay import quote_replay, read_replay
-from simulator.routing.model import Fleet, MachineState
+from simulator.results import Evidence, Finding, Fix
+from simulator.routing.model import Fleet, Machine, MachineState
 from simulator.routing.regions import members
 from simulator.routing.replay.directive import ReplayDirective
 from simulator.routing.trace import FAULT, Cause, Hop, Outcome, Trace
 
 Rule = Callable[[Trace, Fleet], Finding | None]
 
+FINDINGS = (
+    "self-replay",
+    "replay-loop",
+    "stale-cookie",
+    "lost-target",
+    "foreign-instance",
+    "empty-region",
+    "broken-directive",
+    "replayed-fallback",
+    "unknown-app",
+    "large-body",
+    "negotiated-upgrade",
+    "doubtful-directive",
+    "refused-connection",
+    "broken-answer",
+)
+"""The ids of all findings, in the order of the rules; docs/findings.md explains each."""
+
 
 @dataclass(frozen=True, slots=True)
 class LostReplay:
-    """A replay for which no machine was found, and that ended its exchange."""
+    """A replay that ended its exchange because no machine took it."""
 
     source: Hop
     directive: ReplayDirective
@@ -33,32 +52,35 @@ class LostReplay:
 
 
 def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A replay to a machine that cannot take it (gallery 4); `stale-cookie` where the id came with the request."""
+    """A replay to a machine that cannot take it (gallery 4); `stale-cookie` if the client's cookie names it."""
     replay = _find_lost_replay(trace)
     if replay is None or replay.directive.instance is None:
         return None
     wanted = replay.directive.instance
     machine = fleet.find(wanted)
-    if machine is not None and machine.app != replay.app:
-        return None  # find_foreign_instance
-    if machine is None:
-        state = "there is no such machine"
-    elif not machine.is_candidate:
-        state = f"{machine.name} is {_condition(machine.state.value, machine.healthy, machine.cordoned)}"
-    else:
-        return None
+    if machine is not None and (machine.app != replay.app or machine.is_candidate):
+        return None  # find_foreign_instance, or it is available again
+    condition = f"{machine.name} is {_condition(machine)}" if machine else "there is no such machine"
+    cause = f"{replay.source.machine} replayed to instance={wanted}, but {condition}"
+    fails_its_check = machine is not None and machine.state is MachineState.STARTED and not machine.healthy
     by_cookie = bool(trace.cookies_sent) and wanted not in trace.target
-    is_ill = machine is not None and machine.state is MachineState.STARTED and not machine.healthy
-    cookies = (
-        f"; the client's cookies ({', '.join(trace.cookies_sent)}) {'name' if is_ill else 'outlived'} it"
+    if by_cookie:
+        verb = "name" if fails_its_check else "outlived"
+        cause += f"; the client's cookies ({', '.join(trace.cookies_sent)}) {verb} it"
+    advice = (
+        "use prefer_instance instead of instance, "
+        "or add timeout and fallback=force_self and clear the cookie there"
     )
-    mend = "use prefer_instance instead of instance, or add timeout and fallback=force_self and clear the cookie there"
     return Finding(
         "stale-cookie" if by_cookie else "lost-target",
-        f"{replay.source.machine} replayed to instance={wanted}, but {state}"
-        + (cookies if by_cookie else ""),
-        f"look into why its check fails; {mend}" if is_ill else mend,
+        cause,
+        Fix(
+            f"find out why its health check fails; {advice}" if fails_its_check else advice,
+            *(corrected(replay.source.replay, "instance=", "prefer_instance=") or ()),
+        ),
         trace.request_id,
+        ("F-1.2", "F-6.54"),
+        replay_evidence(trace, part=wanted),
     )
 
 
@@ -68,19 +90,26 @@ def find_foreign_instance(trace: Trace, fleet: Fleet) -> Finding | None:
     machine = fleet.find(replay.directive.instance or "") if replay is not None else None
     if replay is None or machine is None or machine.app == replay.app:
         return None
+    named = f"app={replay.directive.app};" if replay.directive.app else ""
+    right = f"app={machine.app};instance={machine.id}"
     return Finding(
         "foreign-instance",
         f"{replay.source.machine} replayed to instance={machine.id} in app {replay.app}, "
         f"but that is {machine.name} of {machine.app}",
-        f"name the machine's app in the directive too: app={machine.app};instance={machine.id}",
+        Fix(
+            f"name the machine's app in the directive too: {right}",
+            *(corrected(replay.source.replay, f"{named}instance={machine.id}", right) or ()),
+        ),
         trace.request_id,
+        ("F-1.16", "K-10"),
+        replay_evidence(trace, part=machine.id),
     )
 
 
-def _condition(state: str, healthy: bool, cordoned: bool) -> str:
-    if state != "started":
-        return state
-    return "cordoned" if cordoned else "failing its health checks" if not healthy else state
+def _condition(machine: Machine) -> str:
+    if machine.state is not MachineState.STARTED:
+        return machine.state.value
+    return "cordoned" if machine.cordoned else "failing its health checks"
 
 
 def _find_lost_replay(trace: Trace) -> LostReplay | None:
@@ -99,13 +128,19 @@ def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
     machines = [m for m in fleet.of_app(replay.app) if m.is_candidate and m.id != excluded]
     there = sorted({machine.region for machine in machines})
     if any((codes := members(region)) is None or codes & set(there) for region in replay.directive.regions):
-        return None  # they are there, but refuse or are full
+        return None  # there are machines, but they refuse connections or are full
+    regions = ",".join(replay.directive.regions)
     return Finding(
         "empty-region",
-        f"{replay.source.machine} replayed to region={','.join(replay.directive.regions)}, "
+        f"{replay.source.machine} replayed to region={regions}, "
         f"but the machines of {replay.app} that could answer are in: {', '.join(there) or 'no region'}",
-        'name a region that has machines, or append any, as in region="sjc,any"',
+        Fix(
+            'name a region that has machines, or append any, as in region="sjc,any"',
+            *(corrected(replay.source.replay, f"region={regions}", f'region="{regions},any"') or ()),
+        ),
         trace.request_id,
+        ("F-1.20", "F-1.21"),
+        replay_evidence(trace, part=regions),
     )
 
 
@@ -117,14 +152,18 @@ def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "broken-directive",
         f"{hop.machine} answered with {quote_replay(hop, exactly=True)}, which Fly cannot parse: {trace.message}",
-        "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout; "
-        'or with the replay content type a JSON object, as in {"region": "sjc", "state": "checkout"}',
+        Fix(
+            "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout; "
+            'or with the replay content type a JSON object, as in {"region": "sjc", "state": "checkout"}'
+        ),
         trace.request_id,
+        ("F-1.17",),
+        replay_evidence(trace),
     )
 
 
 def find_replayed_fallback(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine that replays a request which came back to it by a fallback (gallery 30, F-1.56)."""
+    """A machine that replays a request which a fallback brought back to it (gallery 30, F-1.56)."""
     if trace.error != "PA03" or not _fell_back(trace):
         return None
     hop = trace.hops[-1]
@@ -132,8 +171,10 @@ def find_replayed_fallback(trace: Trace, fleet: Fleet) -> Finding | None:
         "replayed-fallback",
         f"a replay failed and its fallback brought the request back, but {hop.machine} answered "
         f"with {quote_replay(hop)} once more",
-        "serve a request that carries fly-replay-failed, or answer it with an error of your own",
+        Fix("serve a request that carries fly-replay-failed, or answer it with an error of your own"),
         trace.request_id,
+        ("F-1.56",),
+        replay_evidence(trace),
     )
 
 
@@ -145,17 +186,23 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
     """A replay to an app that does not exist here (F-1.63)."""
     if trace.error != "PA04":
         return None
+    hop = trace.hops[-1]
+    directive = read_replay(hop)
     return Finding(
         "unknown-app",
-        f"{trace.hops[-1].machine} answered with {quote_replay(trace.hops[-1])}; "
-        f"the apps here are {', '.join(fleet.apps)}",
-        "correct the name, or add the app to flysim.toml; a ',' where a ';' belongs also reads as part of the name",
+        f"{hop.machine} answered with {quote_replay(hop)}; the apps here are {', '.join(fleet.apps)}",
+        Fix(
+            "correct the name, or add the app to flysim.toml; "
+            "a ',' in place of a ';' becomes part of the name, too"
+        ),
         trace.request_id,
+        ("F-1.63",),
+        replay_evidence(trace, part=directive.app if directive else None),
     )
 
 
 def find_large_body(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A request whose body is past the limit, and that had to be sent again (gallery 15, F-1.32, F-5.46)."""
+    """A request whose body is over the limit, and that had to be sent again (gallery 15, F-1.32, F-5.46)."""
     if trace.error != "PA01":
         return None
     hop = trace.hops[-1]
@@ -163,21 +210,27 @@ def find_large_body(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "large-body",
         f"{hop.machine} {what} a {trace.method} whose body is larger than Fly keeps to send it again (1 MB)",
-        "learn the machine first with a small request and then send the body with fly-force-instance-id, "
-        "or upload straight to storage",
+        Fix(
+            "learn the machine first with a small request and then send the body with fly-force-instance-id, "
+            "or upload straight to storage"
+        ),
         trace.request_id,
+        ("F-1.32", "F-5.46"),
+        replay_evidence(trace) if hop.replay is not None else failure_evidence(trace),
     )
 
 
 def find_negotiated_upgrade(trace: Trace, fleet: Fleet) -> Finding | None:
     """A 101 that carries a replay (gallery 12, F-1.86)."""
-    for hop in trace.hops:
+    for position, hop in enumerate(trace.hops):
         if hop.replay is not None and hop.status == 101:
             return Finding(
                 "negotiated-upgrade",
-                f"{hop.machine} accepted the WebSocket (101) and asked for a replay in the same answer",
-                "answer the handshake with the replay before the framework accepts it, with any status but 101",
+                f"{hop.machine} accepted the WebSocket (101) and asked for a replay in the same response",
+                Fix("replay the handshake before the framework accepts it, with any status but 101"),
                 trace.request_id,
+                ("F-1.86",),
+                replay_evidence(trace, position),
             )
     return None
 
@@ -187,48 +240,56 @@ def find_doubtful_directive(trace: Trace, fleet: Fleet) -> Finding | None:
     doubts = [warning for warning in trace.warnings if warning.startswith(("unknown field", "field"))]
     if not doubts:
         return None
+    replayed = [position for position, hop in enumerate(trace.hops) if hop.replay is not None]
     return Finding(
         "doubtful-directive",
-        f"of the fly-replay value, {'; '.join(doubts)}: the request may have been routed anywhere",
-        "use only region, instance, prefer_instance, app, state, elsewhere, timeout and fallback",
+        f"in the fly-replay value, {'; '.join(doubts)}: the proxy may have routed the request anywhere",
+        Fix("use only region, instance, prefer_instance, app, state, elsewhere, timeout and fallback"),
         trace.request_id,
+        ("K-9",),
+        replay_evidence(trace, replayed[0]) if len(replayed) == 1 else Evidence(),
     )
 
 
 def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine that is started but does not listen where its service says (F-6.16)."""
-    for hop in trace.hops:
+    """A started machine that does not listen where its service says (F-6.16)."""
+    for position, hop in enumerate(trace.hops):
         if hop.failure is not None and "[PC01]" in hop.failure:
+            connections = f"{hop.attempts} connections" if hop.attempts > 1 else "1 connection"
             return Finding(
                 "refused-connection",
-                f"{hop.machine} refused {hop.attempts} connection{'s' if hop.attempts > 1 else ''}: {hop.failure}",
+                f"{hop.machine} refused {connections}: {hop.failure}",
                 _fix_unless_fault(hop, "let the app listen on 0.0.0.0 and the internal_port of its service"),
                 trace.request_id,
+                ("F-6.16",),
+                failure_evidence(trace, position),
             )
     return None
 
 
 def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine that hung up or spoke no HTTP, before or in the middle of its response (F-5.45, F-6.12, F-6.15)."""
+    """A machine that closed or garbled its response, before or after the head (F-5.45, F-6.12, F-6.15)."""
     if trace.outcome is not Outcome.BROKEN and trace.error != "PU02":
         return None
     hop = trace.hops[-1]
     if trace.outcome is Outcome.BROKEN:
         cause = f"{hop.machine} closed the connection in the middle of its response"
     else:
-        cause = f"{hop.machine} took the request and gave no answer: {hop.failure}"
+        cause = f"{hop.machine} received the request and sent no valid response: {hop.failure}"
     return Finding(
         "broken-answer",
         cause,
         _fix_unless_fault(hop, "look at the machine's last log lines: it may have crashed or been stopped"),
         trace.request_id,
+        ("F-5.45", "F-6.12"),
+        failure_evidence(trace),
     )
 
 
-def _fix_unless_fault(hop: Hop, usual: str) -> str:
-    """What struck on purpose is nothing that the app does wrong."""
+def _fix_unless_fault(hop: Hop, usual: str) -> Fix:
+    """A fault that was injected on purpose is not an error of the app."""
     fault = next((note for note in (hop.note or "").split("; ") if note.startswith(f"{FAULT}: ")), None)
-    return f"heal the {fault}" if fault else usual
+    return Fix(f"heal the {fault}" if fault else usual)
 
 
 RULES: tuple[Rule, ...] = (

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, TypeVar
 from simulator.config.problems import suggest
 from simulator.errors import InputError
 from simulator.events import MachineLogged
+from simulator.results import ClientResponse, Mismatch, StepResult
 from simulator.routing.service import HTTP_PORT, HTTPS_PORT
 from simulator.routing.trace import Trace
-from simulator.scenario.answer import ClientResponse, Mismatch
 from simulator.scenario.client.http import Client
 from simulator.scenario.expectations.check import mismatches
 from simulator.scenario.expectations.match import describe_match, is_match
 from simulator.scenario.expectations.schema import Expectation, LogMatch
-from simulator.scenario.failure import SourceLocation, StepFailed
+from simulator.scenario.failure import StepFailed
 from simulator.scenario.names import Names
-from simulator.scenario.simulator_protocol import RunningSimulator, find_findings
+from simulator.scenario.simulator_protocol import RunningSimulator
 
 if TYPE_CHECKING:
     from simulator.scenario.client.websocket import OpenSocket
@@ -35,16 +35,6 @@ PATIENCE_SECONDS = 2.0
 POLL_SECONDS = 0.01
 FIRST_CLIENT = "client"
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class StepRecord:
-    """One step that was played, for reports."""
-
-    title: str
-    place: SourceLocation | None
-    seconds: float
-    answer: ClientResponse | None = None
 
 
 @dataclass
@@ -69,7 +59,7 @@ class ScenarioContext:
     def __init__(self, shared: SharedState) -> None:
         self.shared = shared
         self.current_client = FIRST_CLIENT
-        self.records: list[StepRecord] = []
+        self.records: list[StepResult] = []
         self.answer: ClientResponse | None = None
         """That of the latest step, for its record."""
         self.step_started_at = 0.0
@@ -150,11 +140,7 @@ class ScenarioContext:
     def _finding_mismatches(self, expect: Expectation, answer: ClientResponse) -> list[Mismatch]:
         if expect.findings is None:
             return []
-        findings = find_findings(self.simulator, answer.trace) if answer.trace else ()
-        if findings is None:
-            raise InputError(
-                "findings cannot be expected: this flysim has no diagnosis", expected="no findings:"
-            )
+        findings = self.simulator.findings(answer.trace) if answer.trace else ()
         actual = sorted(finding.id for finding in findings)
         if set(expect.findings) <= set(actual) and (expect.findings or not actual):
             return []

@@ -1,26 +1,12 @@
-"""How a step fails: with everything that a person needs to see why."""
+"""The failure of a step: the expectations that do not hold, and the response they were checked against."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from simulator.scenario.answer import ClientResponse, Mismatch
-
-
-@dataclass(frozen=True, slots=True)
-class SourceLocation:
-    """Where in a file a step stands."""
-
-    path: Path
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}"
+from simulator.results import ClientResponse, Mismatch, SourceLocation
 
 
 class StepFailed(Exception):
-    """The expectations of a step did not hold, or it could not do what it says."""
+    """An expectation of a step does not hold, or the step cannot be carried out."""
 
     def __init__(
         self,

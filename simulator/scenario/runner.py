@@ -21,6 +21,7 @@ from simulator.crash_report import CRASHED, describe_crash, format_traceback
 from simulator.errors import InputError, SimulatorError
 from simulator.events import ProxyLogged
 from simulator.machines import backend_kind
+from simulator.results import Finding, LogTail, RunResult, ScenarioFailure, ScenarioResult, Verdict
 from simulator.routing.trace import FAULT, Trace
 from simulator.scenario.context import ScenarioContext, SharedState
 from simulator.scenario.failure import StepFailed
@@ -30,8 +31,7 @@ from simulator.scenario.file.schema import Scenario
 from simulator.scenario.file.selection import select
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
 from simulator.scenario.names import Names
-from simulator.scenario.result import LogTail, RunResult, ScenarioFailure, ScenarioResult, Verdict
-from simulator.scenario.simulator_protocol import OpenSimulator, RunningSimulator, find_findings
+from simulator.scenario.simulator_protocol import OpenSimulator, RunningSimulator
 from simulator.scenario.steps.base import Step, run_step
 
 TAIL_LINES = 8
@@ -175,7 +175,7 @@ async def _run_group(
         failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
         for scenario in rest:
             waited = time.monotonic() - began if scenario in first else 0.0
-            take(ScenarioResult(scenario, Verdict.FAILED, waited, failure))
+            take(ScenarioResult(scenario.name, scenario.path, Verdict.FAILED, waited, failure))
     finally:
         is_done.set()
 
@@ -186,7 +186,7 @@ def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scen
     for scenario in group.scenarios:
         reason = _find_reason_to_skip(scenario, group, options)
         if reason is not None:
-            take(ScenarioResult(scenario, Verdict.SKIPPED, skipped_because=reason))
+            take(ScenarioResult(scenario.name, scenario.path, Verdict.SKIPPED, skipped_because=reason))
             rest.remove(scenario)
     return rest
 
@@ -228,7 +228,8 @@ async def run_scenario(scenario: Scenario, simulator: RunningSimulator) -> Scena
     finally:
         await shared.close()
     return ScenarioResult(
-        scenario,
+        scenario.name,
+        scenario.path,
         Verdict.FAILED if failure else Verdict.PASSED,
         time.monotonic() - started,
         failure,
@@ -251,28 +252,28 @@ async def _run_steps(scenario: Scenario, context: ScenarioContext) -> None:
 
 
 def _explain(failed: StepFailed, shared: SharedState, began_at: float) -> ScenarioFailure:
-    answer, exit_status, crash = failed.answer, failed.exit_status, failed.__cause__
-    trace = answer.trace if answer else None
+    response, problem = failed.answer, failed.problem
+    exit_status, crash = failed.exit_status, failed.__cause__
+    trace = response.trace if response else None
+    findings: tuple[Finding, ...] = ()
     try:
-        findings = _findings(trace, shared) if exit_status != CRASHED else ()  # It may be they that crashed.
+        if trace is not None and exit_status != CRASHED:  # Diagnosis itself may be what crashed.
+            findings = tuple(shared.simulator.findings(trace))
     except Exception as error:
-        findings, exit_status, crash = (describe_crash(error),), CRASHED, error
+        problem = "\n".join(text for text in (problem, describe_crash(error)) if text)
+        exit_status, crash = CRASHED, error
     return ScenarioFailure(
         failed.place,
         failed.title,
-        failed.problem,
+        problem,
         failed.mismatches,
         trace,
-        withheld=tuple(str(cookie) for cookie in answer.withheld) if answer else (),
+        withheld=response.withheld if response else (),
         findings=findings,
         logs=(*_faults(shared, began_at), *_tails(trace, shared, began_at)),
         traceback=format_traceback(crash) if exit_status == CRASHED and crash else "",
         exit_status=exit_status,
     )
-
-
-def _findings(trace: Trace | None, shared: SharedState) -> tuple[str, ...]:
-    return tuple(str(finding) for finding in find_findings(shared.simulator, trace) or ()) if trace else ()
 
 
 def _faults(shared: SharedState, began_at: float) -> tuple[LogTail, ...]:

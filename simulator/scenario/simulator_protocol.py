@@ -13,15 +13,9 @@ from simulator.clock import Clock
 from simulator.config.model import Config
 from simulator.faults.base import Fault
 from simulator.journal import Journal
+from simulator.results import Finding
 from simulator.routing.model import Fleet, Machine
 from simulator.routing.trace import Trace
-
-
-class Finding(Protocol):
-    """Something that diagnosis has to say about a trace."""
-
-    @property
-    def id(self) -> str: ...
 
 
 class RunningSimulator(Protocol):
@@ -44,6 +38,7 @@ class RunningSimulator(Protocol):
 
     def ready(self) -> dict[str, Any]: ...
     def find_machine(self, key: str) -> Machine: ...
+    def findings(self, trace: Trace, /) -> Sequence[Finding]: ...
 
     async def reset(self) -> None: ...
     async def start_machine(self, machine_id: str, /) -> Any: ...
@@ -59,14 +54,8 @@ class RunningSimulator(Protocol):
 
 
 class OpenSimulator(Protocol):
-    """How the runner gets a stage; `free_ports` is always what it wants."""
+    """Starts a simulator for the runner, on free ports."""
 
     def __call__(
         self, config: Config, *, realtime: bool, seed: int
     ) -> AbstractAsyncContextManager[RunningSimulator]: ...
-
-
-def find_findings(simulator: RunningSimulator, trace: Trace) -> Sequence[Finding] | None:
-    """What diagnosis says about `trace`; None from a stage without diagnosis."""
-    diagnose = getattr(simulator, "findings", None)
-    return None if diagnose is None else tuple(diagnose(trace))

@@ -24,6 +24,7 @@ from simulator.events import (
     MachineStateChanged,
 )
 from simulator.journal import Journal
+from simulator.results import Finding, Fix
 from simulator.routing.model import App, Fleet, Machine, MachineState
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
@@ -38,12 +39,6 @@ _SPECS = (
 
 def _machine(spec: MachineSpec) -> Machine:
     return Machine(spec.id, spec.name, spec.app, spec.region, port=41001, private_ip="fdaa::1")
-
-
-@dataclass(frozen=True)
-class Finding:
-    id: str
-    cause: str
 
 
 class SmallSimulator:
@@ -68,7 +63,7 @@ class SmallSimulator:
         return {"edges": dict(self.edges), "control": "http://127.0.0.1:4280", "machines": []}
 
     def findings(self) -> tuple[Finding, ...]:
-        return (Finding("stale-cookie", "dfw-1 is gone"),)
+        return (Finding("stale-cookie", "dfw-1 is gone", Fix("clear it"), "an id"),)
 
     def health_problems(self) -> dict[str, str]:
         return {machine.id: "nothing listens" for machine in self.fleet.machines if not machine.healthy}

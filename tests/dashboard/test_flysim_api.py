@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from simulator.results import Finding, Fix
 from simulator.routing.trace import Trace
 from tests.dashboard.harness import AMS, DFW, OTHER, Harness, make_trace, open_harness, until_open
 
@@ -47,7 +48,7 @@ async def test_an_unknown_trace_says_how_many_there_are(harness: Harness) -> Non
 
 async def test_findings_and_ready_are_those_of_the_simulator(harness: Harness) -> None:
     findings = (await harness.client.get("/_flysim/findings")).json()
-    assert findings == [{"id": "stale-cookie", "cause": "dfw-1 is gone"}]
+    assert findings == [Finding("stale-cookie", "dfw-1 is gone", Fix("clear it"), "an id").as_dict()]
     assert (await harness.client.get("/_flysim/ready")).json() == harness.simulator.ready()
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from simulator.diagnosis import FINDINGS, Finding, diagnose
 from simulator.diagnosis.rules import RULES
+from simulator.results import Fix
 from simulator.routing import App, Failure, Fleet, Outcome, RoutingOptions, Trace
 from simulator.routing.service import Service
 from tests.routing.build import (
@@ -68,7 +69,7 @@ def test_a_machine_that_replays_to_itself() -> None:
     finding = the_finding(replayed(*[TO_AMS_1] * 11))
     assert finding.id == "self-replay"
     assert finding.cause == f"ams-1 answered with fly-replay: {TO_AMS_1}, which led to ams-1 itself"
-    assert "FLY_MACHINE_ID" in finding.fix
+    assert "FLY_MACHINE_ID" in finding.fix.text
 
 
 def test_one_self_replay_is_a_finding_even_if_the_next_answer_is_right() -> None:
@@ -99,14 +100,14 @@ def test_machines_that_send_a_request_round(loop: list[str], words: str) -> None
     """Gallery 2, F-1.38"""
     finding = the_finding(replayed(*(loop * 11)[:11]))
     assert finding.id == "replay-loop"
-    assert finding.cause == f"the request went round: {words}, and was ended after 11 deliveries"
-    assert "fly-replay-src" in finding.fix
+    assert finding.cause == f"the request ran in a cycle: {words}; the proxy ended it after 11 deliveries"
+    assert "fly-replay-src" in finding.fix.text
 
 
 def test_two_apps_that_send_a_request_round_are_told_apart() -> None:
     """Gallery 3: both have a machine ams-1"""
     caller = replayed(*["app=chat", "app=streams"] * 5, "app=chat", machines=two_apps())
-    assert "round: streams/ams-1 (app=chat) ⇄ chat/ams-1 (app=streams)," in the_finding(caller).cause
+    assert "cycle: streams/ams-1 (app=chat) ⇄ chat/ams-1 (app=streams);" in the_finding(caller).cause
 
 
 def test_a_round_that_is_too_long_to_come_twice_is_still_named() -> None:
@@ -116,8 +117,8 @@ def test_a_round_that_is_too_long_to_come_twice_is_still_named() -> None:
     for number in range(2, 13):
         caller.replay(f"instance={six[(number - 1) % 6].id}")
     cause = the_finding(caller).cause
-    assert f"round: ams-1 (instance={six[1].id}) → ams-2 (" in cause
-    assert f"→ ams-6 (instance={six[0].id}) → ams-1, and" in cause
+    assert f"cycle: ams-1 (instance={six[1].id}) → ams-2 (" in cause
+    assert f"→ ams-6 (instance={six[0].id}) → ams-1; the proxy" in cause
 
 
 def hops_of(*stations: tuple[str, str]) -> Trace:
@@ -130,7 +131,7 @@ def hops_of(*stations: tuple[str, str]) -> Trace:
 
 def cause_of(*stations: tuple[str, str]) -> str:
     (finding,) = diagnose(hops_of(*stations), DEMO)
-    return finding.cause.removeprefix("the request went round: ").partition(", and was ended")[0]
+    return finding.cause.removeprefix("the request ran in a cycle: ").partition("; the proxy ended it")[0]
 
 
 AMS, ONE, TWO = ("ams-1", "region=dfw"), ("dfw-1", "region=ams"), ("dfw-2", "region=ams")
@@ -191,7 +192,7 @@ def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None
     assert finding.cause == (
         f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) outlived it"
     )
-    assert finding.fix.startswith("use prefer_instance")
+    assert finding.fix.text.startswith("use prefer_instance")
 
 
 def test_a_cookie_that_names_a_machine_which_is_ill() -> None:
@@ -203,7 +204,7 @@ def test_a_cookie_that_names_a_machine_which_is_ill() -> None:
         f"ams-1 replayed to {TO_DFW_1}, but dfw-1 is failing its health checks; "
         "the client's cookies (fly-machine-id) name it"
     )
-    assert finding.fix.startswith("look into why its check fails; use prefer_instance")
+    assert finding.fix.text.startswith("find out why its health check fails; use prefer_instance")
 
 
 @pytest.mark.parametrize(
@@ -223,13 +224,13 @@ def test_a_machine_of_an_app_that_the_directive_does_not_name() -> None:
     finding = the_finding(replayed(f"app=chat;{TO_DFW_1}", machines=two_apps()))
     assert finding.id == "foreign-instance"
     assert finding.cause == f"ams-1 replayed to {TO_DFW_1} in app chat, but that is dfw-1 of streams"
-    assert f"app=streams;{TO_DFW_1}" in finding.fix
+    assert f"app=streams;{TO_DFW_1}" in finding.fix.text
 
 
 def test_a_machine_of_another_app_where_the_directive_names_none() -> None:
     """F-1.16"""
     caller = replayed(f"instance={CHAT_1.id}", machines=two_apps())
-    assert "app=chat" in the_finding(caller).fix
+    assert "app=chat" in the_finding(caller).fix.text
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_regions_without_a_machine(directive: str, there: str) -> None:
     finding = the_finding(replayed(directive))
     assert finding.id == "empty-region"
     assert finding.cause.endswith(f"but the machines of streams that could answer are in: {there}")
-    assert "any" in finding.fix
+    assert "any" in finding.fix.text
 
 
 def test_regions_of_an_app_without_any_machine() -> None:
@@ -300,7 +301,7 @@ def test_a_target_that_is_full_is_not_lost() -> None:
         ),
         ({"app": 7}, "broken-directive", """the replay body '{"app": 7}', which Fly cannot parse"""),
         ("[]", "broken-directive", "the replay body is a list, expected an object"),
-        (None, "broken-directive", "ams-1 answered with a replay body that did not come whole"),
+        (None, "broken-directive", "ams-1 answered with a replay body that did not arrive whole"),
     ],
 )
 def test_what_is_wrong_with_a_replay_body_is_found_as_in_a_header(
@@ -347,7 +348,7 @@ def test_a_fallback_that_is_replayed_again() -> None:
     finding = the_finding(replayed(f"instance={GONE};timeout=0s;fallback=force_self", TO_DFW_1))
     assert finding.id == "replayed-fallback"
     assert f"ams-1 answered with fly-replay: {TO_DFW_1} once more" in finding.cause
-    assert "fly-replay-failed" in finding.fix
+    assert "fly-replay-failed" in finding.fix.text
 
 
 @pytest.mark.parametrize("directive", ["app=nobody", "app=X,state=K"])
@@ -439,7 +440,7 @@ def test_a_fault_that_was_asked_for_is_not_the_apps_to_mend() -> None:
     caller.exchange.remark("it was started for this request")
     caller.exchange.remark("fault: ams-1 refuses the next delivery")
     caller.fail_until_done()
-    assert the_finding(caller).fix == "heal the fault: ams-1 refuses the next delivery"
+    assert the_finding(caller).fix.text == "heal the fault: ams-1 refuses the next delivery"
 
 
 def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:
@@ -460,7 +461,7 @@ def test_a_machine_that_takes_a_request_and_gives_no_answer(failure: Failure, wo
     caller.fail(failure)
     finding = the_finding(caller)
     assert finding.id == "broken-answer"
-    assert finding.cause.startswith("ams-1 took the request and gave no answer: [PU02]")
+    assert finding.cause.startswith("ams-1 received the request and sent no valid response: [PU02]")
     assert words in finding.cause
 
 
@@ -481,7 +482,7 @@ def test_the_gravest_finding_comes_first() -> None:
 
 
 def test_a_finding_reads_as_a_cause_and_a_mend() -> None:
-    finding = Finding("self-replay", "ams-1 replays to itself", "compare first", "id")
+    finding = Finding("self-replay", "ams-1 replays to itself", Fix("compare first"), "id")
     assert str(finding) == "self-replay: ams-1 replays to itself\n  fix: compare first"
 
 
@@ -506,6 +507,50 @@ def test_whatever_happened_there_is_something_to_say_of_every_replay_that_failed
             caller.fail(event) if isinstance(event, Failure) else caller.replay(event)
     trace: Trace = caller.trace
     findings = diagnose(trace, fleet(*DEMO.machines[:standing]))
-    assert all(finding.cause and finding.fix for finding in findings)
+    assert all(finding.cause and finding.fix.text for finding in findings)
     if trace.error in ("PA02", "PA03", "PA04", "PU02"):
         assert findings
+
+
+# Evidence and fixes.
+
+
+def test_a_finding_names_its_rules_the_hop_the_value_and_the_wrong_part_of_it() -> None:
+    caller = replayed(f"state=x;instance={GONE}", cookie=f"fly-machine-id={GONE}")
+    finding = the_finding(caller)
+    assert finding.rules == ("F-1.2", "F-6.54")
+    evidence = finding.evidence
+    assert (evidence.hop, evidence.header, evidence.text) == (0, "fly-replay", f"state=x;instance={GONE}")
+    assert (evidence.text or "")[evidence.start : evidence.end] == GONE
+    assert finding.fix.before == f"fly-replay: state=x;instance={GONE}"
+    assert finding.fix.after == f"fly-replay: state=x;prefer_instance={GONE}"
+    assert str(finding).splitlines()[-2:] == [f"    - {finding.fix.before}", f"    + {finding.fix.after}"]
+
+
+def test_a_replay_body_is_evidence_without_a_header_and_gets_no_corrected_value() -> None:
+    caller = Caller(two_apps())
+    caller.replay_body({"instance": GONE})
+    finding = the_finding(caller)
+    assert finding.evidence.header is None
+    assert GONE in (finding.evidence.text or "")
+    assert (finding.fix.before, finding.fix.after) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("directive", "machines", "after"),
+    [
+        ("region=nrt", DEMO, 'fly-replay: region="nrt,any"'),
+        (f"app=chat;{TO_AMS_1}", two_apps(), f"fly-replay: app=streams;{TO_AMS_1}"),
+    ],
+)
+def test_a_wrong_value_comes_with_the_right_one(directive: str, machines: Fleet, after: str) -> None:
+    finding = the_finding(replayed(directive, machines=machines))
+    assert (finding.fix.before, finding.fix.after) == (f"fly-replay: {directive}", after)
+
+
+def test_a_failed_delivery_is_evidence() -> None:
+    caller = Caller()
+    caller.fail(Failure.CLOSED)
+    evidence = the_finding(caller).evidence
+    assert (evidence.hop, evidence.header) == (0, None)
+    assert (evidence.text or "").startswith("[PU02]")

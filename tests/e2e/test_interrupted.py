@@ -79,7 +79,7 @@ def test_a_run_that_is_interrupted_tells_and_writes_what_was_played(tmp_path: Pa
     wait_for((tmp_path / "slow").exists, "the second scenario")
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE_SECONDS) == 130
-    assert output_of(process).read().splitlines()[-1] == "1 passed, 0 failed, 1 not played"
+    assert output_of(process).read().splitlines()[-1] == "1 passed, 0 failed, 1 not run"
     assert [each["name"] for each in json.loads(report.read_text())["scenarios"]] == ["It is there"]
     assert (tmp_path / "report.xml").read_text().startswith("<?xml")
 

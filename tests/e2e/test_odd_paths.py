@@ -335,7 +335,7 @@ def test_run_that_is_told_to_stop_leaves_with_the_signals_status(tmp_path: Path)
     wait_for((tmp_path / "started").exists, "the start of the machine")
     process.terminate()
     assert process.wait(DEADLINE_SECONDS) == 143
-    assert output_of(process).read() == "0 passed, 0 failed, 1 not played\n"
+    assert output_of(process).read() == "0 passed, 0 failed, 1 not run\n"
 
 
 @pytest.mark.parametrize("file", ["scenario", "config"])

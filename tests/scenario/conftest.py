@@ -6,7 +6,8 @@ from textwrap import dedent
 
 import pytest
 
-from simulator.scenario import Scenario, ScenarioResult, load_scenario, run_scenario
+from simulator.results import ScenarioResult
+from simulator.scenario import Scenario, load_scenario, run_scenario
 from simulator.scenario import context as context
 from tests.scenario.harness import FakeSimulator
 

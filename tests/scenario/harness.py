@@ -6,7 +6,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Self
 
 import uvicorn
@@ -24,6 +23,7 @@ from simulator.errors import InputError
 from simulator.events import Bus, ExchangeAnswered, MachineLogged
 from simulator.faults.base import Fault
 from simulator.journal import Journal
+from simulator.results import Finding, Fix
 from simulator.routing.model import App, Fleet, Machine, MachineState
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
@@ -88,8 +88,9 @@ class FakeSimulator:
                 return machine
         raise InputError(f"no machine {key}")
 
-    def findings(self, trace: Trace) -> list[Any]:
-        return [SimpleNamespace(id=id) for id in self.findings_by_error.get(trace.error or "", ())]
+    def findings(self, trace: Trace) -> list[Finding]:
+        ids = self.findings_by_error.get(trace.error or "", ())
+        return [Finding(id, "a cause", Fix("a fix"), trace.request_id) for id in ids]
 
     # What can be done.
 

@@ -12,9 +12,10 @@ import pytest
 
 from simulator.config import Config
 from simulator.errors import EnvironmentFault, InputError, MachineFault
+from simulator.report import json_report, junit_xml
+from simulator.results import RunResult, ScenarioResult, Verdict
 from simulator.routing import Trace
-from simulator.scenario import RunOptions, RunResult, ScenarioResult, Verdict, run_scenarios
-from simulator.scenario.report import json_report, junit_xml
+from simulator.scenario import RunOptions, run_scenarios
 from tests.scenario.conftest import Write
 from tests.scenario.harness import FakeSimulator
 
@@ -295,7 +296,7 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
     failure = report.results[0].failure
     assert failure is not None
-    assert (str(failure.place), failure.step) == (f"{tmp_path}/a.yaml:5", "machine stop ams-1")
+    assert (str(failure.location), failure.step) == (f"{tmp_path}/a.yaml:5", "machine stop ams-1")
     told, where = failure.problem.split("\n  where it arose: ")
     assert told == "this is a fault of flysim itself: RuntimeError: a bug"
     assert "Traceback" in Path(where).read_text()
@@ -303,7 +304,9 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
     # What a CI keeps has it, too.
     (case,) = ElementTree.fromstring(junit_xml(report)).iterfind(".//testcase[system-err]")
     assert (case.findtext("system-err") or "").endswith("RuntimeError: a bug\n")
-    stories = [each["failure"].get("story", "") for each in json.loads(json_report(report))["scenarios"][:1]]
+    stories = [
+        each["failure"].get("traceback", "") for each in json.loads(json_report(report))["scenarios"][:1]
+    ]
     assert "Traceback" in stories[0]
 
 
@@ -321,9 +324,8 @@ async def test_a_fault_of_diagnosis_ends_nothing_else(
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
     failure = report.results[0].failure
     assert failure is not None
-    (told,) = [text for text in (failure.problem, *failure.findings) if "flysim itself" in text]
-    assert "RuntimeError: a bug" in told
-    Path(told.split("where it arose: ")[1]).unlink()
+    assert "flysim itself: RuntimeError: a bug" in failure.problem
+    Path(failure.problem.split("where it arose: ")[1]).unlink()
 
 
 @pytest.mark.usefixtures("_stops_are_broken")

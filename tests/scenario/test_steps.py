@@ -16,9 +16,9 @@ from simulator.faults.reset import Reset
 from simulator.faults.silent import Silent
 from simulator.faults.slow_start import SlowStart
 from simulator.machines.lifecycle import require
+from simulator.results import LogTail
 from simulator.routing.model import MachineState
 from simulator.scenario import Scenario, run_scenario
-from simulator.scenario.result import LogTail
 from tests.scenario.conftest import Play
 from tests.scenario.harness import AMS, CLONE_ID, DFW, FakeSimulator
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
@@ -105,7 +105,7 @@ async def test_only_the_last_try_is_recorded(run_step: Play) -> None:
     assert mismatches_of(result) == {"status": ("500", "200")}
     assert problem_of(result) == "it did not come true within 200ms"
     assert result.failure is not None
-    assert str(result.failure.place).endswith(":5")
+    assert str(result.failure.location).endswith(":5")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from simulator.scenario import ScenarioResult, Verdict
-from simulator.scenario.report import failure_text
+from simulator.report import failure_text
+from simulator.results import ScenarioResult, Verdict
 
 
 def assert_passed(result: ScenarioResult) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from simulator.results import WithheldCookie
 from simulator.scenario.client.cookie import CookieError, SetCookie, parse_set_cookie
 
 SECURE_SCHEMES = frozenset({"https", "wss"})
@@ -39,18 +40,6 @@ class Cookie:
     @property
     def key(self) -> tuple[str, str, bool, str]:
         return (self.name, self.domain, self.host_only, self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class WithheldCookie:
-    """A cookie that was set once and does not go with a request, with the reason in words."""
-
-    name: str
-    value: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True)

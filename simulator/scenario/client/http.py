@@ -18,7 +18,7 @@ import httpx
 
 from simulator.clock import Clock
 from simulator.errors import InputError
-from simulator.scenario.answer import ClientResponse
+from simulator.results import ClientResponse
 from simulator.scenario.client.cookie_jar import CookieJar
 
 MAX_REDIRECTS = 20

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from simulator.scenario.answer import ClientResponse
+from simulator.results import ClientResponse
 from simulator.scenario.client.http import (
     Client,
     Destination,

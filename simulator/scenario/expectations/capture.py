@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from simulator.config.base_model import StrictModel, Text, fault
-from simulator.scenario.answer import ClientResponse
+from simulator.results import ClientResponse
 from simulator.scenario.client.cookie import CookieError, parse_set_cookie
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.schema import Expression

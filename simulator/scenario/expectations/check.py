@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from simulator.config.duration import format_duration
-from simulator.scenario.answer import ClientResponse, Mismatch
+from simulator.results import ClientResponse, Mismatch
 from simulator.scenario.client.cookie import CookieError, SetCookie, parse_set_cookie
 from simulator.scenario.expectations.match import (
     describe_match,

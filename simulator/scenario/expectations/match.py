@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from simulator.scenario.answer import Mismatch
+from simulator.results import Mismatch
 from simulator.scenario.expectations.schema import MessageMatch, TextMatch
 
 _SHOWN = 300

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from simulator.config.problems import Problems
 from simulator.config.yaml_document import Document, KeyPath, read_document
 from simulator.errors import InputError
-from simulator.scenario.failure import SourceLocation
+from simulator.results import SourceLocation
 from simulator.scenario.file.positions import real_path
 from simulator.scenario.file.schema import Scenario
 from simulator.scenario.file.validation_messages import complaints, find_empty

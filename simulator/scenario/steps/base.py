@@ -15,8 +15,9 @@ from simulator.config.base_model import StrictModel, fault
 from simulator.config.yaml_document import KeyPath
 from simulator.crash_report import CRASHED, describe_crash
 from simulator.errors import SimulatorError, WrongStateError
-from simulator.scenario.context import ScenarioContext, StepRecord
-from simulator.scenario.failure import SourceLocation, StepFailed
+from simulator.results import SourceLocation, StepResult
+from simulator.scenario.context import ScenarioContext
+from simulator.scenario.failure import StepFailed
 from simulator.scenario.placeholders import Lookup, render_all
 
 
@@ -120,7 +121,7 @@ async def run_step(step: Step, context: ScenarioContext) -> None:
     finally:
         if not step.is_composite:
             seconds = time.monotonic() - started
-            context.records.append(StepRecord(step.title, step.place, seconds, context.answer))
+            context.records.append(StepResult(step.title, step.place, seconds, context.answer))
 
 
 def _mark(failure: StepFailed, step: Step) -> None:

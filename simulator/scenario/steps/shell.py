@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from simulator.config.base_model import Duration, Text, as_written
 from simulator.config.duration import format_duration
-from simulator.scenario.answer import Mismatch
+from simulator.results import Mismatch
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.match import shown, text_mismatches
 from simulator.scenario.expectations.schema import ShellExpectation

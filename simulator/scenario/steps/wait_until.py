@@ -17,8 +17,8 @@ from pydantic_core import CoreSchema
 from simulator.config.base_model import Duration, StrictModel, Text, fault
 from simulator.config.duration import format_duration
 from simulator.config.yaml_document import KeyPath
+from simulator.results import Mismatch
 from simulator.routing.model import MachineState
-from simulator.scenario.answer import Mismatch
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.schema import LogMatch
 from simulator.scenario.failure import StepFailed

@@ -25,7 +25,7 @@ from simulator.config.base_model import (
     refuse_together,
 )
 from simulator.errors import InputError
-from simulator.scenario.answer import ClientResponse, Mismatch
+from simulator.results import ClientResponse, Mismatch
 from simulator.scenario.client.websocket import Dial, OpenSocket, open_socket
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.capture import Captures, capture

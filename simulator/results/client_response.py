@@ -1,30 +1,41 @@
-"""What came back to a client: of a request, of a WebSocket handshake, or nothing at all."""
+"""What a scenario's client saw: a response, a WebSocket handshake, or no response at all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from simulator.routing.trace import Trace
-from simulator.scenario.client.cookie_jar import WithheldCookie
 
 REQUEST_ID_HEADER = "fly-request-id"
 
 
+@dataclass(frozen=True, slots=True)
+class WithheldCookie:
+    """A cookie that the client has and did not send, with the reason."""
+
+    name: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
 @dataclass(slots=True)
 class ClientResponse:
-    """One exchange as its client saw it, with the trace of it where there is one."""
+    """One exchange as its client saw it, with its trace where there is one."""
 
     title: str
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     failure: str | None = None
-    """`timeout` or `disconnect`, where no answer came."""
+    """`timeout` or `disconnect` where no response came."""
     failure_text: str = ""
     redirects: int = 0
-    """How many were followed before this came."""
+    """Number of redirects that the client followed to get this response."""
     not_followed: str = ""
-    """Why the redirect that this is was not followed, though that was asked for."""
+    """Why the client did not follow the redirect that this response is, although the step asked for it."""
     elapsed_seconds: float = 0.0
     """On the simulated clock."""
     cookies_sent: tuple[str, ...] = ()
@@ -37,19 +48,22 @@ class ClientResponse:
 
     @property
     def request_id(self) -> str | None:
+        """The `Fly-Request-Id`, under which the journal has the trace."""
         return next(iter(self.header_values(REQUEST_ID_HEADER)), None)
 
     @property
     def text(self) -> str:
+        """The body as UTF-8; other bytes become U+FFFD."""
         return self.body.decode("utf-8", "replace")
 
     def header_values(self, name: str) -> tuple[str, ...]:
+        """All values of a header; `name` in any case."""
         return tuple(value for key, value in self.headers if key.lower() == name.lower())
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One expectation that did not hold, in words."""
+    """One expectation that does not hold, as text."""
 
     what: str
     expected: str

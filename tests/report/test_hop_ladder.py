@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 from textwrap import dedent
 
+from simulator.report import ladder
+from simulator.report.hop_ladder import WIDTH, collapse
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
-from simulator.scenario import ladder
-from simulator.scenario.ladder import WIDTH, collapse
 
 AMS = Hop(
     "d8dd626f379508",

@@ -4,25 +4,23 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-from simulator.scenario import (
+from simulator.report import TextReport, json_report, junit_xml
+from simulator.results import (
+    Finding,
+    Fix,
+    LogTail,
+    Mismatch,
     RunResult,
-    Scenario,
+    ScenarioFailure,
     ScenarioResult,
-    TextReport,
+    SourceLocation,
     Verdict,
-    json_report,
-    junit_xml,
+    WithheldCookie,
 )
-from simulator.scenario.answer import Mismatch
-from simulator.scenario.failure import SourceLocation
-from simulator.scenario.result import LogTail, ScenarioFailure
+from tests.report.test_hop_ladder import TRACE
 from tests.scenario.conftest import Play
-from tests.scenario.test_ladder import TRACE
 
-SCENARIO = Scenario.model_validate(
-    {"version": 1, "name": "A <name> & more", "config": "x", "steps": [{"request": "/"}]}
-)
-SCENARIO._path = Path("scenarios/a.yaml")
+SCENARIO = ("A <name> & more", Path("scenarios/a.yaml"))
 FAILURE = ScenarioFailure(
     SourceLocation(Path("scenarios/a.yaml"), 14),
     "WebSocket /ws",
@@ -31,13 +29,15 @@ FAILURE = ScenarioFailure(
         Mismatch("logs", "a line", "\nams-1: one\nams-1: two"),
     ),
     trace=TRACE,
-    withheld=("fly-machine-id (Secure: the URL is plain http)",),
-    findings=("stale-cookie: it is old\n  fix: bake another",),
+    withheld=(WithheldCookie("fly-machine-id", "1", "Secure: the URL is plain http"),),
+    findings=(
+        Finding("stale-cookie", "it is old", Fix("bake another", "a: old", "a: new"), "id", ("F-1.2",)),
+    ),
     logs=(LogTail("ams-1", ("GET /", "GET /", "Sent 200 \x00")),),
 )
-PASSED = ScenarioResult(SCENARIO, Verdict.PASSED, 0.5)
-FAILED = ScenarioResult(SCENARIO, Verdict.FAILED, 1.25, FAILURE)
-SKIPPED = ScenarioResult(SCENARIO, Verdict.SKIPPED, skipped_because="no Docker")
+PASSED = ScenarioResult(*SCENARIO, Verdict.PASSED, 0.5)
+FAILED = ScenarioResult(*SCENARIO, Verdict.FAILED, 1.25, FAILURE)
+SKIPPED = ScenarioResult(*SCENARIO, Verdict.SKIPPED, skipped_because="no Docker")
 REPORT = RunResult((PASSED, FAILED, SKIPPED), 2.0)
 
 
@@ -72,6 +72,8 @@ def test_a_person_is_told_the_whole_story() -> None:
 
     finding stale-cookie: it is old
       fix: bake another
+        - a: old
+        + a: new
 
     ams-1 last logged
       | GET /  (×2)
@@ -95,7 +97,7 @@ def test_colour_comes_only_where_it_is_asked_for() -> None:
 
 
 def test_the_gravest_failure_decides_the_exit_status() -> None:
-    worse = ScenarioResult(SCENARIO, Verdict.FAILED, failure=ScenarioFailure(None, "start", exit_status=3))
+    worse = ScenarioResult(*SCENARIO, Verdict.FAILED, failure=ScenarioFailure(None, "start", exit_status=3))
     assert RunResult((PASSED,), 0).exit_status == 0
     assert REPORT.exit_status == 1
     assert RunResult((FAILED, worse), 0).exit_status == 3
@@ -121,7 +123,7 @@ def test_junit_is_xml_with_one_case_per_scenario() -> None:
 
 def test_characters_that_xml_cannot_hold_are_replaced() -> None:
     wild = ScenarioFailure(None, "step", "\x00\x1b[31m\ud800 ok\t\n")
-    xml = junit_xml(RunResult((ScenarioResult(SCENARIO, Verdict.FAILED, failure=wild),), 0))
+    xml = junit_xml(RunResult((ScenarioResult(*SCENARIO, Verdict.FAILED, failure=wild),), 0))
     (failure,) = ElementTree.fromstring(xml.encode()).iter("failure")
     assert "ok" in (failure.text or "")
 
@@ -145,7 +147,7 @@ async def test_json_tells_every_step_and_which_cookies_stayed_at_home(run_step: 
     second = scenario["steps"][1]
     assert (second["step"], second["line"], second["status"]) == ("GET /echo?instance=286533db064e58", 6, 200)
     assert (second["served_by"], second["path"], second["error"]) == ("dfw-1", ["ams-1", "dfw-1"], None)
-    assert second["cookies_not_sent"] == {"a": "Path=/x: the path is /echo"}
+    assert second["cookies_not_sent"] == [{"name": "a", "reason": "Path=/x: the path is /echo"}]
 
 
 async def test_a_failure_names_file_line_hops_and_the_machines_last_words(run_step: Play) -> None:
