@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.cli import console
 from simulator.cli.fleet import read_config
 from simulator.errors import InputError
-from simulator.machines import PROCESS, SWARM, backend_kind
+from simulator.machines import PROCESS, SWARM, backend_name
 
 if TYPE_CHECKING:
     from simulator.config import Config
@@ -50,7 +50,7 @@ def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: 
 
 def check_together(compose: Path, backend: str) -> None:
     """Raises InputError for a backend that has its own way to find machines."""
-    if backend_kind(backend) == SWARM:
+    if backend_name(backend) == SWARM:
         raise InputError(
             f"--compose {compose} and --backend {backend} both say where the machines are",
             expected="one of them",

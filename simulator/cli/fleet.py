@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulator.cli import console
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines import backend_kind
+from simulator.machines import backend_name
 
 _NOT_EMULATED = re.compile(r"(.+?)(?::\d+)?: (.+) is not emulated")
 
@@ -53,7 +53,7 @@ def _missing_line(path: str, keys: list[str]) -> str:
 
 def check_backend(backend: str) -> None:
     """Raises InputError for a name that is none."""
-    backend_kind(backend)
+    backend_name(backend)
 
 
 def demo_config() -> Path:

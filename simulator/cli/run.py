@@ -22,6 +22,7 @@ STDOUT = Path("-")
 
 if TYPE_CHECKING:
     from simulator.config import Config
+    from simulator.report import Reporter
     from simulator.results import RunResult, ScenarioResult
     from simulator.scenario.runner import RunOptions
     from simulator.scenario.simulator_protocol import OpenSimulator
@@ -39,6 +40,12 @@ def run(
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write a JSON report; -: to stdout.")
+    ] = None,
+    reports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--report", metavar="NAME=FILE", help="Write the report of an installed reporter; repeatable."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Instead of each scenario's own.")] = None,
     realtime: Annotated[
@@ -61,7 +68,7 @@ def run(
     if config is not None:
         words = "each scenario names its own, as in config: ../flysim.toml"
         raise InputError(f"-c {config}: a run has no config", expected=f"no -c: {words}")
-    files = Reports(junit, json_file)
+    files = Reports.of(junit, json_file, reports or [])
     if compose is not None:
         check_together(compose, backend)
     taken = None if compose is None else asyncio.run(take_project(compose))
@@ -78,30 +85,41 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """The files to be written, `-` being stdout."""
+    """The report files to write, each with its reporter; `-` is stdout."""
 
-    junit: Path | None
-    json: Path | None
+    files: tuple[tuple[Reporter, Path], ...]
 
-    def __post_init__(self) -> None:
-        """Raises InputError before the work for what could not be written after it."""
-        if self.junit == STDOUT and self.json == STDOUT:
-            raise InputError("both --junit and --json are to go to stdout", expected="one of them")
-        for file in (self.junit, self.json):
-            check_writable(None if file == STDOUT else file)
+    @classmethod
+    def of(cls, junit: Path | None, json_file: Path | None, named: list[str]) -> Reports:
+        """Raises InputError, before anything runs, for an unknown reporter and for a file that cannot be written."""
+        from simulator.report import find_reporter
+
+        asked = [("junit", junit), ("json", json_file), *(_split_report(text) for text in named)]
+        files = [(find_reporter(name), path) for name, path in asked if path is not None]
+        if [path for _, path in files].count(STDOUT) > 1:
+            raise InputError("several reports are to go to stdout", expected="- for one of them at most")
+        for _, path in files:
+            check_writable(None if path == STDOUT else path)
+        return cls(tuple(files))
 
     @property
     def is_stdout_taken(self) -> bool:
-        return STDOUT in (self.junit, self.json)
+        return any(path == STDOUT for _, path in self.files)
 
     def write(self, report: RunResult) -> None:
-        from simulator.report import json_report, junit_xml
+        for reporter, path in self.files:
+            text = reporter(report) + "\n"
+            if path == STDOUT:
+                console.write(text)
+            else:
+                write_file(path, text)
 
-        for file, text in ((self.junit, junit_xml(report)), (self.json, json_report(report))):
-            if file == STDOUT:
-                console.write(text + "\n")
-            elif file is not None:
-                write_file(file, text + "\n")
+
+def _split_report(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise InputError(f"--report {text}", expected="NAME=FILE, as in --report junit=report.xml")
+    return name, Path(path)
 
 
 async def _run(

@@ -37,23 +37,37 @@ LAST_PRIVILEGED_PORT = 1023
 FALLBACK_APP = "app"
 
 
-def load_config(path: Path | None = None, *, seed: int = 0) -> Config:
-    """`path` is a flysim.toml, a fly.toml, or a folder with one; None: this folder. Raises InputError."""
-    path = _find_config(Path() if path is None else path)
+def load_config(path: Path | str | None = None, *, seed: int = 0) -> Config:
+    """Read a flysim.toml, a fly.toml, or the one in a folder; without a path, in the current folder.
+
+    Machines without an id get one made from `seed`. Raises InputError with everything that is wrong in the files.
+
+    >>> sorted(load_config("flysim.toml").edges)
+    ['ams', 'dfw']
+    """
+    path = _find_config(Path(path or ""))
     if path.name == FLY_NAME:
         return _load_fly_toml(path, seed)
     data, source = read_toml(path)
     return _parse(data, path.parent, source, seed, path)
 
 
-def parse_config(data: Mapping[str, Any], folder: Path, source: Source, *, seed: int = 0) -> Config:
-    """An inline configuration: the keys of flysim.toml, `version` being optional. Raises InputError.
+def parse_config(
+    data: Mapping[str, Any], folder: Path | str = "", source: Source | None = None, *, seed: int = 0
+) -> Config:
+    """Check a configuration that is no file: the keys of flysim.toml; `version` may be left out.
 
-    `folder` is where relative paths start; machines without an id get one made from `seed`.
+    Relative paths start at `folder`. `source` knows the path and lines that messages name. Machines without an id
+    get one made from `seed`. Raises InputError with everything that is wrong.
+
+    >>> app = {"command": "python server.py", "machines": [{"region": "ams"}, {"region": "dfw", "count": 2}]}
+    >>> config = parse_config({"edges": {"ams": 0}, "apps": {"chat": app}})
+    >>> [machine.name for machine in config.machines]
+    ['ams-1', 'dfw-1', 'dfw-2']
     """
     if isinstance(data, dict):
         data = {"version": VERSION, **data}
-    return _parse(data, folder, source, seed, None)
+    return _parse(data, Path(folder), source or PathSource(Path("configuration")), seed, None)
 
 
 def _find_config(path: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from simulator.report.hop_ladder import ladder
 from simulator.report.json_report import json_report
 from simulator.report.junit import junit_xml
+from simulator.report.registry import Reporter, find_reporter
 from simulator.report.text import TextReport, failure_text
 
-__all__ = ["TextReport", "failure_text", "json_report", "junit_xml", "ladder"]
+__all__ = ["Reporter", "TextReport", "failure_text", "find_reporter", "json_report", "junit_xml", "ladder"]

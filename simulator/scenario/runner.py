@@ -20,7 +20,7 @@ from simulator.config.problems import Problems
 from simulator.crash_report import CRASHED, describe_crash, format_traceback
 from simulator.errors import InputError, SimulatorError
 from simulator.events import ProxyLogged
-from simulator.machines import backend_kind
+from simulator.machines import backend_name
 from simulator.results import Finding, LogTail, RunResult, ScenarioFailure, ScenarioResult, Verdict
 from simulator.routing.trace import FAULT, Trace
 from simulator.scenario.context import ScenarioContext, SharedState
@@ -194,7 +194,7 @@ def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scen
 def _find_reason_to_skip(scenario: Scenario, group: Group, options: RunOptions) -> str | None:
     if group.misfit is not None:
         return f"the machines that run are not those of {group.config.path}: {group.misfit.problem}"
-    if scenario.backends is not None and backend_kind(options.backend) not in scenario.backends:
+    if scenario.backends is not None and backend_name(options.backend) not in scenario.backends:
         return scenario.reason or ""
     if options.adapt is not None and scenario.env:
         return "its env: cannot be given to containers that run already"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines import backend_kind
+from simulator.machines import backend_name
 from simulator.machines.swarm.manager import Manager, alter_replicas, check_swarm
 from tests.e2e.command import flysim
 from tests.machines.swarm.recorded_engine import NODE, recorded
@@ -101,8 +101,8 @@ def test_a_service_is_made_again_without_touching_what_else_its_spec_says() -> N
 @pytest.mark.parametrize("name", ["swarms", "swarm:", "process:x", ""])
 def test_a_backend_that_there_is_not_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"no backend.*\n.*swarm:NAME"):
-        backend_kind(name)
+        backend_name(name)
 
 
 def test_a_stack_that_is_there_is_named_behind_the_backend() -> None:
-    assert backend_kind("swarm:fleet") == backend_kind("swarm") == "swarm"
+    assert backend_name("swarm:fleet") == backend_name("swarm") == "swarm"

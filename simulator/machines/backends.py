@@ -1,0 +1,96 @@
+"""Backends by name: those of flysim, and those of other distributions (entry point group `flysim.backends`).
+
+What `--backend` takes is NAME or, where the backend allows it, NAME:ARGUMENT, such as `swarm:STACK`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simulator.config.model import Config
+from simulator.errors import InputError
+from simulator.machines.backend import Backend, FindEdge
+from simulator.plugins import load_plugin, plugin_names
+
+GROUP = "flysim.backends"
+PROCESS, DOCKER, SWARM = "process", "docker", "swarm"
+BACKENDS = (PROCESS, DOCKER, SWARM)
+"""Those of flysim itself. A plugin cannot replace them."""
+
+
+def _unchanged(config: Config) -> Config:
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class BackendKind:
+    """How a simulator gets its backend; a plugin's entry point is one of these.
+
+    `make(config, find_edge, argument)` returns a new backend for one simulator. `find_edge` tells the address of
+    the edge for a public port and a region; `argument` is the text after `NAME:`, or None.
+    """
+
+    make: Callable[[Config, FindEdge, str | None], Backend]
+    adapt: Callable[[Config], Config] = _unchanged
+    """Changes a config to what the backend can run. Raises InputError for what it cannot."""
+    takes_argument: bool = False
+
+
+def backend_name(text: str) -> str:
+    """The name in NAME or NAME:ARGUMENT. Raises InputError for a backend that does not exist."""
+    name, _, _ = _find(text)
+    return name
+
+
+def adapt_config(config: Config, backend: str) -> Config:
+    """The same fleet, as that backend runs it. Raises InputError."""
+    _, kind, _ = _find(backend)
+    return kind.adapt(config)
+
+
+def make_backend(text: str, config: Config, find_edge: FindEdge) -> Backend:
+    """A new backend for a config that `adapt_config` has returned. Raises InputError."""
+    _, kind, argument = _find(text)
+    return kind.make(config, find_edge, argument)
+
+
+def _find(text: str) -> tuple[str, BackendKind, str | None]:
+    name, colon, argument = text.partition(":")
+    kind = _BUILT_IN[name]() if name in _BUILT_IN else load_plugin(GROUP, name)
+    if kind is None or (colon and not (kind.takes_argument and argument)):
+        names = ", ".join(dict.fromkeys((*BACKENDS, *plugin_names(GROUP))))
+        expected = f"one of {names}, or {SWARM}:NAME for a stack that is deployed already"
+        raise InputError(f"there is no backend {text!r}", expected=expected)
+    if not isinstance(kind, BackendKind):
+        raise InputError(f"the plugin {name!r} is no backend: {kind!r}", expected="a BackendKind")
+    return name, kind, argument or None
+
+
+def _process() -> BackendKind:
+    from simulator.machines.processes.backend import ProcessBackend
+
+    return BackendKind(lambda config, find_edge, argument: ProcessBackend())
+
+
+def _docker() -> BackendKind:
+    from simulator.machines.docker import DockerBackend
+
+    return BackendKind(
+        lambda config, find_edge, argument: DockerBackend(
+            [app.app for app in config.apps], find_edge=find_edge
+        )
+    )
+
+
+def _swarm() -> BackendKind:
+    from simulator.machines.swarm import SwarmBackend, as_tasks
+
+    return BackendKind(
+        lambda config, find_edge, argument: SwarmBackend(config, stack=argument),
+        adapt=as_tasks,
+        takes_argument=True,
+    )
+
+
+_BUILT_IN: dict[str, Callable[[], BackendKind]] = {PROCESS: _process, DOCKER: _docker, SWARM: _swarm}

@@ -1,0 +1,28 @@
+"""Reporters by name: those of flysim, and those of other distributions (entry point group `flysim.reporters`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simulator.errors import InputError
+from simulator.plugins import load_plugin, plugin_names
+from simulator.report.json_report import json_report
+from simulator.report.junit import junit_xml
+from simulator.results import RunResult
+
+GROUP = "flysim.reporters"
+
+Reporter = Callable[[RunResult], str]
+"""Makes the text of a file from a finished run."""
+
+REPORTERS: dict[str, Reporter] = {"json": json_report, "junit": junit_xml}
+"""Those of flysim itself. A plugin cannot replace them."""
+
+
+def find_reporter(name: str) -> Reporter:
+    """Raises InputError that lists the reporters there are, or says why a plugin cannot be loaded."""
+    reporter: Reporter | None = REPORTERS.get(name) or load_plugin(GROUP, name)
+    if reporter is None:
+        known = ", ".join(sorted({*REPORTERS, *plugin_names(GROUP)}))
+        raise InputError(f"there is no reporter {name!r}", expected=f"one of {known}")
+    return reporter
