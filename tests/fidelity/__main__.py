@@ -1,4 +1,4 @@
-"""Write docs/fidelity.md: `python -m tests.fidelity`."""
+"""Generator of docs/fidelity.md: `python -m tests.fidelity`."""
 
 from __future__ import annotations
 

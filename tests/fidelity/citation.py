@@ -1,7 +1,7 @@
-"""Which tests name which facts: read from the tests' source, never by running them.
+"""Citations of facts in tests and scenarios, collected from their source without running them.
 
-A test function cites what its decorators, docstring, comments and strings name, and what is named in a table of the
-same module that it uses. A scenario cites whatever is named anywhere in its file.
+A test function cites the ids in its decorators, docstring, comments and strings, and those in the module-level tables
+that it uses. A scenario cites all ids in its file.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from pathlib import Path
 from tests.fidelity.fact import ROOT, cited_ids
 
 _TEXTS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
-_NOT_READ = ("fidelity", "bench")
+_EXCLUDED = ("fidelity", "bench")
 
 Citations = dict[str, list["Citation"]]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Citation:
-    """One test that names a fact; `test` is empty for a scenario."""
+    """A test that cites a fact; `test` is empty for a scenario."""
 
     path: str
     test: str = ""
     facts: int = 1
-    """How many facts the test names in all: the fewer, the more it is about this one."""
+    """The number of facts that the test cites: the fewer, the more specific the test."""
 
     def __str__(self) -> str:
         return f"{self.path}::{self.test}" if self.test else self.path
 
 
 def collect(known: Iterable[str], root: Path = ROOT) -> Citations:
-    """From each id that is cited, known or not, to its tests, in order of their files."""
+    """The tests that cite each id, sorted by file. Includes ids that are not in `known`."""
     known = tuple(known)
     found: Citations = defaultdict(list)
     for path, test, text in _tests(root):
@@ -47,30 +47,30 @@ def collect(known: Iterable[str], root: Path = ROOT) -> Citations:
 
 
 def _tests(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Path, name and words of each test and scenario."""
+    """The path, name and text of each test and scenario."""
     for file in sorted((root / "tests").rglob("test_*.py")):
-        if file.relative_to(root / "tests").parts[0] not in _NOT_READ:
-            for test, text in said_by_module(file.read_text(encoding="utf-8")):
+        if file.relative_to(root / "tests").parts[0] not in _EXCLUDED:
+            for test, text in texts_by_test(file.read_text(encoding="utf-8")):
                 yield file.relative_to(root).as_posix(), test, text
     for file in sorted((root / "scenarios").rglob("*.yaml")):
         yield file.relative_to(root).as_posix(), "", file.read_text(encoding="utf-8")
 
 
-def said_by_module(source: str) -> Iterator[tuple[str, str]]:
-    """Each test function of a module with all that it says."""
-    words = _words(source)
+def texts_by_test(source: str) -> Iterator[tuple[str, str]]:
+    """The name of each test function in a module, with the text that can cite facts."""
+    texts = _texts(source)
     tree = ast.parse(source)
     lines = source.splitlines()
     tables = {
-        name: _said(words, lines, node)
+        name: _text_of(texts, lines, node)
         for node in tree.body
         if isinstance(node, _TABLES)
         for name in _names(node)
     }
     for node in _functions(tree):
         used = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-        told = [_said(words, lines, node), *(text for name, text in tables.items() if name in used)]
-        yield node.name, "\n".join(told)
+        parts = [_text_of(texts, lines, node), *(text for name, text in tables.items() if name in used)]
+        yield node.name, "\n".join(parts)
 
 
 _TABLES = (ast.Assign, ast.AnnAssign)
@@ -90,14 +90,14 @@ def _names(node: ast.stmt) -> list[str]:
     ]
 
 
-def _words(source: str) -> list[tuple[int, str]]:
+def _texts(source: str) -> list[tuple[int, str]]:
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return [(token.start[0], token.string) for token in tokens if token.type in _TEXTS]
 
 
-def _said(words: list[tuple[int, str]], lines: list[str], node: ast.stmt) -> str:
-    """What stands in a statement, its decorators, and the comment right above it."""
+def _text_of(texts: list[tuple[int, str]], lines: list[str], node: ast.stmt) -> str:
+    """The text of a statement, its decorators, and the comment directly above it."""
     first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
     while first > 1 and lines[first - 2].startswith("#"):
         first -= 1
-    return "\n".join(text for line, text in words if first <= line <= (node.end_lineno or node.lineno))
+    return "\n".join(text for line, text in texts if first <= line <= (node.end_lineno or node.lineno))

@@ -1,4 +1,4 @@
-"""The page `docs/fidelity.md`, from the table of facts and the verdicts on them."""
+"""The page `docs/fidelity.md`, generated from the table of facts and their verdicts."""
 
 from __future__ import annotations
 
@@ -12,60 +12,61 @@ from tests.fidelity.fact import ROOT, Fact, read_facts
 from tests.fidelity.verdict import Kind, Verdict, judge
 
 PAGE = ROOT / "docs" / "fidelity.md"
-LEAST_SHARE = 0.85
-_NAMED_TESTS = 3
+MIN_TESTED_SHARE = 0.85
+_LISTED_TESTS = 3
 
 _HEAD = """\
 # Fidelity
 
-What is known of Fly's proxy, and what flysim makes of each point. Made from the tests by `make fidelity`: do not
-edit. The table of facts is [facts.tsv](facts.tsv).
+The known facts about Fly's proxy, and whether flysim follows each of them. `make fidelity` generates this page from
+[facts.tsv](facts.tsv) and the tests. Do not edit it.
 
-- **held**: the tests named hold it; a test names the points it holds in its docstring, its comments or its cases.
-  The tests that are most about the point stand first.
-- **choice**: Fly is silent, or contradicts itself. The key stands under `[proxy]` in `flysim.toml`, here with its
-  default.
-- **not emulated**, with the reason.
+- **tested**: the listed tests cover the fact. A test cites a fact's id in its docstring, comments or test cases. The
+  most specific tests come first.
+- **configurable**: Fly's documentation is silent or contradicts itself. The page shows the key under `[proxy]` in
+  `flysim.toml`, with its default.
+- **not emulated**: with the reason.
 
 {counts}
 
-Of {rules} points that Fly documents about the proxy (marked D, sections 1 to 6 and 8 to 10) tests hold **{held}**,
-that is **{share:.1%}**.
+Fly documents {rules} facts about its proxy (marked D, sections 1 to 6 and 8 to 10). Tests cover **{tested}** of them:
+**{share:.1%}**.
 
-Marks: **D** documented by Fly · **C** inferred from code, Fly's own or such as runs on Fly · **M** said by the
-community, or measured · **S** the documents are silent on it, or on a part.
+Marks: **D** documented by Fly · **C** inferred from code of Fly, or of apps on Fly · **M** measured, or reported by the
+community · **S** not documented, or only in part.
 
-Sources: paths are those of superfly/docs unless another repository is named. DRR: networking/dynamic-request-routing ·
-CFG: reference/configuration · ERR: monitoring/error-codes · ERR-draft: a draft of it in the repository's history ·
+Sources: paths are in superfly/docs unless another repository is named. DRR: networking/dynamic-request-routing ·
+CFG: reference/configuration · ERR: monitoring/error-codes · ERR-draft: a draft of that page in the repository's history ·
 LB: reference/load-balancing · AUTO: reference/fly-proxy-autostop-autostart · SVC: networking/services ·
 HDR: networking/request-headers · RTE: machines/runtime-environment · PN: networking/private-networking ·
-MAPI: machines/api/machines-resource · C and a number: a thread of community.fly.io · SPIKE: measurements by
-2witstudios/PageSpace, August 2026 · idx and a number: a public source file that is not named.
+MAPI: machines/api/machines-resource · C with a number: a thread on community.fly.io · SPIKE: measurements by
+2witstudios/PageSpace, August 2026 · idx with a number: an unnamed public source file.
 """
 
 
-def share_held(facts: Mapping[str, Fact], verdicts: Mapping[str, Verdict]) -> tuple[int, int]:
-    """How many documented points are held, and how many there are."""
-    rules = [fact for fact in facts.values() if fact.is_rule_to_hold]
-    held = [fact for fact in rules if fact.id in verdicts and verdicts[fact.id].kind is Kind.HELD]
-    return len(held), len(rules)
+def covered_share(facts: Mapping[str, Fact], verdicts: Mapping[str, Verdict]) -> tuple[int, int]:
+    """The number of documented rules that tests cover, and the number of all such rules."""
+    rules = [fact for fact in facts.values() if fact.is_rule]
+    tested = [fact for fact in rules if fact.id in verdicts and verdicts[fact.id].kind is Kind.TESTED]
+    return len(tested), len(rules)
 
 
 def make_page() -> str:
-    """The page as it should be now."""
+    """The current content of the page."""
     facts = read_facts()
     verdicts = judge(facts, collect(facts))
     return write_page(facts, verdicts)
 
 
 def write_page(facts: Mapping[str, Fact], verdicts: Mapping[str, Verdict]) -> str:
-    held, rules = share_held(facts, verdicts)
-    parts = [_HEAD.format(counts=_counts(facts, verdicts), held=held, rules=rules, share=held / rules)]
+    tested, rules = covered_share(facts, verdicts)
+    counts = _counts(facts, verdicts)
+    parts = [_HEAD.format(counts=counts, tested=tested, rules=rules, share=tested / rules)]
     for (section, title), group in groupby(facts.values(), key=lambda fact: (fact.section, fact.title)):
         rows = [_row(fact, verdicts.get(fact.id)) for fact in group]
         parts.append(
             "\n".join(
-                [f"## {section} {title}\n", "| id | what | source | here |", "|---|---|---|---|", *rows, ""]
+                [f"## {section} {title}\n", "| id | fact | source | flysim |", "|---|---|---|---|", *rows, ""]
             )
         )
     return "\n".join(parts)
@@ -81,17 +82,17 @@ def _counts(facts: Mapping[str, Fact], verdicts: Mapping[str, Verdict]) -> str:
 def _row(fact: Fact, verdict: Verdict | None) -> str:
     marks = re.sub(r"[\[\] ]", "", fact.tags)
     source = f"{_plain(fact.source)} **{marks}**" if marks else _plain(fact.source)
-    return f"| {fact.id} | {_plain(fact.text)} | {source} | {_here(verdict) if verdict else '**open**'} |"
+    return f"| {fact.id} | {_plain(fact.text)} | {source} | {_status(verdict) if verdict else '**open**'} |"
 
 
-def _here(verdict: Verdict) -> str:
+def _status(verdict: Verdict) -> str:
     if verdict.kind is Kind.NOT_EMULATED:
         return f"not emulated: {_plain(verdict.reason)}"
-    told = [f"`{verdict.key.name} = {verdict.key.default}`"] if verdict.key else []
-    told += [_link(citation) for citation in verdict.citations[:_NAMED_TESTS]]
-    if more := len(verdict.citations) - _NAMED_TESTS:
-        told += [f"and {more} more"] if more > 0 else []
-    return f"{verdict.kind.value}: {'<br>'.join(told)}"
+    parts = [f"`{verdict.key.name} = {verdict.key.default}`"] if verdict.key else []
+    parts += [_link(citation) for citation in verdict.citations[:_LISTED_TESTS]]
+    if more := len(verdict.citations) - _LISTED_TESTS:
+        parts += [f"and {more} more"] if more > 0 else []
+    return f"{verdict.kind.value}: {'<br>'.join(parts)}"
 
 
 def _link(citation: Citation) -> str:
@@ -100,5 +101,5 @@ def _link(citation: Citation) -> str:
 
 
 def _plain(text: str) -> str:
-    """As it stands, whatever Markdown would make of it."""
+    """Escape Markdown characters."""
     return re.sub(r"([\\*_<>|])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""Each fact has one verdict, each verdict its ground, and the page says so."""
+"""Each fact has one verdict with a reason, and docs/fidelity.md is up to date."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fidelity.citation import Citations, collect, said_by_module
+from tests.fidelity.citation import Citations, collect, texts_by_test
 from tests.fidelity.fact import TABLE, Fact, cited_ids, expand, read_facts
-from tests.fidelity.page import LEAST_SHARE, PAGE, make_page, share_held
+from tests.fidelity.page import MIN_TESTED_SHARE, PAGE, make_page, covered_share
 from tests.fidelity.verdict import NOT_EMULATED, Kind, judge, read_keys
 
 
@@ -24,7 +24,7 @@ def citations(facts: dict[str, Fact]) -> Citations:
     return collect(facts)
 
 
-def test_the_table_is_in_order_and_each_row_is_whole(facts: dict[str, Fact]) -> None:
+def test_the_table_is_sorted_and_each_row_is_complete(facts: dict[str, Fact]) -> None:
     for fact in facts.values():
         assert re.fullmatch(r"[FKPX]-[\d.]+", fact.id)
         assert re.fullmatch(r"(\[[DCMS]\] ?)*", fact.tags), fact.id
@@ -44,12 +44,12 @@ def test_the_table_has_all_facts(facts: dict[str, Fact]) -> None:
 def test_every_fact_has_a_verdict(facts: dict[str, Fact], citations: Citations) -> None:
     verdicts = judge(facts, citations)
     missing = [f"{fact.id}: {fact.text}" for fact in facts.values() if fact.id not in verdicts]
-    assert not missing, "no test names it, no key chooses it, no reason is given:\n" + "\n".join(missing)
+    assert not missing, "no test cites it, no key configures it, no reason is given:\n" + "\n".join(missing)
 
 
-def test_no_fact_is_held_and_given_up_at_once(facts: dict[str, Fact], citations: Citations) -> None:
+def test_no_fact_is_both_tested_and_not_emulated(facts: dict[str, Fact], citations: Citations) -> None:
     both = [
-        f"{fact}: {reason!r}, but {citations[fact][0]} names it"
+        f"{fact}: {reason!r}, but {citations[fact][0]} cites it"
         for fact, reason in expand(NOT_EMULATED, facts).items()
         if fact in citations
     ]
@@ -58,36 +58,36 @@ def test_no_fact_is_held_and_given_up_at_once(facts: dict[str, Fact], citations:
 
 def test_every_cited_fact_is_in_the_table(facts: dict[str, Fact], citations: Citations) -> None:
     unknown = [f"{fact}: {tests[0]}" for fact, tests in citations.items() if fact not in facts]
-    given_up = [fact for fact in expand(NOT_EMULATED, facts) if fact not in facts]
-    assert not [*unknown, *given_up], f"not in {TABLE.name}"
+    not_emulated = [fact for fact in expand(NOT_EMULATED, facts) if fact not in facts]
+    assert not [*unknown, *not_emulated], f"not in {TABLE.name}"
 
 
-def test_what_is_held_has_a_test_that_names_it(facts: dict[str, Fact], citations: Citations) -> None:
+def test_every_tested_fact_has_a_test_that_cites_it(facts: dict[str, Fact], citations: Citations) -> None:
     for fact, verdict in judge(facts, citations).items():
-        if verdict.kind is Kind.HELD:
+        if verdict.kind is Kind.TESTED:
             assert verdict.citations, fact
             assert all((TABLE.parents[1] / test.path).is_file() for test in verdict.citations), fact
 
 
-def test_every_key_has_its_fact_and_every_choice_its_key(facts: dict[str, Fact]) -> None:
+def test_every_key_has_a_fact_and_every_open_question_has_a_key(facts: dict[str, Fact]) -> None:
     keys = read_keys()
     assert set(keys) <= set(facts)
-    # K-44: where there is no proxy there is nothing to choose.
+    # K-44: the private network has no proxy, so there is nothing to configure.
     assert {fact for fact in facts if fact.startswith("K-")} - set(keys) == {"K-44"}
 
 
-def test_verdicts_add_up(facts: dict[str, Fact], citations: Citations) -> None:
+def test_every_fact_has_one_of_the_three_verdicts(facts: dict[str, Fact], citations: Citations) -> None:
     number = Counter(verdict.kind for verdict in judge(facts, citations).values())
-    assert number[Kind.HELD] + number[Kind.CHOICE] + number[Kind.NOT_EMULATED] == len(facts)
+    assert number[Kind.TESTED] + number[Kind.CONFIGURABLE] + number[Kind.NOT_EMULATED] == len(facts)
 
 
-def test_most_of_what_fly_documents_is_held(facts: dict[str, Fact], citations: Citations) -> None:
-    held, rules = share_held(facts, judge(facts, citations))
-    assert held / rules >= LEAST_SHARE, f"{held} of {rules}"
+def test_tests_cover_most_of_what_fly_documents(facts: dict[str, Fact], citations: Citations) -> None:
+    tested, rules = covered_share(facts, judge(facts, citations))
+    assert tested / rules >= MIN_TESTED_SHARE, f"{tested} of {rules}"
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == make_page(), "run make fidelity"
+    assert PAGE.read_text(encoding="utf-8") == make_page(), "run: make fidelity"
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_ids_and_ranges_are_found_in_a_text(text: str, ids: str, facts: dict[str
     assert cited_ids(text, facts) == set(ids.split())
 
 
-def test_a_range_that_runs_backwards_is_refused(facts: dict[str, Fact]) -> None:
-    with pytest.raises(ValueError, match="no range"):
+def test_a_reversed_range_is_refused(facts: dict[str, Fact]) -> None:
+    with pytest.raises(ValueError, match="not a range"):
         cited_ids("F-3.4 to F-3.2", facts)
 
 
@@ -118,7 +118,7 @@ def test_two_reasons_for_one_fact_are_refused(facts: dict[str, Fact]) -> None:
 
 
 MODULE = '''
-"""F-9.1 is cited by nobody."""
+"""F-9.1 is not cited by any test."""
 TABLE = [
     1,  # F-9.2
 ]
@@ -126,7 +126,7 @@ TABLE = [
 OTHER = "F-9.4"
 
 
-def stage():
+def setup():
     """F-9.5"""
 
 
@@ -142,15 +142,15 @@ def test_two():
 '''
 
 
-def test_a_test_cites_what_it_says_and_what_its_tables_say(facts: dict[str, Fact]) -> None:
-    cited = {name: cited_ids(text, facts) for name, text in said_by_module(MODULE)}
+def test_a_test_cites_the_ids_in_its_text_and_in_its_tables(facts: dict[str, Fact]) -> None:
+    cited = {name: cited_ids(text, facts) for name, text in texts_by_test(MODULE)}
     assert cited == {
         "test_one": {f"F-9.{number}" for number in (2, 6, 7, 8, 9, 10)},
         "test_two": {"F-9.3", "F-9.4"},
     }
 
 
-def test_a_scenario_cites_what_is_anywhere_in_its_file(tmp_path: Path, facts: dict[str, Fact]) -> None:
+def test_a_scenario_cites_all_ids_in_its_file(tmp_path: Path, facts: dict[str, Fact]) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "scenarios" / "patterns").mkdir(parents=True)
     (tmp_path / "scenarios" / "patterns" / "one.yaml").write_text("# F-1.1\nname: P-1 by a cookie\n")
