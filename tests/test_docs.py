@@ -1,7 +1,8 @@
-"""What the documents name exists: commands and their options, files, links, and examples that load."""
+"""Checks of the documentation: commands, options, files, links and code names exist, and examples load."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -20,7 +21,7 @@ COMMANDS = typer.main.get_command(app)
 
 
 def command_lines() -> list[tuple[str, str]]:
-    """Every `flysim …` in a code span or console block, with its page."""
+    """Each `flysim …` in a code span or console block, with its page."""
     found = []
     for page in PAGES:
         text = page.read_text()
@@ -45,18 +46,18 @@ def test_every_documented_command_and_option_exists(page: str, line: str) -> Non
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+def test_every_linked_file_exists(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_part_that_is_named_exists(page: Path) -> None:
+def test_every_named_path_exists(page: Path) -> None:
     for name in re.findall(r"`((?:simulator|sample_app|scenarios|tests|docs)/[\w/.-]*)`", page.read_text()):
         assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
-def test_make_has_every_target_that_is_documented() -> None:
+def test_every_documented_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
         for target in re.findall(r"(?:`|\$ )make ([a-z]+)", page.read_text()):
@@ -84,20 +85,56 @@ def test_the_readme_is_short_and_its_examples_load(tmp_path: Path) -> None:
 
 
 def commands() -> list[tuple[str, ...]]:
-    """Every command by its words, those of `flysim machine` too."""
+    """Each command as a tuple of words, including the subcommands of `flysim machine`."""
     found: list[tuple[str, ...]] = []
     for name, command in COMMANDS.commands.items():  # type: ignore[attr-defined]
-        found += [(name, below) for below in getattr(command, "commands", ())] or [(name,)]
+        found += [(name, subcommand) for subcommand in getattr(command, "commands", ())] or [(name,)]
     return found
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_help_of_every_command_has_an_example_of_it(words: tuple[str, ...]) -> None:
+def test_the_help_of_every_command_has_an_example(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*words, "--help"])
     assert result.exit_code == 0
     assert f"Example: flysim {' '.join(words)}" in " ".join(result.stdout.split())
 
 
-def test_the_readme_counts_the_scenarios_right() -> None:
+def test_the_readme_has_the_right_number_of_scenarios() -> None:
     count = len(list((ROOT / "scenarios").rglob("*.yaml")))
     assert f"\n{count} passed, 0 failed\n" in (ROOT / "README.md").read_text()
+
+
+def glossary_code_names() -> list[tuple[str, str]]:
+    """The term and the code name of each row in the glossary that has one."""
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    return re.findall(r"^\| ([^|]+) \| [^|]+ \| `(\w+)` \|$", text, re.MULTILINE)
+
+
+def definitions() -> set[str]:
+    """The names of all module-level classes, functions and variables in the simulator."""
+    found: set[str] = set()
+    for path in (ROOT / "simulator").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Assign):
+                found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def test_every_code_name_in_the_glossary_exists() -> None:
+    names = glossary_code_names()
+    known = definitions()
+    assert len(names) > 20
+    assert not [f"{term}: {name}" for term, name in names if name not in known]
+
+
+def test_the_terms_in_the_glossary_are_unique() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    terms = [
+        term
+        for row in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
+        for term in row.split(", ")
+        if row not in ("term", "---")
+    ]
+    assert len(terms) == len(set(terms))

@@ -36,7 +36,7 @@ Marks: **D** documented by Fly · **C** inferred from code of Fly, or of apps on
 community · **S** not documented, or only in part.
 
 Sources: paths are in superfly/docs unless another repository is named. DRR: networking/dynamic-request-routing ·
-CFG: reference/configuration · ERR: monitoring/error-codes · ERR-draft: a draft of that page in the repository's history ·
+CFG: reference/configuration · ERR: monitoring/error-codes · ERR-draft: a draft of that page in the git history ·
 LB: reference/load-balancing · AUTO: reference/fly-proxy-autostop-autostart · SVC: networking/services ·
 HDR: networking/request-headers · RTE: machines/runtime-environment · PN: networking/private-networking ·
 MAPI: machines/api/machines-resource · C with a number: a thread on community.fly.io · SPIKE: measurements by

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fidelity.citation import Citations, collect, texts_by_test
 from tests.fidelity.fact import TABLE, Fact, cited_ids, expand, read_facts
-from tests.fidelity.page import MIN_TESTED_SHARE, PAGE, make_page, covered_share
+from tests.fidelity.page import MIN_TESTED_SHARE, PAGE, covered_share, make_page
 from tests.fidelity.verdict import NOT_EMULATED, Kind, judge, read_keys
 
 
