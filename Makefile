@@ -1,4 +1,4 @@
-# Each target sets up what it needs in $(VENV) by itself, with a plain python3.
+# Each target installs its own requirements into $(VENV). The only requirement is python3.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -9,16 +9,16 @@ PURE = tests/routing tests/diagnosis
 scenarios: $(VENV)/.installed
 	$(BIN)/flysim run scenarios
 
-# The same on containers: wants a Docker engine.
+# The same on containers. Requires a Docker engine.
 scenarios-docker: $(VENV)/.installed
 	$(BIN)/flysim run --backend docker scenarios
 
 demo: $(VENV)/.installed
 	$(BIN)/flysim demo
 
-# The pure packages first, with their coverage; then everything else on all cores; then what wants an engine, a file at
-# a time: it mostly waits; a swarm last, for an engine that leaves one forgets the names of containers.
-# ARGS='tests/proxy -k tls': a part.
+# First the pure packages, with coverage. Then everything else, on all cores. Then the Docker tests, one process per file,
+# because they mostly wait. The Swarm tests run last: an engine that leaves a swarm loses the names of its containers.
+# To run a subset: ARGS='tests/proxy -k tls'.
 test: $(VENV)/.installed-dev
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
@@ -52,7 +52,7 @@ clean:
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flysim needs Python 3.11 or later: make PYTHON=python3.13 …")'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
-	@echo "installing flysim and what it needs into $(VENV) …"
+	@echo "installing flysim and its dependencies into $(VENV) …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""docs/findings.md tells every finding and every code, and no others."""
+"""docs/findings.md documents every finding and every error code, and no others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ PAGE = (Path(__file__).parents[2] / "docs" / "findings.md").read_text(encoding="
 ROWS = re.findall(r"^\| `([^`]+)` \| (.+?) \| (.*?) ?\|$", PAGE, re.MULTILINE)
 
 
-def test_every_finding_and_every_code_has_its_row_with_cause_and_mend() -> None:
+def test_every_finding_and_every_code_has_a_row_with_cause_and_fix() -> None:
     assert [row[0] for row in ROWS] == [*FINDINGS, *CODES]
     assert all(cause for _, cause, _ in ROWS)
-    assert all(mend for id, _, mend in ROWS if id in FINDINGS)
+    assert all(fix for id, _, fix in ROWS if id in FINDINGS)
 
 
-def test_findings_that_stand_beside_a_code_exist() -> None:
-    named = {id for code, _, beside in ROWS if code in CODES for id in re.findall(r"`([a-z-]+)`", beside)}
-    assert named <= set(FINDINGS)
+def test_the_findings_listed_for_a_code_exist() -> None:
+    listed = {
+        id for code, _, findings in ROWS if code in CODES for id in re.findall(r"`([a-z-]+)`", findings)
+    }
+    assert listed <= set(FINDINGS)

@@ -1,4 +1,4 @@
-"""docs/docker.md: its variables are those of the Compose files, and its example is one."""
+"""docs/docker.md documents the variables of the Compose files, and its example is a valid Compose file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "docker.md").read_text(encoding="utf-8")
 
 
-def test_every_variable_of_the_demo_is_told_and_no_other() -> None:
+def test_every_variable_of_the_demo_is_documented_and_no_other() -> None:
     files = "".join((ROOT / name).read_text() for name in ("docker-compose.yml", "docker-compose.engine.yml"))
 
     of_commands = {"FLYSIM_CONTROL"}
     assert set(re.findall(r"\$\{(FLYSIM_\w+)", files)) == set(re.findall(r"\bFLYSIM_\w+", PAGE)) - of_commands
 
 
-def test_every_label_has_its_row() -> None:
+def test_every_label_is_documented() -> None:
     assert set(re.findall(r"^\| `(fly\.\w+)` \|", PAGE, re.MULTILINE)) == set(LABELS)
 
 
-def test_the_example_can_be_read(tmp_path: Path) -> None:
+def test_the_example_loads(tmp_path: Path) -> None:
     (example,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     (tmp_path / "compose.yml").write_text(example)
 
@@ -42,7 +42,7 @@ def test_the_example_can_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "overlay", [(), ("-f", "docker-compose.engine.yml")], ids=["demo", "with the engine"]
 )
-def test_compose_finds_nothing_wrong_with_the_files(overlay: tuple[str, ...]) -> None:
+def test_compose_accepts_the_files(overlay: tuple[str, ...]) -> None:
     command = ["docker", "compose", "-f", "docker-compose.yml", *overlay, "config", "--quiet"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
