@@ -1,4 +1,7 @@
-"""The Fly Proxy's mind, pure: time, fleet and chance go in, decisions come out. Source: the facts cited by id."""
+"""Routing logic of the Fly Proxy, without I/O: time, fleet and random numbers in, decisions out.
+
+Source: the facts cited by id.
+"""
 
 from simulator.routing.decision import Decision, Deliver, ReadBody, Redirect, Reject, Relay, Wait
 from simulator.routing.errors import Failure, ProxyError

@@ -1,7 +1,7 @@
-"""The routing headers that a client may send: prefer and force, machine and region (facts 3).
+"""Routing headers of the client: preferred and forced machines and regions (facts 3).
 
-`force` never falls back, `prefer` does (F-3.1 to F-3.7). A forced machine goes before everything else, a
-forced region before a preferred one; Fly does not document their order (F-3.9).
+`force` never falls back, `prefer` does (F-3.1 to F-3.7). A forced machine takes precedence over all others, a
+forced region over a preferred one; Fly does not document their precedence (F-3.9).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ CACHE_CONTROL = b"fly-replay-cache-control"
 _PREFIXES = (b"fly-f", b"fly-p")
 
 
-def target_of(fields: Fields, app: str) -> Target:
-    """What a new request to `app` is aimed at."""
+def target_from_headers(fields: Fields, app: str) -> Target:
+    """The target of a new request to `app`."""
     if not any(key[:5].lower() in _PREFIXES for key, _ in fields):
         return Target(app)
     forced = find_field(fields, FORCE_REGION)
@@ -33,7 +33,7 @@ def target_of(fields: Fields, app: str) -> Target:
 
 
 def wants_bypass(fields: Fields) -> bool:
-    """Whether the client asks for the replay cache to be passed over (F-2.29)."""
+    """Whether the client asks to bypass the replay cache (F-2.29)."""
     return (find_field(fields, CACHE_CONTROL) or "").lower() == "skip"
 
 

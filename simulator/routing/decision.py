@@ -1,4 +1,4 @@
-"""What the proxy is to do next, as values."""
+"""Decisions of an exchange: what the proxy does next, as values."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from simulator.routing.model import Fields, Machine
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Send the request to this machine; then report with `receive` or `fail`."""
+    """Send the request to this machine, then report the result with `receive` or `fail`."""
 
     machine: Machine
     port: int
-    """Where the machine's service listens."""
+    """The port of the machine's service, as it is reached on `machine.host`."""
     target: str
     """Path and query."""
     fields: Fields
     connect_seconds: float
-    """How long a connection may take before the delivery counts as failed."""
+    """Connect timeout; after it the delivery counts as failed."""
     wait_seconds: float = 0.0
-    """How long to wait first, on the simulated clock."""
+    """How long to wait before the delivery, on the simulated clock."""
     h2: bool = False
-    """Speak HTTP/2 to it, by prior knowledge (F-9.5)."""
+    """Use HTTP/2 with prior knowledge (F-9.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadBody:
-    """The response's body says what to do: read so much of it, then report with `receive_body`."""
+    """The response body contains the replay: read it, up to `max_bytes`, then report it with `receive_body`."""
 
     max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing can be done yet: ask again with `resume`, after so many seconds."""
+    """No machine is ready yet: call `resume` after `wait_seconds`."""
 
     wait_seconds: float
     really: bool
-    """Something real is waited for (a machine that starts, a free place), which no simulated clock can skip."""
+    """Wait in real time for a machine that starts or is at its limit; else on the simulated clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Pass the machine's response on, with these header fields."""
+    """Pass the machine's response on to the client, with these header fields."""
 
     fields: Fields
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Answer in the proxy's own name: the same thing is to be had over TLS (F-4.26)."""
+    """Respond from the proxy itself with a redirect to https (F-4.26)."""
 
     location: str
     status: int = 301
@@ -59,7 +59,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Answer in the proxy's own name: this status, an empty body; the reason goes into the log of `log_app`."""
+    """Respond from the proxy itself with this status and an empty body; the error goes to the log of `log_app`."""
 
     error: ProxyError
     status: int

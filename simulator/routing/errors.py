@@ -1,7 +1,7 @@
-"""The proxy's own errors, as values: code, words, and where Fly logs them.
+"""Error codes of the Fly Proxy, as values with the text that Fly logs.
 
-The codes and their wording are those of facts section 6 (F-6.1 to F-6.62). A client sees none of this: it gets a
-status and an empty body (F-1.99, F-6.1); the text stands in the log of the app that caused it (F-6.2).
+Codes and texts are those of facts section 6 (F-6.1 to F-6.62). A client gets only a status and an empty body
+(F-1.99, F-6.1); the text goes to the log of the app that caused the error (F-6.2).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class ProxyError:
-    """One emulated failure: `code` such as PA02, `message` as it reads in the app's log."""
+    """One emulated error: `code` such as PA02, `message` as in the app's log."""
 
     code: str
     message: str
@@ -22,29 +22,29 @@ class ProxyError:
 
 
 CODES = ("PA01", "PA02", "PA03", "PA04", "PA05", "PM05", "PR01", "PR03", "PR04", "PU01", "PU02")
-"""With which the proxy may end an exchange; docs/findings.md tells of each."""
+"""The codes that can end an exchange; docs/findings.md explains each."""
 
 
 class Failure(StrEnum):
-    """How a delivery failed, in the words of the network."""
+    """How a delivery failed, in network terms."""
 
     REFUSED = "refused"  # nothing listens on the machine's port
-    RESET = "reset"  # the connection was reset before it was open
-    ABORTED = "aborted"  # the same by our end
-    HOST_UNREACHABLE = "host unreachable"  # no way to the host that the machine is on
-    TIMED_OUT = "timed out"  # no connection within the time allowed
-    UNREACHABLE = "unreachable"  # any other reason for which no connection came about
-    CLOSED = "closed"  # connected, then gone before a whole response head
-    UNREADABLE = "unreadable"  # what came back is not HTTP
-    NO_HTTP2 = "no HTTP/2"  # nor is it HTTP/2, where the app promised that
+    RESET = "reset"  # the connection was reset before it was established
+    ABORTED = "aborted"  # the same, aborted on the proxy's side
+    HOST_UNREACHABLE = "host unreachable"  # no route to the machine's host
+    TIMED_OUT = "timed out"  # no connection within the connect timeout
+    UNREACHABLE = "unreachable"  # any other connect error
+    CLOSED = "closed"  # the connection closed before a complete response head
+    UNREADABLE = "unreadable"  # the response is not HTTP
+    NO_HTTP2 = "no HTTP/2"  # not HTTP/2, although the app has h2_backend
 
     @property
     def reached_the_machine(self) -> bool:
-        """Whether the app may have seen the request: then the proxy does not send it again (F-5.45, K-34)."""
+        """Whether the app may have received the request; if so, the proxy does not resend it (F-5.45, K-34)."""
         return self in (Failure.CLOSED, Failure.UNREADABLE, Failure.NO_HTTP2)
 
 
-# F-6.44: the body went past the replay buffer.
+# F-6.44: the body exceeded the replay buffer.
 BODY_TOO_LARGE = ProxyError(
     "PA01", "cannot retry/replay request because request body has been read past what we're willing to buffer"
 )
@@ -55,7 +55,7 @@ TOO_MANY_REPLAYS = ProxyError(
 
 
 def unparsable(problem: str) -> ProxyError:
-    """F-6.46; what was wrong with the value is our addition, in brackets."""
+    """F-6.46; flysim adds the reason, in parentheses."""
     return ProxyError("PA03", f"could not parse 'fly-replay' response header returned by app ({problem})")
 
 
@@ -77,7 +77,7 @@ def not_permitted(source: str, target: str) -> ProxyError:
 
 
 def cross_network(source: str, target: str) -> ProxyError:
-    """F-1.70. Fly does not document its code: the family of refused targets is PA05."""
+    """F-1.70. Fly does not document the code; other refused targets are PA05."""
     return ProxyError(
         "PA05",
         f"app '{source}' used 'fly-replay' response header to target app '{target}', "
@@ -85,18 +85,18 @@ def cross_network(source: str, target: str) -> ProxyError:
     )
 
 
-# F-1.56, K-18: Fly names no code for it.
+# F-1.56, K-18: Fly documents no code for it.
 REPLAY_FROM_FALLBACK = ProxyError(
     "PA03", "'fly-replay' response header was returned for a fallback request, which cannot be replayed"
 )
-# F-6.52, F-5.44: chosen, and destroyed before the request came there.
+# F-6.52, F-5.44: the machine was chosen, then destroyed before the request arrived.
 MACHINE_GONE = ProxyError("PR02", "fly proxy could not find local instance for route")
 # F-6.37, F-5.30
 NOT_REACHABLE = ProxyError("PM05", "failed to connect to machine: gave up after 15 attempts (in 8.2s)")
 
 
 def not_served(source: str, target: str, port: int) -> ProxyError:
-    """F-1.62: no machine of the target app has that public port, or it has no machines."""
+    """F-1.62: no machine of the target app offers the public port, or the app has no machines."""
     return ProxyError(
         "PR04",
         f"app {source} tried to fly-replay to app {target}, but nothing from that app serves port tcp/{port}",
@@ -104,17 +104,17 @@ def not_served(source: str, target: str, port: int) -> ProxyError:
 
 
 def no_route(port: int) -> ProxyError:
-    """F-6.51, F-9.18: the app has no service on the port that the client came to, or there is no app."""
+    """F-6.51, F-9.18: the app has no service on the requested port, or there is no app."""
     return ProxyError("PR01", f"no known healthy instances found for route tcp/{port}")
 
 
 def retries_exhausted(attempts: int, last: ProxyError) -> ProxyError:
-    """F-6.22: a raw connection that no machine took."""
+    """F-6.22: no machine accepted a raw connection."""
     return ProxyError("PC07", f"connection retries exhausted after {attempts} attempts. last error: {last}")
 
 
 def tls_cancelled(name: str) -> ProxyError:
-    """F-6.26: the client hung up; Fly's own words for this and the next are not known."""
+    """F-6.26: the client closed the connection. Fly's text for this and the next error is not known."""
     return ProxyError("PT03", f"TLS handshake for SNI {name} was cancelled by the client")
 
 
@@ -124,7 +124,7 @@ def tls_failed(name: str, problem: str) -> ProxyError:
 
 
 def did_not_start(state: str) -> ProxyError:
-    """F-6.39: it ended before it was reachable."""
+    """F-6.39: the machine ended before it was reachable."""
     return ProxyError("PM07", f"failed to change machine state: machine is {state}")
 
 

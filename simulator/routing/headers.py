@@ -1,6 +1,6 @@
-"""Which header fields the proxy sets, overwrites, strips and appends to: all rules of facts section 4 in one file.
+"""Header rules of the proxy: which fields it sets, overwrites, removes and appends to (facts section 4).
 
-Fields are raw pairs of bytes. A function that takes fields returns new ones; the client's own are never changed.
+Fields are raw pairs of bytes. Functions return new fields; they never change the ones they are given.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal
 
 from simulator.routing.model import Fields, Machine, Request
 from simulator.routing.options import RoutingOptions
@@ -25,11 +26,11 @@ SERVER = b"Fly/f1751a0e (2026-08-13)"
 _CLIENT_ROUTING = frozenset(
     {b"fly-force-instance-id", b"fly-prefer-instance-id", b"fly-force-region", b"fly-prefer-region"}
 )
-# K-15: forged ones are removed.
-ONLY_FROM_THE_PROXY = frozenset(
+# K-15: removed if the client sent them.
+PROXY_ONLY = frozenset(
     {FLY_REPLAY_SRC, FLY_REPLAY_FAILED, FLY_REPLAY_CACHE_STATUS, FLY_PREFERRED_INSTANCE_UNAVAILABLE}
 )
-# F-4.17: the Fly-* forms are always overwritten.
+# F-4.17: the proxy always overwrites the Fly-* fields.
 _OVERWRITTEN = frozenset(
     {
         b"fly-client-ip",
@@ -43,17 +44,17 @@ _OVERWRITTEN = frozenset(
         b"x-request-start",
     }
 )
-_UNWANTED = _OVERWRITTEN | ONLY_FROM_THE_PROXY
+_REMOVED = _OVERWRITTEN | PROXY_ONLY
 # F-4.20: headers that belong to one connection (RFC 9110, 7.6.1). Transfer-Encoding frames the body and stays with it.
-PER_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
+HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
 # F-4.21: what the proxy adds or changes on every response.
 _MODIFIED = frozenset({b"server", b"via", b"fly-request-id"})
-# What of a response a person wants to see at a hop.
-_TELLING = frozenset({b"location", b"set-cookie", b"content-type", b"connection", b"upgrade", b"retry-after"})
+# The response fields that a trace shows for a hop.
+_SHOWN = frozenset({b"location", b"set-cookie", b"content-type", b"connection", b"upgrade", b"retry-after"})
 
 
 def find_field(fields: Fields, name: bytes) -> str | None:
-    """The value of the last field of that name (given in lower case), if there is one."""
+    """The value of the last field called `name`, which is given in lower case; None if there is none."""
     length = len(name)
     for key, value in reversed(fields):
         if len(key) == length and key.lower() == name:
@@ -62,13 +63,13 @@ def find_field(fields: Fields, name: bytes) -> str | None:
 
 
 def find_cookie(fields: Fields, name: bytes) -> str | None:
-    """The value of the first cookie of that name, without quotes around it."""
+    """The value of the first cookie called `name`, without surrounding quotes; None if there is none."""
     for key, value in fields:
         if key.lower() == b"cookie":
             for pair in value.split(b";"):
-                its_name, _, its_value = pair.partition(b"=")
-                if its_name.strip() == name:
-                    return its_value.decode("latin-1").strip().strip('"')
+                cookie, _, content = pair.partition(b"=")
+                if cookie.strip() == name:
+                    return content.decode("latin-1").strip().strip('"')
     return None
 
 
@@ -82,16 +83,16 @@ def _connection_tokens(fields: Fields) -> frozenset[bytes]:
 
 
 def end_to_end(fields: Fields) -> Fields:
-    """Without the headers that belong to one connection (F-4.20); a whole upgrade keeps its own two."""
+    """Remove hop-by-hop fields (F-4.20); a complete upgrade keeps Connection and Upgrade."""
     tokens = _connection_tokens(fields)
-    dropped = PER_CONNECTION | tokens
+    dropped = HOP_BY_HOP | tokens
     kept = tuple([field for field in fields if field[0].lower() not in dropped])
     upgrades = [field for field in fields if field[0].lower() == b"upgrade"] if b"upgrade" in tokens else []
     return (*kept, *upgrades, (b"Connection", b"Upgrade")) if upgrades else kept
 
 
 def overwrite(fields: Fields, extra: Fields) -> Fields:
-    """`fields` with `extra` in place of those of the same names; `extra` is named in lower case."""
+    """`fields` with those of the same name replaced by `extra`, whose names are in lower case."""
     names = {name for name, _ in extra}
     return (*(field for field in fields if field[0].lower() not in names), *extra)
 
@@ -99,13 +100,13 @@ def overwrite(fields: Fields, extra: Fields) -> Fields:
 def request_fields(
     request: Request, edge: str, request_id: str, now: float, options: RoutingOptions
 ) -> Fields:
-    """What every delivery of a request carries: the client's fields with Fly's on top (F-4.1 to F-4.8, F-4.11).
+    """The fields of every delivery of a request: the client's and Fly's (F-4.1 to F-4.8, F-4.11).
 
-    What was seen in captured requests and is not documented is there too (F-4.12 to F-4.14).
+    Includes undocumented fields seen in captured requests (F-4.12 to F-4.14).
     """
-    unwanted = _UNWANTED if options.strip_forged_headers else _OVERWRITTEN
+    removed = _REMOVED if options.strip_forged_headers else _OVERWRITTEN
     if not options.forward_client_headers:  # K-37
-        unwanted |= _CLIENT_ROUTING
+        removed |= _CLIENT_ROUTING
     kept: list[tuple[bytes, bytes]] = []
     forwarded_for: list[bytes] = []
     via: list[bytes] = []
@@ -116,7 +117,7 @@ def request_fields(
             forwarded_for.append(value)
         elif name == b"via":
             via.append(value)
-        elif name not in unwanted:
+        elif name not in removed:
             kept.append((key, value))
             present.add(name)
     tls = request.scheme == "https"
@@ -132,11 +133,11 @@ def request_fields(
         (b"Fly-Traceparent", _traceparent(request_id)),
         (b"Fly-Tracestate", b""),
         (b"X-Request-Start", b"t=%d" % (now * 1_000_000)),
-        # The rightmost entry is the app's own address, the client stands before it (F-4.4).
+        # The rightmost entry is the app's own address, preceded by the client's (F-4.4).
         (b"X-Forwarded-For", b", ".join([*forwarded_for, client_ip, request.edge_ip.encode()])),
         (b"Via", b", ".join([*via, request.http_version.encode() + b" fly.io"])),
     )
-    # F-4.17: what the client set of these three passes through.
+    # F-4.17: the client's own values of these three pass through.
     if b"x-forwarded-proto" not in present:
         kept.append((b"X-Forwarded-Proto", scheme))
     if b"x-forwarded-port" not in present:
@@ -147,7 +148,7 @@ def request_fields(
 
 
 def _traceparent(request_id: str) -> bytes:
-    """Version, trace, span and flags (F-4.13); made from the request's id, so that a seed makes all of it."""
+    """Version, trace, span and flags (F-4.13), derived from the request id so that a seed determines them."""
     digits = blake2b(request_id.encode(), digest_size=24).hexdigest()
     return f"00-{digits[:32]}-{digits[32:]}-00".encode()
 
@@ -161,7 +162,7 @@ def response_fields(
     replayed: bool,
     cookies: Fields = (),
 ) -> Fields:
-    """The machine's fields as the client gets them (F-4.21 to F-4.25; `Via` twice after a replay, F-1.100)."""
+    """The response fields as the client gets them (F-4.21 to F-4.25; `Via` twice after a replay, F-1.100)."""
     kept = [*end_to_end(fields), *cookies]
     if not http.pristine:
         via = [value for key, value in kept if key.lower() == b"via"]
@@ -179,7 +180,7 @@ def response_fields(
 
 
 def rejection_fields(request_id: str, http_version: str, date: bytes) -> Fields:
-    """The head of the proxy's own answer: no body, and nothing that tells the reason (F-1.99)."""
+    """The fields of the proxy's own response: no body, and no reason (F-1.99)."""
     return (
         (b"content-length", b"0"),
         (b"date", date),
@@ -197,24 +198,28 @@ def _proxy_fields(request_id: str, http_version: str, via: list[bytes], *, repla
 
 
 def replay_src(machine: Machine, microseconds: int, state: str | None) -> bytes:
-    """The value of `fly-replay-src`: the machine that replayed, and when (F-1.41, F-1.42)."""
+    """The value of `fly-replay-src`: the machine that replayed, and the time (F-1.41, F-1.42)."""
     text = f"instance={machine.id};region={machine.region};t={microseconds}"
     return (f"{text};state={state}" if state is not None else text).encode("latin-1", "replace")
 
 
+FailureReason = Literal["timeout", "retries_exhausted", "no_candidate"]
+"""Why a replay failed, in `fly-replay-failed` (F-1.55)."""
+
+
 @dataclass(frozen=True, slots=True)
 class FailedReplay:
-    """Why a replay came to nothing, for `fly-replay-failed`; the app is always known, if only as the source's own."""
+    """Content of `fly-replay-failed`; without an `app` in the replay, `app` is the source's own."""
 
     instance: str | None
     app: str | None
     region: str | None
     source: str
-    reason: str  # timeout, retries_exhausted or no_candidate (F-1.55)
+    reason: FailureReason
     elapsed_ms: int
 
     def header_value(self, *, with_unknown: bool = False) -> bytes:
-        """F-1.54; what the replay did not name is left out (K-39), or stands there empty."""
+        """F-1.54; fields that the replay did not have are omitted, or empty with `with_unknown` (K-39)."""
         pairs: Iterable[tuple[str, str | None]] = (
             ("instance", self.instance),
             ("app", self.app),
@@ -227,12 +232,12 @@ class FailedReplay:
         return ";".join(named).encode("latin-1", "replace")
 
 
-def telling_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
-    """The response fields that a person wants to see at a hop, as text."""
+def shown_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
+    """The response fields that a trace shows for a hop, as text, names in lower case."""
     return tuple(
         (key.decode("latin-1").lower(), value.decode("latin-1"))
         for key, value in fields
-        if key.lower() in _TELLING or key[:4].lower() == b"fly-"
+        if key.lower() in _SHOWN or key[:4].lower() == b"fly-"
     )
 
 

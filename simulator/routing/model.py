@@ -1,7 +1,7 @@
-"""What the proxy knows when it decides: apps, machines, the fleet at one instant, request and response heads.
+"""Data model of routing: apps, machines, the fleet at one instant, request and response heads.
 
-Everything here is immutable; a change of any machine is a new `Fleet`. Header fields stay as the raw
-pairs of bytes that came over the wire, in their order.
+Everything is immutable; a changed machine means a new `Fleet`. Header fields are the raw pairs of bytes from the
+wire, in order.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from simulator.routing.regions import distance_km
 from simulator.routing.service import HTTP_PORT, HTTPS_PORT, Service, ServicePort
 
 Fields = tuple[tuple[bytes, bytes], ...]
-"""Header fields as sent: (name, value) pairs in order, names in the sender's case."""
+"""Header fields as received: (name, value) pairs in order, names in the sender's case."""
 
 Ports = tuple[tuple[int, int], ...]
-"""Pairs of a machine's own port and the one by which it is to be reached; empty: they are the same."""
+"""Port forwarding as (internal port, reachable port) pairs; empty if they are the same."""
 
 
 def forwarded_port(ports: Ports, internal_port: int) -> int:
-    """By which port one of the machine's own is to be reached."""
+    """The port by which an internal port of a machine is reached."""
     return dict(ports).get(internal_port, internal_port)
 
 
@@ -31,7 +31,7 @@ def join_address(host: str, port: int) -> str:
 
 
 class MachineState(StrEnum):
-    """Of the states of a Machine (F-5.47), those that one has here."""
+    """The machine states (F-5.47) that flysim emulates."""
 
     CREATED = "created"
     STARTED = "started"
@@ -53,13 +53,13 @@ _STARTABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A named set of machines, with what the proxy needs of its configuration."""
+    """A named set of machines, with the configuration that the proxy needs."""
 
     name: str
     org: str = "personal"
     network: str = "default"
     replay_sources: tuple[str, ...] = ()
-    """Other organizations that may replay to it (F-1.71)."""
+    """Other organizations that may replay to this app (F-1.71)."""
     hostnames: tuple[str, ...] = ()
     primary_region: str | None = None
     services: tuple[Service, ...] = (Service(),)
@@ -72,14 +72,14 @@ class App:
         return None
 
     def find_port(self, number: int) -> ServicePort | None:
-        """The public port, whichever service it belongs to."""
+        """The public port `number` of any service."""
         for service in self.services:
             if port := service.find_port(number):
                 return port
         return None
 
     def serves(self, port: int) -> bool:
-        """Whether any service has that public port (F-1.62, F-9.18)."""
+        """Whether any service has the public port (F-1.62, F-9.18)."""
         return self.find_port(port) is not None
 
 
@@ -101,21 +101,21 @@ class Machine:
     stopped_at: float | None = None
     """When it was last stopped (F-5.43)."""
     ports: Ports = ()
-    """Where its ports are forwarded."""
+    """Forwarding of its internal ports."""
 
     @property
     def is_candidate(self) -> bool:
-        """Whether new requests may be delivered to it (F-5.13, F-5.17)."""
+        """Whether it accepts new requests (F-5.13, F-5.17)."""
         return self.state is MachineState.STARTED and self.healthy and not self.cordoned
 
     @property
     def is_startable(self) -> bool:
-        """Whether it can be started for a request (F-1.59, F-5.25): also from suspending, not from stopping."""
+        """Whether a request can start it (F-1.59, F-5.25): also while it is suspending, not while it is stopping."""
         return self.state in _STARTABLE and not self.cordoned
 
     @property
-    def is_coming(self) -> bool:
-        """Started but not there yet: it is waited for, not started again."""
+    def is_starting(self) -> bool:
+        """Whether it is starting: a request waits for it and does not start it again."""
         return self.state is MachineState.STARTING and not self.cordoned
 
     @property
@@ -132,10 +132,10 @@ class Fleet:
     _by_id: dict[str, Machine] = field(init=False, repr=False, compare=False)
     _by_host: dict[str, App] = field(init=False, repr=False, compare=False, default_factory=dict)
     _regions: frozenset[str] = field(init=False, repr=False, compare=False)
-    _nearest: dict[tuple[str, str, int, frozenset[str] | None], tuple[tuple[Machine, ...], ...]] = field(
+    _candidates: dict[tuple[str, str, int, frozenset[str] | None], tuple[tuple[Machine, ...], ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
-    _resting: dict[tuple[str, str, int], tuple[Machine, ...]] = field(
+    _startable: dict[tuple[str, str, int], tuple[Machine, ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
     _services: dict[tuple[str, str, int], Service | None] = field(
@@ -170,45 +170,51 @@ class Fleet:
     def candidates_by_distance(
         self, app: str, edge: str, port: int, inside: frozenset[str] | None = None
     ) -> tuple[tuple[Machine, ...], ...]:
-        """Those of them that take requests on a public port, `inside` these regions; empty groups are left out."""
+        """The machines of `app` that accept requests on a public port, grouped by distance from `edge`, closest first.
+
+        `inside` limits them to these regions. No group is empty.
+        """
         if inside is not None:
-            inside &= self._regions  # whatever codes apps make up, there are few that differ
+            inside &= self._regions  # bounds the cache: apps can ask for any made-up region code
         key = (app, edge, port, inside)
-        groups = self._nearest.get(key)
+        groups = self._candidates.get(key)
         if groups is None:
-            groups = self._nearest[key] = tuple(
+            groups = self._candidates[key] = tuple(
                 chosen
                 for group in self.by_distance(app, edge)
-                if (chosen := tuple(m for m in group if self._may_take(m, port, inside)))
+                if (chosen := tuple(m for m in group if self._is_candidate(m, port, inside)))
             )
         return groups
 
-    def _may_take(self, machine: Machine, port: int, inside: frozenset[str] | None) -> bool:
+    def _is_candidate(self, machine: Machine, port: int, inside: frozenset[str] | None) -> bool:
         is_inside = inside is None or machine.region in inside
         return is_inside and machine.is_candidate and self.find_service(machine, port) is not None
 
     def startable_by_distance(self, app: str, edge: str, port: int) -> tuple[Machine, ...]:
-        """Those that may be started for a public port, or are starting, closest first (F-5.25, F-5.26)."""
+        """Machines that a request to a public port can start, or that are starting, closest first (F-5.25, F-5.26)."""
         key = (app, edge, port)
-        if key not in self._resting:
+        if key not in self._startable:
             nearest = (machine for group in self.by_distance(app, edge) for machine in group)
-            self._resting[key] = tuple(m for m in nearest if self.may_start(m, port) or m.is_coming)
-        return self._resting[key]
+            self._startable[key] = tuple(m for m in nearest if self.may_start(m, port) or m.is_starting)
+        return self._startable[key]
 
     def may_start(self, machine: Machine, port: int) -> bool:
-        """Whether a request to a public port starts it (F-1.59, F-5.26)."""
+        """Whether a request to a public port may start `machine` (F-1.59, F-5.26)."""
         service = self.find_service(machine, port)
         return machine.is_startable and service is not None and service.autostart
 
     def find_service(self, machine: Machine, port: int) -> Service | None:
-        """The service that a machine offers on a public port (F-1.61)."""
+        """The service that `machine` offers on a public port (F-1.61)."""
         key = (machine.app, machine.group, port)
         if key not in self._services:
             self._services[key] = self.apps[machine.app].find_service(port, machine.group)
         return self._services[key]
 
     def port_of(self, machine: Machine, port: int) -> int:
-        """Where a machine listens for a public port. `Machine.port` is where it was placed for its first service."""
+        """The port on which `machine` is reached for a public port.
+
+        `Machine.port` belongs to its first service; other services use the forwarding in `Machine.ports`.
+        """
         service, services = self.find_service(machine, port), self.apps[machine.app].services
         first = next((each for each in services if each.is_offered_by(machine.group)), None)
         if service is None or first is None or service.internal_port == first.internal_port:
@@ -216,20 +222,20 @@ class Fleet:
         return forwarded_port(machine.ports, service.internal_port)
 
     def app_for_host(self, host: str) -> App | None:
-        """The app that a `Host` names: `<app>.fly.dev`, `<app>.flycast` (F-8.20), a hostname; else the first."""
+        """The app of a `Host`: `<app>.fly.dev`, `<app>.flycast` (F-8.20) or a hostname; else the first app."""
         name = host.rsplit(":", 1)[0].lower() if not host.endswith("]") else host
         if not self._by_host:
-            for app in reversed(list(self.apps.values())):  # of two that claim a name the first has it
+            for app in reversed(list(self.apps.values())):  # if two apps claim a name, the first one wins
                 names = (f"{app.name}.fly.dev", f"{app.name}.flycast", *app.hostnames)
                 self._by_host.update(dict.fromkeys(names, app))
         return self._by_host.get(name) or self.first_app
 
     def with_app(self, app: App) -> Fleet:
-        """This fleet with `app` put in place of the one with its name, or added."""
+        """A fleet in which `app` replaces the app of the same name, or is added."""
         return replace(self, apps={**self.apps, app.name: app})
 
     def with_machine(self, machine: Machine) -> Fleet:
-        """This fleet with `machine` put in place of the one with its id, or added."""
+        """A fleet in which `machine` replaces the machine of the same id, or is added."""
         if machine.id in self._by_id:
             return replace(self, machines=tuple(machine if m.id == machine.id else m for m in self.machines))
         return replace(self, machines=(*self.machines, machine))
@@ -249,7 +255,7 @@ class Request:
     edge_port: int
     http_version: str = "1.1"
     service_port: int | None = None
-    """The public port that the edge's port stands for; None: 80, or 443 with TLS (F-9.1)."""
+    """The public port that the edge's port represents; None: 80, or 443 with TLS (F-9.1)."""
 
     @property
     def public_port(self) -> int:
@@ -270,7 +276,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The head of a machine's answer."""
+    """The head of a machine's response."""
 
     status: int
     fields: Fields

@@ -1,6 +1,6 @@
-"""The `.internal` names of Fly's private network, answered from the fleet (F-8.1 to F-8.13).
+"""DNS names of Fly's private network, `.internal` and `.flycast`, resolved from the fleet (F-8.1 to F-8.13).
 
-`.internal` knows no health and no proxy: it answers with started machines, and traffic to them goes there
+`.internal` ignores health and bypasses the proxy: it resolves to started machines, and clients connect to them
 directly (F-8.14, F-8.18).
 """
 
@@ -15,32 +15,32 @@ from simulator.routing.regions import distance_km
 SUFFIX = ".internal"
 FLYCAST = ".flycast"
 _NEAREST = re.compile(r"top(\d+)\.nearest\.of")
-_OF_GROUP = re.compile(r"(.+)\.fly_process_group\.kv\._metadata")
-"""The one key of metadata that every machine has (F-7.17)."""
+_PROCESS_GROUP = re.compile(r"(.+)\.fly_process_group\.kv\._metadata")
+"""The only metadata key that every machine has (F-7.17)."""
 
 
 def is_internal(name: str) -> bool:
-    """Whether a DNS name belongs to the private network."""
+    """Whether a DNS name ends in `.internal`."""
     return f".{name.lower().rstrip('.')}".endswith(SUFFIX)
 
 
 def is_flycast(name: str) -> bool:
-    """Whether a DNS name means an app's way in through the proxy (F-8.20)."""
+    """Whether a DNS name ends in `.flycast`: an app behind the proxy (F-8.20)."""
     return name.lower().rstrip(".").endswith(FLYCAST)
 
 
 def is_private(name: str) -> bool:
-    """Whether the private network's name server answers for a name."""
+    """Whether the name server of the private network is authoritative for a name."""
     return is_internal(name) or is_flycast(name)
 
 
 def flycast_app(fleet: Fleet, name: str) -> App | None:
-    """The app that a `.flycast` name means."""
+    """The app of a `.flycast` name; None if there is no such app."""
     return fleet.apps.get(name.lower().rstrip(".").removesuffix(FLYCAST))
 
 
 def find_addresses(fleet: Fleet, name: str, near: str) -> tuple[str, ...] | None:
-    """The private addresses behind a name, for AAAA; None if there is no such name. `near` is the asker's region."""
+    """The private addresses of a name, for AAAA; None if the name does not exist. `near` is the client's region."""
     labels = _labels(name)
     app = labels[-1]
     if app not in fleet.apps:
@@ -50,22 +50,22 @@ def find_addresses(fleet: Fleet, name: str, near: str) -> tuple[str, ...] | None
 
 
 def find_texts(fleet: Fleet, name: str) -> tuple[str, ...] | None:
-    """The texts behind a name, for TXT; None if there is no such name."""
+    """The strings of a name, for TXT; None if the name does not exist."""
     labels = _labels(name)
-    deployed = labels[0] == "all"
-    question = labels[1:] if deployed else labels
-    if question == ["_apps"]:
+    include_stopped = labels[0] == "all"
+    query = labels[1:] if include_stopped else labels
+    if query == ["_apps"]:
         return (",".join(fleet.apps),)
-    if question == ["_peer"]:
+    if query == ["_peer"]:
         return ("",)  # F-8.12: there are no WireGuard peers
-    if question == ["_instances"]:
-        return (";".join(_describe(m) for m in fleet.machines if deployed or _is_started(m)),)
-    if len(question) != 2 or question[1] not in fleet.apps:
+    if query == ["_instances"]:
+        return (";".join(_describe(m) for m in fleet.machines if include_stopped or _is_started(m)),)
+    if len(query) != 2 or query[1] not in fleet.apps:
         return None
-    machines = fleet.of_app(question[1]) if deployed else _started(fleet, question[1])
-    if question[0] == "vms":
+    machines = fleet.of_app(query[1]) if include_stopped else _started(fleet, query[1])
+    if query[0] == "vms":
         return (",".join(f"{machine.id} {machine.region}" for machine in machines),)
-    if question[0] == "regions":
+    if query[0] == "regions":
         return (",".join(dict.fromkeys(machine.region for machine in machines)),)
     return None
 
@@ -92,7 +92,7 @@ def _select(machines: Iterable[Machine], prefix: str, near: str) -> Iterable[Mac
         return [machine for machine in machines if machine.id == prefix.removesuffix(".vm")]
     if prefix.endswith(".process"):
         return [machine for machine in machines if machine.group == prefix.removesuffix(".process")]
-    if group := _OF_GROUP.fullmatch(prefix):
+    if group := _PROCESS_GROUP.fullmatch(prefix):
         return [machine for machine in machines if machine.group == group[1]]
     return [machine for machine in machines if machine.region == prefix]
 

@@ -1,6 +1,6 @@
-"""Fly's regions: codes, names, coordinates, geographic aliases, and the distance that closeness is judged by.
+"""Fly regions: codes, names, coordinates, geographic aliases and distances.
 
-Codes and names: F-7.20 to F-7.22; alias membership is inferred, not documented (F-7.27, K-29).
+Codes and names: F-7.20 to F-7.22. Alias membership is inferred, not documented (F-7.27, K-29).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ REGIONS: dict[str, Region] = _table(_CURRENT, current=True) | _table(_FORMER, cu
 
 _US = frozenset({"dfw", "ewr", "iad", "lax", "ord", "sjc"})
 
-# F-1.18: the aliases; F-7.27, K-29: who belongs to them. Africa has none.
+# F-1.18: the aliases; F-7.27, K-29: their members. Africa has no alias.
 ALIASES: dict[str, frozenset[str]] = {
     "us": _US,
     "usa": _US,
@@ -93,12 +93,12 @@ ANY = "any"
 
 
 def is_region(code: str) -> bool:
-    """Whether `code` names one region, current or former; an alias does not (F-7.24)."""
+    """Whether `code` is a current or former region; an alias is not (F-7.24)."""
     return code in REGIONS
 
 
 def members(code: str) -> frozenset[str] | None:
-    """The regions that a code or alias stands for; None for `any`, which stands for all (F-1.18)."""
+    """The regions of a code or alias; None for `any`, which means all regions (F-1.18)."""
     if code == ANY:
         return None
     return ALIASES.get(code, frozenset({code}))
@@ -106,9 +106,9 @@ def members(code: str) -> frozenset[str] | None:
 
 @cache
 def distance_km(one: str, other: str) -> float:
-    """Great-circle distance between two regions in kilometres; infinite where one is unknown.
+    """Great-circle distance between two regions in kilometers; infinite if one is unknown.
 
-    Fly judges closeness by measured round-trip times (F-5.5), which nobody publishes (F-7.26).
+    Fly ranks regions by measured round-trip times (F-5.5), which are not published (F-7.26).
     """
     if one == other:
         return 0.0

@@ -1,4 +1,4 @@
-"""The proxy's mind: the fleet as it is now, the options, and the exchanges it opens."""
+"""Router: the proxy's current fleet, load, caches and options; opens one `Exchange` per request."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from simulator.routing.options import RoutingOptions
 
 
 def _start_nothing(machine_id: str) -> None:
-    """Where nobody runs the machines, none can be started."""
+    """The default of `request_start`: no machine can be started."""
 
 
 class Router:
-    """Opens exchanges. Whoever watches the machines puts each new `fleet` in; open exchanges see it at once.
+    """Opens exchanges. The owner assigns each new `fleet`; open exchanges use it at once.
 
-    `want` is told of a machine that a request waits for; `new_id` makes request ids for K-38.
+    `chance` is a source of random numbers, `request_start` is called with the id of a machine that a request waits
+    for, `new_id` makes request ids for K-38.
     """
 
     def __init__(
@@ -44,12 +45,12 @@ class Router:
         return self._new_id(edge, now) if self._new_id else f"{int(now * 1_000_000):026}-{edge}"
 
     def reset(self) -> None:
-        """As at the start: nothing under way, nothing remembered."""
+        """Clear the load and the caches."""
         self.load = Load()
         self.cache = ReplayCache()
 
     def open(self, request: Request, edge: str, request_id: str, now: float) -> Exchange:
-        """Begin an exchange for the app that the request's host names."""
-        # Where there is no app at all, it is for one that serves nothing, and ends as PR01.
+        """Open an exchange for the app of the request's host."""
+        # Without any app, a placeholder that serves no port makes the exchange end in PR01.
         app = self.fleet.app_for_host(request.host) or App(request.host, services=())
         return Exchange(request, edge, app, request_id, now, self)

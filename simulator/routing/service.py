@@ -1,4 +1,4 @@
-"""What an app's `fly.toml` says about how it is reached: services, public ports, handlers, limits (facts 5 and 9)."""
+"""Services of an app, from its `fly.toml`: public ports, handlers, limits, HTTP options (facts 5 and 9)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class HttpOptions:
     """`http_options` of a port (F-9.5, F-9.7, F-9.10, F-9.11)."""
 
     pristine: bool = False
-    """Neither add nor change Server, Via, Fly-Request-Id and Fly-Cache-Status (F-4.24)."""
+    """Leave Server, Via, Fly-Request-Id and Fly-Cache-Status unchanged (F-4.24)."""
     response_headers: tuple[tuple[str, tuple[str, ...] | None], ...] = ()
-    """Name -> values to add, or None to remove it (F-4.25)."""
+    """(name, values to add) pairs; None removes the header (F-4.25)."""
     idle_timeout_seconds: float | None = None
     h2_backend: bool = False
     cache_rules: tuple[CacheRule, ...] = ()
@@ -26,7 +26,7 @@ class HttpOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """One public port or range, and what handles its connections (F-9.1, F-9.4, F-9.6)."""
+    """One public port or range, and the handlers of its connections (F-9.1, F-9.4, F-9.6)."""
 
     start: int
     end: int
@@ -34,16 +34,16 @@ class ServicePort:
     force_https: bool = False
     http: HttpOptions = field(default_factory=HttpOptions)
     proxy_proto: str = "v1"
-    """Which version of the PROXY protocol the `proxy_proto` handler speaks: v1 or v2 (F-9.13)."""
+    """Version of the PROXY protocol that the `proxy_proto` handler sends: v1 or v2 (F-9.13)."""
 
     @property
     def speaks_http(self) -> bool:
-        """Without the `http` handler bytes pass through raw: no Fly headers, no fly-replay (F-9.4, F-1.28)."""
+        """Whether it has the `http` handler; else bytes pass through raw, without Fly headers (F-9.4, F-1.28)."""
         return "http" in self.handlers
 
 
 class Autostop(StrEnum):
-    """What becomes of a machine that is not needed (F-5.35)."""
+    """What autostop does with an idle machine (F-5.35)."""
 
     OFF = "off"
     STOP = "stop"
@@ -60,7 +60,7 @@ class Service:
         ServicePort(HTTPS_PORT, HTTPS_PORT, ("tls", "http")),
     )
     groups: tuple[str, ...] = ()
-    """Process groups that offer it; empty: all (F-9.15)."""
+    """Process groups that offer the service; empty: all (F-9.15)."""
     soft_limit: int = 20
     hard_limit: int | None = None
     autostart: bool = True

@@ -468,7 +468,7 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
         ),
         (
             _RULE.replace('"/"', '"https://a/b"'),
-            "http_options.replay_cache[0].path_prefix is \"https://a/b\": 'https://a/b' has a protocol",
+            "http_options.replay_cache[0].path_prefix is \"https://a/b\": 'https://a/b' has a scheme",
             'a path, with or without a host: "/api" or "example.com/api"',
         ),
         (

@@ -45,7 +45,7 @@ async def test_while_the_head_is_awaited(harness: Harness, how: str) -> None:
     await until(lambda: ams.requests)
     getattr(client, how)()
     trace = await assert_all_gone(harness, ams)
-    assert trace.hops[0].failure == "the client left"
+    assert trace.hops[0].failure == "the client disconnected"
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -168,8 +168,8 @@ def test_what_each_state_means_for_a_request(state: MachineState) -> None:
         "suspended": Choice(start=there),
         "suspending": Choice(start=there),
         "starting": Choice(start=there),
-        "stopping": Choice(stuck=there),
-        "destroying": Choice(stuck=there),
+        "stopping": Choice(unstartable=there),
+        "destroying": Choice(unstartable=there),
     }
     assert choice == expected.get(state.value, Choice())
 
@@ -199,7 +199,7 @@ def test_where_none_runs_the_nearest_is_started_and_gets_the_request(state: Mach
     assert caller.at == "ams-1"
     caller.answer()
     assert (caller.trace.path, caller.elapsed, caller.wanted) == (("ams-1",), 1.5, [AMS_1.id])
-    assert caller.trace.hops[0].note == "it was started for this request and was there after 1.5 s (F-1.59)"
+    assert caller.trace.hops[0].note == "the machine was started for this request in 1.5 s (F-1.59)"
 
 
 def test_a_machine_that_starts_already_is_waited_for_and_not_another_started() -> None:
@@ -417,7 +417,7 @@ def test_a_request_waits_for_a_place() -> None:
     first.exchange.finish(NOW)
     second.wait(1.0)
     assert (second.at, second.elapsed) == ("ams-1", 2.0)
-    assert second.trace.hops[0].note == "all were at their hard limit for 2.0 s (F-5.6)"
+    assert second.trace.hops[0].note == "queued for 2.0 s: every machine was at its hard limit (F-5.6)"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from simulator.routing import Cause, Deliver, Fleet, Reject, Relay, Router, RoutingOptions
 from simulator.routing.cache.caching import read_instruction
 from simulator.routing.cache.replay_cache import (
-    Asked,
     CachedReplay,
+    CacheLookup,
     PathPattern,
     ReplayCache,
     find_rule,
@@ -128,11 +128,11 @@ def test_a_pattern_is_a_path_with_or_without_a_host(pattern: str, host: str | No
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("https://example.com/api", "has a protocol"),  # F-2.20
+        ("https://example.com/api", "has a scheme"),  # F-2.20
         ("example.com:8080/api/*", "has a port, which is not allowed"),  # F-2.12
         ("api", "has no path"),
         ("", "has no path"),
-        ("/a/*/b", "has a '*' elsewhere than at its end"),
+        ("/a/*/b", "has a '*' that is not at its end"),
     ],
 )
 def test_a_pattern_that_is_none_says_why(pattern: str, words: str) -> None:
@@ -255,7 +255,7 @@ def test_without_a_time_to_live_nothing_is_remembered() -> None:
     """F-2.4"""
     proxy = Proxy()
     caller = proxy.remember(cache={"fly-replay-cache": "/app"})
-    assert caller.trace.warnings == ("the replay is not cached: it names no time to live",)
+    assert caller.trace.warnings == ("the replay is not cached: it has no TTL",)
     assert not proxy.hits()
 
 
@@ -531,7 +531,7 @@ def test_an_invalidation_without_a_replay_does_nothing() -> None:
     proxy.remember()
     caller = proxy.ask()
     assert isinstance(caller.answer(200, INVALIDATE), Relay)
-    assert caller.trace.warnings == ("fly-replay-cache on a response without a replay does nothing (K-28)",)
+    assert caller.trace.warnings == ("fly-replay-cache has no effect on a response without a replay (K-28)",)
     assert proxy.hits()
 
 
@@ -656,14 +656,14 @@ RULES = [
 def test_of_several_rules_the_longest_path_wins(host: str, path: str, name: str) -> None:
     """F-2.20, F-2.21"""
     for rules in (RULES, RULES[::-1]):
-        rule = find_rule(Asked("", host, path, ()), rules)
+        rule = find_rule(CacheLookup("", host, path, ()), rules)
         assert rule is not None
         assert rule.name == name
 
 
 def test_without_a_rule_that_fits_there_is_no_session() -> None:
     """F-2.25"""
-    assert find_rule(Asked("", "h.dev", "/x", ()), RULES[1:3]) is None
+    assert find_rule(CacheLookup("", "h.dev", "/x", ()), RULES[1:3]) is None
 
 
 @pytest.mark.parametrize(
@@ -696,8 +696,8 @@ def test_a_full_cache_loses_its_oldest_entry() -> None:
     """F-2.2: no bound is documented, and no promise made"""
     cache = ReplayCache(max_entries=2)
     for path in ("/a", "/b", "/a", "/c"):
-        cache.remember_path(Asked("", "h", path, ()), PathPattern(None, path), kept(path))
-    found = [cache.find(Asked("", "h", path, ()), (), NOW) for path in ("/a", "/b", "/c")]
+        cache.store_path(CacheLookup("", "h", path, ()), PathPattern(None, path), kept(path))
+    found = [cache.find(CacheLookup("", "h", path, ()), (), NOW) for path in ("/a", "/b", "/c")]
     assert found == [kept("/a"), None, kept("/c")]
 
 
@@ -715,8 +715,8 @@ def test_what_a_pattern_covers_its_entry_serves(pattern: str, path: str) -> None
         parsed = parse_pattern(pattern)
     except ValueError:
         return
-    cache, asked = ReplayCache(), Asked("", "h", f"/{path}", ())
-    cache.remember_path(Asked("", "h", "/", ()), parsed, kept("x"))
+    cache, asked = ReplayCache(), CacheLookup("", "h", f"/{path}", ())
+    cache.store_path(CacheLookup("", "h", "/", ()), parsed, kept("x"))
     if parsed.host is None and "//" not in pattern + asked.path:
         assert (cache.find(asked, (), NOW) is not None) is parsed.covers("h", asked.path)
 

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.routing import Deliver, Machine, MachineState, RoutingOptions
 from simulator.routing.balancing.selection import Target
-from simulator.routing.client_header import target_of, wants_bypass
+from simulator.routing.client_header import target_from_headers, wants_bypass
 from tests.routing.build import (
     AMS_1,
     DEMO,
@@ -61,7 +61,7 @@ def asked(headers: dict[str, str], machines: Any = WIDE, **caller: Any) -> Calle
 )
 def test_headers_are_read_as_a_target(headers: dict[str, str], target: Target) -> None:
     """F-3.1, F-3.2, F-3.3, F-3.5, F-3.9"""
-    assert target_of(fields(headers), "a") == target
+    assert target_from_headers(fields(headers), "a") == target
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_replay_goes_where_it_says_unless_the_client_is_to_win(client_wins: bo
     assert caller.at == machine
     winner = "the client's" if client_wins else "the replay's"
     assert caller.trace.warnings == (
-        f"the client forces machine {DFW_2.id}, the replay names {DFW_1.id}: {winner} counts (K-14)",
+        f"the client forces machine {DFW_2.id}, the replay names {DFW_1.id}: {winner} is used (K-14)",
     )
 
 

@@ -23,8 +23,8 @@ from simulator.routing import Failure, ProxyError, errors
         ),
         # F-6.46
         (
-            errors.unparsable("it is empty"),
-            "[PA03] could not parse 'fly-replay' response header returned by app (it is empty)",
+            errors.unparsable("the value is empty"),
+            "[PA03] could not parse 'fly-replay' response header returned by app (the value is empty)",
         ),
         # F-1.63, F-6.47
         (

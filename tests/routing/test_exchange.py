@@ -267,7 +267,7 @@ def test_a_client_that_leaves_before_the_answer_was_served_by_nobody() -> None:
     caller = Caller()
     trace = caller.exchange.finish(NOW + 2.0, Outcome.CLIENT_LEFT)
     assert (trace.outcome, trace.served_by, trace.status) == (Outcome.CLIENT_LEFT, None, None)
-    assert (trace.hops[0].failure, trace.hops[0].ended_at) == ("the client left", NOW + 2.0)
+    assert (trace.hops[0].failure, trace.hops[0].ended_at) == ("the client disconnected", NOW + 2.0)
 
 
 def test_a_client_that_leaves_in_the_middle_of_the_answer_was_served() -> None:

@@ -19,7 +19,7 @@ from simulator.routing.headers import (
     replay_src,
     request_fields,
     response_fields,
-    telling_fields,
+    shown_fields,
 )
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.routing.build import AMS_1, DFW_1, NOW, REQUEST_ID, Caller, as_texts, fields, fleet, request
@@ -225,7 +225,7 @@ def test_no_bytes_confuse_the_header_functions(given_fields: Fields) -> None:
     answered = response_fields(given_fields, "id", "1.1", HttpOptions(), replayed=True)
     for name in (b"server", b"via", b"fly-request-id"):
         assert sum(key.lower() == name for key, _ in answered) == 1
-    telling_fields(given_fields)
+    shown_fields(given_fields)
     cookie_names(given_fields)
     find_field(given_fields, b"cookie")
 
@@ -387,7 +387,7 @@ def test_a_hop_shows_the_response_headers_that_tell_something() -> None:
     there = fields(
         {"Set-Cookie": "a=1", "Fly-Replay": "x", "Content-Length": "3", "X-Fly": "no", "Location": "/"}
     )
-    assert telling_fields(there) == (("set-cookie", "a=1"), ("fly-replay", "x"), ("location", "/"))
+    assert shown_fields(there) == (("set-cookie", "a=1"), ("fly-replay", "x"), ("location", "/"))
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_an_app_that_negotiated_the_upgrade_and_replays_is_warned_of() -> None:
     negotiated.replay(TO_DFW_1, 101)
     refused.replay(TO_DFW_1, 307)
     assert negotiated.trace.warnings == (
-        "the app negotiated the upgrade itself and replayed: Fly asks apps not to (F-1.86)",
+        "the app accepted the upgrade and replayed: Fly asks apps not to do that (F-1.86)",
     )
     assert refused.trace.warnings == ()
     negotiated.answer(200)
@@ -173,7 +173,7 @@ def test_an_instance_outside_the_app_is_warned_of() -> None:
     caller = Caller(two_apps())
     caller.replay(f"app=chat;{TO_DFW_1}")
     assert caller.trace.warnings == (
-        f"instance={DFW_1.id} is a machine of app streams, not of chat: nothing can match",
+        f"instance={DFW_1.id} is a machine of app streams, not of chat: no machine can match",
     )
     right = Caller(two_apps())
     right.replay(f"app=chat;instance={CHAT_1.id}")

@@ -115,36 +115,42 @@ def test_a_timeout_without_a_unit_is_the_same_choice_as_in_the_header() -> None:
         ("[]", "the replay body is a list, expected an object"),
         ("null", "the replay body is null, expected an object"),
         ("7", "the replay body is 7, expected an object"),
-        ({"app": 7}, "app is 7, expected a text"),
-        ({"app": True}, "app is true or false, expected a text"),
-        ({"region": ["iad", "us"]}, "region is a list, expected a text"),  # F-1.11
+        ({"app": 7}, "app is 7, expected a string"),
+        ({"app": True}, "app is a boolean, expected a string"),
+        ({"region": ["iad", "us"]}, "region is a list, expected a string"),  # F-1.11
         ({"region": ""}, "region is empty"),
-        ({"region": "iad,,us"}, "region is empty in region=iad,,us"),
+        ({"region": "iad,,us"}, "region=iad,,us has an empty region"),
         ({"instance": "a\r\nx: y"}, "instance has a control character"),
         ({"state": "a\nb"}, "state has a control character"),
         ({"elsewhere": "true"}, "elsewhere is 'true', expected true or false"),
-        ({"timeout": 10}, "timeout is 10, expected a text"),
+        ({"timeout": 10}, "timeout is 10, expected a string"),
         ({"timeout": "1500"}, "timeout is '1500', expected a number with a unit"),  # K-7
         ({"fallback": "self"}, "fallback is 'self', expected force_self or prefer_self"),
         ({"transform": []}, "transform is a list, expected an object"),
         (
             {"transform": {"path": "new"}},
-            "transform.path is 'new', expected a path that begins with '/'",
+            "transform.path is 'new', expected a path that starts with '/'",
         ),  # K-40
         ({"transform": {"path": "/a b"}}, "transform.path is '/a b'"),
         ({"transform": {"delete_headers": "x"}}, "transform.delete_headers is 'x', expected a list"),
         ({"transform": {"delete_headers": ["a b"]}}, "transform.delete_headers has 'a b'"),
         ({"transform": {"delete_headers": [7]}}, "transform.delete_headers has 7"),
-        ({"transform": {"set_headers": ["x: y"]}}, 'takes objects such as {"name": "x-user", "value": "7"}'),
-        ({"transform": {"set_headers": [{"name": "x", "value": 7}]}}, "takes objects such as"),
+        (
+            {"transform": {"set_headers": ["x: y"]}},
+            'has an invalid item, expected an object such as {"name": "x-user", "value": "7"}',
+        ),
+        ({"transform": {"set_headers": [{"name": "x", "value": 7}]}}, "expected an object such as"),
         ({"transform": {"set_headers": [{"value": "7"}]}}, "transform.set_headers has None"),
-        ({"transform": {"set_headers": [{"name": "x", "value": "a\nb"}]}}, "which no header can have"),
-        ({"cache": True}, "cache is true or false, expected an object"),
+        (
+            {"transform": {"set_headers": [{"name": "x", "value": "a\nb"}]}},
+            "which is not a valid header value",
+        ),
+        ({"cache": True}, "cache is a boolean, expected an object"),
         ({"cache": {"ttl": "60"}}, "cache.ttl is '60', expected a number of seconds"),
-        ({"cache": {"ttl": True}}, "cache.ttl is true or false, expected a number of seconds"),
+        ({"cache": {"ttl": True}}, "cache.ttl is a boolean, expected a number of seconds"),
         ({"cache": {"ttl": 10**400}}, "cache.ttl has more than nine digits"),
         ({"cache": {"invalidate": 1}}, "invalidate is 1, expected true or false"),
-        ({"cache": {"prefix": 1}}, "prefix is 1, expected a text"),
+        ({"cache": {"prefix": 1}}, "prefix is 1, expected a string"),
         ({"cache": {}, "allow_bypass": "yes"}, "allow_bypass is 'yes', expected true or false"),
     ],
 )
@@ -177,7 +183,7 @@ def test_what_is_accepted_in_doubt_is_in_the_trace() -> None:
     caller.replay_body({"group": "a", "transform": {"delete_headers": ["Connection"]}})
     assert caller.trace.warnings == (
         "unknown field 'group' is ignored",
-        "transform may not change the header 'Connection': it is left as it is (K-40)",
+        "transform cannot change the header 'Connection': it is left unchanged (K-40)",
     )
 
 
@@ -192,7 +198,7 @@ def test_of_both_forms_in_one_response_one_counts(header_first: bool, machine: s
         caller.replay_body({"instance": DFW_1.id}, headers)
     assert caller.at == machine
     assert caller.trace.warnings == (
-        "the response has both a fly-replay header and a replay body: only one of them counts (K-11)",
+        "the response has both a fly-replay header and a replay body: only one of them is used (K-11)",
     )
 
 
@@ -325,7 +331,7 @@ def test_headers_of_the_connection_and_of_the_proxy_are_out_of_reach(name: str) 
     replay = parse({"transform": {"delete_headers": [name], "set_headers": [{"name": name, "value": "x"}]}})
     assert replay.transform == Transform(warnings=replay.warnings)
     assert (
-        replay.warnings == (f"transform may not change the header {name!r}: it is left as it is (K-40)",) * 2
+        replay.warnings == (f"transform cannot change the header {name!r}: it is left unchanged (K-40)",) * 2
     )
 
 

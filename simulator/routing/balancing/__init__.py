@@ -1,1 +1,1 @@
-"""The choice of a machine: filter, rank, start, queue, retry."""
+"""Load balancing: select a machine, start one, queue, retry; autostop."""

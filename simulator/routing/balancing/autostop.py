@@ -1,7 +1,7 @@
-"""Which machines a pass of autostop ends: pure, like the rest of routing (facts 5.4).
+"""Autostop: which machines one pass stops or suspends (facts 5.4).
 
-At most one machine of each region and pass (F-5.32). Only machines that offer a service count, each among those
-that offer the same: a worker that nobody can reach is no excess capacity of the web machines.
+At most one machine per region and pass (F-5.32). Only machines that offer a service count, and each is compared
+with those that offer the same services: a worker without a service is no excess capacity of the web machines.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ Services = tuple[Service, ...]
 
 
 def machines_to_stop(fleet: Fleet, load: Load, app: App) -> tuple[tuple[Machine, Autostop], ...]:
-    """The machines of `app` that one pass stops or suspends, and which of the two."""
+    """The machines of `app` that one pass stops or suspends, each with the action."""
     chosen: dict[str, tuple[Machine, Autostop]] = {}
     for (region, services), running in _peers(fleet, app).items():
-        how = _autostop(services)
-        if region in chosen or how is Autostop.OFF:
+        action = _autostop(services)
+        if region in chosen or action is Autostop.OFF:
             continue
         if len(running) <= _minimum(services, is_primary=region == app.primary_region):
             continue
         if idle := _find_excess(running, services, load):
-            chosen[region] = (idle, how)
+            chosen[region] = (idle, action)
     return tuple(chosen.values())
 
 
 def _peers(fleet: Fleet, app: App) -> dict[tuple[str, Services], list[Machine]]:
-    """The running machines that could stand in for each other: same region, same services."""
+    """The running machines that can replace each other, grouped by region and services."""
     peers: dict[tuple[str, Services], list[Machine]] = {}
     for machine in fleet.of_app(app.name):
         services = tuple(service for service in app.services if service.is_offered_by(machine.group))
@@ -40,7 +40,7 @@ def _peers(fleet: Fleet, app: App) -> dict[tuple[str, Services], list[Machine]]:
 
 
 def _autostop(services: Services) -> Autostop:
-    """Of several services the most careful counts: Fly does not document a mixture."""
+    """The most cautious setting of several services: Fly does not document a mixture."""
     wanted = {service.autostop for service in services}
     if Autostop.OFF in wanted:
         return Autostop.OFF
@@ -50,12 +50,12 @@ def _autostop(services: Services) -> Autostop:
 
 
 def _minimum(services: Services, *, is_primary: bool) -> int:
-    """F-5.34: how many must run, which counts in the primary region only."""
+    """How many machines must keep running (F-5.34); the setting applies to the primary region only."""
     return max(service.min_machines_running for service in services) if is_primary else 0
 
 
 def _find_excess(running: Sequence[Machine], services: Services, load: Load) -> Machine | None:
-    """F-5.33; which of several Fly does not document: the least busy, of equals the last of the fleet."""
+    """F-5.33. Fly does not document which of several is stopped: here the least loaded, and of equals the last one."""
     if len(running) == 1:
         return running[0] if not load.of_machine(running[0].id) else None
     over = sum(_is_over_soft(machine, services, load) for machine in running)

@@ -1,4 +1,4 @@
-"""How busy each machine is, per service, and what that means against its limits (F-5.2, F-5.7 to F-5.9)."""
+"""Load of each machine per service, classified by its limits (F-5.2, F-5.7 to F-5.9)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Key = tuple[str, int]
 
 
 class LoadClass(IntEnum):
-    """All that the proxy looks at (F-5.2)."""
+    """The proxy compares classes, not exact numbers (F-5.2)."""
 
     BELOW_SOFT = 0
     ABOVE_SOFT = 1
@@ -19,33 +19,33 @@ class LoadClass(IntEnum):
 
 
 class Load:
-    """Deliveries under way. An open WebSocket or event stream is one as long as it is open (F-5.38)."""
+    """Counts deliveries in progress. A WebSocket or event stream counts as long as it is open (F-5.38)."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Key, int] = {}
+        self._counts: dict[Key, int] = {}
 
     def of(self, machine_id: str, service: Service) -> int:
-        return self._under_way.get((machine_id, service.internal_port), 0)
+        return self._counts.get((machine_id, service.internal_port), 0)
 
     def of_machine(self, machine_id: str) -> int:
-        return sum(count for (its_id, _), count in self._under_way.items() if its_id == machine_id)
+        return sum(count for (id, _), count in self._counts.items() if id == machine_id)
 
     def classify(self, machine_id: str, service: Service) -> LoadClass:
-        """At a limit is above it (F-5.3)."""
+        """A load equal to a limit counts as above it (F-5.3)."""
         load = self.of(machine_id, service)
         if service.hard_limit is not None and load >= service.hard_limit:
             return LoadClass.FULL
         return LoadClass.ABOVE_SOFT if load >= service.soft_limit else LoadClass.BELOW_SOFT
 
     def take(self, machine_id: str, service: Service) -> Key:
-        """One more delivery; give the key back with `release` when it is over."""
+        """Count one more delivery; pass the returned key to `release` when the delivery ends."""
         key = (machine_id, service.internal_port)
-        self._under_way[key] = self._under_way.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + 1
         return key
 
     def release(self, key: Key) -> None:
-        left = self._under_way.get(key, 0) - 1
+        left = self._counts.get(key, 0) - 1
         if left > 0:
-            self._under_way[key] = left
+            self._counts[key] = left
         else:
-            self._under_way.pop(key, None)
+            self._counts.pop(key, None)

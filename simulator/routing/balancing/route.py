@@ -1,6 +1,6 @@
-"""What the deliveries under way are for: a new request, a replay of it, or the fallback of a replay.
+"""Route of the current deliveries: a new request, a cached replay, a replay, or the fallback of a replay.
 
-Retries keep their aim; a replay or a fallback makes a new one. Sources: facts 1.6, 1.7 and 5.5.
+Retries keep their route; a replay or a fallback makes a new one. Sources: facts 1.6, 1.7 and 5.5.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from simulator.routing.headers import (
     FLY_REPLAY_FAILED,
     FLY_REPLAY_SRC,
     FailedReplay,
+    FailureReason,
 )
 from simulator.routing.model import Fields, Machine
 from simulator.routing.options import ROUTING_SECONDS, RoutingOptions
@@ -26,43 +27,43 @@ from simulator.routing.trace import Cause
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
-"""Back-off between rounds of attempts (F-5.41); Fly does not publish its steps."""
+"""Limit of the back-off between rounds of attempts (F-5.41); Fly does not publish its steps."""
 
 
 @dataclass(slots=True)
-class Start:
-    """A machine that was started for a delivery, and is waited for."""
+class MachineStart:
+    """A machine that a delivery waits for while it starts."""
 
     machine_id: str
     since: float
-    asked: bool = False
-    """Whether it was asked for: one that is suspending is first let be suspended (F-5.31)."""
-    was_coming: bool = False
-    """It has been seen on its way: when it is found stopped again, it did not get there."""
+    requested: bool = False
+    """Whether the start was requested: a machine that is suspending finishes that first (F-5.31)."""
+    was_starting: bool = False
+    """Whether it was seen starting: if it is stopped after that, the start failed."""
 
 
 @dataclass(slots=True)
 class Route:
-    """Where deliveries are to go, why, for how long, and what has come of them so far."""
+    """Target, cause and time budget of the current deliveries, and their progress so far."""
 
     target: Target
     cause: Cause
     since: float
     budget_seconds: float
     extra: Fields = ()
-    """Header fields that only these deliveries carry."""
+    """Header fields that are added to these deliveries only."""
     replay: ReplayBody | None = None
     source: Machine | None = None
-    """The machine that replayed: errors stand in its app's log (F-6.2)."""
+    """The machine that replayed: errors go to its app's log (F-6.2)."""
     attempts: int = 0
     last_error: ProxyError | None = None
     tried: set[str] = field(default_factory=set)
     """Ids of the machines that failed in this round."""
-    lost: set[str] = field(default_factory=set)
-    """Ids of the machines that were started and did not come."""
-    rounds: int = 0
-    """How many times no machine was found."""
-    start: Start | None = None
+    failed_starts: set[str] = field(default_factory=set)
+    """Ids of the machines whose start failed."""
+    empty_rounds: int = 0
+    """How many times no machine matched."""
+    start: MachineStart | None = None
     queued_since: float | None = None
 
     @property
@@ -70,31 +71,29 @@ class Route:
         return self.replay.directive.fallback if self.replay else None
 
     @property
-    def named_seconds(self) -> float:
-        """The `timeout` of the replay, if it has one (F-1.49)."""
+    def timeout_seconds(self) -> float:
+        """The `timeout` of the replay (F-1.49); infinite if it has none."""
         seconds = self.replay.directive.timeout_seconds if self.replay else None
         return inf if seconds is None else seconds
 
     def seconds_left(self, now: float) -> float:
         return max(0.0, self.since + self.budget_seconds - now)
 
-    def waited_for(self, now: float) -> str | None:
-        """What a delivery that begins now had to wait for, in words."""
+    def describe_wait(self, now: float) -> str | None:
+        """The trace's note on what a delivery that begins now waited for."""
         if self.start is not None:
-            return (
-                f"it was started for this request and was there after {now - self.start.since:.1f} s (F-1.59)"
-            )
+            return f"the machine was started for this request in {now - self.start.since:.1f} s (F-1.59)"
         if self.queued_since is not None:
-            return f"all were at their hard limit for {now - self.queued_since:.1f} s (F-5.6)"
+            return f"queued for {now - self.queued_since:.1f} s: every machine was at its hard limit (F-5.6)"
         return None
 
     def pause_seconds(self) -> float:
         """How long to wait before the next round."""
-        doublings = max(0, min(self.attempts + self.rounds - 1, 10))
+        doublings = max(0, min(self.attempts + self.empty_rounds - 1, 10))
         return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
 
     def fields_for(self, machine: Machine) -> Fields:
-        """The header fields of these deliveries, as `machine` gets them."""
+        """The header fields that are added to a delivery to `machine`."""
         preferred = self.target.prefer_instance
         if self.cause is Cause.FALLBACK or preferred in (None, machine.id):
             return self.extra
@@ -103,13 +102,13 @@ class Route:
 
 
 def route_for_request(target: Target, now: float, status: CacheStatus | None = None) -> Route:
-    """A new request, at what its headers ask for; `status` where the cache was passed over (F-2.29)."""
+    """A new request to the target of its headers; `status` is set if the client bypassed the cache (F-2.29)."""
     extra = ((FLY_REPLAY_CACHE_STATUS, status.value.encode()),) if status else ()
     return Route(target, Cause.ROUTED, now, ROUTING_SECONDS, extra)
 
 
 def route_from_cache(cached: CachedReplay, now: float, budget_seconds: float) -> Route:
-    """A remembered replay: its machine is not asked, and there is no fly-replay-src (F-2.6)."""
+    """A cached replay: the origin is not asked, and there is no fly-replay-src (F-2.6)."""
     target = target_of(cached.directive, cached.source_app, cached.source_id)
     extra = ((FLY_REPLAY_CACHE_STATUS, CacheStatus.HIT.value.encode()),)
     return Route(target, Cause.CACHED, now, budget_seconds, extra)
@@ -118,7 +117,7 @@ def route_from_cache(cached: CachedReplay, now: float, budget_seconds: float) ->
 def route_for_replay(
     replay: ReplayBody, target: Target, source: Machine, src: bytes, now: float, budget_seconds: float
 ) -> Route:
-    """What `source` asked for; `src` is the value of fly-replay-src."""
+    """The replay that `source` asked for; `src` is the value of fly-replay-src."""
     extra = (
         (FLY_REPLAY_SRC, src),
         (FLY_REPLAY_CACHE_STATUS, CacheStatus.MISS.value.encode()),
@@ -127,7 +126,7 @@ def route_for_replay(
 
 
 def target_of(directive: ReplayDirective, source_app: str, source_id: str) -> Target:
-    """Where a directive of that machine points."""
+    """The target of a directive from the machine `source_id`."""
     return Target(
         app=directive.app or source_app,
         instance=directive.instance,
@@ -138,9 +137,9 @@ def target_of(directive: ReplayDirective, source_app: str, source_id: str) -> Ta
 
 
 def route_for_fallback(
-    failed: Route, source: Machine, reason: str, start: float, options: RoutingOptions
+    failed: Route, source: Machine, reason: FailureReason, start: float, options: RoutingOptions
 ) -> Route:
-    """The original request again, at the moment `start`: to the machine that replayed it, with the reason (F-1.52)."""
+    """The original request again, from the time `start`: to the machine that replayed it, with the reason (F-1.52)."""
     if failed.fallback is Fallback.FORCE_SELF:
         target = Target(source.app, instance=source.id)
     else:

@@ -1,4 +1,4 @@
-"""When a replay is remembered, used and forgotten: the rules of facts section 2 around `ReplayCache`."""
+"""Rules of the replay cache for one request: when an entry is stored, used and invalidated (facts section 2)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from simulator.routing.cache.replay_cache import (
     MIN_TTL_SECONDS,
-    Asked,
     CachedReplay,
     CacheInstruction,
+    CacheLookup,
     ReplayCache,
     find_rule,
     parse_pattern,
@@ -24,36 +24,52 @@ from simulator.routing.replay.directive import DirectiveError
 
 @dataclass(frozen=True, slots=True)
 class Caching:
-    """What one request has to do with the caches."""
+    """The replay caches as one request uses them."""
 
     cache: ReplayCache
-    asked: Asked
+    lookup: CacheLookup
     rules: tuple[CacheRule, ...]
     options: RoutingOptions
 
     def find(self, now: float) -> CachedReplay | None:
         session_first = self.options.cache_order == "session"
-        return self.cache.find(self.asked, self.rules, now, session_first=session_first)
+        return self.cache.find(self.lookup, self.rules, now, session_first=session_first)
 
-    def forget(self) -> None:
-        self.cache.forget(self.asked, self.rules)
+    def remove(self) -> None:
+        self.cache.remove(self.lookup, self.rules)
 
-    def remember(self, replay: ReplayBody, source: Machine, now: float) -> Iterator[str]:
-        """Remember what may be; yields, as words, why something may not. Raises DirectiveError where options say so."""
-        instruction, rule = replay.cache, find_rule(self.asked, self.rules)
-        wanted = instruction is not None and not instruction.invalidate and _says_something(instruction)
-        if not wanted and rule is None:
+    def invalidate(self, replay: ReplayBody, source: Machine, now: float) -> None:
+        """Forget the entry of this request if the replay says so; by choice only on the way back to the origin."""
+        if replay.cache is None or not replay.cache.invalidate:
             return
-        if obstacle := _obstacle(replay):  # F-2.3, K-21
-            if wanted and self.options.uncacheable_replay == "refuse":
-                raise DirectiveError(f"a replay with {obstacle} cannot be cached")
-            if wanted:
-                yield f"a replay with {obstacle} is not cached (F-2.3)"
+        if self.options.invalidate_with_any_replay or self._returns_to_origin(replay, source, now):
+            self.remove()  # F-2.27, K-28
+
+    def _returns_to_origin(self, replay: ReplayBody, source: Machine, now: float) -> bool:
+        cached, directive = self.find(now), replay.directive
+        if cached is None or (directive.app or source.app) != cached.source_app:
+            return False
+        return directive.instance in (None, cached.source_id)
+
+    def store(self, replay: ReplayBody, source: Machine, now: float) -> Iterator[str]:
+        """Store the replay if that is allowed; yields warnings that say why it is not.
+
+        Raises DirectiveError if the options refuse the replay in that case (K-21, K-23).
+        """
+        instruction, rule = replay.cache, find_rule(self.lookup, self.rules)
+        requested = instruction is not None and not instruction.invalidate and _has_content(instruction)
+        if not requested and rule is None:
+            return
+        if feature := _find_uncacheable(replay):  # F-2.3, K-21
+            if requested and self.options.uncacheable_replay == "refuse":
+                raise DirectiveError(f"a replay with {feature} cannot be cached")
+            if requested:
+                yield f"a replay with {feature} is not cached (F-2.3)"
             return
         if rule is not None:
-            kept = self._kept(replay, source, now + rule.ttl_seconds, allow_bypass=rule.allow_bypass)
-            self.cache.remember_session(self.asked, self.rules, kept)
-        if instruction is not None and wanted:
+            entry = self._entry(replay, source, now + rule.ttl_seconds, allow_bypass=rule.allow_bypass)
+            self.cache.store_session(self.lookup, self.rules, entry)
+        if instruction is not None and requested:
             yield from self._remember_path(instruction, replay, source, now)
 
     def _remember_path(
@@ -61,28 +77,28 @@ class Caching:
     ) -> Iterator[str]:
         ttl = instruction.ttl_seconds
         if ttl is None:
-            yield "the replay is not cached: it names no time to live"
+            yield "the replay is not cached: it has no TTL"
             return
         if ttl < MIN_TTL_SECONDS and self.options.short_ttl == "ignore":  # F-2.4, K-22
-            yield f"the replay is not cached: its time to live is {ttl} s, the least is {MIN_TTL_SECONDS} s"
+            yield f"the replay is not cached: its TTL is {ttl} s, the minimum is {MIN_TTL_SECONDS} s"
             return
         try:
             pattern = parse_pattern(instruction.prefix or "")
         except ValueError as error:
             yield f"the replay is not cached: the pattern {error}"
             return
-        if not pattern.covers(self.asked.host, self.asked.path):  # F-2.13, K-23
+        if not pattern.covers(self.lookup.host, self.lookup.path):  # F-2.13, K-23
             problem = f"the pattern {instruction.prefix!r} does not match this request"
             if self.options.unmatched_pattern == "refuse":
                 raise DirectiveError(problem)
             yield f"the replay is not cached: {problem}"
             return
         expires_at = now + max(ttl, MIN_TTL_SECONDS)
-        kept = self._kept(replay, source, expires_at, allow_bypass=instruction.allow_bypass)
-        self.cache.remember_path(self.asked, pattern, kept)
+        entry = self._entry(replay, source, expires_at, allow_bypass=instruction.allow_bypass)
+        self.cache.store_path(self.lookup, pattern, entry)
 
     @staticmethod
-    def _kept(replay: ReplayBody, source: Machine, expires_at: float, *, allow_bypass: bool) -> CachedReplay:
+    def _entry(replay: ReplayBody, source: Machine, expires_at: float, *, allow_bypass: bool) -> CachedReplay:
         return CachedReplay(replay.directive, source.app, source.id, expires_at, allow_bypass)
 
 
@@ -102,17 +118,17 @@ def read_instruction(fields: Fields) -> CacheInstruction | None:
     )
 
 
-def _says_something(instruction: CacheInstruction) -> bool:
+def _has_content(instruction: CacheInstruction) -> bool:
     return instruction.prefix is not None or instruction.ttl_seconds is not None
 
 
-def _obstacle(replay: ReplayBody) -> str | None:
-    """What of a replay may not be cached (F-2.3)."""
+def _find_uncacheable(replay: ReplayBody) -> str | None:
+    """The features of a replay that prevent caching, for a message (F-2.3)."""
     directive = replay.directive
-    found = {
+    features = {
         "state": directive.state is not None,
         "timeout": directive.timeout_seconds is not None,
         "fallback": directive.fallback is not None,
         "a transform": replay.transform is not None,
     }
-    return " and ".join(name for name, is_there in found.items() if is_there) or None
+    return " and ".join(name for name, is_used in features.items() if is_used) or None

@@ -1,4 +1,4 @@
-"""A rule of `replay_cache` in fly.toml: which requests are one session, and for how long (F-2.18 to F-2.21)."""
+"""Session rule of `replay_cache` in fly.toml: which requests share a session, and its TTL (F-2.18 to F-2.21)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class KeyKind(StrEnum):
-    """What a session rule takes the session from (F-2.19)."""
+    """Where the session id of a request is read from (F-2.19)."""
 
     COOKIE = "cookie"
     HEADER = "header"

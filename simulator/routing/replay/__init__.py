@@ -1,1 +1,1 @@
-"""Replay requests: the `fly-replay` header and the JSON body, parsed and checked."""
+"""Replay requests of machines: parsing and checking the `fly-replay` header and the JSON body."""

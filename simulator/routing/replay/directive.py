@@ -1,4 +1,4 @@
-"""The parsed content of a `fly-replay` header.
+"""Parser of the `fly-replay` header.
 
 The grammar is `key=value` pairs joined by `;`, with region lists in double quotes (F-1.9, F-1.10):
 
@@ -6,8 +6,8 @@ The grammar is `key=value` pairs joined by `;`, with region lists in double quot
     pair      = OWS key OWS "=" OWS ( value / DQUOTE list DQUOTE ) OWS
     list      = OWS item OWS *( "," OWS item OWS )
 
-`state` is opaque: but for the space around it, it stays as it was sent, quotes and all (F-1.5, F-1.14).
-Where Fly's documents are silent the strict reading is the default (K-7, K-8, K-9).
+`state` is opaque: except for surrounding space it is kept as sent, including quotes (F-1.5, F-1.14).
+Where Fly's documentation is silent, the strict interpretation is the default (K-7, K-8, K-9).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from enum import StrEnum
 FIELDS = ("region", "instance", "prefer_instance", "app", "state", "elsewhere", "timeout", "fallback")
 """F-1.1 to F-1.8."""
 
-_SPACE = " \t"  # not str.strip's own: the bytes of a UTF-8 state can look like a no-break space
+_SPACE = " \t"  # str.strip() would also remove 0xA0, which can be the last byte of a UTF-8 character
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Fallback(StrEnum):
-    """Where a request goes when its replay fails (F-1.52)."""
+    """Where a request goes if its replay fails (F-1.52)."""
 
     FORCE_SELF = "force_self"
     PREFER_SELF = "prefer_self"
 
 
 class DirectiveError(ValueError):
-    """The value cannot be parsed: what the proxy calls PA03 (F-1.17)."""
+    """The replay cannot be parsed; the proxy answers with PA03 (F-1.17)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayDirective:
-    """What a machine asked for. `regions` is in order of preference; empty means no restriction."""
+    """A parsed directive. `regions` is in order of preference; empty means no restriction."""
 
     regions: tuple[str, ...] = ()
     instance: str | None = None
@@ -48,29 +48,29 @@ class ReplayDirective:
     timeout_seconds: float | None = None
     fallback: Fallback | None = None
     warnings: tuple[str, ...] = ()
-    """What was accepted but does nothing, or is probably not what was meant."""
+    """Fields that were accepted but have no effect or are probably a mistake."""
 
 
 def parse_directive(
     value: str, *, lenient_region_list: bool = False, bare_milliseconds: bool = False
 ) -> ReplayDirective:
-    """Parse a `fly-replay` value. Raises DirectiveError, whose text says what was read and expected."""
+    """Parse a `fly-replay` value. Raises DirectiveError with what was read and what was expected."""
     warnings: list[str] = []
     fields: dict[str, str] = {}
-    for piece in split_pairs(value):
-        key, text = _parse_pair(piece)
+    for pair in split_pairs(value):
+        key, text = _parse_pair(pair)
         if key not in FIELDS:
             warnings.append(f"unknown field {key!r} is ignored")
         elif key in fields:
             warnings.append(f"field {key!r} is given more than once: the last one counts")
         fields[key] = text
     if not fields:
-        raise DirectiveError("it is empty")
+        raise DirectiveError("the value is empty")
     return ReplayDirective(
         regions=parse_regions(fields.get("region"), lenient=lenient_region_list),
-        instance=_parse_word("instance", fields),
-        prefer_instance=_parse_word("prefer_instance", fields),
-        app=_parse_word("app", fields),
+        instance=_parse_text("instance", fields),
+        prefer_instance=_parse_text("prefer_instance", fields),
+        app=_parse_text("app", fields),
         state=fields.get("state"),
         elsewhere=_parse_flag("elsewhere", fields),
         timeout_seconds=parse_duration(fields.get("timeout"), bare_milliseconds=bare_milliseconds),
@@ -80,37 +80,37 @@ def parse_directive(
 
 
 def split_pairs(value: str) -> list[str]:
-    """Cut at each `;` outside double quotes; empty pieces are dropped (K-9)."""
-    pieces: list[str] = []
+    """Split at each `;` outside double quotes and drop empty pairs (K-9)."""
+    pairs: list[str] = []
     start, quoted = 0, False
     for position, character in enumerate(value):
         if character == '"':
             quoted = not quoted
         elif character == ";" and not quoted:
-            pieces.append(value[start:position])
+            pairs.append(value[start:position])
             start = position + 1
     if quoted:
-        raise DirectiveError(f"a double quote is not closed in {value!r}")
-    pieces.append(value[start:])
-    return [stripped for piece in pieces if (stripped := piece.strip(_SPACE))]
+        raise DirectiveError(f"unclosed double quote in {value!r}")
+    pairs.append(value[start:])
+    return [stripped for pair in pairs if (stripped := pair.strip(_SPACE))]
 
 
-def _parse_pair(piece: str) -> tuple[str, str]:
-    key, separator, text = piece.partition("=")
+def _parse_pair(pair: str) -> tuple[str, str]:
+    key, separator, text = pair.partition("=")
     if not separator:
-        raise DirectiveError(f"{piece!r} is not key=value")
+        raise DirectiveError(f"{pair!r} is not key=value")
     key, text = key.strip(_SPACE), text.strip(_SPACE)
     if not key:
-        raise DirectiveError(f"{piece!r} has no key before '='")
+        raise DirectiveError(f"{pair!r} has no key before '='")
     return key, text
 
 
-def _parse_word(key: str, fields: dict[str, str]) -> str | None:
+def _parse_text(key: str, fields: dict[str, str]) -> str | None:
     if key not in fields:
         return None
-    if not (word := _unquote(key, fields[key])):
+    if not (text := _unquote(key, fields[key])):
         raise DirectiveError(f"{key} is empty")
-    return word
+    return text
 
 
 def _unquote(key: str, text: str) -> str:
@@ -128,7 +128,7 @@ def parse_regions(text: str | None, *, lenient: bool) -> tuple[str, ...]:
         raise DirectiveError(f"the region list {text!r} must be in double quotes")
     regions = tuple(item.strip(_SPACE) for item in unquoted.split(","))
     if not all(regions):
-        raise DirectiveError(f"region is empty in region={text}")
+        raise DirectiveError(f"region={text} has an empty region")
     return regions
 
 
@@ -140,7 +140,7 @@ def _parse_flag(key: str, fields: dict[str, str]) -> bool:
 
 
 def parse_duration(text: str | None, *, bare_milliseconds: bool = False) -> float | None:
-    """Seconds. Without a unit it is refused, or in milliseconds (F-1.15, K-7)."""
+    """Parse a timeout into seconds. A number without a unit is an error, or is in milliseconds (F-1.15, K-7)."""
     if text is None:
         return None
     if bare_milliseconds and text.isascii() and text.isdigit():
