@@ -54,14 +54,14 @@ def ended(machines: list[Machine], loads: list[int], *services: Service, **app: 
         ([2, 2, 2, 0], None),
     ],
 )
-def test_a_region_has_as_many_machines_as_its_load_needs_and_one_to_spare(
+def test_a_region_keeps_the_machines_its_load_needs_and_one_spare(
     loads: list[int], name: str | None
 ) -> None:
     """F-5.33; of several the least busy: Fly does not say which"""
     assert ended(AMS[: len(loads)], loads) == ([(name, "stop")] if name else [])
 
 
-def test_one_pass_ends_at_most_one_machine_of_each_region() -> None:
+def test_one_pass_stops_at_most_one_machine_per_region() -> None:
     """F-5.32"""
     machines = [*AMS, machine(5, "dfw"), machine(6, "dfw"), machine(7, "iad")]
     assert ended(machines, [0] * 7) == [("ams-4", "stop"), ("dfw-6", "stop"), ("iad-7", "stop")]
@@ -79,7 +79,7 @@ def test_one_pass_ends_at_most_one_machine_of_each_region() -> None:
         (None, 9, ["ams-2", "dfw-5"]),
     ],
 )
-def test_the_least_number_of_machines_counts_in_the_primary_region_only(
+def test_min_machines_running_applies_to_the_primary_region_only(
     primary: str | None, minimum: int, names: list[str]
 ) -> None:
     """F-5.34"""
@@ -89,7 +89,7 @@ def test_the_least_number_of_machines_counts_in_the_primary_region_only(
 
 
 @pytest.mark.parametrize("how", Autostop)
-def test_what_becomes_of_a_machine_is_the_services_word(how: Autostop) -> None:
+def test_the_autostop_setting_selects_the_action(how: Autostop) -> None:
     """F-5.35"""
     expected = [] if how is Autostop.OFF else [("ams-1", how.value)]
     assert ended(AMS[:1], [0], replace(STOPPING, autostop=how)) == expected
@@ -104,7 +104,7 @@ def test_what_becomes_of_a_machine_is_the_services_word(how: Autostop) -> None:
         ("suspend", "suspend", "suspend"),
     ],
 )
-def test_of_several_services_the_most_careful_word_counts(one: str, other: str, how: str | None) -> None:
+def test_of_several_services_the_most_cautious_setting_is_used(one: str, other: str, how: str | None) -> None:
     """F-5.35: not documented for a mixture; suspend falls back to stop"""
     services = [Service(autostop=Autostop(each), internal_port=port) for port, each in ((1, one), (2, other))]
     assert ended(AMS[:1], [0], *services) == ([("ams-1", how)] if how else [])
@@ -115,18 +115,18 @@ def test_of_several_services_the_most_careful_word_counts(one: str, other: str, 
     [{"state": MachineState.STOPPED}, {"state": MachineState.STARTING}, {"cordoned": True}],
     ids=str,
 )
-def test_only_machines_that_run_and_are_reachable_are_counted(changes: dict[str, Any]) -> None:
+def test_only_started_and_uncordoned_machines_are_counted(changes: dict[str, Any]) -> None:
     """F-5.13, F-5.33"""
     assert ended([AMS[0], replace(AMS[1], **changes)], [1, 0]) == []
     assert ended([replace(AMS[0], **changes)], [0]) == []
 
 
-def test_a_machine_that_fails_its_checks_is_running_too() -> None:
+def test_an_unhealthy_machine_counts_as_running() -> None:
     """F-5.18, F-5.33"""
     assert ended([replace(AMS[0], healthy=False)], [0]) == [("ams-1", "stop")]
 
 
-def test_process_groups_are_counted_each_for_itself() -> None:
+def test_process_groups_are_counted_separately() -> None:
     """F-5.12: a worker that no service reaches is nobody's spare, and autostop leaves it alone"""
     web = replace(STOPPING, groups=("app",))
     worker = replace(AMS[1], group="worker")
@@ -135,7 +135,7 @@ def test_process_groups_are_counted_each_for_itself() -> None:
     assert ended([AMS[0], worker, AMS[2]], [1, 0, 0], web) == [("ams-3", "stop")]
 
 
-def test_of_two_groups_in_a_region_one_machine_is_ended_in_a_pass() -> None:
+def test_one_pass_stops_one_machine_of_two_groups_in_a_region() -> None:
     """F-5.32"""
     services = [
         replace(STOPPING, groups=(group,), internal_port=port) for group, port in (("app", 1), ("b", 2))
@@ -143,7 +143,7 @@ def test_of_two_groups_in_a_region_one_machine_is_ended_in_a_pass() -> None:
     assert ended([AMS[0], replace(AMS[1], group="b")], [0, 0], *services) == [("ams-1", "stop")]
 
 
-def test_other_apps_are_left_alone() -> None:
+def test_machines_of_other_apps_are_not_stopped() -> None:
     its = App("streams", services=(STOPPING,))
     both = fleet(machine(1, "ams", "chat"), apps=[its, App("chat")])
     assert machines_to_stop(both, Load(), its) == ()
@@ -156,7 +156,7 @@ MACHINES = st.lists(
 
 @settings(max_examples=60)
 @given(MACHINES, st.integers(0, 3))
-def test_passes_come_to_an_end_and_leave_what_must_run(
+def test_repeated_passes_end_and_keep_the_required_machines(
     spread: list[tuple[str, int, bool]], minimum: int
 ) -> None:
     """F-5.32 to F-5.34: no pass ends a machine that is needed, whatever the fleet"""

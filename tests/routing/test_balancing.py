@@ -55,7 +55,7 @@ LIMITED = Service(soft_limit=2, hard_limit=4, autostart=False)
     ("count", "load_class"),
     [(0, "BELOW_SOFT"), (1, "BELOW_SOFT"), (2, "ABOVE_SOFT"), (3, "ABOVE_SOFT"), (4, "FULL"), (9, "FULL")],
 )
-def test_a_machine_is_in_one_of_three_classes_of_load(count: int, load_class: str) -> None:
+def test_a_machine_has_one_of_three_load_classes(count: int, load_class: str) -> None:
     """F-5.2, F-5.3: at a limit is above it"""
     load = Load()
     for _ in range(count):
@@ -68,7 +68,7 @@ def test_a_machine_is_in_one_of_three_classes_of_load(count: int, load_class: st
     )
 
 
-def test_the_limits_are_those_of_fly_where_none_are_set() -> None:
+def test_the_default_limits_are_those_of_fly() -> None:
     """F-5.7, F-5.8, F-5.27: soft 20, hard none; a delivery is a unit of load of either type"""
     service, load = Service(), Load()
     assert (service.soft_limit, service.hard_limit, service.autostart, service.autostop) == (
@@ -82,7 +82,7 @@ def test_the_limits_are_those_of_fly_where_none_are_set() -> None:
     assert load.classify(AMS_1.id, service) is LoadClass.ABOVE_SOFT
 
 
-def test_limits_apply_to_each_service_by_itself() -> None:
+def test_limits_apply_per_service() -> None:
     """F-5.9"""
     load, other = Load(), replace(LIMITED, internal_port=9090)
     for _ in range(4):
@@ -92,7 +92,7 @@ def test_limits_apply_to_each_service_by_itself() -> None:
     assert load.of_machine(AMS_1.id) == 4
 
 
-def test_what_is_released_is_no_load() -> None:
+def test_a_released_delivery_is_no_load() -> None:
     load = Load()
     first, second = load.take(AMS_1.id, LIMITED), load.take(AMS_1.id, LIMITED)
     load.release(first)
@@ -115,7 +115,7 @@ def test_what_is_released_is_no_load() -> None:
         ({"ams-1": 9, "ams-2": 4, "dfw-1": 4}, None),
     ],
 )
-def test_least_loaded_comes_before_closest_within_a_region(loads: dict[str, int], name: str | None) -> None:
+def test_load_class_comes_before_distance_within_the_hard_limit(loads: dict[str, int], name: str | None) -> None:
     """F-12.11, F-5.1, F-5.2, F-5.3, F-5.4, X-5, X-10"""
     choice = choose(loads, LIMITED)
     assert (choice.machine.name if choice.machine else None) == name
@@ -123,7 +123,7 @@ def test_least_loaded_comes_before_closest_within_a_region(loads: dict[str, int]
 
 
 @pytest.mark.parametrize("changes", [{"healthy": False}, {"cordoned": True}], ids=str)
-def test_traffic_leaves_a_region_whose_machines_are_unwell(changes: dict[str, Any]) -> None:
+def test_traffic_leaves_a_region_with_unhealthy_or_cordoned_machines(changes: dict[str, Any]) -> None:
     """F-5.4, F-5.13, F-5.17"""
     unwell = (replace(AMS_1, **changes), replace(AMS_2, **changes), DFW_1)
     assert choose({}, LIMITED, unwell).machine == DFW_1
@@ -138,7 +138,7 @@ def test_traffic_leaves_a_region_whose_machines_are_unwell(changes: dict[str, An
         (("lhr", "any"), {}, "ams-1"),
     ],
 )
-def test_an_entry_of_a_region_list_is_left_only_when_it_is_full(
+def test_the_next_region_of_a_list_is_used_only_if_the_first_is_full(
     regions: tuple[str, ...], loads: dict[str, int], name: str | None
 ) -> None:
     """F-1.20, F-5.4"""
@@ -146,7 +146,7 @@ def test_an_entry_of_a_region_list_is_left_only_when_it_is_full(
     assert (choice.machine.name if choice.machine else None) == name
 
 
-def test_chance_passes_over_busy_machines_too() -> None:
+def test_random_selection_skips_busy_machines() -> None:
     """F-5.1, F-5.3: drawn until one below its soft limit is found, or looked for"""
     many = tuple(machine(number, "ams") for number in range(1, 9))
     loads = {each.name: 2 for each in many[:-1]}
@@ -157,7 +157,7 @@ def test_chance_passes_over_busy_machines_too() -> None:
 
 
 @pytest.mark.parametrize("state", MachineState)
-def test_what_each_state_means_for_a_request(state: MachineState) -> None:
+def test_the_selection_for_each_machine_state(state: MachineState) -> None:
     """F-5.47, F-1.59, F-5.31, F-6.40"""
     there = replace(DFW_1, state=state)
     choice = choose({}, Service(), (there,), Target("streams", instance=DFW_1.id))
@@ -187,7 +187,7 @@ def test_machines_that_do_not_offer_the_port_are_no_candidates() -> None:
 
 
 @pytest.mark.parametrize("state", [MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED])
-def test_where_none_runs_the_nearest_is_started_and_gets_the_request(state: MachineState) -> None:
+def test_if_none_is_running_the_closest_machine_is_started_and_gets_the_request(state: MachineState) -> None:
     """F-5.25, F-5.27, F-1.59"""
     caller = Caller(awake(stopped(DFW_1), replace(AMS_1, state=state)))
     assert caller.wanted == [AMS_1.id]
@@ -202,7 +202,7 @@ def test_where_none_runs_the_nearest_is_started_and_gets_the_request(state: Mach
     assert caller.trace.hops[0].note == "the machine was started for this request in 1.5 s (F-1.59)"
 
 
-def test_a_machine_that_starts_already_is_waited_for_and_not_another_started() -> None:
+def test_a_request_waits_for_a_starting_machine_instead_of_starting_another() -> None:
     """F-5.25"""
     starting = replace(DFW_1, state=MachineState.STARTING)
     caller = Caller(awake(stopped(AMS_1), starting))
@@ -211,7 +211,7 @@ def test_a_machine_that_starts_already_is_waited_for_and_not_another_started() -
     assert caller.at == "dfw-1"
 
 
-def test_where_all_that_run_are_above_their_soft_limit_another_is_started() -> None:
+def test_if_all_running_machines_are_above_their_soft_limit_another_is_started() -> None:
     """F-5.25"""
     caller = Caller(awake(AMS_1, stopped(DFW_1), soft_limit=1))
     second = Caller(router=caller.router)
@@ -220,12 +220,12 @@ def test_where_all_that_run_are_above_their_soft_limit_another_is_started() -> N
     assert second.at == "dfw-1"
 
 
-def test_where_one_runs_below_its_soft_limit_nothing_is_started() -> None:
+def test_if_one_machine_is_below_its_soft_limit_none_is_started() -> None:
     """F-5.25"""
     assert choose({}, Service(), (stopped(AMS_1), DFW_1)) == Choice(machine=DFW_1)
 
 
-def test_with_autostart_off_nothing_is_started() -> None:
+def test_with_autostart_off_no_machine_is_started() -> None:
     """F-12.10, F-5.26"""
     caller = Caller(awake(stopped(AMS_1), autostart=False))
     assert (caller.code, caller.wanted, caller.elapsed) == ("PR04", [], 0.0)
@@ -243,7 +243,7 @@ def test_with_autostart_off_nothing_is_started() -> None:
         (1, 1, "ams-1"),
     ],
 )
-def test_a_machine_that_was_stopped_lately_is_started_only_where_there_is_no_other(
+def test_a_recently_stopped_machine_is_started_only_if_there_is_no_other(
     ams_since: float | None, dfw_since: float | None, started: str
 ) -> None:
     """F-5.43, F-6.43, F-10.6 (gallery 34)"""
@@ -269,7 +269,7 @@ def test_only_machines_in_the_regions_of_a_replay_are_started(
 
 
 @pytest.mark.parametrize("prefer", [True, False])
-def test_a_replay_to_a_machine_that_is_stopped_starts_it(prefer: bool) -> None:
+def test_a_replay_to_a_stopped_machine_starts_it(prefer: bool) -> None:
     """F-1.59; F-1.46: a preferred one, too, before it is called unavailable"""
     caller = Caller(awake(AMS_1, stopped(DFW_1), DFW_2))
     caller.replay(f"prefer_instance={DFW_1.id}" if prefer else TO_DFW_1)
@@ -279,7 +279,7 @@ def test_a_replay_to_a_machine_that_is_stopped_starts_it(prefer: bool) -> None:
     assert "fly-preferred-instance-unavailable" not in caller.sent
 
 
-def test_a_machine_that_suspends_is_started_once_it_is_suspended() -> None:
+def test_a_suspending_machine_is_started_once_it_is_suspended() -> None:
     """F-5.31"""
     suspending = replace(AMS_1, state=MachineState.SUSPENDING)
     caller = Caller(awake(suspending))
@@ -288,7 +288,7 @@ def test_a_machine_that_suspends_is_started_once_it_is_suspended() -> None:
     assert caller.wanted == [AMS_1.id]
 
 
-def test_a_machine_that_is_stopping_cannot_be_started() -> None:
+def test_a_stopping_machine_cannot_be_started() -> None:
     """F-5.31, F-6.40: PM08 is the last error of the PR03"""
     caller = Caller(awake(replace(DFW_1, state=MachineState.STOPPING), AMS_1))
     caller.replay(f"{TO_DFW_1};timeout=1s")
@@ -299,7 +299,7 @@ def test_a_machine_that_is_stopping_cannot_be_started() -> None:
     assert caller.elapsed == pytest.approx(1.0)
 
 
-def test_a_machine_that_has_stopped_meanwhile_is_started() -> None:
+def test_a_machine_that_has_stopped_in_the_meantime_is_started() -> None:
     """F-1.59, F-5.31"""
     caller = Caller(awake(replace(DFW_1, state=MachineState.STOPPING), AMS_1))
     decision = caller.exchange.receive(_replay_to_dfw(), NOW)
@@ -313,7 +313,7 @@ def _replay_to_dfw() -> Any:
     return response(307, {"fly-replay": TO_DFW_1})
 
 
-def test_a_machine_that_does_not_come_up_in_time_is_pm05() -> None:
+def test_a_machine_that_does_not_start_in_time_is_pm05() -> None:
     """F-5.30, F-6.37, F-10.5"""
     caller = Caller(awake(stopped(AMS_1)))
     caller.wait(START_SECONDS - 0.1, awake(replace(AMS_1, healthy=False)))
@@ -345,7 +345,7 @@ def test_a_machine_that_ends_while_it_starts_is_pm07(outcome: Machine | None, wo
     assert words in caller.rejection.error.message
 
 
-def test_in_place_of_a_machine_that_does_not_come_another_is_started() -> None:
+def test_another_machine_is_started_if_a_start_fails() -> None:
     """F-5.41"""
     asleep = stopped(DFW_1)
     caller = Caller(awake(stopped(AMS_1), asleep))
@@ -355,14 +355,14 @@ def test_in_place_of_a_machine_that_does_not_come_another_is_started() -> None:
     assert caller.at == "dfw-1"
 
 
-def test_no_other_is_started_when_the_time_is_up() -> None:
+def test_no_other_machine_is_started_after_the_timeout() -> None:
     """F-5.30"""
     caller = Caller(awake(stopped(AMS_1), stopped(DFW_1)))
     caller.wait(START_SECONDS)
     assert (caller.code, caller.wanted) == ("PM05", [AMS_1.id])
 
 
-def test_a_busy_machine_takes_what_a_new_one_was_started_for_in_vain() -> None:
+def test_a_busy_machine_takes_the_request_if_a_start_fails() -> None:
     """F-5.3, F-5.25"""
     caller = Caller(awake(AMS_1, stopped(DFW_1), soft_limit=1))
     second = Caller(router=caller.router)
@@ -370,7 +370,7 @@ def test_a_busy_machine_takes_what_a_new_one_was_started_for_in_vain() -> None:
     assert second.at == "ams-1"
 
 
-def test_a_started_machine_that_refuses_is_tried_again() -> None:
+def test_a_started_machine_that_refuses_is_retried() -> None:
     """F-5.16, F-5.41: early requests can fail"""
     caller = Caller(awake(stopped(AMS_1)))
     caller.wait(1.0, awake(AMS_1))
@@ -382,7 +382,7 @@ def test_a_started_machine_that_refuses_is_tried_again() -> None:
     ("rest", "at", "reason"),
     [(";timeout=2s;fallback=force_self", 2.0, "timeout"), (";fallback=force_self", START_SECONDS, "timeout")],
 )
-def test_a_replay_waits_for_a_start_as_long_as_it_says(rest: str, at: float, reason: str) -> None:
+def test_a_replay_waits_for_a_start_until_its_timeout(rest: str, at: float, reason: str) -> None:
     """F-1.49, F-1.53, F-1.55, F-5.30"""
     caller = Caller(awake(AMS_1, stopped(DFW_1)))
     caller.replay(TO_DFW_1 + rest)
@@ -393,7 +393,7 @@ def test_a_replay_waits_for_a_start_as_long_as_it_says(rest: str, at: float, rea
     assert f"reason={reason};elapsed_ms={round(at * 1000 + 100)}" in caller.sent["fly-replay-failed"]
 
 
-def test_a_target_that_crashes_while_it_starts_has_exhausted_its_retries() -> None:
+def test_a_target_that_crashes_while_starting_is_retries_exhausted() -> None:
     """F-1.53, F-1.55"""
     caller = Caller(awake(AMS_1, stopped(DFW_1)))
     caller.replay(f"{TO_DFW_1};fallback=force_self")
@@ -406,7 +406,7 @@ def test_a_target_that_crashes_while_it_starts_has_exhausted_its_retries() -> No
 FULL = {"soft_limit": 1, "hard_limit": 1, "autostart": False}
 
 
-def test_a_request_waits_for_a_place() -> None:
+def test_a_request_is_queued_while_all_machines_are_full() -> None:
     """F-5.6, K-36"""
     first = Caller(awake(AMS_1, **FULL))
     second = Caller(router=first.router)
@@ -428,7 +428,7 @@ def test_a_request_waits_for_a_place() -> None:
         (RoutingOptions(overload_status=502), 10.0, 502),
     ],
 )
-def test_when_no_place_becomes_free_the_request_is_refused(
+def test_a_queued_request_is_rejected_after_the_queue_time(
     options: RoutingOptions, seconds: float, status: int
 ) -> None:
     """F-5.6, K-4, K-36"""
@@ -440,7 +440,7 @@ def test_when_no_place_becomes_free_the_request_is_refused(
     assert (second.code, second.rejection.status) == ("PR04", status)
 
 
-def test_without_a_queue_the_request_is_refused_at_once() -> None:
+def test_without_a_queue_the_request_is_rejected_at_once() -> None:
     """K-36: 0"""
     first = Caller(awake(AMS_1, **FULL), options=RoutingOptions(queue_seconds=0.0))
     assert Caller(router=first.router).code == "PR04"
@@ -457,7 +457,7 @@ def test_a_replay_to_a_full_machine_is_queued() -> None:
     assert caller.at == "dfw-1"
 
 
-def test_a_replay_waits_for_a_place_no_longer_than_it_says() -> None:
+def test_a_replay_is_queued_no_longer_than_its_timeout() -> None:
     """F-1.49, F-1.53"""
     holder = Caller(awake(AMS_1, DFW_1, **FULL), edge="dfw")
     caller = Caller(router=holder.router)
@@ -467,7 +467,7 @@ def test_a_replay_waits_for_a_place_no_longer_than_it_says() -> None:
     assert "reason=timeout;elapsed_ms=1000" in caller.sent["fly-replay-failed"]
 
 
-def test_a_full_machine_does_not_keep_one_that_refuses_from_being_tried_again() -> None:
+def test_a_full_machine_does_not_prevent_retries_of_one_that_refuses() -> None:
     """F-5.41"""
     holder = Caller(awake(AMS_1, DFW_1, **FULL), edge="dfw")
     caller = Caller(router=holder.router)
@@ -480,7 +480,7 @@ def test_a_full_machine_does_not_keep_one_that_refuses_from_being_tried_again() 
 # What counts as load.
 
 
-def test_a_delivery_is_load_until_its_answer_is_through() -> None:
+def test_a_delivery_is_load_until_its_response_is_complete() -> None:
     """F-5.7, F-5.38: an open WebSocket is load"""
     caller = Caller()
     load = caller.router.load
@@ -501,7 +501,7 @@ def test_a_failed_delivery_is_no_load() -> None:
     assert (caller.router.load.of_machine(AMS_1.id), caller.at) == (0, "dfw-1")
 
 
-def test_an_exchange_from_before_a_reset_takes_nothing_from_the_load_after_it() -> None:
+def test_an_exchange_from_before_a_reset_does_not_change_the_load_after_it() -> None:
     before = Caller()
     before.router.reset()
     after = Caller(router=before.router)
@@ -514,7 +514,7 @@ def test_an_exchange_from_before_a_reset_takes_nothing_from_the_load_after_it() 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"])
 @pytest.mark.parametrize("choice", [False, True])
-def test_whether_a_request_that_reached_the_app_is_sent_again(method: str, choice: bool) -> None:
+def test_a_request_that_reached_the_app_is_resent_only_by_choice(method: str, choice: bool) -> None:
     """F-5.45, K-34: never by default; idempotent ones by choice"""
     caller = Caller(request=request(method=method), options=RoutingOptions(retry_reached=choice))
     caller.fail(Failure.CLOSED)
@@ -524,7 +524,7 @@ def test_whether_a_request_that_reached_the_app_is_sent_again(method: str, choic
         assert (caller.code, caller.rejection.status) == ("PU02", 502)
 
 
-def test_another_machine_is_tried_before_the_same_one_again() -> None:
+def test_other_machines_are_tried_before_the_same_one_again() -> None:
     """F-5.41, F-5.42"""
     caller = Caller(DEMO)
     for _ in range(4):

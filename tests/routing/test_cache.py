@@ -85,7 +85,7 @@ class Proxy:
 # By path.
 
 
-def test_a_remembered_replay_is_served_without_asking_the_origin() -> None:
+def test_a_cached_replay_is_used_without_asking_the_origin() -> None:
     """F-12.13, F-2.1, F-2.6, F-2.11, F-2.14"""
     proxy = Proxy()
     first = proxy.remember()
@@ -98,7 +98,7 @@ def test_a_remembered_replay_is_served_without_asking_the_origin() -> None:
     assert (second.trace.path, second.trace.hops[0].cause) == (("dfw-1",), Cause.CACHED)
 
 
-def test_a_replay_without_cache_headers_is_not_remembered() -> None:
+def test_a_replay_without_cache_headers_is_not_cached() -> None:
     """F-1.48, F-2.1"""
     proxy = Proxy()
     proxy.remember(cache={})
@@ -135,7 +135,7 @@ def test_a_pattern_is_a_path_with_or_without_a_host(pattern: str, host: str | No
         ("/a/*/b", "has a '*' that is not at its end"),
     ],
 )
-def test_a_pattern_that_is_none_says_why(pattern: str, words: str) -> None:
+def test_an_invalid_pattern_is_reported(pattern: str, words: str) -> None:
     """F-2.12, F-2.20 (gallery 24)"""
     with pytest.raises(ValueError, match="'") as caught:
         parse_pattern(pattern)
@@ -160,7 +160,7 @@ def test_a_pattern_that_is_none_says_why(pattern: str, words: str) -> None:
         ("other.dev/api", "/api", False),
     ],
 )
-def test_a_pattern_covers_whole_segments(pattern: str, path: str, covered: bool) -> None:
+def test_a_pattern_matches_whole_segments(pattern: str, path: str, covered: bool) -> None:
     """F-2.11, F-2.12, F-2.16"""
     assert parse_pattern(pattern).covers("h.dev", path) is covered
 
@@ -169,7 +169,7 @@ def test_a_pattern_covers_whole_segments(pattern: str, path: str, covered: bool)
     ("target", "hit"),
     [("/app", True), ("/app/", True), ("/app/x", True), ("/app?q=1", True), ("/apple", False), ("/", False)],
 )
-def test_what_lies_below_the_path_is_served_too(target: str, hit: bool) -> None:
+def test_an_entry_applies_to_paths_below_its_path(target: str, hit: bool) -> None:
     """F-2.11, F-2.16: the query does not count"""
     proxy = Proxy()
     proxy.remember()
@@ -196,7 +196,7 @@ def test_of_two_entries_the_longer_path_wins() -> None:
         ("streams.fly.dev/app", "other.example.com", False),
     ],
 )
-def test_an_entry_belongs_to_the_requests_hostname(pattern: str, host: str, hit: bool) -> None:
+def test_an_entry_applies_to_the_hostname_of_the_request(pattern: str, host: str, hit: bool) -> None:
     """F-2.12"""
     proxy = Proxy()
     proxy.remember(cache=CACHE | {"fly-replay-cache": pattern})
@@ -204,7 +204,7 @@ def test_an_entry_belongs_to_the_requests_hostname(pattern: str, host: str, hit:
 
 
 @pytest.mark.parametrize(("refusing", "replayed"), [("ignore", True), ("refuse", False)])
-def test_a_pattern_that_does_not_match_the_request_is_not_remembered(refusing: Any, replayed: bool) -> None:
+def test_a_pattern_that_does_not_match_the_request_is_not_cached(refusing: Any, replayed: bool) -> None:
     """F-2.13, K-23"""
     proxy = Proxy(unmatched_pattern=refusing)
     caller = proxy.remember(cache=CACHE | {"fly-replay-cache": "/other"})
@@ -219,7 +219,7 @@ def test_a_pattern_that_does_not_match_the_request_is_not_remembered(refusing: A
 
 
 @pytest.mark.parametrize(("at", "hit"), [(59.9, True), (60.0, False), (600.0, False)])
-def test_an_entry_lives_as_long_as_it_was_given(at: float, hit: bool) -> None:
+def test_an_entry_expires_after_its_ttl(at: float, hit: bool) -> None:
     """F-2.14"""
     proxy = Proxy()
     proxy.remember()
@@ -241,7 +241,7 @@ def test_an_entry_lives_as_long_as_it_was_given(at: float, hit: bool) -> None:
         ("²", 0, 0),
     ],
 )
-def test_a_short_or_missing_time_to_live(ttl: str, ignored_for: int, clamped_for: int) -> None:
+def test_a_short_or_missing_ttl(ttl: str, ignored_for: int, clamped_for: int) -> None:
     """F-10.7, F-2.4, K-22 (gallery 24)"""
     for choice, seconds in (("ignore", ignored_for), ("clamp", clamped_for)):
         proxy = Proxy(short_ttl=choice)
@@ -251,7 +251,7 @@ def test_a_short_or_missing_time_to_live(ttl: str, ignored_for: int, clamped_for
         assert bool(caller.trace.warnings) is (seconds == 0)
 
 
-def test_without_a_time_to_live_nothing_is_remembered() -> None:
+def test_without_a_ttl_nothing_is_cached() -> None:
     """F-2.4"""
     proxy = Proxy()
     caller = proxy.remember(cache={"fly-replay-cache": "/app"})
@@ -261,7 +261,7 @@ def test_without_a_time_to_live_nothing_is_remembered() -> None:
 
 @pytest.mark.parametrize("rest", ["state=x", "timeout=1s", "fallback=force_self"])
 @pytest.mark.parametrize(("choice", "replayed"), [("replay", True), ("refuse", False)])
-def test_a_replay_with_something_of_its_own_is_not_remembered(rest: str, choice: Any, replayed: bool) -> None:
+def test_a_replay_with_state_timeout_or_fallback_is_not_cached(rest: str, choice: Any, replayed: bool) -> None:
     """F-1.57, F-2.3, K-21 (gallery 23)"""
     proxy = Proxy(uncacheable_replay=choice)
     caller = proxy.remember(f"{TO_DFW_1};{rest}")
@@ -274,7 +274,7 @@ def test_a_replay_with_something_of_its_own_is_not_remembered(rest: str, choice:
         assert (caller.code, what in caller.rejection.error.message) == ("PA03", True)
 
 
-def test_a_transformed_replay_is_not_remembered() -> None:
+def test_a_replay_with_a_transform_is_not_cached() -> None:
     """F-2.3"""
     proxy = Proxy()
     caller = proxy.ask()
@@ -284,14 +284,14 @@ def test_a_transformed_replay_is_not_remembered() -> None:
     assert not proxy.hits()
 
 
-def test_the_json_form_is_remembered_like_the_headers() -> None:
+def test_the_json_form_is_cached_like_the_header_form() -> None:
     """F-1.81, F-2.1"""
     proxy = Proxy()
     proxy.ask().replay_body({"instance": DFW_1.id, "cache": {"prefix": "/app", "ttl": 60}})
     assert proxy.hits()
 
 
-def test_an_empty_cache_section_remembers_nothing_and_is_no_matter() -> None:
+def test_an_empty_cache_section_caches_nothing_without_a_warning() -> None:
     """F-1.81"""
     proxy = Proxy()
     caller = proxy.ask()
@@ -300,7 +300,7 @@ def test_an_empty_cache_section_remembers_nothing_and_is_no_matter() -> None:
 
 
 @pytest.mark.parametrize(("scope", "hit"), [("edge", False), ("global", True)])
-def test_edges_have_caches_of_their_own_unless_told_otherwise(scope: Any, hit: bool) -> None:
+def test_each_edge_has_its_own_cache_by_default(scope: Any, hit: bool) -> None:
     """F-2.7, K-24"""
     proxy = Proxy(cache_scope=scope)
     proxy.remember(edge="ams")
@@ -308,7 +308,7 @@ def test_edges_have_caches_of_their_own_unless_told_otherwise(scope: Any, hit: b
     assert proxy.hits(edge="dfw") is hit
 
 
-def test_any_directive_can_be_remembered() -> None:
+def test_a_directive_without_an_instance_is_cached() -> None:
     """F-2.6: it is the replay that is remembered, not the machine that it led to"""
     proxy = Proxy(two_apps())
     proxy.remember("app=chat")
@@ -317,21 +317,21 @@ def test_any_directive_can_be_remembered() -> None:
     assert caller.decision.machine == CHAT_1
 
 
-def test_elsewhere_is_remembered_with_the_machine_that_asked() -> None:
+def test_a_cached_elsewhere_still_excludes_the_origin() -> None:
     """F-1.6, F-2.6"""
     proxy = Proxy()
     proxy.remember("elsewhere=true")
     assert proxy.ask().at == "dfw-1"
 
 
-def test_a_refused_replay_is_not_remembered() -> None:
+def test_a_refused_replay_is_not_cached() -> None:
     """F-1.68: else the cache would lead where a replay may not go"""
     proxy = Proxy(two_apps(org="other"))
     assert proxy.remember("app=chat").code == "PA05"
     assert not proxy.hits()
 
 
-def test_only_the_first_replay_of_a_request_is_remembered() -> None:
+def test_only_the_first_replay_of_a_request_is_cached() -> None:
     """F-2.5: there is one look-up for each request, at the origin"""
     proxy = Proxy()
     caller = proxy.ask()
@@ -341,7 +341,7 @@ def test_only_the_first_replay_of_a_request_is_remembered() -> None:
     assert not proxy.hits()
 
 
-def test_a_replay_by_the_remembered_target_is_a_replay_and_not_remembered() -> None:
+def test_a_replay_by_the_cached_target_is_not_cached() -> None:
     """F-2.5"""
     proxy = Proxy()
     proxy.remember()
@@ -351,7 +351,7 @@ def test_a_replay_by_the_remembered_target_is_a_replay_and_not_remembered() -> N
     assert proxy.ask().at == "dfw-1"
 
 
-def test_a_websocket_is_served_from_the_cache_like_any_request() -> None:
+def test_a_websocket_uses_the_cache_like_any_request() -> None:
     """F-2.10"""
     proxy = Proxy()
     proxy.remember()
@@ -368,7 +368,7 @@ def test_a_websocket_is_served_from_the_cache_like_any_request() -> None:
     [fleet(AMS_1, DFW_2), fleet(AMS_1, stopped(DFW_1)), fleet(AMS_1, replace(DFW_1, healthy=False))],
     ids=["destroyed", "stopped", "unhealthy"],
 )
-def test_a_lost_target_is_forgotten_and_the_origin_asked(left: Fleet) -> None:
+def test_if_the_cached_target_is_gone_the_origin_is_asked(left: Fleet) -> None:
     """F-2.2, F-2.8, K-25 (gallery 22)"""
     proxy = Proxy()
     proxy.remember()
@@ -380,7 +380,7 @@ def test_a_lost_target_is_forgotten_and_the_origin_asked(left: Fleet) -> None:
     assert not proxy.hits()
 
 
-def test_a_lost_target_is_an_error_by_choice() -> None:
+def test_if_the_cached_target_is_gone_the_request_fails_by_choice() -> None:
     """K-25"""
     proxy = Proxy(lost_cached_target="error")
     proxy.remember()
@@ -388,7 +388,7 @@ def test_a_lost_target_is_an_error_by_choice() -> None:
     assert proxy.ask().code == "PR04"
 
 
-def test_a_target_that_refuses_for_good_is_lost_too() -> None:
+def test_if_the_cached_target_keeps_refusing_the_origin_is_asked() -> None:
     """F-2.8, F-5.41"""
     proxy = Proxy(attempts=2)
     proxy.remember()
@@ -400,7 +400,7 @@ def test_a_target_that_refuses_for_good_is_lost_too() -> None:
     assert caller.trace.path == ("dfw-1", "ams-1")
 
 
-def test_a_full_target_is_queued_for_and_then_the_origin_asked() -> None:
+def test_a_request_queues_for_a_full_cached_target_before_asking_the_origin() -> None:
     """F-2.8, F-5.6, K-25, K-31"""
     machines = fleet(
         AMS_1, DFW_1, apps=[replace(STREAMS, services=(Service(hard_limit=1, autostart=False),))]
@@ -415,7 +415,7 @@ def test_a_full_target_is_queued_for_and_then_the_origin_asked() -> None:
 
 
 @pytest.mark.parametrize(("chance", "hit"), [(0, False), (499, False), (500, True), (999, True)])
-def test_the_cache_may_be_passed_over_by_chance(chance: int, hit: bool) -> None:
+def test_the_cache_can_be_skipped_at_random(chance: int, hit: bool) -> None:
     """F-2.2, K-27: off by default"""
     proxy, usual = Proxy(chance=lambda n: chance if n == 1000 else 0, cache_refusal=0.5), Proxy()
     for each in (proxy, usual):
@@ -438,7 +438,7 @@ def test_the_cache_may_be_passed_over_by_chance(chance: int, hit: bool) -> None:
         ("yes", None, False),
     ],
 )
-def test_a_client_may_pass_the_cache_over_where_that_is_allowed(
+def test_a_client_can_bypass_the_cache_if_the_entry_allows_it(
     allow: str | None, control: str | None, bypassed: bool
 ) -> None:
     """F-2.15, F-2.29, F-2.30, F-3.13"""
@@ -449,13 +449,13 @@ def test_a_client_may_pass_the_cache_over_where_that_is_allowed(
     assert caller.sent["fly-replay-cache-status"] == ("bypass" if bypassed else "hit")  # F-1.47
 
 
-def test_a_bypass_without_an_entry_is_none() -> None:
+def test_a_bypass_without_an_entry_has_no_effect() -> None:
     """F-1.47, F-2.29"""
     caller = Proxy().ask(headers={"fly-replay-cache-control": "skip"})
     assert "fly-replay-cache-status" not in caller.sent
 
 
-def test_a_request_that_passed_the_cache_over_refreshes_it() -> None:
+def test_a_request_that_bypasses_the_cache_refreshes_it() -> None:
     """F-2.31"""
     proxy = Proxy()
     allowed = CACHE | {"fly-replay-cache-allow-bypass": "yes"}
@@ -464,7 +464,7 @@ def test_a_request_that_passed_the_cache_over_refreshes_it() -> None:
     assert proxy.ask().at == "dfw-2"
 
 
-def test_a_forced_machine_goes_before_the_cache() -> None:
+def test_a_forced_machine_takes_precedence_over_the_cache() -> None:
     """F-3.5, F-3.9"""
     proxy = Proxy()
     proxy.remember()
@@ -478,7 +478,7 @@ INVALIDATE = {"fly-replay-cache": "invalidate"}
 
 
 @pytest.mark.parametrize("directive", [f"instance={AMS_1.id}", "region=ams"])
-def test_the_target_takes_a_replay_back_to_the_origin(directive: str) -> None:
+def test_the_target_invalidates_a_cached_replay(directive: str) -> None:
     """F-2.27"""
     proxy = Proxy()
     proxy.remember()
@@ -488,7 +488,7 @@ def test_the_target_takes_a_replay_back_to_the_origin(directive: str) -> None:
     assert not proxy.hits()
 
 
-def test_by_json_too() -> None:
+def test_the_target_invalidates_a_cached_replay_by_json() -> None:
     """F-1.81, F-2.27"""
     proxy = Proxy()
     proxy.remember()
@@ -509,7 +509,7 @@ def test_a_replay_to_a_third_machine_invalidates_by_choice(lenient: bool, hit: b
     ("directive", "hit"),
     [(f"instance={AMS_1.id}", False), ("region=ams", False), ("app=chat", True), (TO_DFW_2, True)],
 )
-def test_strictly_only_a_replay_back_to_the_origin_counts(directive: str, hit: bool) -> None:
+def test_in_strict_mode_only_a_replay_to_the_origin_invalidates(directive: str, hit: bool) -> None:
     """F-2.27, K-28"""
     proxy = Proxy(two_apps(), invalidate_with_any_replay=False)
     proxy.remember()
@@ -517,7 +517,7 @@ def test_strictly_only_a_replay_back_to_the_origin_counts(directive: str, hit: b
     assert proxy.hits() is hit
 
 
-def test_with_nothing_to_forget_the_replay_is_just_a_replay() -> None:
+def test_an_invalidation_without_an_entry_is_a_normal_replay() -> None:
     """F-2.27"""
     proxy = Proxy(invalidate_with_any_replay=False)
     caller = proxy.ask()
@@ -525,7 +525,7 @@ def test_with_nothing_to_forget_the_replay_is_just_a_replay() -> None:
     assert (caller.at, caller.trace.warnings) == ("dfw-1", ())
 
 
-def test_an_invalidation_without_a_replay_does_nothing() -> None:
+def test_an_invalidation_without_a_replay_has_no_effect() -> None:
     """F-2.28, K-28"""
     proxy = Proxy()
     proxy.remember()
@@ -555,7 +555,7 @@ BY_HEADER = CacheRule("/", 60, KeyKind.HEADER, "X-Tenant")
         (BY_HEADER, {"x-tenant": "7"}, {"X-Tenant": "8"}),
     ],
 )
-def test_a_session_goes_to_the_machine_that_its_first_request_was_replayed_to(
+def test_a_session_uses_the_replay_of_its_first_request(
     rule: CacheRule, mine: dict[str, str], others: dict[str, str]
 ) -> None:
     """F-2.1, F-2.18, F-2.19, F-2.23, F-2.25"""
@@ -568,14 +568,14 @@ def test_a_session_goes_to_the_machine_that_its_first_request_was_replayed_to(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Cookie": "other=1"}, {"Cookie": "sid="}, {"X-Tenant": "7"}])
-def test_a_request_without_the_cookie_makes_no_session(headers: dict[str, str]) -> None:
+def test_a_request_without_the_cookie_creates_no_session(headers: dict[str, str]) -> None:
     """F-2.23, F-2.25"""
     proxy = Proxy(with_rules(BY_COOKIE))
     proxy.remember(cache={}, headers=headers)
     assert not proxy.hits(headers=headers)
 
 
-def test_a_request_that_is_not_replayed_makes_no_session() -> None:
+def test_a_request_that_is_not_replayed_creates_no_session() -> None:
     """F-2.23, F-2.24: nor does the proxy set a cookie"""
     proxy = Proxy(with_rules(BY_COOKIE))
     caller = proxy.ask(headers={"Cookie": "sid=7"})
@@ -586,7 +586,7 @@ def test_a_request_that_is_not_replayed_makes_no_session() -> None:
 
 
 @pytest.mark.parametrize(("at", "hit"), [(59.9, True), (60.0, False)])
-def test_a_session_lasts_as_long_as_its_rule_says(at: float, hit: bool) -> None:
+def test_a_session_expires_after_the_ttl_of_its_rule(at: float, hit: bool) -> None:
     """F-2.19"""
     proxy, session = Proxy(with_rules(BY_COOKIE)), {"Cookie": "sid=7"}
     proxy.remember(cache={}, headers=session)
@@ -594,7 +594,7 @@ def test_a_session_lasts_as_long_as_its_rule_says(at: float, hit: bool) -> None:
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_the_rule_says_whether_a_session_may_be_bypassed(allowed: bool) -> None:
+def test_the_rule_decides_whether_a_session_can_be_bypassed(allowed: bool) -> None:
     """F-2.19, F-2.29"""
     proxy, session = Proxy(with_rules(replace(BY_COOKIE, allow_bypass=allowed))), {"Cookie": "sid=7"}
     proxy.remember(cache={}, headers=session)
@@ -609,7 +609,7 @@ def test_sessions_are_separate_for_each_hostname() -> None:
     assert not proxy.hits(headers=session, host="other.example.com")
 
 
-def test_a_session_is_forgotten_when_its_target_says_so() -> None:
+def test_the_target_invalidates_a_session() -> None:
     """F-2.27: works for both kinds"""
     proxy, session = Proxy(with_rules(BY_COOKIE)), {"Cookie": "sid=7"}
     proxy.remember(cache={}, headers=session)
@@ -618,7 +618,7 @@ def test_a_session_is_forgotten_when_its_target_says_so() -> None:
     assert not proxy.hits(headers=session)
 
 
-def test_a_session_replay_with_state_is_not_remembered() -> None:
+def test_a_session_replay_with_state_is_not_cached() -> None:
     """F-2.3: and as nobody asked for it, nobody is warned"""
     proxy, session = Proxy(with_rules(BY_COOKIE)), {"Cookie": "sid=7"}
     caller = proxy.remember(f"{TO_DFW_1};state=x", cache={}, headers=session)
@@ -626,7 +626,7 @@ def test_a_session_replay_with_state_is_not_remembered() -> None:
 
 
 @pytest.mark.parametrize(("order", "machine"), [("path", "dfw-1"), ("session", "dfw-2")])
-def test_where_both_kinds_match_the_order_is_a_choice(order: Any, machine: str) -> None:
+def test_if_both_caches_match_the_order_is_a_choice(order: Any, machine: str) -> None:
     """F-2.26, K-26"""
     proxy, session = Proxy(with_rules(BY_COOKIE), cache_order=order), {"Cookie": "sid=7"}
     proxy.remember(TO_DFW_1)
@@ -661,7 +661,7 @@ def test_of_several_rules_the_longest_path_wins(host: str, path: str, name: str)
         assert rule.name == name
 
 
-def test_without_a_rule_that_fits_there_is_no_session() -> None:
+def test_without_a_matching_rule_there_is_no_session() -> None:
     """F-2.25"""
     assert find_rule(CacheLookup("", "h.dev", "/x", ()), RULES[1:3]) is None
 
@@ -679,7 +679,7 @@ def test_without_a_rule_that_fits_there_is_no_session() -> None:
         ([], None),
     ],
 )
-def test_a_cookie_is_read_as_browsers_write_it(cookies: Sequence[str], value: str | None) -> None:
+def test_a_cookie_is_read_in_the_format_of_browsers(cookies: Sequence[str], value: str | None) -> None:
     """F-2.26"""
     there = tuple((b"Cookie", cookie.encode()) for cookie in cookies)
     assert find_cookie((*there, (b"x-cookie", b"sid=9")), b"sid") == value
@@ -692,7 +692,7 @@ def kept(name: str) -> CachedReplay:
     return CachedReplay(ReplayDirective(instance=name), "streams", AMS_1.id, NOW + 60, allow_bypass=False)
 
 
-def test_a_full_cache_loses_its_oldest_entry() -> None:
+def test_a_full_cache_evicts_its_oldest_entry() -> None:
     """F-2.2: no bound is documented, and no promise made"""
     cache = ReplayCache(max_entries=2)
     for path in ("/a", "/b", "/a", "/c"):
@@ -701,7 +701,7 @@ def test_a_full_cache_loses_its_oldest_entry() -> None:
     assert found == [kept("/a"), None, kept("/c")]
 
 
-def test_nothing_is_remembered_after_a_reset() -> None:
+def test_a_reset_clears_the_cache() -> None:
     proxy = Proxy()
     proxy.remember()
     proxy.router.reset()
@@ -709,7 +709,7 @@ def test_nothing_is_remembered_after_a_reset() -> None:
 
 
 @given(st.text("/ab*", max_size=8), st.text("/ab", max_size=8))
-def test_what_a_pattern_covers_its_entry_serves(pattern: str, path: str) -> None:
+def test_an_entry_is_found_exactly_for_the_paths_its_pattern_covers(pattern: str, path: str) -> None:
     """F-2.11, F-2.13: the look-up by prefixes and the pattern agree"""
     try:
         parsed = parse_pattern(pattern)
@@ -721,7 +721,7 @@ def test_what_a_pattern_covers_its_entry_serves(pattern: str, path: str) -> None
         assert (cache.find(asked, (), NOW) is not None) is parsed.covers("h", asked.path)
 
 
-def test_the_headers_of_an_instruction_are_read_in_any_case() -> None:
+def test_cache_headers_are_case_insensitive() -> None:
     """F-2.11, F-2.14, F-2.15, F-2.27"""
     read = read_instruction(fields({"Fly-Replay-Cache": "/a", "FLY-REPLAY-CACHE-TTL-SECS": "60"}))
     assert read is not None

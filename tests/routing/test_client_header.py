@@ -59,7 +59,7 @@ def asked(headers: dict[str, str], machines: Any = WIDE, **caller: Any) -> Calle
         ),
     ],
 )
-def test_headers_are_read_as_a_target(headers: dict[str, str], target: Target) -> None:
+def test_client_headers_are_parsed_into_a_target(headers: dict[str, str], target: Target) -> None:
     """F-3.1, F-3.2, F-3.3, F-3.5, F-3.9"""
     assert target_from_headers(fields(headers), "a") == target
 
@@ -76,7 +76,7 @@ def test_headers_are_read_as_a_target(headers: dict[str, str], target: Target) -
         ({"fly-force-region": "any"}, "ams-1"),
     ],
 )
-def test_regions_are_tried_in_order_and_only_a_preference_is_left(
+def test_regions_are_tried_in_order_and_only_preferred_ones_fall_back(
     headers: dict[str, str], machine: str
 ) -> None:
     """F-3.1, F-3.2"""
@@ -107,7 +107,7 @@ def test_a_preferred_machine_gets_the_request_from_any_region() -> None:
     ],
     ids=["unknown", "stopped", "unhealthy", "cordoned"],
 )
-def test_without_it_another_one_learns_that_it_was_preferred(left: Any) -> None:
+def test_another_machine_is_told_which_preferred_one_is_unavailable(left: Any) -> None:
     """F-3.3, F-1.46, F-4.9"""
     caller = asked({"fly-prefer-instance-id": DFW_2.id}, left)
     assert (caller.at, caller.sent["fly-preferred-instance-unavailable"]) == ("ams-1", DFW_2.id)
@@ -122,7 +122,7 @@ def test_a_preferred_machine_at_its_hard_limit_is_unavailable() -> None:
     assert second.sent["fly-preferred-instance-unavailable"] == DFW_1.id
 
 
-def test_the_other_one_is_of_the_preferred_region() -> None:
+def test_the_replacement_is_in_the_preferred_region() -> None:
     """F-3.1, F-3.3: what else was asked for still holds"""
     caller = asked({"fly-prefer-instance-id": GONE, "fly-prefer-region": "dfw"})
     assert caller.at == "dfw-1"
@@ -145,7 +145,7 @@ def test_a_forced_machine_gets_the_request() -> None:
     ids=["unknown", "stopped", "unhealthy", "cordoned", "of another app"],
 )
 @pytest.mark.parametrize("status", [502, 503])
-def test_no_other_machine_is_tried_in_place_of_a_forced_one(left: Any, status: int) -> None:
+def test_no_other_machine_replaces_a_forced_one(left: Any, status: int) -> None:
     """F-3.5, F-3.7, K-5: 502, or the 503 that LiteFS expects"""
     caller = asked(
         {"fly-force-instance-id": DFW_2.id}, left, options=RoutingOptions(forced_instance_status=status)
@@ -153,7 +153,7 @@ def test_no_other_machine_is_tried_in_place_of_a_forced_one(left: Any, status: i
     assert (caller.code, caller.rejection.status, caller.trace.path) == ("PR04", status, ())
 
 
-def test_a_forced_machine_that_refuses_is_tried_several_times_and_no_other() -> None:
+def test_a_forced_machine_that_refuses_is_retried_alone() -> None:
     """F-3.6"""
     caller = asked({"fly-force-instance-id": DFW_2.id})
     caller.fail_until_done()
@@ -161,13 +161,13 @@ def test_a_forced_machine_that_refuses_is_tried_several_times_and_no_other() -> 
     assert caller.trace.hops[0].attempts > 5
 
 
-def test_a_forced_machine_outside_the_forced_region_is_none() -> None:
+def test_a_forced_machine_outside_the_forced_region_is_no_candidate() -> None:
     """F-3.2, F-3.5: both never fall back"""
     assert asked({"fly-force-instance-id": DFW_1.id, "fly-force-region": "ams"}).code == "PR04"
 
 
 @pytest.mark.parametrize(("autostart", "wanted"), [(True, [DFW_2.id]), (False, [])])
-def test_a_forced_machine_that_is_stopped_is_started_if_it_may_be(autostart: bool, wanted: list[str]) -> None:
+def test_a_stopped_forced_machine_is_started_if_autostart_is_on(autostart: bool, wanted: list[str]) -> None:
     """F-3.8, F-5.26"""
     caller = asked(
         {"fly-force-instance-id": DFW_2.id}, awake(AMS_1, DFW_1, stopped(DFW_2), autostart=autostart)
@@ -175,7 +175,7 @@ def test_a_forced_machine_that_is_stopped_is_started_if_it_may_be(autostart: boo
     assert caller.wanted == wanted
 
 
-def test_headers_are_read_for_each_request_anew() -> None:
+def test_headers_apply_to_one_request_only() -> None:
     """F-3.16: per request, not per connection"""
     first = asked({"fly-force-instance-id": DFW_2.id})
     assert (first.at, Caller(router=first.router).at) == ("dfw-2", "ams-1")
@@ -185,7 +185,7 @@ def test_headers_are_read_for_each_request_anew() -> None:
     "name", ["fly-force-instance-id", "Fly-Prefer-Instance-Id", "fly-force-region", "fly-prefer-region"]
 )
 @pytest.mark.parametrize("passed_on", [True, False])
-def test_whether_the_app_sees_them_is_a_choice(name: str, passed_on: bool) -> None:
+def test_forwarding_client_headers_to_the_app_is_a_choice(name: str, passed_on: bool) -> None:
     """F-3.11, K-37"""
     value = "ams" if "region" in name else AMS_1.id
     caller = asked(
@@ -197,7 +197,7 @@ def test_whether_the_app_sees_them_is_a_choice(name: str, passed_on: bool) -> No
 
 
 @pytest.mark.parametrize("cookie", ["fly-force-instance-id", "fly-prefer-region"])
-def test_a_cookie_of_that_name_is_just_a_cookie(cookie: str) -> None:
+def test_a_cookie_with_the_name_of_a_routing_header_has_no_effect(cookie: str) -> None:
     """F-3.15"""
     assert asked({"Cookie": f"{cookie}={DFW_1.id}"}).at == "ams-1"
 
@@ -206,7 +206,7 @@ def test_a_cookie_of_that_name_is_just_a_cookie(cookie: str) -> None:
 
 
 @pytest.mark.parametrize(("client_wins", "machine"), [(False, "dfw-1"), (True, "dfw-2")])
-def test_a_replay_goes_where_it_says_unless_the_client_is_to_win(client_wins: bool, machine: str) -> None:
+def test_a_replay_overrides_the_client_by_default(client_wins: bool, machine: str) -> None:
     """F-3.10, K-14"""
     caller = asked(
         {"fly-force-instance-id": DFW_2.id}, options=RoutingOptions(client_headers_win=client_wins)
@@ -220,14 +220,14 @@ def test_a_replay_goes_where_it_says_unless_the_client_is_to_win(client_wins: bo
 
 
 @pytest.mark.parametrize("directive", [f"instance={DFW_2.id}", "region=dfw"])
-def test_a_replay_that_does_not_disagree_is_not_warned_of(directive: str) -> None:
+def test_a_replay_that_agrees_with_the_client_has_no_warning(directive: str) -> None:
     """K-14: only where both name different machines"""
     caller = asked({"fly-force-instance-id": DFW_2.id})
     caller.replay(directive)
     assert caller.trace.warnings == ()
 
 
-def test_a_client_cannot_force_its_way_into_another_app() -> None:
+def test_a_client_cannot_force_a_machine_of_another_app() -> None:
     """K-14, F-1.68: the replay's other conditions hold all the same"""
     caller = asked(
         {"fly-force-instance-id": AMS_1.id}, two_apps(), options=RoutingOptions(client_headers_win=True)
@@ -237,14 +237,14 @@ def test_a_client_cannot_force_its_way_into_another_app() -> None:
 
 
 @pytest.mark.parametrize("value", ["skip", "SKIP", " skip "])
-def test_a_client_asks_for_the_cache_to_be_passed_over(value: str) -> None:
+def test_a_client_asks_for_a_cache_bypass(value: str) -> None:
     """F-2.29, F-3.13"""
     assert wants_bypass(fields({"Fly-Replay-Cache-Control": value}))
     assert not wants_bypass(fields({"fly-replay-cache-control": "no"}))
     assert not wants_bypass(())
 
 
-def test_a_machine_that_a_client_forces_may_be_started_only_once() -> None:
+def test_a_forced_machine_is_started_only_once() -> None:
     """F-3.8: the same start is waited for"""
     asleep: Machine = stopped(DFW_2)
     caller = asked({"fly-force-instance-id": DFW_2.id}, awake(AMS_1, asleep))

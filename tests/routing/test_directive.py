@@ -52,7 +52,7 @@ def test_the_fields_are_the_eight_of_the_facts() -> None:
         ),
     ],
 )
-def test_a_directive_of_the_documents_is_read(value: str, directive: ReplayDirective) -> None:
+def test_the_directives_of_flys_docs_are_parsed(value: str, directive: ReplayDirective) -> None:
     assert parse_directive(value) == directive
 
 
@@ -84,7 +84,7 @@ def test_a_timeout_has_a_unit(text: str, seconds: float) -> None:
         ('instance="00bb33ff"', ReplayDirective(instance="00bb33ff")),
     ],
 )
-def test_spaces_are_trimmed_and_the_last_of_a_field_counts(value: str, directive: ReplayDirective) -> None:
+def test_spaces_are_trimmed_and_the_last_value_of_a_field_is_used(value: str, directive: ReplayDirective) -> None:
     """K-9"""
     assert parse(value) == directive
 
@@ -116,7 +116,7 @@ def test_state_is_opaque(value: str, state: str) -> None:
         ("region=x;region=y", ("field 'region' is given more than once: the last one counts",)),
     ],
 )
-def test_what_is_accepted_but_doubtful_is_warned_of(value: str, warnings: tuple[str, ...]) -> None:
+def test_unknown_and_repeated_fields_have_warnings(value: str, warnings: tuple[str, ...]) -> None:
     """K-9: unknown fields are ignored, keys are case-sensitive"""
     assert parse_directive(value).warnings == warnings
 
@@ -163,12 +163,12 @@ def test_a_timeout_is_never_infinite() -> None:
         parse_directive(f"timeout={'9' * 400}h")
 
 
-def test_a_comma_where_a_semicolon_belongs_reads_as_part_of_the_name() -> None:
+def test_a_comma_instead_of_a_semicolon_is_part_of_the_name() -> None:
     """X-2, F-1.12: Fly's own blueprint writes it, and `;` is the wire format"""
     assert parse("app=X,state=K") == ReplayDirective(app="X,state=K")
 
 
-def test_a_list_without_quotes_is_accepted_on_demand() -> None:
+def test_a_list_without_quotes_is_accepted_if_lenient() -> None:
     """K-8"""
     assert parse_directive("region=iad,ord", lenient_region_list=True) == ReplayDirective(
         regions=("iad", "ord")
@@ -179,7 +179,7 @@ def test_a_list_without_quotes_is_accepted_on_demand() -> None:
     ("value", "pairs"),
     [("a=1;b=2", ["a=1", "b=2"]), ('a="1;2";b=3', ['a="1;2"', "b=3"]), ("", []), (" a ;; b", ["a", "b"])],
 )
-def test_pairs_are_cut_outside_quotes(value: str, pairs: list[str]) -> None:
+def test_pairs_are_split_outside_quotes(value: str, pairs: list[str]) -> None:
     """F-1.9"""
     assert split_pairs(value) == pairs
 
@@ -191,7 +191,7 @@ GRAMMAR = st.lists(
 
 
 @given(st.text() | GRAMMAR, st.booleans())
-def test_the_parser_raises_nothing_but_its_own_error(value: str, lenient: bool) -> None:
+def test_the_parser_raises_only_its_own_error(value: str, lenient: bool) -> None:
     """Whatever an app sends is PA03 at worst (F-1.17)."""
     try:
         directive = parse_directive(value, lenient_region_list=lenient)
@@ -233,7 +233,7 @@ def write(directive: ReplayDirective) -> str:
 
 @settings(max_examples=50)
 @given(DIRECTIVES.filter(lambda directive: directive != ReplayDirective()), st.randoms(use_true_random=False))
-def test_a_directive_that_is_written_reads_back_in_any_order(
+def test_a_written_directive_parses_back_in_any_order(
     directive: ReplayDirective, order: object
 ) -> None:
     """F-1.9"""

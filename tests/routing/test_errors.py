@@ -63,7 +63,7 @@ from simulator.routing import Failure, ProxyError, errors
         ),
     ],
 )
-def test_an_error_reads_as_in_the_log_of_fly(error: ProxyError, line: str) -> None:
+def test_an_error_has_the_text_of_flys_log(error: ProxyError, line: str) -> None:
     """F-6.1: `[CODE] message`"""
     assert str(error) == line
 
@@ -100,13 +100,13 @@ def test_each_failure_of_a_delivery_has_its_code(failure: Failure, code: str, wo
 
 
 @pytest.mark.parametrize("failure", Failure)
-def test_every_failure_after_the_connection_has_reached_the_machine(failure: Failure) -> None:
+def test_failures_after_the_connection_have_reached_the_machine(failure: Failure) -> None:
     """F-5.45, K-34"""
     answered = (Failure.CLOSED, Failure.UNREADABLE, Failure.NO_HTTP2)
     assert failure.reached_the_machine is (failure in answered)
 
 
-def test_all_codes_with_which_an_exchange_can_end_are_listed() -> None:
+def test_all_codes_that_can_end_an_exchange_are_listed() -> None:
     """Those of one attempt (PC…, PM07, PM08, PR02, PU03) lead to another, in the end to PR03; PT… comes before any."""
     written = set(re.findall(r'"(P[A-Z][0-9]{2})"', inspect.getsource(errors)))
     passing = {code for code in written if code.startswith(("PC", "PT"))} | {"PM07", "PM08", "PR02", "PU03"}

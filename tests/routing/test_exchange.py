@@ -34,7 +34,7 @@ CONNECTION_FAILURES = [failure for failure in Failure if not failure.reached_the
 
 
 @pytest.mark.parametrize(("edge", "machine"), [("ams", "ams-1"), ("dfw", "dfw-1"), ("lhr", "ams-1")])
-def test_a_request_goes_to_the_closest_machine_and_its_answer_to_the_client(edge: str, machine: str) -> None:
+def test_a_request_goes_to_the_closest_machine_and_its_response_to_the_client(edge: str, machine: str) -> None:
     """F-5.1"""
     caller = Caller(edge=edge)
     assert caller.at == machine
@@ -71,7 +71,7 @@ def test_the_host_chooses_the_app() -> None:
     assert Caller(two_apps(), request=request(host="chat.fly.dev")).trace.app == "chat"
 
 
-def test_where_there_is_no_app_every_request_is_rejected_as_pr01() -> None:
+def test_without_any_app_every_request_is_rejected_as_pr01() -> None:
     """F-6.51: as on a port that nobody serves."""
     caller = Caller(Fleet.of([]), request=request(host="chat.fly.dev"))
 
@@ -82,7 +82,7 @@ def test_where_there_is_no_app_every_request_is_rejected_as_pr01() -> None:
     )
 
 
-def test_with_no_machine_to_go_to_the_request_is_rejected_at_once() -> None:
+def test_without_a_running_machine_the_request_is_rejected_at_once() -> None:
     """F-6.1, F-6.54, K-3, K-33"""
     caller = Caller(fleet(stopped(AMS_1)))
     assert str(caller.rejection.error) == (
@@ -104,7 +104,7 @@ def test_the_status_of_no_candidate_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("failure", CONNECTION_FAILURES)
-def test_a_machine_that_cannot_be_reached_makes_the_proxy_try_the_next(failure: Failure) -> None:
+def test_if_a_machine_cannot_be_reached_the_proxy_tries_the_next(failure: Failure) -> None:
     """F-5.41"""
     caller = Caller()
     caller.fail(failure)
@@ -117,7 +117,7 @@ def test_a_machine_that_cannot_be_reached_makes_the_proxy_try_the_next(failure: 
     assert caller.elapsed == 0.0
 
 
-def test_when_all_were_tried_they_are_tried_again_after_a_growing_pause() -> None:
+def test_if_all_machines_failed_they_are_retried_with_back_off() -> None:
     """F-5.41: with back-off"""
     caller = Caller(fleet(AMS_1))
     pauses = []
@@ -128,7 +128,7 @@ def test_when_all_were_tried_they_are_tried_again_after_a_growing_pause() -> Non
     assert sum(pauses) < 8.0  # F-10.5
 
 
-def test_tries_of_one_machine_are_one_hop() -> None:
+def test_consecutive_attempts_at_one_machine_are_one_hop() -> None:
     caller = Caller(fleet(AMS_1))
     caller.fail()
     caller.fail()
@@ -163,14 +163,14 @@ def test_the_number_of_attempts_can_be_chosen() -> None:
     assert caller.trace.path == ("ams-1", "dfw-1")
 
 
-def test_a_thousand_attempts_are_no_overflow() -> None:
+def test_a_thousand_attempts_do_not_overflow_the_back_off() -> None:
     caller = Caller(fleet(AMS_1), options=RoutingOptions(attempts=100_000, replay_error_seconds=3_000.0))
     caller.replay(f"instance={AMS_1.id}")
     caller.fail_until_done()
     assert caller.trace.hops[-1].attempts > 1_100
 
 
-def test_a_machine_that_takes_no_connection_has_as_long_as_is_left() -> None:
+def test_the_connect_timeout_is_the_time_that_is_left() -> None:
     """F-10.5"""
     caller = Caller()
     assert isinstance(caller.decision, Deliver)
@@ -188,7 +188,7 @@ def test_a_pause_counts_against_the_time_to_connect() -> None:
     assert caller.decision.wait_seconds + caller.decision.connect_seconds == pytest.approx(7.0)
 
 
-def test_when_the_only_machine_stops_meanwhile_nobody_is_left() -> None:
+def test_if_the_only_machine_stops_the_retry_fails() -> None:
     """F-6.53: there was an error before"""
     caller = Caller(fleet(AMS_1))
     caller.router.fleet = fleet(stopped(AMS_1))
@@ -196,7 +196,7 @@ def test_when_the_only_machine_stops_meanwhile_nobody_is_left() -> None:
     assert caller.code == "PR03"
 
 
-def test_a_machine_that_starts_meanwhile_is_seen_at_the_next_try() -> None:
+def test_a_machine_that_starts_in_the_meantime_is_used_for_the_next_attempt() -> None:
     """F-5.16"""
     caller = Caller(fleet(AMS_1))
     caller.router.fleet = DEMO
@@ -205,7 +205,7 @@ def test_a_machine_that_starts_meanwhile_is_seen_at_the_next_try() -> None:
 
 
 @pytest.mark.parametrize("failure", [Failure.CLOSED, Failure.UNREADABLE])
-def test_a_request_that_reached_the_app_is_not_sent_again(failure: Failure) -> None:
+def test_a_request_that_reached_the_app_is_not_resent(failure: Failure) -> None:
     """F-5.45, F-6.12, K-34"""
     caller = Caller()
     caller.fail(failure)
@@ -215,7 +215,7 @@ def test_a_request_that_reached_the_app_is_not_sent_again(failure: Failure) -> N
     assert caller.trace.hops[0].failure == str(caller.rejection.error)
 
 
-def test_a_body_that_is_no_longer_there_cannot_be_tried_again() -> None:
+def test_a_request_without_its_body_cannot_be_retried() -> None:
     """F-5.46, F-6.44"""
     caller = Caller()
     caller.fail(Failure.REFUSED, body_kept=False)
@@ -225,7 +225,7 @@ def test_a_body_that_is_no_longer_there_cannot_be_tried_again() -> None:
 @pytest.mark.parametrize(
     "changes", [{"healthy": False}, {"cordoned": True}, {"state": MachineState.STARTING}], ids=str
 )
-def test_machines_that_cannot_take_requests_get_none(changes: dict[str, object]) -> None:
+def test_unavailable_machines_get_no_requests(changes: dict[str, object]) -> None:
     """F-5.13, F-5.17"""
     assert Caller(fleet(replace(AMS_1, **changes), DFW_1)).at == "dfw-1"  # type: ignore[arg-type]
 
@@ -233,7 +233,7 @@ def test_machines_that_cannot_take_requests_get_none(changes: dict[str, object])
 # The record.
 
 
-def test_a_trace_tells_what_was_asked_and_when() -> None:
+def test_a_trace_contains_the_request_and_its_times() -> None:
     caller = Caller(request=request({"Cookie": "a=1; b=2"}, method="POST", target="/room?x=1"))
     caller.answer(201, {"set-cookie": "c=3"}, after=0.25)
     trace = caller.exchange.finish(caller.now + 1.0)
@@ -263,14 +263,14 @@ def test_a_trace_can_be_read_before_the_end() -> None:
     )
 
 
-def test_a_client_that_leaves_before_the_answer_was_served_by_nobody() -> None:
+def test_a_client_that_disconnects_before_the_response_was_not_served() -> None:
     caller = Caller()
     trace = caller.exchange.finish(NOW + 2.0, Outcome.CLIENT_LEFT)
     assert (trace.outcome, trace.served_by, trace.status) == (Outcome.CLIENT_LEFT, None, None)
     assert (trace.hops[0].failure, trace.hops[0].ended_at) == ("the client disconnected", NOW + 2.0)
 
 
-def test_a_client_that_leaves_in_the_middle_of_the_answer_was_served() -> None:
+def test_a_client_that_disconnects_during_the_response_was_served() -> None:
     caller = Caller()
     caller.answer(200)
     trace = caller.exchange.finish(NOW + 2.0, Outcome.CLIENT_LEFT)
@@ -284,12 +284,12 @@ def test_a_websocket_ends_with_its_close_code() -> None:
     assert (trace.websocket, trace.close_code, trace.ended_at) == (True, 1001, NOW + 9.0)
 
 
-def test_an_exchange_that_had_no_machine_ends_too() -> None:
+def test_an_exchange_without_a_machine_can_be_finished() -> None:
     caller = Caller(Fleet.of([App("streams")]))
     assert caller.exchange.finish(NOW).outcome is Outcome.REJECTED
 
 
-def test_a_hop_tells_what_befell_it_once_and_whatever_was_waited_for() -> None:
+def test_a_note_is_added_to_a_hop_once() -> None:
     caller = Caller()
     caller.exchange.remark("a fault")
     caller.exchange.remark("a fault")

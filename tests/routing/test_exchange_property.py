@@ -171,7 +171,7 @@ PLAYED = settings(max_examples=25, deadline=None)
 
 @PLAYED
 @given(PLAYS)
-def test_every_exchange_without_an_answer_ends_in_a_rejection(play: Play) -> None:
+def test_every_exchange_without_a_response_is_rejected(play: Play) -> None:
     assert isinstance(play.caller.decision, Reject)
     assert play.caller.trace.error == play.caller.rejection.error.code
     assert play.caller.elapsed < 11 * 20  # its time is bounded as well
@@ -179,7 +179,7 @@ def test_every_exchange_without_an_answer_ends_in_a_rejection(play: Play) -> Non
 
 @PLAYED
 @given(PLAYS)
-def test_a_delivery_goes_to_a_machine_that_can_take_it_at_that_moment(play: Play) -> None:
+def test_a_delivery_goes_to_a_machine_that_is_a_candidate_at_that_moment(play: Play) -> None:
     """F-5.13, F-5.17"""
     assert all(delivery.known == delivery.chosen for delivery in play.deliveries)
     assert all(delivery.chosen.is_candidate for delivery in play.deliveries)
@@ -199,7 +199,7 @@ def test_there_are_at_most_ten_replays_and_none_after_a_fallback(play: Play) -> 
 
 @PLAYED
 @given(PLAYS)
-def test_no_machine_is_busy_for_an_exchange_that_is_over(play: Play) -> None:
+def test_a_finished_exchange_leaves_no_load(play: Play) -> None:
     """F-5.7: whatever path it took"""
     play.caller.exchange.finish(play.caller.now)
     for key in play.held:
@@ -209,7 +209,7 @@ def test_no_machine_is_busy_for_an_exchange_that_is_over(play: Play) -> None:
 
 @PLAYED
 @given(PLAYS)
-def test_no_replay_reaches_an_app_that_it_may_not(play: Play) -> None:
+def test_no_replay_reaches_an_app_without_permission(play: Play) -> None:
     """F-1.68 to F-1.72: fleet, network and organization, on each hop from one app to another"""
     apps = {app.name: app for app in APPS}
     for before, hop in zip(play.hops, play.hops[1:], strict=False):
@@ -243,7 +243,7 @@ def read(replay: str) -> ReplayDirective:
 
 @PLAYED
 @given(PLAYS)
-def test_no_replay_and_no_retry_of_it_is_delivered_outside_the_directive(play: Play) -> None:
+def test_replays_and_their_retries_match_the_directive(play: Play) -> None:
     """F-1.1, F-1.2, F-1.4, F-1.6, F-1.20: all but prefer_instance are hard conditions"""
     source, directive = play.hops[0], ReplayDirective(app="streams")
     for before, hop in zip(play.hops, play.hops[1:], strict=False):
@@ -258,7 +258,7 @@ def test_no_replay_and_no_retry_of_it_is_delivered_outside_the_directive(play: P
 
 @PLAYED
 @given(PLAYS)
-def test_a_trace_is_the_same_after_a_journey_through_json(play: Play) -> None:
+def test_a_trace_survives_a_round_trip_through_json(play: Play) -> None:
     trace = play.caller.trace
     assert Trace.from_dict(json.loads(json.dumps(trace.as_dict()))) == trace
 
@@ -305,7 +305,7 @@ JSON = st.recursive(
 
 @settings(max_examples=60)
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_a_replay_body_is_read_or_refused(body: bytes) -> None:
+def test_a_replay_body_is_parsed_or_refused(body: bytes) -> None:
     """F-1.84: nothing but DirectiveError is raised, and nothing is read that is no header field"""
     try:
         replay = parse_replay_body(body, RoutingOptions())
@@ -331,7 +331,7 @@ def test_a_replay_body_is_read_or_refused(body: bytes) -> None:
         st.sampled_from(["region", "=", '"', ";", ",", "iad", "timeout", "10s", " ", "elsewhere", "true"])
     ).map("".join)
 )
-def test_a_header_is_read_or_refused(value: str) -> None:
+def test_a_header_is_parsed_or_refused(value: str) -> None:
     """F-1.17: nothing but DirectiveError is raised"""
     for lenient in (True, False):
         with suppress(DirectiveError):
@@ -341,7 +341,7 @@ def test_a_header_is_read_or_refused(value: str) -> None:
 
 @settings(max_examples=40)
 @given(st.binary(max_size=40), st.booleans())
-def test_whatever_a_machine_replays_the_exchange_goes_on_or_ends(raw: bytes, in_body: bool) -> None:
+def test_any_replay_leads_to_a_delivery_or_a_rejection(raw: bytes, in_body: bool) -> None:
     """F-1.17, F-1.84"""
     caller = Caller(options=RoutingOptions(replay_error_seconds=0.0))
     if in_body:

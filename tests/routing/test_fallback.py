@@ -17,7 +17,7 @@ def parse(value: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("directive", [FORCE, PREFER])
-def test_a_replay_without_a_target_comes_back_to_the_machine_that_made_it(directive: str) -> None:
+def test_a_replay_without_a_target_falls_back_to_its_machine(directive: str) -> None:
     """F-12.14, F-1.8, F-1.52, F-1.53"""
     caller = Caller()
     caller.replay(directive)
@@ -27,7 +27,7 @@ def test_a_replay_without_a_target_comes_back_to_the_machine_that_made_it(direct
     assert [hop.cause for hop in caller.trace.hops] == [Cause.ROUTED, Cause.FALLBACK]
 
 
-def test_it_is_the_original_request_with_the_reason_and_without_a_replays_headers() -> None:
+def test_a_fallback_is_the_original_request_with_the_reason() -> None:
     """F-1.54, F-1.58, K-17; F-1.47: it is no replay"""
     caller = Caller(request=request({"Cookie": "a=1"}))
     original = caller.sent
@@ -46,7 +46,7 @@ def test_it_is_the_original_request_with_the_reason_and_without_a_replays_header
         (f"prefer_instance={GONE};region=nrt", {"instance": GONE, "app": "streams", "region": "nrt"}),
     ],
 )
-def test_the_reason_names_what_the_replay_was_aimed_at(directive: str, named: dict[str, str]) -> None:
+def test_the_reason_names_the_target_of_the_replay(directive: str, named: dict[str, str]) -> None:
     """F-1.54, K-39"""
     caller = Caller(two_apps())
     caller.replay(f"{directive};timeout=0s;fallback=force_self")
@@ -62,7 +62,7 @@ def reason(caller: Caller) -> tuple[str, str]:
     return failed["reason"], failed["elapsed_ms"]
 
 
-def test_a_target_that_does_not_answer_in_time_is_a_timeout() -> None:
+def test_a_target_that_does_not_respond_in_time_is_a_timeout() -> None:
     """F-1.53, F-1.55"""
     caller = Caller()
     caller.replay(f"instance={DFW_1.id};timeout=10s;fallback=force_self")
@@ -72,7 +72,7 @@ def test_a_target_that_does_not_answer_in_time_is_a_timeout() -> None:
     assert caller.decision.wait_seconds == 0.0
 
 
-def test_a_target_that_refuses_all_the_time_is_a_timeout_when_it_is_over() -> None:
+def test_a_target_that_refuses_until_the_timeout_is_a_timeout() -> None:
     """F-1.53, F-1.55"""
     caller = Caller()
     caller.replay(f"instance={DFW_1.id};timeout=800ms;fallback=force_self")
@@ -82,7 +82,7 @@ def test_a_target_that_refuses_all_the_time_is_a_timeout_when_it_is_over() -> No
     assert caller.elapsed == pytest.approx(0.8)
 
 
-def test_a_target_that_refuses_too_often_has_exhausted_its_retries() -> None:
+def test_a_target_that_refuses_too_often_is_retries_exhausted() -> None:
     """F-1.53, F-1.55"""
     caller = Caller(options=RoutingOptions(attempts=2))
     caller.replay("region=dfw;timeout=10s;fallback=force_self")
@@ -91,7 +91,7 @@ def test_a_target_that_refuses_too_often_has_exhausted_its_retries() -> None:
     assert (caller.at, reason(caller)) == ("ams-1", ("retries_exhausted", "200"))
 
 
-def test_without_a_timeout_the_default_error_time_passes_first() -> None:
+def test_without_a_timeout_the_fallback_waits_for_the_default_error_time() -> None:
     """F-1.51, K-6"""
     caller = Caller()
     caller.replay(f"instance={GONE};fallback=force_self")
@@ -100,7 +100,7 @@ def test_without_a_timeout_the_default_error_time_passes_first() -> None:
     assert caller.trace.hops[1].started_at == caller.now
 
 
-def test_a_target_that_answers_with_an_error_was_reached() -> None:
+def test_an_error_response_of_the_target_causes_no_fallback() -> None:
     """F-1.50"""
     caller = Caller()
     caller.replay(f"instance={DFW_1.id};fallback=force_self")
@@ -108,7 +108,7 @@ def test_a_target_that_answers_with_an_error_was_reached() -> None:
     assert caller.trace.served_by == "dfw-1"
 
 
-def test_the_fallback_has_all_its_time_to_connect() -> None:
+def test_the_fallback_has_its_own_connect_timeout() -> None:
     caller = Caller()
     caller.replay(FORCE)
     assert isinstance(caller.decision, Deliver)
@@ -125,7 +125,7 @@ def replay_from_a_machine_that_stops(directive: str) -> Caller:
     return caller
 
 
-def test_force_self_means_that_very_machine_or_an_error() -> None:
+def test_force_self_allows_only_the_same_machine() -> None:
     """F-1.52, F-6.2"""
     caller = replay_from_a_machine_that_stops(FORCE)
     assert (caller.code, caller.elapsed) == ("PR04", 2.0)
@@ -133,14 +133,14 @@ def test_force_self_means_that_very_machine_or_an_error() -> None:
     assert caller.trace.answered_at == caller.now
 
 
-def test_prefer_self_means_any_machine_of_the_app_if_that_one_is_gone() -> None:
+def test_prefer_self_allows_any_machine_of_the_app() -> None:
     """F-1.52"""
     caller = replay_from_a_machine_that_stops(PREFER)
     assert caller.at == "dfw-1"
     assert "fly-preferred-instance-unavailable" not in caller.sent
 
 
-def test_the_app_it_comes_back_to_is_that_of_the_machine_that_replayed() -> None:
+def test_a_fallback_stays_in_the_app_of_the_replaying_machine() -> None:
     """F-1.52"""
     caller = Caller(two_apps())
     caller.replay("app=chat")
@@ -149,7 +149,7 @@ def test_the_app_it_comes_back_to_is_that_of_the_machine_that_replayed() -> None
     assert (caller.code, caller.rejection.log_app) == ("PR04", "chat")
 
 
-def test_a_fallback_that_is_refused_is_tried_again() -> None:
+def test_a_refused_fallback_is_retried() -> None:
     """F-5.41"""
     caller = Caller()
     caller.replay(PREFER)
@@ -160,7 +160,7 @@ def test_a_fallback_that_is_refused_is_tried_again() -> None:
     assert isinstance(caller.answer(), Relay)
 
 
-def test_a_forced_fallback_that_is_refused_for_good_is_an_error_of_the_source() -> None:
+def test_a_forced_fallback_that_keeps_failing_is_an_error_of_the_source() -> None:
     """F-1.52, F-6.2, F-6.53"""
     caller = Caller()
     caller.replay(FORCE)
@@ -171,7 +171,7 @@ def test_a_forced_fallback_that_is_refused_for_good_is_an_error_of_the_source() 
 
 @pytest.mark.parametrize("directive", [f"instance={DFW_1.id}", "nonsense", FORCE])
 @pytest.mark.parametrize("retried", [False, True])
-def test_a_fallback_cannot_be_replayed_again(directive: str, retried: bool) -> None:
+def test_a_fallback_cannot_be_replayed(directive: str, retried: bool) -> None:
     """F-1.56, K-18 (gallery 30)"""
     caller = Caller()
     caller.replay(FORCE)

@@ -70,7 +70,7 @@ def test_the_proxy_adds_its_headers_to_a_request(name: str, value: str) -> None:
     assert sent()[name] == value
 
 
-def test_a_request_over_tls_says_so() -> None:
+def test_a_request_over_tls_has_the_https_headers() -> None:
     """F-4.2, F-4.5, F-4.7, F-4.12"""
     headers = sent(scheme="https", edge_port=443)
     names = (
@@ -83,20 +83,20 @@ def test_a_request_over_tls_says_so() -> None:
     assert [headers[name] for name in names] == ["https", "443", "on", "443", "on"]
 
 
-def test_a_trace_is_named_after_the_request() -> None:
+def test_the_traceparent_is_derived_from_the_request_id() -> None:
     """F-4.13: `00-<32 hex>-<16 hex>-00`, the same whenever the request's id is"""
     parent = sent()["fly-traceparent"]
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", parent)
     assert sent({"Fly-Traceparent": "forged"})["fly-traceparent"] == parent
 
 
-def test_via_says_the_version_that_the_client_spoke() -> None:
+def test_via_has_the_http_version_of_the_client() -> None:
     """F-4.8"""
     assert sent(http_version="2")["via"] == "2 fly.io"
     assert sent({"Via": "1.1 cdn"})["via"] == "1.1 cdn, 1.1 fly.io"
 
 
-def test_forwarded_for_is_appended_to() -> None:
+def test_x_forwarded_for_is_appended_to() -> None:
     """F-4.4, F-4.17"""
     assert (
         sent({"X-Forwarded-For": "192.0.2.1"})["x-forwarded-for"] == "192.0.2.1, 198.51.100.7, 203.0.113.80"
@@ -107,7 +107,7 @@ def test_forwarded_for_is_appended_to() -> None:
     ("name", "value"),
     [("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "8443"), ("X-Forwarded-Ssl", "on")],
 )
-def test_what_the_client_set_of_these_passes_through(name: str, value: str) -> None:
+def test_the_clients_x_forwarded_headers_pass_through(name: str, value: str) -> None:
     """F-4.6, F-4.17"""
     assert sent({name: value})[name.lower()] == value
 
@@ -125,7 +125,7 @@ def test_what_the_client_set_of_these_passes_through(name: str, value: str) -> N
         ("X-Request-Start", "t=1700000000000000"),
     ],
 )
-def test_the_fly_forms_never_come_from_the_client(name: str, value: str | None) -> None:
+def test_the_fly_headers_of_the_client_are_overwritten(name: str, value: str | None) -> None:
     """F-12.12, F-4.17"""
     assert sent({name: "forged"}).get(name.lower()) == value
 
@@ -173,7 +173,7 @@ def test_headers_of_the_client_reach_the_machine(name: str) -> None:
         ({"Upgrade": "h2c"}, {}),
     ],
 )
-def test_headers_of_one_connection_stay_behind_but_for_an_upgrade(
+def test_hop_by_hop_headers_are_removed_except_for_an_upgrade(
     headers: dict[str, str], kept: dict[str, str]
 ) -> None:
     """F-4.20"""
@@ -191,7 +191,7 @@ FIELDS = st.lists(st.tuples(NAMES | st.binary(max_size=6), VALUES | st.binary(ma
 
 @settings(max_examples=30)
 @given(FIELDS)
-def test_no_header_of_one_connection_is_left(given_fields: Fields) -> None:
+def test_no_hop_by_hop_header_is_left(given_fields: Fields) -> None:
     """F-4.20"""
     left = end_to_end(given_fields)
     names = {name.lower() for name, _ in left}
@@ -211,7 +211,7 @@ def test_no_header_of_one_connection_is_left(given_fields: Fields) -> None:
 
 @settings(max_examples=30)
 @given(FIELDS)
-def test_no_bytes_confuse_the_header_functions(given_fields: Fields) -> None:
+def test_the_header_functions_accept_any_bytes(given_fields: Fields) -> None:
     client = request()
     delivered = request_fields(
         type(client)("GET", "/", "h", "http", given_fields, "::1", "::1", 80),
@@ -246,12 +246,12 @@ def test_the_proxy_adds_its_headers_to_a_response_and_keeps_the_others() -> None
     }
 
 
-def test_the_server_header_has_the_form_of_flys() -> None:
+def test_the_server_header_has_flys_format() -> None:
     """F-4.22"""
     assert as_texts(((b"server", SERVER),))["server"] == "Fly/f1751a0e (2026-08-13)"
 
 
-def test_a_replayed_response_went_through_the_proxy_twice() -> None:
+def test_a_replayed_response_has_two_via_entries() -> None:
     """F-1.100, F-4.8"""
     assert relayed({}, replayed=True)["via"] == "1.1 fly.io, 1.1 fly.io"
     assert relayed({"Via": "1.0 app"}, http_version="2")["via"] == "1.0 app, 2 fly.io"
@@ -272,7 +272,7 @@ def test_a_rejection_has_an_empty_body_and_gives_no_reason() -> None:
 # What fly.toml says about responses.
 
 
-def test_a_pristine_response_is_left_as_it_is() -> None:
+def test_a_pristine_response_is_unchanged() -> None:
     """F-4.21, F-4.24: nothing added, nothing modified"""
     headers = {"Server": "nginx", "Via": "1.0 app", "X-App": "1"}
     answered = relayed(headers, replayed=True, http=HttpOptions(pristine=True))
@@ -304,13 +304,13 @@ def test_headers_of_responses_are_added_and_removed(
     assert {name for name, _ in texts} >= usual
 
 
-def test_an_app_may_be_pristine_and_have_headers_of_its_own() -> None:
+def test_a_pristine_response_can_have_configured_headers() -> None:
     """F-4.24, F-4.25"""
     http = HttpOptions(pristine=True, response_headers=(("x-new", ("1",)), ("x-app", None)))
     assert relayed({"X-App": "1", "Server": "nginx"}, http=http) == {"server": "nginx", "x-new": "1"}
 
 
-def test_the_response_options_are_those_of_the_app_that_the_client_asked() -> None:
+def test_the_response_options_are_those_of_the_requested_app() -> None:
     """F-4.24, F-4.25"""
     port = ServicePort(80, 80, http=HttpOptions(pristine=True))
     caller = Caller(fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))]))
@@ -351,13 +351,13 @@ def test_replay_src_names_the_machine_that_replayed(state: str | None, value: by
         ),
     ],
 )
-def test_replay_failed_says_what_failed_and_leaves_out_what_is_unknown(
+def test_replay_failed_omits_unknown_fields(
     failed: FailedReplay, value: bytes
 ) -> None:
     assert failed.header_value() == value
 
 
-def test_what_the_proxy_sets_replaces_what_is_there() -> None:
+def test_overwrite_replaces_fields_of_the_same_name() -> None:
     there = fields({"Fly-Replay-Src": "forged", "A": "1"})
     assert overwrite(there, fields({"fly-replay-src": "true"})) == fields(
         {"A": "1", "fly-replay-src": "true"}
@@ -378,12 +378,12 @@ def test_what_the_proxy_sets_replaces_what_is_there() -> None:
         ((), None),
     ],
 )
-def test_the_last_field_of_a_name_counts_in_any_letter_case(there: Fields, value: str | None) -> None:
+def test_find_field_returns_the_last_value_in_any_letter_case(there: Fields, value: str | None) -> None:
     """F-1.13, K-9"""
     assert find_field(there, b"fly-replay") == value
 
 
-def test_a_hop_shows_the_response_headers_that_tell_something() -> None:
+def test_a_hop_shows_the_relevant_response_headers() -> None:
     there = fields(
         {"Set-Cookie": "a=1", "Fly-Replay": "x", "Content-Length": "3", "X-Fly": "no", "Location": "/"}
     )
@@ -399,6 +399,6 @@ def test_a_hop_shows_the_response_headers_that_tell_something() -> None:
         ([], ()),
     ],
 )
-def test_the_cookies_of_a_request_are_known_by_name(cookies: list[str], names: tuple[str, ...]) -> None:
+def test_the_cookie_names_of_a_request_are_listed(cookies: list[str], names: tuple[str, ...]) -> None:
     there = tuple((b"Cookie", cookie.encode()) for cookie in cookies)
     assert cookie_names((*there, (b"x-cookie", b"c=3"))) == names

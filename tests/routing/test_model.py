@@ -14,7 +14,7 @@ def test_only_a_started_machine_is_a_candidate(state: MachineState) -> None:
     assert replace(AMS_1, state=state).is_candidate is (state is MachineState.STARTED)
 
 
-def test_a_machine_that_fails_its_checks_is_no_candidate() -> None:
+def test_an_unhealthy_machine_is_no_candidate() -> None:
     """F-5.17"""
     assert not replace(AMS_1, healthy=False).is_candidate
 
@@ -46,7 +46,7 @@ APPS = [App("streams", hostnames=("example.com",)), App("chat", hostnames=("chat
         ("", "streams"),
     ],
 )
-def test_the_host_names_the_app_and_any_other_host_the_first(host: str, app: str) -> None:
+def test_the_host_selects_the_app_or_else_the_first_app(host: str, app: str) -> None:
     found = Fleet.of(APPS).app_for_host(host)
     assert found is not None
     assert found.name == app
@@ -65,24 +65,24 @@ def test_machines_are_found_by_id_and_by_app() -> None:
     assert both.of_app("nobody") == ()
 
 
-def test_candidates_come_in_groups_the_closest_first() -> None:
+def test_candidates_are_grouped_by_distance() -> None:
     """F-5.1"""
     assert DEMO.candidates_by_distance("streams", "ams", 80) == ((AMS_1,), (DFW_1, DFW_2))
     assert DEMO.candidates_by_distance("streams", "sjc", 80) == ((DFW_1, DFW_2), (AMS_1,))
 
 
-def test_regions_that_nobody_knows_are_equally_far() -> None:
+def test_unknown_regions_are_equally_far() -> None:
     """F-5.1"""
     one, other = machine(1, "xxx"), machine(2, "yyy")
     assert fleet(one, other).candidates_by_distance("streams", "ams", 80) == ((one, other),)
 
 
-def test_candidates_are_those_of_the_app_that_can_take_requests() -> None:
+def test_candidates_are_available_machines_of_the_app() -> None:
     full = fleet(replace(AMS_1, cordoned=True), DFW_1, machine(1, "dfw", "chat"))
     assert full.candidates_by_distance("streams", "ams", 80) == ((DFW_1,),)
 
 
-def test_a_changed_machine_makes_a_new_fleet_and_leaves_the_old_one_as_it_was() -> None:
+def test_a_changed_machine_makes_a_new_fleet() -> None:
     cordoned = replace(AMS_1, cordoned=True)
     DEMO.candidates_by_distance("streams", "ams", 80)
     changed = DEMO.with_machine(cordoned)
@@ -91,7 +91,7 @@ def test_a_changed_machine_makes_a_new_fleet_and_leaves_the_old_one_as_it_was() 
     assert DEMO.find(AMS_1.id) == AMS_1
 
 
-def test_a_changed_app_makes_a_new_fleet_too() -> None:
+def test_a_changed_app_makes_a_new_fleet() -> None:
     DEMO.app_for_host("streams.fly.dev")
     changed = DEMO.with_app(App("streams", hostnames=("example.com",))).with_app(App("chat"))
     assert list(changed.apps) == ["streams", "chat"]
@@ -100,6 +100,6 @@ def test_a_changed_app_makes_a_new_fleet_too() -> None:
     assert list(DEMO.apps) == ["streams"]
 
 
-def test_a_new_machine_joins_at_the_end() -> None:
+def test_a_new_machine_is_added_at_the_end() -> None:
     added = machine(1, "iad")
     assert DEMO.with_machine(added).machines == (AMS_1, DFW_1, DFW_2, added)

@@ -50,18 +50,18 @@ def find(name: str, near: str = "ams") -> list[str] | None:
         ("Streams.INTERNAL.", "ams-1 dfw-1 dfw-2 iad-1"),
     ],
 )
-def test_an_aaaa_name_answers_with_started_machines(name: str, machines: str) -> None:
+def test_an_aaaa_query_returns_started_machines(name: str, machines: str) -> None:
     """F-8.1 to F-8.6, F-8.14"""
     assert find(name) == machines.split()
 
 
-def test_the_nearest_are_judged_from_where_the_question_comes() -> None:
+def test_nearest_is_relative_to_the_region_of_the_client() -> None:
     """F-8.2"""
     assert find("top3.nearest.of.streams.internal", near="sjc") == ["dfw-1", "dfw-2", "iad-1"]
     assert find("top9.nearest.of.streams.internal", near="lhr") == ["ams-1", "iad-1", "dfw-1", "dfw-2"]
 
 
-def test_an_unhealthy_or_cordoned_machine_still_has_its_name() -> None:
+def test_unhealthy_and_cordoned_machines_resolve() -> None:
     """F-8.18: the proxy's view of a machine does not matter here (gallery 36)"""
     troubled = fleet(replace(AMS_1, healthy=False), replace(DFW_1, cordoned=True))
     assert find_addresses(troubled, "streams.internal", "ams") == ("fdaa::1", "fdaa::2")
@@ -72,7 +72,7 @@ def test_an_unknown_app_has_no_addresses(name: str) -> None:
     assert find_addresses(FLEET, name, "ams") is None
 
 
-def test_a_peer_has_no_address_since_there_are_no_peers() -> None:
+def test_a_wireguard_peer_has_no_address() -> None:
     """F-8.8"""
     assert find_addresses(FLEET, "laptop._peer.internal", "ams") is None
 
@@ -99,11 +99,11 @@ def test_a_peer_has_no_address_since_there_are_no_peers() -> None:
         ("Regions.Streams.Internal.", "ams,dfw,iad"),
     ],
 )
-def test_a_txt_name_answers_with_one_list(name: str, text: str) -> None:
+def test_a_txt_query_returns_one_list(name: str, text: str) -> None:
     assert find_texts(FLEET, name) == (text,)
 
 
-def test_instances_names_each_machine_of_every_app() -> None:
+def test_instances_lists_each_machine_of_every_app() -> None:
     """F-8.13"""
     started, deployed = find_texts(FLEET, "_instances.internal"), find_texts(FLEET, "all._instances.internal")
     assert started is not None
@@ -126,7 +126,7 @@ def test_instances_names_each_machine_of_every_app() -> None:
         "all.internal",
     ],
 )
-def test_another_name_has_no_texts(name: str) -> None:
+def test_other_names_have_no_txt_record(name: str) -> None:
     assert find_texts(FLEET, name) is None
 
 
@@ -142,7 +142,7 @@ def test_another_name_has_no_texts(name: str) -> None:
         ("", False),
     ],
 )
-def test_the_private_network_ends_in_internal(name: str, internal: bool) -> None:
+def test_internal_names_are_recognized_by_their_suffix(name: str, internal: bool) -> None:
     """F-8.1"""
     assert is_internal(name) is internal
 
@@ -153,7 +153,7 @@ def test_the_private_network_ends_in_internal(name: str, internal: bool) -> None
         st.sampled_from(["all", "vms", "vm", "streams", "top1", "nearest", "of", ""]) | st.text(max_size=8)
     ).map(".".join)
 )
-def test_any_name_is_answered_or_unknown(name: str) -> None:
+def test_any_name_resolves_or_is_unknown(name: str) -> None:
     addresses = find_addresses(FLEET, f"{name}.internal", "ams")
     assert addresses is None or set(addresses) <= set(ADDRESSES)
     texts = find_texts(FLEET, f"{name}.internal")

@@ -469,7 +469,7 @@ CHOICES = [
         for setting, outcome in each.outcomes
     ],
 )
-def test_a_setting_makes_this_of_an_exchange(
+def test_a_setting_changes_the_exchange(
     option: str, setting: object, play: Play, outcome: object
 ) -> None:
     """One row of the table for each setting of each key; the body limit (K-1) is the proxy's to keep."""
@@ -478,19 +478,19 @@ def test_a_setting_makes_this_of_an_exchange(
 
 
 @pytest.mark.parametrize("each", CHOICES, ids=lambda each: each.option)
-def test_each_choice_that_fly_leaves_open_has_the_default_of_the_facts(each: Choice) -> None:
+def test_each_option_has_the_default_of_the_facts(each: Choice) -> None:
     """X-1, X-6, F-6.3, F-10.3; K-1: 1,048,576 bytes, F-1.34"""
     assert getattr(RoutingOptions(), each.option) == each.default
     assert RoutingOptions().replay_body_limit_bytes == 1_048_576
 
 
-def test_no_key_is_without_a_row() -> None:
+def test_each_option_has_a_row() -> None:
     """All of section 13 but K-44, which is about traffic that no proxy sees"""
     keys = {field.name for field in fields(RoutingOptions)}
     assert keys - {each.option for each in CHOICES} == {"replay_body_limit_bytes"}
 
 
-def test_each_setting_of_a_choice_between_words_has_its_row() -> None:
+def test_each_literal_setting_has_a_row() -> None:
     tried: dict[str, set[object]] = {}
     for each in CHOICES:
         if not isinstance(each.default, Mapping):
@@ -503,6 +503,6 @@ def test_each_setting_of_a_choice_between_words_has_its_row() -> None:
             assert tried[field.name] == {False, True}
 
 
-def test_what_is_no_choice_is_as_the_facts_say() -> None:
+def test_the_constants_are_those_of_the_facts() -> None:
     """F-1.38, F-10.2; F-10.5: about 8 s; F-5.30"""
     assert (MAX_REPLAYS, ROUTING_SECONDS, START_SECONDS) == (10, 8.0, 8.2)

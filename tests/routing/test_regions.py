@@ -29,7 +29,7 @@ def test_the_current_regions_are_those_of_the_facts() -> None:
     assert {code: (r.latitude, r.longitude) for code, r in current.items()} == coordinates(CURRENT)
 
 
-def test_regions_that_fly_removed_are_still_known() -> None:
+def test_removed_regions_are_still_known() -> None:
     """F-7.21, and the former edge-only ones of F-7.22: examples in Fly's documents name them."""
     removed = coordinates(REMOVED)
     assert {code: (REGIONS[code].latitude, REGIONS[code].longitude) for code in removed} == removed
@@ -48,19 +48,19 @@ def test_regions_that_fly_removed_are_still_known() -> None:
         ("apac", "bom nrt sin syd"),
     ],
 )
-def test_an_alias_stands_for_its_regions(alias: str, codes: str) -> None:
+def test_an_alias_means_its_regions(alias: str, codes: str) -> None:
     """F-1.18; membership F-7.27, K-29"""
     assert members(alias) == frozenset(codes.split())
 
 
-def test_there_is_no_other_alias_and_jnb_is_in_none() -> None:
+def test_there_are_no_other_aliases_and_jnb_is_in_none() -> None:
     """F-1.18, F-1.19, F-7.27"""
     assert set(ALIASES) == {"us", "usa", "na", "sa", "eu", "apac"}
     assert not any("jnb" in codes for codes in ALIASES.values())
 
 
 @pytest.mark.parametrize(("code", "codes"), [("any", None), ("iad", {"iad"}), ("xyz", {"xyz"})])
-def test_any_is_everywhere_and_a_code_is_itself(code: str, codes: set[str] | None) -> None:
+def test_any_means_all_regions_and_a_code_means_itself(code: str, codes: set[str] | None) -> None:
     """F-1.18; an unknown code stands for itself, where no machine is (K-30)"""
     assert members(code) == codes
 
@@ -83,19 +83,19 @@ def test_only_a_code_is_a_region(code: str, known: bool) -> None:
         ("gru", "jnb", 7_400),
     ],
 )
-def test_distance_is_that_of_the_great_circle(one: str, other: str, kilometres: float) -> None:
+def test_the_distance_is_the_great_circle_distance(one: str, other: str, kilometres: float) -> None:
     assert distance_km(one, other) == pytest.approx(kilometres, rel=0.02)
 
 
 @pytest.mark.parametrize(("one", "other", "distance"), [("ams", "xyz", float("inf")), ("xyz", "xyz", 0.0)])
-def test_an_unknown_region_is_infinitely_far_from_all_but_itself(
+def test_an_unknown_region_is_infinitely_far_from_all_others(
     one: str, other: str, distance: float
 ) -> None:
     assert distance_km(one, other) == distance_km(other, one) == distance
 
 
 @given(st.sampled_from(sorted(REGIONS)), st.sampled_from(sorted(REGIONS)))
-def test_distance_is_the_same_both_ways_and_at_most_half_round_the_earth(one: str, other: str) -> None:
+def test_the_distance_is_symmetric_and_at_most_half_the_circumference(one: str, other: str) -> None:
     assert distance_km(one, other) == pytest.approx(distance_km(other, one))
     assert (distance_km(one, other) == 0) is (one == other)
     assert distance_km(one, other) < 20_016

@@ -27,7 +27,7 @@ TO_AMS_1 = f"instance={AMS_1.id}"
 SOURCE = "instance=d8dd626f379508;region=ams;t=1700000000000000"
 
 
-def test_the_request_is_sent_again_to_the_machine_that_the_answer_names() -> None:
+def test_a_replay_sends_the_request_to_the_named_machine() -> None:
     """F-1.2, F-1.26"""
     caller = Caller()
     caller.replay(TO_DFW_1)
@@ -55,7 +55,7 @@ def test_a_request_of_any_method_is_replayed(method: str) -> None:
     assert caller.at == "dfw-1"
 
 
-def test_an_app_that_negotiated_the_upgrade_and_replays_is_warned_of() -> None:
+def test_a_replay_after_an_accepted_upgrade_has_a_warning() -> None:
     """F-1.86"""
     negotiated, refused = Caller(), Caller()
     negotiated.replay(TO_DFW_1, 101)
@@ -83,7 +83,7 @@ def test_the_client_sees_nothing_of_the_replaying_response() -> None:
 # What the target receives.
 
 
-def test_the_target_gets_the_request_as_the_client_sent_it_and_who_replayed_it() -> None:
+def test_the_target_gets_the_original_request_and_fly_replay_src() -> None:
     """F-1.31, F-1.41, F-1.42, F-1.47, F-1.48, F-4.19, K-38"""
     caller = Caller(request=request({"Cookie": "a=1"}, method="POST"))
     first = caller.sent
@@ -99,7 +99,7 @@ def test_state_reaches_the_target() -> None:
     assert caller.sent["fly-replay-src"] == f"{SOURCE};state=captured_write"
 
 
-def test_on_later_hops_the_last_machine_that_replayed_is_named() -> None:
+def test_fly_replay_src_names_the_last_machine_that_replayed() -> None:
     """F-1.44, K-16"""
     caller = Caller()
     caller.replay(f"{TO_DFW_1};state=one")
@@ -108,7 +108,7 @@ def test_on_later_hops_the_last_machine_that_replayed_is_named() -> None:
 
 
 @pytest.mark.parametrize(("strip", "seen"), [(True, None), (False, "instance=forged")])
-def test_a_forged_source_is_stripped_unless_asked_otherwise(strip: bool, seen: str | None) -> None:
+def test_a_forged_fly_replay_src_is_stripped_by_default(strip: bool, seen: str | None) -> None:
     """F-1.45, K-15 (gallery 27)"""
     options = RoutingOptions(strip_forged_headers=strip)
     caller = Caller(request=request({"Fly-Replay-Src": "instance=forged"}), options=options)
@@ -135,7 +135,7 @@ def test_a_forged_source_is_stripped_unless_asked_otherwise(strip: bool, seen: s
         ("instance_id=unknown-field", "ams-1"),
     ],
 )
-def test_a_directive_leads_to_a_machine(directive: str, machine: str) -> None:
+def test_a_directive_selects_a_machine(directive: str, machine: str) -> None:
     """F-1.1 to F-1.6, F-1.20, F-1.66; an unknown field is ignored (K-9), so that any machine will do (gallery 9)"""
     caller = Caller()
     caller.replay(directive)
@@ -154,7 +154,7 @@ def test_a_directive_leads_to_a_machine(directive: str, machine: str) -> None:
         f"app=chat;{TO_DFW_1}",  # F-1.16, K-10
     ],
 )
-def test_where_nobody_matches_the_proxy_gives_up_after_its_error_time(directive: str) -> None:
+def test_without_a_matching_machine_the_replay_fails_after_the_error_time(directive: str) -> None:
     """F-10.4, F-12.14, F-1.51, F-1.99, F-6.2, K-3, K-6 (gallery 4)"""
     caller = Caller(two_apps())
     caller.replay(directive, after=1.0)
@@ -168,7 +168,7 @@ def test_where_nobody_matches_the_proxy_gives_up_after_its_error_time(directive:
     )
 
 
-def test_an_instance_outside_the_app_is_warned_of() -> None:
+def test_an_instance_of_another_app_has_a_warning() -> None:
     """F-1.16, K-10"""
     caller = Caller(two_apps())
     caller.replay(f"app=chat;{TO_DFW_1}")
@@ -180,7 +180,7 @@ def test_an_instance_outside_the_app_is_warned_of() -> None:
     assert right.trace.warnings == ()
 
 
-def test_the_error_time_can_be_chosen_and_reaches_no_further() -> None:
+def test_the_error_time_is_an_option_for_replays_only() -> None:
     """K-6: 0 in unit tests"""
     options = RoutingOptions(replay_error_seconds=0.0)
     gone = Caller(options=options)
@@ -196,7 +196,7 @@ def test_the_error_time_can_be_chosen_and_reaches_no_further() -> None:
     assert there.code == "PR03"
 
 
-def test_elsewhere_excludes_the_machine_that_answered_from_the_next_choice_only() -> None:
+def test_elsewhere_excludes_its_machine_from_the_next_hop_only() -> None:
     """F-1.6, K-32"""
     caller = Caller()
     caller.replay("elsewhere=true")
@@ -204,7 +204,7 @@ def test_elsewhere_excludes_the_machine_that_answered_from_the_next_choice_only(
     assert caller.at == "ams-1"
 
 
-def test_elsewhere_holds_for_the_retries_of_that_choice() -> None:
+def test_elsewhere_applies_to_the_retries_of_its_hop() -> None:
     """F-1.6, F-5.41"""
     caller = Caller()
     caller.replay("elsewhere=true")
@@ -213,7 +213,7 @@ def test_elsewhere_holds_for_the_retries_of_that_choice() -> None:
     assert caller.trace.path == ("ams-1", "dfw-1", "dfw-2", "dfw-1")
 
 
-def test_elsewhere_with_one_machine_finds_nobody() -> None:
+def test_elsewhere_with_one_machine_has_no_candidate() -> None:
     """F-1.66 (gallery 28)"""
     caller = Caller(fleet(AMS_1))
     caller.replay("elsewhere=true")
@@ -223,7 +223,7 @@ def test_elsewhere_with_one_machine_finds_nobody() -> None:
 # A preference.
 
 
-def test_a_preferred_instance_that_is_there_is_not_called_unavailable() -> None:
+def test_an_available_preferred_instance_is_not_reported() -> None:
     """F-1.46"""
     caller = Caller()
     caller.replay(f"prefer_instance={DFW_1.id}")
@@ -231,7 +231,7 @@ def test_a_preferred_instance_that_is_there_is_not_called_unavailable() -> None:
 
 
 @pytest.mark.parametrize("rest", ["", ";region=dfw", ";app=streams"])
-def test_a_preferred_instance_that_is_gone_is_named_to_the_one_that_gets_the_request(rest: str) -> None:
+def test_an_unavailable_preferred_instance_is_reported_to_the_target(rest: str) -> None:
     """F-1.46 (gallery 29)"""
     caller = Caller(fleet(AMS_1, stopped(DFW_1), DFW_2))
     caller.replay(f"prefer_instance={DFW_1.id}{rest}")
@@ -239,7 +239,7 @@ def test_a_preferred_instance_that_is_gone_is_named_to_the_one_that_gets_the_req
     assert caller.sent["fly-preferred-instance-unavailable"] == DFW_1.id
 
 
-def test_a_preferred_instance_that_refuses_is_named_too_and_no_longer_once_it_answers() -> None:
+def test_a_preferred_instance_that_refuses_is_reported_until_it_is_tried_again() -> None:
     """F-1.46: found, but it cannot accept"""
     caller = Caller(fleet(AMS_1, DFW_1))
     caller.replay(f"prefer_instance={DFW_1.id}")
@@ -261,7 +261,7 @@ def test_the_next_replay_forgets_an_unavailable_preference() -> None:
 # How often.
 
 
-def test_a_machine_may_answer_with_a_replay_ten_times_and_not_eleven() -> None:
+def test_ten_replays_are_allowed_and_the_eleventh_is_pa02() -> None:
     """F-10.2, F-12.3, F-1.38, F-1.39, F-6.45, K-2 (gallery 1)"""
     caller = Caller()
     for _ in range(MAX_REPLAYS):
@@ -272,7 +272,7 @@ def test_a_machine_may_answer_with_a_replay_ten_times_and_not_eleven() -> None:
     assert all(hop.replay == TO_AMS_1 for hop in caller.trace.hops)
 
 
-def test_after_ten_replays_an_answer_is_still_an_answer() -> None:
+def test_a_response_after_ten_replays_is_relayed() -> None:
     """F-1.38"""
     caller = Caller()
     for number in range(MAX_REPLAYS):
@@ -303,7 +303,7 @@ def test_a_directive_that_cannot_be_parsed_is_pa03(status: int) -> None:
     assert caller.rejection.log_machine_id == AMS_1.id
 
 
-def test_an_empty_fly_replay_header_is_a_directive_too() -> None:
+def test_an_empty_fly_replay_header_is_pa03() -> None:
     """F-1.17"""
     caller = Caller()
     caller.replay("")
@@ -311,7 +311,7 @@ def test_an_empty_fly_replay_header_is_a_directive_too() -> None:
 
 
 @pytest.mark.parametrize(("lenient", "is_replayed"), [(True, True), (False, False)])
-def test_a_region_list_without_quotes_is_a_choice(lenient: bool, is_replayed: bool) -> None:
+def test_accepting_a_region_list_without_quotes_is_a_choice(lenient: bool, is_replayed: bool) -> None:
     """F-1.10, K-8"""
     caller = Caller(options=RoutingOptions(lenient_region_list=lenient))
     assert isinstance(caller.replay("region=nrt,dfw"), Deliver) is is_replayed
@@ -324,11 +324,11 @@ def test_a_request_with_a_body_past_the_limit_cannot_be_replayed() -> None:
     assert (caller.code, caller.rejection.status) == ("PA01", 502)
 
 
-def test_a_body_past_the_limit_is_no_matter_without_a_replay() -> None:
+def test_a_body_past_the_limit_is_relayed_without_a_replay() -> None:
     assert isinstance(Caller().answer(200, body_kept=False), Relay)
 
 
-def test_doubts_about_a_directive_are_in_the_trace_once() -> None:
+def test_a_warning_is_in_the_trace_once() -> None:
     """K-9"""
     caller = Caller()
     caller.replay("instance_id=a")
@@ -347,7 +347,7 @@ def test_a_replay_may_go_to_another_app_of_the_same_organization_and_network() -
     assert caller.decision.machine == CHAT_1
 
 
-def test_without_app_a_replay_stays_in_the_app_of_the_machine_that_asked() -> None:
+def test_without_app_a_replay_stays_in_the_app_of_its_machine() -> None:
     """F-1.1, F-1.4"""
     caller = Caller(two_apps())
     caller.replay("app=chat")
@@ -370,7 +370,7 @@ def test_without_app_a_replay_stays_in_the_app_of_the_machine_that_asked() -> No
         ("app=chat", {"org": "o", "network": "n"}, "PA05", "but it doesn't have permission to do so"),
     ],
 )
-def test_an_app_that_may_not_be_replayed_to_is_an_error_in_the_log_of_the_source(
+def test_a_refused_target_app_is_an_error_in_the_log_of_the_source(
     directive: str, chat: dict[str, str], code: str, words: str
 ) -> None:
     """F-6.2, F-6.47, F-6.48, K-2; no fallback: K-19 (gallery 31)"""
@@ -393,7 +393,7 @@ def test_an_app_that_may_not_be_replayed_to_is_an_error_in_the_log_of_the_source
         ("app=chat", {"network": "other"}, 0.0),
     ],
 )
-def test_only_an_app_that_is_not_found_takes_its_time(
+def test_only_an_unknown_app_takes_the_error_time(
     directive: str, chat: dict[str, str], seconds: float
 ) -> None:
     """F-12.8, F-1.51, F-1.63; F-1.70 and F-1.72 tell of no delay"""
@@ -412,7 +412,7 @@ def test_an_app_without_machines_has_no_candidate() -> None:
 # The target cannot be reached.
 
 
-def test_another_machine_that_matches_is_tried_when_the_target_refuses() -> None:
+def test_another_matching_machine_is_tried_if_the_target_refuses() -> None:
     """F-5.41, F-1.41: with the same headers"""
     caller = Caller()
     caller.replay("region=dfw")
@@ -421,7 +421,7 @@ def test_another_machine_that_matches_is_tried_when_the_target_refuses() -> None
     assert (caller.at, caller.sent) == ("dfw-2", sent)
 
 
-def test_an_instance_that_refuses_is_tried_until_the_error_time_is_over() -> None:
+def test_an_instance_that_refuses_is_retried_until_the_error_time() -> None:
     """F-1.2, F-1.51, F-6.53"""
     caller = Caller()
     caller.replay(TO_DFW_1)
@@ -432,7 +432,7 @@ def test_an_instance_that_refuses_is_tried_until_the_error_time_is_over() -> Non
     assert caller.trace.hops[-1].attempts > 5
 
 
-def test_a_timeout_makes_the_error_come_sooner() -> None:
+def test_a_timeout_shortens_the_error_time() -> None:
     """F-1.49, F-1.51"""
     caller = Caller()
     caller.replay(f"{TO_DFW_1};timeout=500ms")
@@ -441,7 +441,7 @@ def test_a_timeout_makes_the_error_come_sooner() -> None:
     assert caller.elapsed == pytest.approx(0.5)
 
 
-def test_a_timeout_bounds_the_time_to_connect() -> None:
+def test_a_timeout_limits_the_connect_timeout() -> None:
     """F-1.7, F-1.49"""
     caller = Caller()
     caller.replay("region=dfw;timeout=2s", after=3.0)
@@ -451,7 +451,7 @@ def test_a_timeout_bounds_the_time_to_connect() -> None:
     assert caller.decision.connect_seconds == 0.5
 
 
-def test_exhausted_retries_leave_nothing_to_wait_for() -> None:
+def test_exhausted_retries_are_rejected_without_a_wait() -> None:
     """F-1.55, F-5.42"""
     caller = Caller(options=RoutingOptions(attempts=1))
     caller.replay(TO_DFW_1)
@@ -459,7 +459,7 @@ def test_exhausted_retries_leave_nothing_to_wait_for() -> None:
     assert (caller.code, caller.rejection.wait_seconds) == ("PR03", 0.0)
 
 
-def test_a_target_that_hangs_up_was_reached() -> None:
+def test_a_target_that_closes_the_connection_was_reached() -> None:
     """F-1.50, F-5.45"""
     caller = Caller()
     caller.replay(f"{TO_DFW_1};fallback=force_self")
@@ -467,7 +467,7 @@ def test_a_target_that_hangs_up_was_reached() -> None:
     assert (caller.code, caller.rejection.log_machine_id) == ("PU02", DFW_1.id)
 
 
-def test_the_fleet_of_the_moment_counts() -> None:
+def test_the_current_fleet_is_used() -> None:
     """F-5.16"""
     caller = Caller(fleet(AMS_1))
     caller.router.fleet = DEMO
@@ -476,7 +476,7 @@ def test_the_fleet_of_the_moment_counts() -> None:
     assert caller.trace.outcome is Outcome.PENDING
 
 
-def test_a_machine_that_failed_before_the_replay_is_tried_anew_and_at_once() -> None:
+def test_a_machine_that_failed_before_a_replay_is_tried_without_back_off() -> None:
     """F-5.41: the back-off is that of one delivery and its retries"""
     caller = Caller()
     caller.fail()
@@ -486,7 +486,7 @@ def test_a_machine_that_failed_before_the_replay_is_tried_anew_and_at_once() -> 
     assert caller.decision.wait_seconds == 0.0
 
 
-def test_a_request_counts_as_kept_unless_the_caller_says_otherwise() -> None:
+def test_a_request_body_is_kept_by_default() -> None:
     replays, retries = Caller().exchange, Caller().exchange
     assert isinstance(replays.receive(response(307, {"fly-replay": TO_DFW_1}), NOW), Deliver)
     assert isinstance(retries.fail(Failure.REFUSED, NOW), Deliver)

@@ -50,7 +50,7 @@ def test_the_content_type_announces_a_replay_body(
 
 
 @pytest.mark.parametrize(("strict", "is_replayed"), [(False, True), (True, False)])
-def test_a_content_type_with_parameters_is_a_choice(strict: bool, is_replayed: bool) -> None:
+def test_accepting_content_type_parameters_is_a_choice(strict: bool, is_replayed: bool) -> None:
     """F-1.75, K-41"""
     caller = Caller(options=RoutingOptions(strict_content_type=strict))
     decision = caller.answer(200, {"content-type": f"{CONTENT_TYPE}; charset=utf-8"})
@@ -58,7 +58,7 @@ def test_a_content_type_with_parameters_is_a_choice(strict: bool, is_replayed: b
 
 
 @pytest.mark.parametrize("status", [200, 204, 307, 409, 502])
-def test_the_body_is_waited_for_and_says_where_to_whatever_the_status(status: int) -> None:
+def test_the_replay_body_is_read_for_any_status(status: int) -> None:
     """F-1.75, F-1.83"""
     caller = Caller()
     caller.replay_body({"instance": DFW_1.id}, status=status)
@@ -66,7 +66,7 @@ def test_the_body_is_waited_for_and_says_where_to_whatever_the_status(status: in
     assert caller.trace.hops[0].replay == json.dumps({"instance": DFW_1.id})
 
 
-def test_no_more_of_it_is_read_than_so_much() -> None:
+def test_the_replay_body_has_a_maximum_size() -> None:
     assert Caller().answer(200, {"content-type": CONTENT_TYPE}) == ReadBody(MAX_BYTES)
 
 
@@ -92,14 +92,14 @@ def test_no_more_of_it_is_read_than_so_much() -> None:
         ({"group": "a"}, ReplayDirective(warnings=("unknown field 'group' is ignored",))),  # K-9
     ],
 )
-def test_each_field_means_what_it_means_in_the_header(
+def test_each_field_has_the_meaning_of_the_header_form(
     body: dict[str, Any], directive: ReplayDirective
 ) -> None:
     """F-1.76"""
     assert parse(body) == ReplayBody(directive)
 
 
-def test_a_timeout_without_a_unit_is_the_same_choice_as_in_the_header() -> None:
+def test_a_timeout_without_a_unit_follows_the_same_option() -> None:
     """F-1.15, K-7"""
     replay = parse({"timeout": "1500"}, timeout_without_unit="milliseconds")
     assert replay.directive.timeout_seconds == 1.5
@@ -154,7 +154,7 @@ def test_a_timeout_without_a_unit_is_the_same_choice_as_in_the_header() -> None:
         ({"cache": {}, "allow_bypass": "yes"}, "allow_bypass is 'yes', expected true or false"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_words(body: object, words: str) -> None:
+def test_an_invalid_body_is_reported(body: object, words: str) -> None:
     """F-1.84"""
     with pytest.raises(DirectiveError) as caught:
         parse(body)
@@ -169,7 +169,7 @@ def test_a_malformed_body_is_pa03(body: object) -> None:
     assert (caller.code, caller.rejection.status, caller.rejection.log_machine_id) == ("PA03", 502, AMS_1.id)
 
 
-def test_a_body_from_a_fallback_delivery_is_refused_before_it_is_read() -> None:
+def test_a_replay_body_of_a_fallback_is_rejected_before_it_is_parsed() -> None:
     """F-1.56"""
     caller = Caller()
     caller.replay("instance=gone;timeout=0s;fallback=force_self")
@@ -177,7 +177,7 @@ def test_a_body_from_a_fallback_delivery_is_refused_before_it_is_read() -> None:
     assert "fallback request, which cannot be replayed" in caller.rejection.error.message
 
 
-def test_what_is_accepted_in_doubt_is_in_the_trace() -> None:
+def test_warnings_about_a_body_are_in_the_trace() -> None:
     """K-9, K-40"""
     caller = Caller()
     caller.replay_body({"group": "a", "transform": {"delete_headers": ["Connection"]}})
@@ -188,7 +188,7 @@ def test_what_is_accepted_in_doubt_is_in_the_trace() -> None:
 
 
 @pytest.mark.parametrize(("header_first", "machine"), [(False, "dfw-1"), (True, "dfw-2")])
-def test_of_both_forms_in_one_response_one_counts(header_first: bool, machine: str) -> None:
+def test_of_both_forms_in_one_response_one_is_used(header_first: bool, machine: str) -> None:
     """F-1.82, K-11: the body, unless told otherwise"""
     caller = Caller(options=RoutingOptions(prefer_header_form=header_first))
     headers = {"fly-replay": f"instance={DFW_2.id}"}
@@ -202,21 +202,21 @@ def test_of_both_forms_in_one_response_one_counts(header_first: bool, machine: s
     )
 
 
-def test_a_header_that_is_no_directive_does_no_harm_beside_a_body() -> None:
+def test_an_invalid_header_next_to_a_body_is_ignored() -> None:
     """F-1.82: seen as `fly-replay: true` with JSON"""
     caller = Caller()
     caller.replay_body({"instance": DFW_1.id}, {"fly-replay": "true"})
     assert caller.at == "dfw-1"
 
 
-def test_a_body_past_the_limit_cannot_be_replayed_by_json_either() -> None:
+def test_a_request_body_past_the_limit_cannot_be_replayed_by_json() -> None:
     """F-1.32"""
     caller = Caller()
     caller.replay_body({"instance": DFW_1.id}, body_kept=False)
     assert caller.code == "PA01"
 
 
-def test_state_goes_over_the_wire_in_utf_8() -> None:
+def test_state_is_sent_as_utf_8() -> None:
     """F-1.41, F-1.76"""
     caller = Caller()
     caller.replay_body({"instance": DFW_1.id, "state": "voilà"})
@@ -248,7 +248,7 @@ def test_the_cache_section_mirrors_the_headers(
 @pytest.mark.parametrize(
     ("place", "at_top", "inside"), [("both", True, True), ("top", True, False), ("cache", False, True)]
 )
-def test_where_a_bypass_is_allowed_is_a_choice(place: Any, at_top: bool, inside: bool) -> None:
+def test_the_place_of_allow_bypass_is_a_choice(place: Any, at_top: bool, inside: bool) -> None:
     """F-1.81, K-12"""
     top = parse({"cache": {"prefix": "/"}, "allow_bypass": True}, allow_bypass_place=place).cache
     within = parse({"cache": {"prefix": "/", "allow_bypass": True}}, allow_bypass_place=place).cache
@@ -279,7 +279,7 @@ def test_a_transform_changes_path_and_query_and_headers() -> None:
     assert sent["fly-replay-cache-status"] == "miss"
 
 
-def test_without_a_path_the_target_stays() -> None:
+def test_without_a_path_the_target_is_unchanged() -> None:
     """F-1.31, F-1.77"""
     caller = Caller(request=request(target="/old?q=1"))
     caller.replay_body({"instance": DFW_1.id, "transform": {"delete_headers": ["accept"]}})
@@ -287,7 +287,7 @@ def test_without_a_path_the_target_stays() -> None:
     assert caller.decision.target == "/old?q=1"
 
 
-def test_a_retry_of_the_replay_is_transformed_too_and_the_next_replay_is_not() -> None:
+def test_a_transform_applies_to_retries_but_not_to_the_next_replay() -> None:
     """F-1.26, F-1.77: what is replayed is the original request"""
     caller = Caller(request=request({"Cookie": "a=1"}, target="/old"))
     caller.replay_body({"region": "dfw", "transform": {"path": "/new", "delete_headers": ["Cookie"]}})
@@ -298,7 +298,7 @@ def test_a_retry_of_the_replay_is_transformed_too_and_the_next_replay_is_not() -
     assert (caller.decision.target, caller.sent["cookie"]) == ("/old", "a=1")
 
 
-def test_a_fallback_is_the_original_request() -> None:
+def test_a_fallback_is_not_transformed() -> None:
     """F-1.54, F-1.57"""
     caller = Caller(request=request(target="/old"))
     body = {"instance": "gone", "timeout": "0s", "fallback": "force_self", "transform": {"path": "/new"}}
@@ -311,7 +311,7 @@ def test_a_fallback_is_the_original_request() -> None:
 @pytest.mark.parametrize(
     ("order", "left"), [("delete-set", {"a": "2", "b": "1"}), ("set-delete", {"b": "1"})]
 )
-def test_deletion_comes_first_unless_told_otherwise(order: Any, left: dict[str, str]) -> None:
+def test_headers_are_deleted_before_others_are_set_by_default(order: Any, left: dict[str, str]) -> None:
     """F-1.80, K-40"""
     caller = Caller(request=request({"a": "1", "b": "1"}), options=RoutingOptions(transform_order=order))
     transform = {"delete_headers": ["A"], "set_headers": [{"name": "a", "value": "2"}]}
@@ -326,7 +326,7 @@ def test_deletion_comes_first_unless_told_otherwise(order: Any, left: dict[str, 
         *("fly-replay-src", "fly-replay-failed", "fly-replay-cache", "Fly-Preferred-Instance-Unavailable"),
     ],
 )
-def test_headers_of_the_connection_and_of_the_proxy_are_out_of_reach(name: str) -> None:
+def test_a_transform_cannot_change_hop_by_hop_and_proxy_headers(name: str) -> None:
     """F-1.80, K-40"""
     replay = parse({"transform": {"delete_headers": [name], "set_headers": [{"name": name, "value": "x"}]}})
     assert replay.transform == Transform(warnings=replay.warnings)
@@ -336,7 +336,7 @@ def test_headers_of_the_connection_and_of_the_proxy_are_out_of_reach(name: str) 
 
 
 @pytest.mark.parametrize("name", ["Host", "fly-force-instance-id", "authorization", "x-forwarded-for"])
-def test_any_other_header_can_be_changed(name: str) -> None:
+def test_a_transform_can_change_any_other_header(name: str) -> None:
     """F-1.31, F-3.10, K-40: host-based routers need it"""
     replay = parse({"transform": {"set_headers": [{"name": name, "value": "x"}]}})
     assert replay.transform is not None
@@ -346,7 +346,7 @@ def test_any_other_header_can_be_changed(name: str) -> None:
     }
 
 
-def test_a_replay_body_may_name_another_app() -> None:
+def test_a_replay_body_can_name_another_app() -> None:
     """F-1.4, F-1.76"""
     caller = Caller(two_apps())
     caller.replay_body({"app": "chat", "elsewhere": True})

@@ -38,7 +38,7 @@ def beside_chat(**chat: object) -> Fleet:
 # Across networks and organizations.
 
 
-def test_with_the_switch_of_the_organization_a_replay_crosses_to_another_network() -> None:
+def test_cross_network_replays_can_be_enabled_per_organization() -> None:
     """F-1.69, F-8.25, X-3: the switch is needed, whatever older pages say"""
     elsewhere = beside_chat(network="other")
     caller = Caller(elsewhere, options=SWITCHED_ON)
@@ -49,14 +49,14 @@ def test_with_the_switch_of_the_organization_a_replay_crosses_to_another_network
     assert refused.code == "PA05"
 
 
-def test_the_switch_opens_no_other_organization() -> None:
+def test_cross_network_replays_do_not_allow_other_organizations() -> None:
     """F-1.69: it is about replays inside one organization"""
     caller = Caller(beside_chat(org="other", network="other"), options=SWITCHED_ON)
     caller.replay("app=chat")
     assert caller.code == "PA05"
 
 
-def test_the_targets_organization_lists_those_that_may_replay_to_it() -> None:
+def test_replay_sources_allow_replays_from_other_organizations() -> None:
     """F-1.71, X-4: its own list counts, the page of error codes knows none"""
     caller = Caller(beside_chat(org="other", replay_sources=("personal",)))
     assert isinstance(caller.replay("app=chat"), Deliver)
@@ -68,7 +68,7 @@ def test_the_targets_organization_lists_those_that_may_replay_to_it() -> None:
 # What is not there.
 
 
-def test_the_proxy_keeps_no_client_at_its_machine() -> None:
+def test_the_proxy_has_no_sticky_sessions_of_its_own() -> None:
     """F-2.24, F-12.1: no cookie of the proxy's, and a client's second request is balanced anew"""
     dallas = fleet(DFW_1, DFW_2)
     turns = iter([0, 1])
@@ -85,7 +85,7 @@ def test_the_proxy_keeps_no_client_at_its_machine() -> None:
     assert reached == ["dfw-1", "dfw-2"]
 
 
-def test_no_header_of_the_proxy_tells_the_client_which_machine_answered() -> None:
+def test_no_response_header_names_the_machine() -> None:
     """F-4.27: apps that want it add a header of their own"""
     caller = Caller()
     caller.replay(f"instance={DFW_1.id}")
@@ -99,14 +99,14 @@ def test_no_header_of_the_proxy_tells_the_client_which_machine_answered() -> Non
 @pytest.mark.parametrize(
     "target", [f"/?fly-force-instance-id={DFW_1.id}", f"/?fly-replay=instance={DFW_1.id}"]
 )
-def test_a_routing_header_in_the_query_is_just_a_query(target: str) -> None:
+def test_a_routing_header_in_the_query_has_no_effect(target: str) -> None:
     """F-1.94"""
     caller = Caller(request=request(target=target))
     assert caller.at == "ams-1"
     assert caller.decision.target == target  # type: ignore[union-attr]
 
 
-def test_an_app_may_take_as_long_as_it_likes_to_answer() -> None:
+def test_there_is_no_response_timeout() -> None:
     """F-10.17"""
     assert isinstance(Caller().answer(200, after=86_400.0), Relay)
 
@@ -125,14 +125,14 @@ def test_connections_have_no_idle_timeout_unless_the_app_sets_one() -> None:
 # What is there.
 
 
-def test_a_large_body_reaches_another_region_without_a_replay() -> None:
+def test_a_large_body_reaches_another_region_by_prefer_region() -> None:
     """F-1.37, F-3.12: the client names the region, which anyone may, and the body goes past once"""
     caller = Caller(request=request({"fly-prefer-region": "dfw"}, method="POST"))
     assert caller.at == "dfw-1"
     assert isinstance(caller.answer(200, body_kept=False), Relay)
 
 
-def test_an_id_is_a_name_and_may_have_the_form_of_old_examples() -> None:
+def test_a_machine_id_can_have_the_format_of_old_examples() -> None:
     """F-1.67: 8 hex digits, as in Fly's documents; nothing is read into an id"""
     old = replace(DFW_1, id="00bb33ff")
     caller = Caller(fleet(AMS_1, old))
@@ -141,7 +141,7 @@ def test_an_id_is_a_name_and_may_have_the_form_of_old_examples() -> None:
     assert caller.decision.machine == old
 
 
-def test_a_replay_reaches_an_app_that_has_no_name_outside() -> None:
+def test_a_replay_reaches_an_app_without_a_hostname() -> None:
     """F-1.60"""
     inner = beside_chat(hostnames=())
     caller = Caller(inner)
@@ -150,7 +150,7 @@ def test_a_replay_reaches_an_app_that_has_no_name_outside() -> None:
     assert caller.sent["host"] == "streams.fly.dev"
 
 
-def test_a_replay_starts_at_the_clients_edge_not_at_the_machine_that_asked() -> None:
+def test_a_replay_is_balanced_from_the_clients_edge() -> None:
     """F-1.29: of two machines in other regions the one near the edge is the nearer"""
     near_edge, near_source = machine(1, "lhr", "chat"), machine(2, "ord", "chat")
     both = fleet(DFW_1, near_edge, near_source, apps=[App("streams"), App("chat")])
@@ -164,7 +164,7 @@ def test_a_replay_starts_at_the_clients_edge_not_at_the_machine_that_asked() -> 
 # Between choice and delivery, and on the way in.
 
 
-def test_a_machine_that_is_destroyed_before_the_request_comes_there_is_pr02() -> None:
+def test_a_machine_that_is_destroyed_before_the_delivery_is_pr02() -> None:
     """F-5.44, F-6.52: as when a deploy replaces machines; another one takes the request"""
     caller = Caller()
     assert caller.at == "ams-1"
@@ -174,7 +174,7 @@ def test_a_machine_that_is_destroyed_before_the_request_comes_there_is_pr02() ->
     assert caller.trace.hops[0].failure == "[PR02] fly proxy could not find local instance for route"
 
 
-def test_a_destroyed_machine_that_had_the_request_is_lost_with_it() -> None:
+def test_a_request_that_reached_a_destroyed_machine_is_not_resent() -> None:
     """F-5.44, F-6.12: that it is gone does not mean that it did nothing"""
     caller = Caller()
     caller.router.fleet = fleet(DFW_1)
@@ -182,7 +182,7 @@ def test_a_destroyed_machine_that_had_the_request_is_lost_with_it() -> None:
     assert caller.code == "PU02"
 
 
-def test_the_proxy_asks_for_starts_of_machines_that_there_are_and_makes_none() -> None:
+def test_the_proxy_starts_existing_machines_and_creates_none() -> None:
     """F-5.28: where there is no machine it gives up"""
     wanted: list[str] = []
     resting = awake(stopped(DFW_1))
@@ -195,7 +195,7 @@ def test_the_proxy_asks_for_starts_of_machines_that_there_are_and_makes_none() -
     assert wanted == [DFW_1.id]
 
 
-def test_closeness_is_that_of_a_machine_to_the_edge() -> None:
+def test_distance_is_measured_from_the_edge() -> None:
     """F-5.5: on Fly by measured round trips, here by the distance of the regions"""
     both = fleet(machine(1, "lhr"), machine(2, "ord"))
     assert Caller(both, edge="ams").at == "lhr-1"
@@ -204,7 +204,7 @@ def test_closeness_is_that_of_a_machine_to_the_edge() -> None:
     assert Caller(both, edge="iad", request=mine).at == "ord-2"
 
 
-def test_flycast_goes_by_the_apps_services_like_any_other_way_in() -> None:
+def test_flycast_uses_the_services_of_the_app() -> None:
     """F-8.20, F-8.21, K-43: no force_https, for there is no https; no service, no way
 
     F-8.23: its headers tell of the machine that called, and of the edge by which its call came in.

@@ -45,14 +45,14 @@ def test_the_closest_machine_is_chosen(edge: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("chance", "name"), [(first, "dfw-1"), (last, "dfw-2")])
-def test_chance_chooses_among_equals(chance: object, name: str) -> None:
+def test_equal_machines_are_chosen_at_random(chance: object, name: str) -> None:
     """X-10, F-5.1"""
     chosen = select(WIDE, Target("streams"), "dfw", set(), chance).machine  # type: ignore[arg-type]
     assert chosen is not None
     assert chosen.name == name
 
 
-def test_chance_is_asked_for_one_of_those_that_are_equally_close() -> None:
+def test_the_random_choice_is_among_equally_close_machines() -> None:
     """F-5.1"""
     asked: list[int] = []
 
@@ -85,12 +85,12 @@ def test_chance_is_asked_for_one_of_those_that_are_equally_close() -> None:
         (("africa",), None),
     ],
 )
-def test_regions_are_tried_in_order_and_never_left(regions: tuple[str, ...], name: str | None) -> None:
+def test_regions_are_tried_in_order_without_a_fallback(regions: tuple[str, ...], name: str | None) -> None:
     """F-1.1, F-1.18, F-1.20, F-1.21; unknown codes K-30, an alias for Africa F-1.19"""
     assert pick(Target("streams", regions=regions)) == name
 
 
-def test_an_instance_is_the_one_machine_that_may_be_chosen() -> None:
+def test_only_the_requested_instance_is_chosen() -> None:
     """F-1.2"""
     assert pick(Target("streams", instance=DFW_2.id)) == "dfw-2"
     assert pick(Target("streams", instance="00000000000000")) is None
@@ -99,13 +99,13 @@ def test_an_instance_is_the_one_machine_that_may_be_chosen() -> None:
 @pytest.mark.parametrize(
     "changes", [{"state": MachineState.STOPPED}, {"healthy": False}, {"cordoned": True}], ids=str
 )
-def test_an_instance_that_cannot_take_requests_is_not_replaced_by_another(changes: dict[str, object]) -> None:
+def test_an_unavailable_instance_is_not_replaced_by_another(changes: dict[str, object]) -> None:
     """F-1.2, F-1.65, K-31"""
     asleep = replace(DFW_2, **changes)  # type: ignore[arg-type]
     assert pick(Target("streams", instance=DFW_2.id), among=(AMS_1, DFW_1, asleep)) is None
 
 
-def test_an_instance_of_another_app_is_nobody() -> None:
+def test_an_instance_of_another_app_is_no_candidate() -> None:
     """F-1.16, K-10"""
     assert select(two_apps(), Target("chat", instance=DFW_1.id), "ams", set(), first) == Choice()
 
@@ -113,7 +113,7 @@ def test_an_instance_of_another_app_is_nobody() -> None:
 @pytest.mark.parametrize(
     ("regions", "name"), [(("dfw",), "dfw-1"), (("us",), "dfw-1"), (("any",), "dfw-1"), (("eu",), None)]
 )
-def test_an_instance_must_be_in_the_regions_too(regions: tuple[str, ...], name: str | None) -> None:
+def test_an_instance_must_be_in_the_requested_regions(regions: tuple[str, ...], name: str | None) -> None:
     """F-1.20: all conditions but prefer_instance are hard"""
     assert pick(Target("streams", instance=DFW_1.id, regions=regions)) == name
 
@@ -131,7 +131,7 @@ def test_without_the_preferred_instance_another_is_chosen(unavailable: tuple[Mac
     assert pick(Target("streams", prefer_instance=SJC.id), among=(AMS_1, IAD, *unavailable)) == "ams-1"
 
 
-def test_the_other_one_matches_the_remaining_fields() -> None:
+def test_the_replacement_matches_the_remaining_fields() -> None:
     """F-1.46"""
     target = Target("streams", prefer_instance=SJC.id, regions=("us",))
     assert pick(target, among=(AMS_1, IAD, DFW_1, stopped(SJC))) == "iad-2"
@@ -163,7 +163,7 @@ def test_an_excluded_machine_is_never_chosen(target: Target, name: str | None) -
     assert pick(target) == name
 
 
-def test_machines_already_tried_are_passed_over() -> None:
+def test_machines_that_were_tried_are_skipped() -> None:
     """F-5.41"""
     tried = {AMS_1.id, DFW_1.id}
     assert select(DEMO, Target("streams"), "ams", tried, first) == Choice(machine=DFW_2)
@@ -171,6 +171,6 @@ def test_machines_already_tried_are_passed_over() -> None:
     assert select(DEMO, Target("streams", instance=DFW_1.id), "ams", tried, first) == Choice()
 
 
-def test_an_app_without_machines_has_nobody() -> None:
+def test_an_unknown_app_has_no_candidate() -> None:
     """F-1.62"""
     assert pick(Target("nobody")) is None

@@ -24,7 +24,7 @@ ADMIN = Service(ports=(ServicePort(9000, 9099),), internal_port=7070, autostart=
 # Ports.
 
 
-def test_an_app_has_http_on_80_and_https_on_443_unless_it_says_otherwise() -> None:
+def test_the_default_service_has_http_on_80_and_https_on_443() -> None:
     """F-9.1, F-9.2"""
     service = App("streams").services[0]
     assert service.internal_port == 8080
@@ -37,7 +37,7 @@ def test_an_app_has_http_on_80_and_https_on_443_unless_it_says_otherwise() -> No
 @pytest.mark.parametrize(
     ("scheme", "service_port", "public"), [("http", None, 80), ("https", None, 443), ("http", 9090, 9090)]
 )
-def test_the_port_of_a_request_is_that_of_its_scheme_or_of_its_edge(
+def test_the_public_port_is_that_of_the_scheme_or_of_the_edge(
     scheme: str, service_port: int | None, public: int
 ) -> None:
     """F-9.1, F-1.61"""
@@ -45,7 +45,7 @@ def test_the_port_of_a_request_is_that_of_its_scheme_or_of_its_edge(
 
 
 @pytest.mark.parametrize(("public", "internal"), [(80, AMS_1.port), (9000, 7070), (9050, 7070), (9099, 7070)])
-def test_a_public_port_leads_to_the_internal_port_of_its_service(public: int, internal: int) -> None:
+def test_a_public_port_maps_to_the_internal_port_of_its_service(public: int, internal: int) -> None:
     """F-1.61, F-9.6: ranges, too"""
     caller = Caller(served(WEB, ADMIN), request=request(service_port=public))
     assert isinstance(caller.decision, Deliver)
@@ -54,7 +54,7 @@ def test_a_public_port_leads_to_the_internal_port_of_its_service(public: int, in
 
 @pytest.mark.parametrize("services", [(), (WEB,), (WEB, replace(ADMIN, ports=(ServicePort(9001, 9001),)))])
 @pytest.mark.parametrize("status", [502, 503])
-def test_a_port_that_no_service_has_is_pr01(services: tuple[Service, ...], status: int) -> None:
+def test_a_port_without_a_service_is_pr01(services: tuple[Service, ...], status: int) -> None:
     """F-9.18, F-6.51, K-3"""
     caller = Caller(
         served(*services),
@@ -74,7 +74,7 @@ def test_an_app_without_services_cannot_be_reached() -> None:
     assert Caller(served()).code == "PR01"
 
 
-def test_a_service_of_some_process_groups_is_offered_by_their_machines_only() -> None:
+def test_a_service_is_offered_by_machines_of_its_process_groups_only() -> None:
     """F-9.15, F-5.12"""
     worker = replace(AMS_1, group="worker")
     there = served(replace(WEB, groups=("web",)), machines=(worker, replace(DFW_1, group="web")))
@@ -92,7 +92,7 @@ def chat_on(*ports: int, **chat: Any) -> Fleet:
 
 
 @pytest.mark.parametrize(("scheme", "ports"), [("http", (80,)), ("https", (443,)), ("https", (80, 443))])
-def test_the_target_must_serve_the_port_that_the_client_came_to(scheme: str, ports: tuple[int, ...]) -> None:
+def test_the_target_app_must_serve_the_requested_port(scheme: str, ports: tuple[int, ...]) -> None:
     """F-1.61"""
     caller = Caller(chat_on(*ports), request=request(scheme=scheme))
     caller.replay("app=chat")
@@ -103,7 +103,7 @@ def test_the_target_must_serve_the_port_that_the_client_came_to(scheme: str, por
 @pytest.mark.parametrize(
     ("scheme", "ports", "number"), [("http", (443,), 80), ("https", (80,), 443), ("http", (9090,), 80)]
 )
-def test_where_it_does_not_the_log_says_so(scheme: str, ports: tuple[int, ...], number: int) -> None:
+def test_a_target_app_that_does_not_serve_the_port_is_pr04(scheme: str, ports: tuple[int, ...], number: int) -> None:
     """F-1.61, F-1.62, F-6.2 (gallery 32)"""
     caller = Caller(chat_on(*ports), request=request(scheme=scheme))
     caller.replay("app=chat")
@@ -122,14 +122,14 @@ def test_an_app_without_machines_serves_no_port(directive: str) -> None:
     assert caller.rejection.error.message.endswith("nothing from that app serves port tcp/80")
 
 
-def test_an_app_that_serves_the_port_and_has_no_machine_for_it_now_is_no_candidate() -> None:
+def test_an_app_that_serves_the_port_but_has_no_machine_has_no_candidate() -> None:
     """F-1.21, F-6.54"""
     caller = Caller(two_apps())
     caller.replay("app=chat;region=nrt")
     assert caller.rejection.error.message.startswith("could not find a good candidate")
 
 
-def test_a_replay_keeps_the_port_of_an_edge_of_another_number() -> None:
+def test_a_replay_keeps_a_custom_public_port() -> None:
     """F-1.61: 9090 to `port: 9090`"""
     own = Service(ports=(ServicePort(9090, 9090),), autostart=False)
     there = fleet(
@@ -158,7 +158,7 @@ def test_only_the_http_handler_reads_requests(handlers: tuple[str, ...], speaks:
     ("scheme", "force", "redirected"),
     [("http", True, True), ("http", False, False), ("https", True, False), ("https", False, False)],
 )
-def test_plain_http_is_sent_to_https_where_that_is_forced(scheme: str, force: bool, redirected: bool) -> None:
+def test_force_https_redirects_plain_http(scheme: str, force: bool, redirected: bool) -> None:
     """F-4.26, F-9.3"""
     ports = (
         ServicePort(80, 80, force_https=force),
@@ -177,7 +177,7 @@ def test_plain_http_is_sent_to_https_where_that_is_forced(scheme: str, force: bo
 @pytest.mark.parametrize(
     ("h2_backend", "upgrade", "h2"), [(True, False, True), (True, True, False), (False, False, False)]
 )
-def test_the_machine_is_spoken_to_in_http_1_unless_it_knows_better(
+def test_a_delivery_uses_http_1_unless_the_app_has_h2_backend(
     h2_backend: bool, upgrade: bool, h2: bool
 ) -> None:
     """F-9.5; F-1.97: an upgrade travels as HTTP/1.1 on every hop"""
@@ -188,7 +188,7 @@ def test_the_machine_is_spoken_to_in_http_1_unless_it_knows_better(
     assert caller.decision.h2 is h2
 
 
-def test_after_a_replay_the_targets_own_app_says_how_it_is_spoken_to() -> None:
+def test_after_a_replay_the_h2_backend_of_the_target_app_applies() -> None:
     """F-9.5"""
     modern = Service(ports=(ServicePort(80, 80, http=HttpOptions(h2_backend=True)),), autostart=False)
     caller = Caller(two_apps(services=(modern,)))
@@ -202,14 +202,14 @@ def test_after_a_replay_the_targets_own_app_says_how_it_is_spoken_to() -> None:
 
 
 @pytest.mark.parametrize("host", ["chat.flycast", "CHAT.flycast:80", "chat.fly.dev"])
-def test_an_app_is_reached_by_its_names_outside_and_inside(host: str) -> None:
+def test_an_app_is_reached_by_its_public_and_private_names(host: str) -> None:
     """F-8.20"""
     caller = Caller(two_apps(), request=request(host=host))
     assert isinstance(caller.decision, Deliver)
     assert (caller.decision.machine, caller.trace.hops[0].cause) == (CHAT_1, Cause.ROUTED)
 
 
-def test_a_flycast_name_is_private_and_means_an_app() -> None:
+def test_a_flycast_name_is_private_and_identifies_an_app() -> None:
     """F-8.20"""
     there = two_apps()
     assert is_flycast("chat.flycast")
@@ -224,13 +224,13 @@ def test_a_flycast_name_is_private_and_means_an_app() -> None:
     assert flycast_app(there, "nobody.flycast") is None
 
 
-def test_a_port_is_served_by_any_service_of_an_app() -> None:
+def test_any_service_of_an_app_can_serve_a_port() -> None:
     """F-1.62, F-9.18"""
     app = App("streams", services=(WEB, ADMIN))
     assert [app.serves(port) for port in (80, 9050, 443)] == [True, True, False]
 
 
-def test_of_two_apps_that_claim_a_name_the_first_has_it() -> None:
+def test_if_two_apps_claim_a_hostname_the_first_one_wins() -> None:
     both = Fleet.of([App("a", hostnames=("example.com",)), App("b", hostnames=("example.com",))])
     for _ in range(2):
         found = both.app_for_host("example.com")
@@ -242,7 +242,7 @@ def test_of_two_apps_that_claim_a_name_the_first_has_it() -> None:
     ("host", "hostname"),
     [("A.dev", "a.dev"), ("a.dev:8080", "a.dev"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", "")],
 )
-def test_a_hostname_has_no_port_and_no_capitals(host: str, hostname: str) -> None:
+def test_a_hostname_is_in_lower_case_and_without_port(host: str, hostname: str) -> None:
     """F-2.12"""
     assert request(host=host).hostname == hostname
 
@@ -265,7 +265,7 @@ def test_a_hostname_has_no_port_and_no_capitals(host: str, hostname: str) -> Non
         ("other", "default", ("third",), (), "PA05"),
     ],
 )
-def test_whether_a_replay_may_go_to_another_app(
+def test_permission_to_replay_to_another_app(
     org: str, network: str, sources: tuple[str, ...], switched_on: tuple[str, ...], code: str | None
 ) -> None:
     """F-1.68 to F-1.72, X-3, X-4"""

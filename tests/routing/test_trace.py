@@ -42,7 +42,7 @@ TRACE = Trace(
 )
 
 
-def test_the_path_names_the_machines_hop_by_hop() -> None:
+def test_the_path_lists_the_machines_hop_by_hop() -> None:
     assert TRACE.path == ("ams-1", "dfw-1")
 
 
@@ -58,16 +58,16 @@ def test_the_path_names_the_machines_hop_by_hop() -> None:
         (replace(TRACE, outcome=Outcome.REJECTED, status=502, hops=()), None),
     ],
 )
-def test_the_machine_whose_answer_the_client_got_served_it(trace: Trace, machine: str | None) -> None:
+def test_served_by_is_the_machine_of_the_relayed_response(trace: Trace, machine: str | None) -> None:
     assert trace.served_by == machine
 
 
-def test_a_trace_reads_back_from_its_json() -> None:
+def test_a_trace_is_restored_from_its_json() -> None:
     data = json.loads(json.dumps(TRACE.as_dict()))
     assert (data["path"], data["served_by"]) == (["ams-1", "dfw-1"], "dfw-1")
     assert (data["outcome"], data["hops"][1]["cause"]) == ("relayed", "replay")
     assert Trace.from_dict(data) == TRACE
 
 
-def test_what_a_later_version_adds_to_a_trace_is_passed_over() -> None:
+def test_unknown_keys_in_a_trace_are_ignored() -> None:
     assert Trace.from_dict(TRACE.as_dict() | {"bytes": 7}) == TRACE
