@@ -1,6 +1,6 @@
-"""Fleets, requests and responses for the tables, and a caller that carries out what an exchange decides.
+"""Builders of fleets, requests and responses, and a caller that carries out the decisions of an exchange.
 
-The fleet is the demo's unless a test says otherwise; chance takes the first of several equals.
+By default the fleet is that of the demo, and the first of several equal machines is chosen.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ AMS_1 = Machine("d8dd626f379508", "ams-1", "streams", "ams", port=8080, private_
 DFW_1 = Machine("286533db064e58", "dfw-1", "streams", "dfw", port=8081, private_ip="fdaa::2")
 DFW_2 = Machine("4d891ee9b43e08", "dfw-2", "streams", "dfw", port=8082, private_ip="fdaa::3")
 STREAMS = App("streams", services=(Service(autostart=False),))
-"""As in the demo's fly.toml: a machine that is stopped stays so."""
+"""As in the demo's fly.toml: no autostart."""
 DEMO = Fleet.of([STREAMS], [AMS_1, DFW_1, DFW_2])
 
 CHAT_1 = Machine("90801679a10038", "ams-1", "chat", "ams", port=8083)
 
 
 def machine(number: int, region: str, app: str = "streams", **changes: Any) -> Machine:
-    """A machine whose id and name say its number."""
+    """A machine whose id and name contain `number`."""
     return Machine(f"{number:014x}", f"{region}-{number}", app, region, **changes)
 
 
@@ -59,12 +59,12 @@ def fleet(*machines: Machine, apps: Sequence[App] = (STREAMS,)) -> Fleet:
 
 
 def awake(*machines: Machine, **service: Any) -> Fleet:
-    """Machines of an app whose only service starts those that are stopped (F-5.27); `service` says what differs."""
+    """Machines of an app with autostart (F-5.27); `service` overrides its defaults."""
     return fleet(*machines, apps=[App("streams", primary_region="ams", services=(Service(**service),))])
 
 
 def two_apps(**chat: Any) -> Fleet:
-    """The demo, and an app `chat` with one machine; `chat` says what of that app differs."""
+    """The demo and an app `chat` with one machine; `chat` overrides the settings of that app."""
     return fleet(*DEMO.machines, CHAT_1, apps=[STREAMS, replace(STREAMS, name="chat", **chat)])
 
 
@@ -91,16 +91,16 @@ def response(status: int = 200, headers: dict[str, str] | None = None) -> Respon
 
 
 def as_texts(fields: Fields) -> dict[str, str]:
-    """Names in lower case; a name that occurs twice would be a mistake of the test."""
+    """The fields as text, names in lower case; fails if a name is repeated."""
     texts = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in fields}
-    assert len(texts) == len(fields), f"a field is there twice: {fields}"
+    assert len(texts) == len(fields), f"repeated field in {fields}"
     return texts
 
 
 class Caller:
-    """Does what the proxy layer does: carries each decision out, waits as long as it says, reports what came.
+    """A stand-in for the proxy layer: carries out each decision, skips simulated waits, reports the result.
 
-    A wait for something real is left to the test: `wait` lets time pass and asks again.
+    For a wait in real time, the test calls `wait`, which advances the clock and resumes the exchange.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class Caller:
         router: Router | None = None,
         at: float = NOW,
     ) -> None:
-        self.wanted: list[str] = []
+        self.requested_starts: list[str] = []
         self.router = router or Router(fleet, options or RoutingOptions(), chance)
-        self.router.request_start = self.wanted.append
+        self.router.request_start = self.requested_starts.append
         self.now = at
         self._began = at
         self.exchange: Exchange = self.router.open(request or _REQUEST, edge, REQUEST_ID, self.now)
@@ -131,8 +131,8 @@ class Caller:
         body_kept: bool = True,
     ) -> Decision:
         self.now += after
-        answer = response(status, headers)
-        return self._carry_out(self.exchange.receive(answer, self.now, body_kept=body_kept))
+        head = response(status, headers)
+        return self._carry_out(self.exchange.receive(head, self.now, body_kept=body_kept))
 
     def replay(
         self, directive: str, status: int = 307, *, after: float = 0.0, body_kept: bool = True
@@ -158,7 +158,7 @@ class Caller:
         status: int = 200,
         body_kept: bool = True,
     ) -> Decision:
-        """The JSON form: a response head, then its body; `body` is text, bytes, None, or a value for JSON."""
+        """Replay in the JSON form; `body` is text, bytes, None (incomplete), or a value to encode."""
         self.answer(status, {"content-type": CONTENT_TYPE} | (headers or {}))
         assert isinstance(self.decision, ReadBody), self.decision
         raw = (
@@ -171,11 +171,11 @@ class Caller:
         return self.receive_body(raw, body_kept=body_kept)
 
     def receive_body(self, body: bytes | None, *, body_kept: bool = True) -> Decision:
-        """After ReadBody: this is it, or it did not come whole."""
+        """The replay body arrived; None if it is incomplete."""
         return self._carry_out(self.exchange.receive_body(body, self.now, body_kept=body_kept))
 
     def wait(self, seconds: float = 0.0, fleet: Fleet | None = None) -> Decision:
-        """What was really waited for: `seconds` pass, the fleet has changed, the exchange looks again."""
+        """Advance the clock by `seconds`, replace the fleet if one is given, and resume the exchange."""
         assert isinstance(self.decision, Wait), self.decision
         assert self.decision.really
         self.now += seconds
@@ -193,13 +193,13 @@ class Caller:
 
     @property
     def at(self) -> str:
-        """The name of the machine that the present delivery goes to."""
+        """The name of the current delivery's machine."""
         assert isinstance(self.decision, Deliver), self.decision
         return self.decision.machine.name
 
     @property
     def sent(self) -> dict[str, str]:
-        """The request headers of the present delivery."""
+        """The request headers of the current delivery."""
         assert isinstance(self.decision, Deliver), self.decision
         return as_texts(self.decision.fields)
 

@@ -1,4 +1,4 @@
-"""Which machines one pass of autostop ends, for fleets of every size and load (facts 5.4)."""
+"""Autostop: which machines one pass stops, for fleets of various sizes and loads (facts 5.4)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def busy(machines: list[Machine], loads: list[int], *services: Service) -> Load:
 
 
 def ended(machines: list[Machine], loads: list[int], *services: Service, **app: Any) -> list[tuple[str, str]]:
-    """Names of the machines that a pass ends, and how."""
+    """Names of the machines that one pass stops, with the action."""
     its = App("streams", services=services or (STOPPING,), **app)
     load = busy(machines, loads, *services)
     return [(each.name, how) for each, how in machines_to_stop(fleet(*machines, apps=[its]), load, its)]
@@ -37,11 +37,11 @@ def ended(machines: list[Machine], loads: list[int], *services: Service, **app: 
 @pytest.mark.parametrize(
     ("loads", "name"),
     [
-        # F-5.33: exactly one running is stopped if its load is 0.
+        # F-5.33: a single running machine is stopped if its load is 0.
         ([0], "ams-1"),
         ([1], None),
         ([2], None),
-        # F-5.33: with more, excess = running - (over soft + 1); F-5.2: at the soft limit is over it.
+        # F-5.33: else excess = running - (over soft + 1); F-5.2: a load equal to the soft limit is over it.
         ([0, 0], "ams-2"),
         ([1, 0], "ams-2"),
         ([0, 1], "ams-1"),
@@ -54,10 +54,8 @@ def ended(machines: list[Machine], loads: list[int], *services: Service, **app: 
         ([2, 2, 2, 0], None),
     ],
 )
-def test_a_region_keeps_the_machines_its_load_needs_and_one_spare(
-    loads: list[int], name: str | None
-) -> None:
-    """F-5.33; of several the least busy: Fly does not say which"""
+def test_a_region_keeps_the_machines_its_load_needs_and_one_spare(loads: list[int], name: str | None) -> None:
+    """F-5.33; Fly does not document which of several machines: here the least loaded"""
     assert ended(AMS[: len(loads)], loads) == ([(name, "stop")] if name else [])
 
 
@@ -127,7 +125,7 @@ def test_an_unhealthy_machine_counts_as_running() -> None:
 
 
 def test_process_groups_are_counted_separately() -> None:
-    """F-5.12: a worker that no service reaches is nobody's spare, and autostop leaves it alone"""
+    """F-5.12: a worker without a service is no spare machine, and autostop does not stop it"""
     web = replace(STOPPING, groups=("app",))
     worker = replace(AMS[1], group="worker")
     assert ended([AMS[0], worker], [1, 0], web) == []
@@ -159,7 +157,7 @@ MACHINES = st.lists(
 def test_repeated_passes_end_and_keep_the_required_machines(
     spread: list[tuple[str, int, bool]], minimum: int
 ) -> None:
-    """F-5.32 to F-5.34: no pass ends a machine that is needed, whatever the fleet"""
+    """F-5.32 to F-5.34: no pass stops a required machine"""
     app = App("streams", primary_region="ams", services=(replace(STOPPING, min_machines_running=minimum),))
     machines = [machine(number, region) for number, (region, _, _) in enumerate(spread, 1)]
     load = busy(machines, [count for _, count, _ in spread])

@@ -1,4 +1,4 @@
-"""Load, limits, health, starts and queues: which machine gets the next request (facts 5)."""
+"""Load balancing: load, limits, health, autostart and queue (facts 5)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choose(
     machines: tuple[Machine, ...] = MACHINES,
     target: Target = Target("streams"),  # noqa: B008  # it is frozen
 ) -> Choice:
-    """What is chosen at the edge ams when machines, by name, are that busy."""
+    """The choice at edge ams; `loads` maps names of machines to their load."""
     load = Load()
     for each in machines:
         for _ in range(loads.get(each.name, 0)):
@@ -56,7 +56,7 @@ LIMITED = Service(soft_limit=2, hard_limit=4, autostart=False)
     [(0, "BELOW_SOFT"), (1, "BELOW_SOFT"), (2, "ABOVE_SOFT"), (3, "ABOVE_SOFT"), (4, "FULL"), (9, "FULL")],
 )
 def test_a_machine_has_one_of_three_load_classes(count: int, load_class: str) -> None:
-    """F-5.2, F-5.3: at a limit is above it"""
+    """F-5.2, F-5.3: a load equal to a limit is above it"""
     load = Load()
     for _ in range(count):
         load.take(AMS_1.id, LIMITED)
@@ -106,16 +106,18 @@ def test_a_released_delivery_is_no_load() -> None:
     ("loads", "name"),
     [
         ({}, "ams-1"),
-        ({"ams-1": 1}, "ams-1"),  # F-5.2: the exact number does not count
+        ({"ams-1": 1}, "ams-1"),  # F-5.2: classes are compared, not exact numbers
         ({"ams-1": 2}, "ams-2"),  # F-5.3
         ({"ams-1": 3, "ams-2": 2}, "ams-1"),  # F-5.4: the soft limit never moves traffic to another region
         ({"ams-1": 4, "ams-2": 3}, "ams-2"),
-        ({"ams-1": 4, "ams-2": 4}, "dfw-1"),  # F-5.4: all of the region at the hard limit
+        ({"ams-1": 4, "ams-2": 4}, "dfw-1"),  # F-5.4: every machine of the region is at its hard limit
         ({"ams-1": 4, "ams-2": 4, "dfw-1": 3}, "dfw-1"),
         ({"ams-1": 9, "ams-2": 4, "dfw-1": 4}, None),
     ],
 )
-def test_load_class_comes_before_distance_within_the_hard_limit(loads: dict[str, int], name: str | None) -> None:
+def test_load_class_comes_before_distance_within_the_hard_limit(
+    loads: dict[str, int], name: str | None
+) -> None:
     """F-12.11, F-5.1, F-5.2, F-5.3, F-5.4, X-5, X-10"""
     choice = choose(loads, LIMITED)
     assert (choice.machine.name if choice.machine else None) == name
@@ -125,8 +127,8 @@ def test_load_class_comes_before_distance_within_the_hard_limit(loads: dict[str,
 @pytest.mark.parametrize("changes", [{"healthy": False}, {"cordoned": True}], ids=str)
 def test_traffic_leaves_a_region_with_unhealthy_or_cordoned_machines(changes: dict[str, Any]) -> None:
     """F-5.4, F-5.13, F-5.17"""
-    unwell = (replace(AMS_1, **changes), replace(AMS_2, **changes), DFW_1)
-    assert choose({}, LIMITED, unwell).machine == DFW_1
+    unavailable = (replace(AMS_1, **changes), replace(AMS_2, **changes), DFW_1)
+    assert choose({}, LIMITED, unavailable).machine == DFW_1
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_the_next_region_of_a_list_is_used_only_if_the_first_is_full(
 
 
 def test_random_selection_skips_busy_machines() -> None:
-    """F-5.1, F-5.3: drawn until one below its soft limit is found, or looked for"""
+    """F-5.1, F-5.3: a few random draws, then a scan of the region"""
     many = tuple(machine(number, "ams") for number in range(1, 9))
     loads = {each.name: 2 for each in many[:-1]}
     assert choose(loads, LIMITED, many).machine == many[-1]
@@ -190,7 +192,7 @@ def test_machines_that_do_not_offer_the_port_are_no_candidates() -> None:
 def test_if_none_is_running_the_closest_machine_is_started_and_gets_the_request(state: MachineState) -> None:
     """F-5.25, F-5.27, F-1.59"""
     caller = Caller(awake(stopped(DFW_1), replace(AMS_1, state=state)))
-    assert caller.wanted == [AMS_1.id]
+    assert caller.requested_starts == [AMS_1.id]
     assert caller.decision == Wait(POLL_SECONDS, really=True)
     caller.wait(0.5, awake(stopped(DFW_1), replace(AMS_1, state=MachineState.STARTING)))
     caller.wait(0.5, awake(stopped(DFW_1), replace(AMS_1, healthy=False)))
@@ -198,7 +200,7 @@ def test_if_none_is_running_the_closest_machine_is_started_and_gets_the_request(
     caller.wait(0.5, awake(stopped(DFW_1), AMS_1))
     assert caller.at == "ams-1"
     caller.answer()
-    assert (caller.trace.path, caller.elapsed, caller.wanted) == (("ams-1",), 1.5, [AMS_1.id])
+    assert (caller.trace.path, caller.elapsed, caller.requested_starts) == (("ams-1",), 1.5, [AMS_1.id])
     assert caller.trace.hops[0].note == "the machine was started for this request in 1.5 s (F-1.59)"
 
 
@@ -206,7 +208,7 @@ def test_a_request_waits_for_a_starting_machine_instead_of_starting_another() ->
     """F-5.25"""
     starting = replace(DFW_1, state=MachineState.STARTING)
     caller = Caller(awake(stopped(AMS_1), starting))
-    assert caller.wanted == []
+    assert caller.requested_starts == []
     caller.wait(0.5, awake(stopped(AMS_1), DFW_1))
     assert caller.at == "dfw-1"
 
@@ -215,7 +217,7 @@ def test_if_all_running_machines_are_above_their_soft_limit_another_is_started()
     """F-5.25"""
     caller = Caller(awake(AMS_1, stopped(DFW_1), soft_limit=1))
     second = Caller(router=caller.router)
-    assert (caller.at, second.wanted) == ("ams-1", [DFW_1.id])
+    assert (caller.at, second.requested_starts) == ("ams-1", [DFW_1.id])
     second.wait(1.0, awake(AMS_1, DFW_1, soft_limit=1))
     assert second.at == "dfw-1"
 
@@ -228,7 +230,7 @@ def test_if_one_machine_is_below_its_soft_limit_none_is_started() -> None:
 def test_with_autostart_off_no_machine_is_started() -> None:
     """F-12.10, F-5.26"""
     caller = Caller(awake(stopped(AMS_1), autostart=False))
-    assert (caller.code, caller.wanted, caller.elapsed) == ("PR04", [], 0.0)
+    assert (caller.code, caller.requested_starts, caller.elapsed) == ("PR04", [], 0.0)
     busy = choose({"ams-1": 2}, LIMITED, (AMS_1, stopped(AMS_2)))
     assert busy == Choice(machine=AMS_1)
 
@@ -270,10 +272,10 @@ def test_only_machines_in_the_regions_of_a_replay_are_started(
 
 @pytest.mark.parametrize("prefer", [True, False])
 def test_a_replay_to_a_stopped_machine_starts_it(prefer: bool) -> None:
-    """F-1.59; F-1.46: a preferred one, too, before it is called unavailable"""
+    """F-1.59; F-1.46: also a preferred one, before it is reported as unavailable"""
     caller = Caller(awake(AMS_1, stopped(DFW_1), DFW_2))
     caller.replay(f"prefer_instance={DFW_1.id}" if prefer else TO_DFW_1)
-    assert caller.wanted == [DFW_1.id]
+    assert caller.requested_starts == [DFW_1.id]
     caller.wait(1.3, awake(AMS_1, DFW_1, DFW_2))
     assert caller.at == "dfw-1"
     assert "fly-preferred-instance-unavailable" not in caller.sent
@@ -283,9 +285,9 @@ def test_a_suspending_machine_is_started_once_it_is_suspended() -> None:
     """F-5.31"""
     suspending = replace(AMS_1, state=MachineState.SUSPENDING)
     caller = Caller(awake(suspending))
-    assert (caller.wanted, caller.decision) == ([], Wait(POLL_SECONDS, really=True))
+    assert (caller.requested_starts, caller.decision) == ([], Wait(POLL_SECONDS, really=True))
     caller.wait(0.1, awake(replace(AMS_1, state=MachineState.SUSPENDED)))
-    assert caller.wanted == [AMS_1.id]
+    assert caller.requested_starts == [AMS_1.id]
 
 
 def test_a_stopping_machine_cannot_be_started() -> None:
@@ -306,7 +308,7 @@ def test_a_machine_that_has_stopped_in_the_meantime_is_started() -> None:
     assert decision == Wait(0.05, really=False)
     caller.router.fleet = awake(stopped(DFW_1), AMS_1)
     assert caller.exchange.resume(NOW + 0.05) == Wait(POLL_SECONDS, really=True)
-    assert caller.wanted == [DFW_1.id]
+    assert caller.requested_starts == [DFW_1.id]
 
 
 def _replay_to_dfw() -> Any:
@@ -324,7 +326,7 @@ def test_a_machine_that_does_not_start_in_time_is_pm05() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "words"),
+    ("outcome", "text"),
     [
         (stopped(AMS_1), "[PM07] failed to change machine state: machine is stopped"),
         (
@@ -336,13 +338,13 @@ def test_a_machine_that_does_not_start_in_time_is_pm05() -> None:
     ],
     ids=["stopped again", "failed", "cordoned", "destroyed"],
 )
-def test_a_machine_that_ends_while_it_starts_is_pm07(outcome: Machine | None, words: str) -> None:
+def test_a_machine_that_ends_while_it_starts_is_pm07(outcome: Machine | None, text: str) -> None:
     """F-6.39, F-6.53: the last error of the PR03"""
     caller = Caller(awake(stopped(AMS_1)))
     caller.wait(0.5, awake(replace(AMS_1, state=MachineState.STARTING)))
     caller.wait(0.5, awake(*([outcome] if outcome else [])))
     assert (caller.code, caller.rejection.status) == ("PR03", 502)
-    assert words in caller.rejection.error.message
+    assert text in caller.rejection.error.message
 
 
 def test_another_machine_is_started_if_a_start_fails() -> None:
@@ -350,7 +352,7 @@ def test_another_machine_is_started_if_a_start_fails() -> None:
     asleep = stopped(DFW_1)
     caller = Caller(awake(stopped(AMS_1), asleep))
     caller.wait(0.5, awake(replace(AMS_1, state=MachineState.FAILED), asleep))
-    assert caller.wanted == [AMS_1.id, DFW_1.id]
+    assert caller.requested_starts == [AMS_1.id, DFW_1.id]
     caller.wait(0.5, awake(stopped(AMS_1), DFW_1))
     assert caller.at == "dfw-1"
 
@@ -359,7 +361,7 @@ def test_no_other_machine_is_started_after_the_timeout() -> None:
     """F-5.30"""
     caller = Caller(awake(stopped(AMS_1), stopped(DFW_1)))
     caller.wait(START_SECONDS)
-    assert (caller.code, caller.wanted) == ("PM05", [AMS_1.id])
+    assert (caller.code, caller.requested_starts) == ("PM05", [AMS_1.id])
 
 
 def test_a_busy_machine_takes_the_request_if_a_start_fails() -> None:
@@ -375,7 +377,7 @@ def test_a_started_machine_that_refuses_is_retried() -> None:
     caller = Caller(awake(stopped(AMS_1)))
     caller.wait(1.0, awake(AMS_1))
     caller.fail(Failure.REFUSED)
-    assert (caller.at, caller.wanted) == ("ams-1", [AMS_1.id])
+    assert (caller.at, caller.requested_starts) == ("ams-1", [AMS_1.id])
 
 
 @pytest.mark.parametrize(
@@ -401,7 +403,7 @@ def test_a_target_that_crashes_while_starting_is_retries_exhausted() -> None:
     assert "reason=retries_exhausted" in caller.sent["fly-replay-failed"]
 
 
-# All are full.
+# Queue.
 
 FULL = {"soft_limit": 1, "hard_limit": 1, "autostart": False}
 
@@ -413,7 +415,7 @@ def test_a_request_is_queued_while_all_machines_are_full() -> None:
     assert second.decision == Wait(POLL_SECONDS, really=True)
     first.answer()
     second.wait(1.0)
-    assert isinstance(second.decision, Wait)  # the answer is still under way (F-5.38)
+    assert isinstance(second.decision, Wait)  # the response is not complete yet (F-5.38)
     first.exchange.finish(NOW)
     second.wait(1.0)
     assert (second.at, second.elapsed) == ("ams-1", 2.0)

@@ -1,4 +1,4 @@
-"""Replay caches: what is remembered, whom it serves, and what makes it forgotten (facts 2)."""
+"""Replay cache: when entries are stored, used and invalidated (facts 2)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CACHE = {"fly-replay-cache": "/app", "fly-replay-cache-ttl-secs": "60"}
 
 
 class Proxy:
-    """One proxy and its caches, asked again and again."""
+    """One proxy with its caches, for several requests."""
 
     def __init__(self, machines: Fleet = DEMO, *, chance: Any = lambda n: 0, **options: Any) -> None:
         self.router = Router(machines, RoutingOptions(**options), chance)
@@ -70,7 +70,7 @@ class Proxy:
         headers: dict[str, str] | None = None,
         **changes: Any,
     ) -> Caller:
-        """A request whose first machine replays, to be remembered; the target answers."""
+        """Send a request whose first machine replays with a cache instruction; the target responds with 200."""
         caller = self.ask(target, headers, **changes)
         caller.answer(307, {"fly-replay": directive} | (CACHE if cache is None else cache))
         if isinstance(caller.decision, Deliver):
@@ -126,7 +126,7 @@ def test_a_pattern_is_a_path_with_or_without_a_host(pattern: str, host: str | No
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"),
+    ("pattern", "text"),
     [
         ("https://example.com/api", "has a scheme"),  # F-2.20
         ("example.com:8080/api/*", "has a port, which is not allowed"),  # F-2.12
@@ -135,14 +135,14 @@ def test_a_pattern_is_a_path_with_or_without_a_host(pattern: str, host: str | No
         ("/a/*/b", "has a '*' that is not at its end"),
     ],
 )
-def test_an_invalid_pattern_is_reported(pattern: str, words: str) -> None:
+def test_an_invalid_pattern_is_reported(pattern: str, text: str) -> None:
     """F-2.12, F-2.20 (gallery 24)"""
     with pytest.raises(ValueError, match="'") as caught:
         parse_pattern(pattern)
-    assert words in str(caught.value)
+    assert text in str(caught.value)
     proxy = Proxy()
     caller = proxy.remember(cache=CACHE | {"fly-replay-cache": pattern})
-    assert words in caller.trace.warnings[0]
+    assert text in caller.trace.warnings[0]
     assert not proxy.hits()
 
 
@@ -170,7 +170,7 @@ def test_a_pattern_matches_whole_segments(pattern: str, path: str, covered: bool
     [("/app", True), ("/app/", True), ("/app/x", True), ("/app?q=1", True), ("/apple", False), ("/", False)],
 )
 def test_an_entry_applies_to_paths_below_its_path(target: str, hit: bool) -> None:
-    """F-2.11, F-2.16: the query does not count"""
+    """F-2.11, F-2.16: the query is ignored"""
     proxy = Proxy()
     proxy.remember()
     assert proxy.hits(target) is hit
@@ -261,7 +261,9 @@ def test_without_a_ttl_nothing_is_cached() -> None:
 
 @pytest.mark.parametrize("rest", ["state=x", "timeout=1s", "fallback=force_self"])
 @pytest.mark.parametrize(("choice", "replayed"), [("replay", True), ("refuse", False)])
-def test_a_replay_with_state_timeout_or_fallback_is_not_cached(rest: str, choice: Any, replayed: bool) -> None:
+def test_a_replay_with_state_timeout_or_fallback_is_not_cached(
+    rest: str, choice: Any, replayed: bool
+) -> None:
     """F-1.57, F-2.3, K-21 (gallery 23)"""
     proxy = Proxy(uncacheable_replay=choice)
     caller = proxy.remember(f"{TO_DFW_1};{rest}")
@@ -309,7 +311,7 @@ def test_each_edge_has_its_own_cache_by_default(scope: Any, hit: bool) -> None:
 
 
 def test_a_directive_without_an_instance_is_cached() -> None:
-    """F-2.6: it is the replay that is remembered, not the machine that it led to"""
+    """F-2.6: the entry contains the directive, not the machine that was selected"""
     proxy = Proxy(two_apps())
     proxy.remember("app=chat")
     caller = proxy.ask()
@@ -325,14 +327,14 @@ def test_a_cached_elsewhere_still_excludes_the_origin() -> None:
 
 
 def test_a_refused_replay_is_not_cached() -> None:
-    """F-1.68: else the cache would lead where a replay may not go"""
+    """F-1.68: a cached replay needs permission like any other"""
     proxy = Proxy(two_apps(org="other"))
     assert proxy.remember("app=chat").code == "PA05"
     assert not proxy.hits()
 
 
 def test_only_the_first_replay_of_a_request_is_cached() -> None:
-    """F-2.5: there is one look-up for each request, at the origin"""
+    """F-2.5: one look-up per request, at the origin"""
     proxy = Proxy()
     caller = proxy.ask()
     caller.replay(TO_DFW_1)
@@ -360,7 +362,7 @@ def test_a_websocket_uses_the_cache_like_any_request() -> None:
     assert (caller.trace.path, caller.trace.websocket) == (("dfw-1",), True)
 
 
-# The target is gone.
+# The cached target is gone.
 
 
 @pytest.mark.parametrize(
@@ -576,7 +578,7 @@ def test_a_request_without_the_cookie_creates_no_session(headers: dict[str, str]
 
 
 def test_a_request_that_is_not_replayed_creates_no_session() -> None:
-    """F-2.23, F-2.24: nor does the proxy set a cookie"""
+    """F-2.23, F-2.24: the proxy does not set a cookie either"""
     proxy = Proxy(with_rules(BY_COOKIE))
     caller = proxy.ask(headers={"Cookie": "sid=7"})
     relay = caller.answer(200)
@@ -610,7 +612,7 @@ def test_sessions_are_separate_for_each_hostname() -> None:
 
 
 def test_the_target_invalidates_a_session() -> None:
-    """F-2.27: works for both kinds"""
+    """F-2.27: works for entries by path and by session"""
     proxy, session = Proxy(with_rules(BY_COOKIE)), {"Cookie": "sid=7"}
     proxy.remember(cache={}, headers=session)
     caller = proxy.ask(headers=session)
@@ -619,7 +621,7 @@ def test_the_target_invalidates_a_session() -> None:
 
 
 def test_a_session_replay_with_state_is_not_cached() -> None:
-    """F-2.3: and as nobody asked for it, nobody is warned"""
+    """F-2.3: without a warning, since the app did not request caching"""
     proxy, session = Proxy(with_rules(BY_COOKIE)), {"Cookie": "sid=7"}
     caller = proxy.remember(f"{TO_DFW_1};state=x", cache={}, headers=session)
     assert (caller.trace.warnings, proxy.hits(headers=session)) == ((), False)
@@ -672,7 +674,7 @@ def test_without_a_matching_rule_there_is_no_session() -> None:
         (["sid=7"], "7"),
         (["a=1;sid=7; b=2"], "7"),
         (["a=1", "sid=7"], "7"),
-        (["sid=7; sid=8"], "7"),  # F-2.26: of two the first
+        (["sid=7; sid=8"], "7"),  # F-2.26: the first of two
         (['sid="7"'], "7"),
         (["xsid=7", "sid"], ""),
         (["SID=7"], None),
@@ -685,7 +687,7 @@ def test_a_cookie_is_read_in_the_format_of_browsers(cookies: Sequence[str], valu
     assert find_cookie((*there, (b"x-cookie", b"sid=9")), b"sid") == value
 
 
-# The store itself.
+# The cache itself.
 
 
 def kept(name: str) -> CachedReplay:
@@ -693,7 +695,7 @@ def kept(name: str) -> CachedReplay:
 
 
 def test_a_full_cache_evicts_its_oldest_entry() -> None:
-    """F-2.2: no bound is documented, and no promise made"""
+    """F-2.2: no limit is documented, and the cache is no guarantee"""
     cache = ReplayCache(max_entries=2)
     for path in ("/a", "/b", "/a", "/c"):
         cache.store_path(CacheLookup("", "h", path, ()), PathPattern(None, path), kept(path))
@@ -710,7 +712,7 @@ def test_a_reset_clears_the_cache() -> None:
 
 @given(st.text("/ab*", max_size=8), st.text("/ab", max_size=8))
 def test_an_entry_is_found_exactly_for_the_paths_its_pattern_covers(pattern: str, path: str) -> None:
-    """F-2.11, F-2.13: the look-up by prefixes and the pattern agree"""
+    """F-2.11, F-2.13: the look-up by prefix is consistent with the pattern"""
     try:
         parsed = parse_pattern(pattern)
     except ValueError:

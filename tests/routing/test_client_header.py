@@ -1,4 +1,4 @@
-"""The routing headers of clients: prefer and force, region and machine (facts 3)."""
+"""Routing headers of the client: preferred and forced regions and machines (facts 3)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def asked(headers: dict[str, str], machines: Any = WIDE, **caller: Any) -> Calle
         ({"fly-prefer-instance-id": "m"}, Target("a", prefer_instance="m")),
         ({"FLY-FORCE-INSTANCE-ID": "m"}, Target("a", instance="m")),
         ({"fly-prefer-region": "", "fly-force-region": "", "fly-force-instance-id": ""}, Target("a")),
-        # F-3.9: not documented; what forces goes before what prefers
+        # F-3.9: not documented; here force takes precedence over prefer
         ({"fly-force-region": "iad", "fly-prefer-region": "ams"}, Target("a", regions=("iad",))),
         ({"fly-force-instance-id": "m", "fly-prefer-instance-id": "n"}, Target("a", instance="m")),
         ({"fly-force-instance-id": "m", "fly-prefer-region": "ams"}, Target("a", instance="m")),
@@ -69,7 +69,7 @@ def test_client_headers_are_parsed_into_a_target(headers: dict[str, str], target
     [
         ({"fly-prefer-region": "dfw"}, "dfw-1"),
         ({"fly-prefer-region": "nrt,us"}, "iad-2"),  # aliases
-        ({"fly-prefer-region": "nrt,syd"}, "ams-1"),  # then the nearest anywhere
+        ({"fly-prefer-region": "nrt,syd"}, "ams-1"),  # then the closest machine in any region
         ({"fly-prefer-region": "xyz"}, "ams-1"),
         ({"fly-force-region": "nrt,dfw"}, "dfw-1"),
         ({"fly-force-region": "us"}, "iad-2"),
@@ -91,7 +91,7 @@ def test_a_forced_region_without_a_machine_is_no_candidate_at_once(status: int) 
 
 
 def test_a_preferred_machine_gets_the_request_from_any_region() -> None:
-    """F-3.3; F-3.4 tells of one user who saw it work within a region only"""
+    """F-3.3; in F-3.4 one user observed that it works within a region only"""
     caller = asked({"fly-prefer-instance-id": DFW_2.id})
     assert caller.at == "dfw-2"
     assert "fly-preferred-instance-unavailable" not in caller.sent
@@ -123,7 +123,7 @@ def test_a_preferred_machine_at_its_hard_limit_is_unavailable() -> None:
 
 
 def test_the_replacement_is_in_the_preferred_region() -> None:
-    """F-3.1, F-3.3: what else was asked for still holds"""
+    """F-3.1, F-3.3: the other headers still apply"""
     caller = asked({"fly-prefer-instance-id": GONE, "fly-prefer-region": "dfw"})
     assert caller.at == "dfw-1"
 
@@ -162,17 +162,19 @@ def test_a_forced_machine_that_refuses_is_retried_alone() -> None:
 
 
 def test_a_forced_machine_outside_the_forced_region_is_no_candidate() -> None:
-    """F-3.2, F-3.5: both never fall back"""
+    """F-3.2, F-3.5: neither falls back"""
     assert asked({"fly-force-instance-id": DFW_1.id, "fly-force-region": "ams"}).code == "PR04"
 
 
-@pytest.mark.parametrize(("autostart", "wanted"), [(True, [DFW_2.id]), (False, [])])
-def test_a_stopped_forced_machine_is_started_if_autostart_is_on(autostart: bool, wanted: list[str]) -> None:
+@pytest.mark.parametrize(("autostart", "requested_starts"), [(True, [DFW_2.id]), (False, [])])
+def test_a_stopped_forced_machine_is_started_if_autostart_is_on(
+    autostart: bool, requested_starts: list[str]
+) -> None:
     """F-3.8, F-5.26"""
     caller = asked(
         {"fly-force-instance-id": DFW_2.id}, awake(AMS_1, DFW_1, stopped(DFW_2), autostart=autostart)
     )
-    assert caller.wanted == wanted
+    assert caller.requested_starts == requested_starts
 
 
 def test_headers_apply_to_one_request_only() -> None:
@@ -221,14 +223,14 @@ def test_a_replay_overrides_the_client_by_default(client_wins: bool, machine: st
 
 @pytest.mark.parametrize("directive", [f"instance={DFW_2.id}", "region=dfw"])
 def test_a_replay_that_agrees_with_the_client_has_no_warning(directive: str) -> None:
-    """K-14: only where both name different machines"""
+    """K-14: only if both name different machines"""
     caller = asked({"fly-force-instance-id": DFW_2.id})
     caller.replay(directive)
     assert caller.trace.warnings == ()
 
 
 def test_a_client_cannot_force_a_machine_of_another_app() -> None:
-    """K-14, F-1.68: the replay's other conditions hold all the same"""
+    """K-14, F-1.68: the other conditions of the replay still apply"""
     caller = asked(
         {"fly-force-instance-id": AMS_1.id}, two_apps(), options=RoutingOptions(client_headers_win=True)
     )
@@ -245,13 +247,13 @@ def test_a_client_asks_for_a_cache_bypass(value: str) -> None:
 
 
 def test_a_forced_machine_is_started_only_once() -> None:
-    """F-3.8: the same start is waited for"""
+    """F-3.8: the request waits for the same start"""
     asleep: Machine = stopped(DFW_2)
     caller = asked({"fly-force-instance-id": DFW_2.id}, awake(AMS_1, asleep))
     caller.wait(0.1)
     starting = replace(asleep, state=MachineState.STARTING)
     caller.wait(0.1, awake(AMS_1, starting))
     caller.wait(1.0, awake(AMS_1, DFW_2))
-    assert (caller.wanted, caller.at) == ([DFW_2.id], "dfw-2")
+    assert (caller.requested_starts, caller.at) == ([DFW_2.id], "dfw-2")
     assert isinstance(caller.decision, Deliver)
     assert DEMO.find(DFW_2.id) == DFW_2

@@ -17,7 +17,7 @@ from simulator.routing.replay.directive import (
 
 
 def parse(value: str) -> ReplayDirective:
-    """Without warnings, so that tables can say fields only."""
+    """Parse and drop the warnings, so that tables contain fields only."""
     return replace(parse_directive(value), warnings=())
 
 
@@ -30,7 +30,7 @@ def test_the_fields_are_the_eight_of_the_facts() -> None:
 @pytest.mark.parametrize(
     ("value", "directive"),
     [
-        # F-1.9: the examples of Fly's documents.
+        # F-1.9: the examples of Fly's documentation.
         ("region=sjc", ReplayDirective(regions=("sjc",))),
         ('region="iad,ord,us,na"', ReplayDirective(regions=("iad", "ord", "us", "na"))),
         ('region="sjc,any"', ReplayDirective(regions=("sjc", "any"))),
@@ -84,7 +84,9 @@ def test_a_timeout_has_a_unit(text: str, seconds: float) -> None:
         ('instance="00bb33ff"', ReplayDirective(instance="00bb33ff")),
     ],
 )
-def test_spaces_are_trimmed_and_the_last_value_of_a_field_is_used(value: str, directive: ReplayDirective) -> None:
+def test_spaces_are_trimmed_and_the_last_value_of_a_field_is_used(
+    value: str, directive: ReplayDirective
+) -> None:
     """K-9"""
     assert parse(value) == directive
 
@@ -97,7 +99,7 @@ def test_spaces_are_trimmed_and_the_last_value_of_a_field_is_used(value: str, di
         ("state=a b", "a b"),
         ("state=", ""),
         ('state="a;b"', '"a;b"'),
-        # "voilà" in UTF-8, as header bytes are read: its last byte is no space, whatever str.strip thinks.
+        # "voilà" in UTF-8, decoded as Latin-1: str.strip() would remove the last byte.
         ("state=voil\xc3\xa0", "voil\xc3\xa0"),
     ],
 )
@@ -124,7 +126,7 @@ def test_unknown_and_repeated_fields_have_warnings(value: str, warnings: tuple[s
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        # The gallery's wrong directives, and what F-1.17 makes of them.
+        # F-1.17: the invalid directives of the failure gallery.
         ("", "the value is empty"),
         (" ; ", "the value is empty"),
         ("leader", "'leader' is not key=value"),
@@ -164,7 +166,7 @@ def test_a_timeout_is_never_infinite() -> None:
 
 
 def test_a_comma_instead_of_a_semicolon_is_part_of_the_name() -> None:
-    """X-2, F-1.12: Fly's own blueprint writes it, and `;` is the wire format"""
+    """X-2, F-1.12: a blueprint of Fly uses a comma, but `;` is the wire format"""
     assert parse("app=X,state=K") == ReplayDirective(app="X,state=K")
 
 
@@ -192,7 +194,7 @@ GRAMMAR = st.lists(
 
 @given(st.text() | GRAMMAR, st.booleans())
 def test_the_parser_raises_only_its_own_error(value: str, lenient: bool) -> None:
-    """Whatever an app sends is PA03 at worst (F-1.17)."""
+    """F-1.17: invalid input is PA03"""
     try:
         directive = parse_directive(value, lenient_region_list=lenient)
     except DirectiveError:
@@ -216,7 +218,7 @@ DIRECTIVES = st.builds(
 
 
 def write(directive: ReplayDirective) -> str:
-    """The grammar of F-1.9, the other way round."""
+    """Serialize a directive in the grammar of F-1.9."""
     seconds = directive.timeout_seconds
     values = {
         "region": f'"{",".join(directive.regions)}"' if directive.regions else None,
@@ -233,9 +235,7 @@ def write(directive: ReplayDirective) -> str:
 
 @settings(max_examples=50)
 @given(DIRECTIVES.filter(lambda directive: directive != ReplayDirective()), st.randoms(use_true_random=False))
-def test_a_written_directive_parses_back_in_any_order(
-    directive: ReplayDirective, order: object
-) -> None:
+def test_a_written_directive_parses_back_in_any_order(directive: ReplayDirective, order: object) -> None:
     """F-1.9"""
     pairs = write(directive).split(";")
     order.shuffle(pairs)  # type: ignore[attr-defined]

@@ -69,7 +69,7 @@ def test_an_error_has_the_text_of_flys_log(error: ProxyError, line: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("failure", "code", "words"),
+    ("failure", "code", "text"),
     [
         # F-6.16
         (
@@ -93,10 +93,10 @@ def test_an_error_has_the_text_of_flys_log(error: ProxyError, line: str) -> None
         (Failure.NO_HTTP2, "PU01", "HTTP/2 handshake"),  # F-6.11
     ],
 )
-def test_each_failure_of_a_delivery_has_its_code(failure: Failure, code: str, words: str) -> None:
+def test_each_failure_of_a_delivery_has_its_code(failure: Failure, code: str, text: str) -> None:
     error = errors.delivery_error(failure, 8080)
     assert error.code == code
-    assert words in error.message
+    assert text in error.message
 
 
 @pytest.mark.parametrize("failure", Failure)
@@ -107,7 +107,7 @@ def test_failures_after_the_connection_have_reached_the_machine(failure: Failure
 
 
 def test_all_codes_that_can_end_an_exchange_are_listed() -> None:
-    """Those of one attempt (PC…, PM07, PM08, PR02, PU03) lead to another, in the end to PR03; PT… comes before any."""
+    """PC…, PM07, PM08, PR02 and PU03 end one attempt, and finally become PR03; PT… precede the exchange."""
     written = set(re.findall(r'"(P[A-Z][0-9]{2})"', inspect.getsource(errors)))
     passing = {code for code in written if code.startswith(("PC", "PT"))} | {"PM07", "PM08", "PR02", "PU03"}
     assert written - passing == set(errors.CODES)

@@ -1,4 +1,4 @@
-"""An exchange without a replay: where a request goes first, what is tried again, what the client and the log get."""
+"""Exchange without a replay: first machine, retries, response to the client, log and trace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ CONNECTION_FAILURES = [failure for failure in Failure if not failure.reached_the
 
 
 @pytest.mark.parametrize(("edge", "machine"), [("ams", "ams-1"), ("dfw", "dfw-1"), ("lhr", "ams-1")])
-def test_a_request_goes_to_the_closest_machine_and_its_response_to_the_client(edge: str, machine: str) -> None:
+def test_a_request_goes_to_the_closest_machine_and_its_response_to_the_client(
+    edge: str, machine: str
+) -> None:
     """F-5.1"""
     caller = Caller(edge=edge)
     assert caller.at == machine
@@ -43,7 +45,7 @@ def test_a_request_goes_to_the_closest_machine_and_its_response_to_the_client(ed
 
 
 def test_the_machine_gets_the_clients_headers_and_flys_but_none_of_a_replay() -> None:
-    """F-1.47, F-4.1 to F-4.8: without a replay there is no cache status"""
+    """F-1.47, F-4.1 to F-4.8: there is no cache status without a replay"""
     sent = Caller(request=request({"Cookie": "a=1", "fly-replay-src": "instance=forged"})).sent
     assert (sent["cookie"], sent["fly-region"]) == ("a=1", "ams")
     assert not [name for name in sent if name.startswith("fly-replay")]
@@ -61,7 +63,7 @@ def test_the_client_gets_the_machines_headers_and_flys() -> None:
 
 @pytest.mark.parametrize("status", [101, 200, 204, 301, 404, 500, 503])
 def test_any_status_without_fly_replay_is_relayed(status: int) -> None:
-    """F-1.50: an error of the app is its answer"""
+    """F-1.50: an error response of the app is a response"""
     caller = Caller()
     assert isinstance(caller.answer(status), Relay)
     assert caller.trace.websocket is (status == 101)
@@ -72,7 +74,7 @@ def test_the_host_chooses_the_app() -> None:
 
 
 def test_without_any_app_every_request_is_rejected_as_pr01() -> None:
-    """F-6.51: as on a port that nobody serves."""
+    """F-6.51: as for a port without a service"""
     caller = Caller(Fleet.of([]), request=request(host="chat.fly.dev"))
 
     assert str(caller.rejection.error) == "[PR01] no known healthy instances found for route tcp/80"
@@ -189,7 +191,7 @@ def test_a_pause_counts_against_the_time_to_connect() -> None:
 
 
 def test_if_the_only_machine_stops_the_retry_fails() -> None:
-    """F-6.53: there was an error before"""
+    """F-6.53: the last error is that of the first attempt"""
     caller = Caller(fleet(AMS_1))
     caller.router.fleet = fleet(stopped(AMS_1))
     caller.fail()
@@ -230,7 +232,7 @@ def test_unavailable_machines_get_no_requests(changes: dict[str, object]) -> Non
     assert Caller(fleet(replace(AMS_1, **changes), DFW_1)).at == "dfw-1"  # type: ignore[arg-type]
 
 
-# The record.
+# The trace.
 
 
 def test_a_trace_contains_the_request_and_its_times() -> None:

@@ -1,4 +1,4 @@
-"""Whatever machines answer, however they fail and whichever stop meanwhile, an exchange keeps these promises."""
+"""Properties of an exchange that hold for any responses, failures and state changes of machines."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PAIRS = [
 
 @dataclass(frozen=True)
 class Step:
-    """What comes of one delivery: a failure or else a replay; and the number of a machine that stops or starts."""
+    """The result of one delivery: a failure, else a replay; and the index of a machine that stops or starts."""
 
     after: float
     failure: Failure | None
@@ -80,7 +80,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A machine that was chosen, as the fleet knew it at that moment."""
+    """A chosen machine, and the same machine in the fleet at that moment."""
 
     chosen: Machine
     known: Machine | None
@@ -96,8 +96,8 @@ STEPS = st.builds(
 )
 
 
-class Play:
-    """An exchange whose machines go through `steps` over and over, until it ends; toggles happen once."""
+class Run:
+    """An exchange whose deliveries cycle through `steps` until it ends; each toggle happens once."""
 
     def __init__(self, steps: list[Step], edge: str, options: RoutingOptions, busy: int) -> None:
         self.deliveries: list[Delivery] = []
@@ -107,15 +107,15 @@ class Play:
         turn = 0
         while turn < 1_000 and isinstance(self.caller.decision, Deliver | Wait):
             if isinstance(self.caller.decision, Wait):
-                self._start_wanted()
+                self._start_requested()
                 self.caller.wait(1.0)
                 continue
             chosen = self.caller.decision.machine
             self.deliveries.append(Delivery(chosen, self.caller.router.fleet.find(chosen.id)))
-            self._go_on(steps[turn % len(steps)], can_toggle=turn < len(steps))
+            self._apply(steps[turn % len(steps)], can_toggle=turn < len(steps))
             turn += 1
 
-    def _go_on(self, step: Step, *, can_toggle: bool) -> None:
+    def _apply(self, step: Step, *, can_toggle: bool) -> None:
         if can_toggle and step.toggled is not None:
             self._toggle(MACHINES[step.toggled].id)
         if step.failure is not None:
@@ -132,9 +132,9 @@ class Play:
         assert machine is not None
         self._put(machine_id, MachineState.STOPPED if machine.is_candidate else MachineState.STARTED)
 
-    def _start_wanted(self) -> None:
-        """Of the machines that are waited for every second one comes up."""
-        for machine_id in self.caller.wanted:
+    def _start_requested(self) -> None:
+        """Start every second of the requested machines; the others fail."""
+        for machine_id in self.caller.requested_starts:
             self._put(machine_id, MachineState.STARTED if int(machine_id, 16) % 2 else MachineState.FAILED)
 
     def _put(self, machine_id: str, state: MachineState) -> None:
@@ -157,8 +157,8 @@ OPTIONS = st.builds(
     cross_network_replays=st.sampled_from([(), ("personal",)]),
     unready_instance=st.sampled_from(["retry", "reject"]),
 )
-PLAYS = st.builds(
-    Play,
+RUNS = st.builds(
+    Run,
     st.lists(STEPS, min_size=1, max_size=8),
     st.sampled_from(["ams", "dfw"]),
     OPTIONS,
@@ -166,61 +166,61 @@ PLAYS = st.builds(
 )
 
 
-PLAYED = settings(max_examples=25, deadline=None)
+FEW_EXAMPLES = settings(max_examples=25, deadline=None)
 
 
-@PLAYED
-@given(PLAYS)
-def test_every_exchange_without_a_response_is_rejected(play: Play) -> None:
-    assert isinstance(play.caller.decision, Reject)
-    assert play.caller.trace.error == play.caller.rejection.error.code
-    assert play.caller.elapsed < 11 * 20  # its time is bounded as well
+@FEW_EXAMPLES
+@given(RUNS)
+def test_every_exchange_without_a_response_is_rejected(run: Run) -> None:
+    assert isinstance(run.caller.decision, Reject)
+    assert run.caller.trace.error == run.caller.rejection.error.code
+    assert run.caller.elapsed < 11 * 20  # its duration is bounded, too
 
 
-@PLAYED
-@given(PLAYS)
-def test_a_delivery_goes_to_a_machine_that_is_a_candidate_at_that_moment(play: Play) -> None:
+@FEW_EXAMPLES
+@given(RUNS)
+def test_a_delivery_goes_to_a_machine_that_is_a_candidate_at_that_moment(run: Run) -> None:
     """F-5.13, F-5.17"""
-    assert all(delivery.known == delivery.chosen for delivery in play.deliveries)
-    assert all(delivery.chosen.is_candidate for delivery in play.deliveries)
+    assert all(delivery.known == delivery.chosen for delivery in run.deliveries)
+    assert all(delivery.chosen.is_candidate for delivery in run.deliveries)
 
 
-@PLAYED
-@given(PLAYS)
-def test_there_are_at_most_ten_replays_and_none_after_a_fallback(play: Play) -> None:
-    """F-1.38, F-1.56: eleven deliveries by replay or fallback at most, whichever form asks for them"""
-    causes = [hop.cause for hop in play.hops]
+@FEW_EXAMPLES
+@given(RUNS)
+def test_there_are_at_most_ten_replays_and_none_after_a_fallback(run: Run) -> None:
+    """F-1.38, F-1.56: at most eleven deliveries by replay or fallback, in either form"""
+    causes = [hop.cause for hop in run.hops]
     assert causes.count(Cause.REPLAY) <= MAX_REPLAYS
-    assert sum(hop.replay is not None for hop in play.hops) <= MAX_REPLAYS + 1
+    assert sum(hop.replay is not None for hop in run.hops) <= MAX_REPLAYS + 1
     assert sum(cause is not Cause.RETRY for cause in causes) <= MAX_REPLAYS + 1
     if Cause.FALLBACK in causes:
         assert set(causes[causes.index(Cause.FALLBACK) + 1 :]) <= {Cause.RETRY}
 
 
-@PLAYED
-@given(PLAYS)
-def test_a_finished_exchange_leaves_no_load(play: Play) -> None:
-    """F-5.7: whatever path it took"""
-    play.caller.exchange.finish(play.caller.now)
-    for key in play.held:
-        play.caller.router.load.release(key)
-    assert all(play.caller.router.load.of_machine(machine.id) == 0 for machine in MACHINES)
+@FEW_EXAMPLES
+@given(RUNS)
+def test_a_finished_exchange_leaves_no_load(run: Run) -> None:
+    """F-5.7"""
+    run.caller.exchange.finish(run.caller.now)
+    for key in run.held:
+        run.caller.router.load.release(key)
+    assert all(run.caller.router.load.of_machine(machine.id) == 0 for machine in MACHINES)
 
 
-@PLAYED
-@given(PLAYS)
-def test_no_replay_reaches_an_app_without_permission(play: Play) -> None:
-    """F-1.68 to F-1.72: fleet, network and organization, on each hop from one app to another"""
+@FEW_EXAMPLES
+@given(RUNS)
+def test_no_replay_reaches_an_app_without_permission(run: Run) -> None:
+    """F-1.68 to F-1.72: existence, network and organization, on each hop between two apps"""
     apps = {app.name: app for app in APPS}
-    for before, hop in zip(play.hops, play.hops[1:], strict=False):
+    for before, hop in zip(run.hops, run.hops[1:], strict=False):
         source, target = apps[before.app], apps[hop.app]
         if source is target or hop.cause is Cause.FALLBACK:
             continue
-        if before.replay is None:  # a retry elsewhere, of what was asked for before
+        if before.replay is None:  # a retry of the previous replay
             assert hop.cause is Cause.RETRY
             continue
         if source.org == target.org:
-            assert source.network == target.network or source.org in play.options.cross_network_replays
+            assert source.network == target.network or source.org in run.options.cross_network_replays
         else:
             assert source.org in target.replay_sources
 
@@ -241,12 +241,12 @@ def read(replay: str) -> ReplayDirective:
     return parse_directive(replay)
 
 
-@PLAYED
-@given(PLAYS)
-def test_replays_and_their_retries_match_the_directive(play: Play) -> None:
+@FEW_EXAMPLES
+@given(RUNS)
+def test_replays_and_their_retries_match_the_directive(run: Run) -> None:
     """F-1.1, F-1.2, F-1.4, F-1.6, F-1.20: all but prefer_instance are hard conditions"""
-    source, directive = play.hops[0], ReplayDirective(app="streams")
-    for before, hop in zip(play.hops, play.hops[1:], strict=False):
+    source, directive = run.hops[0], ReplayDirective(app="streams")
+    for before, hop in zip(run.hops, run.hops[1:], strict=False):
         if before.replay is not None:
             source, directive = before, read(before.replay)
         if hop.cause is Cause.FALLBACK:
@@ -256,14 +256,14 @@ def test_replays_and_their_retries_match_the_directive(play: Play) -> None:
         assert admits(directive, source, hop)
 
 
-@PLAYED
-@given(PLAYS)
-def test_a_trace_survives_a_round_trip_through_json(play: Play) -> None:
-    trace = play.caller.trace
+@FEW_EXAMPLES
+@given(RUNS)
+def test_a_trace_survives_a_round_trip_through_json(run: Run) -> None:
+    trace = run.caller.trace
     assert Trace.from_dict(json.loads(json.dumps(trace.as_dict()))) == trace
 
 
-# Whatever bytes come.
+# Any bytes.
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
@@ -306,7 +306,7 @@ JSON = st.recursive(
 @settings(max_examples=60)
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_a_replay_body_is_parsed_or_refused(body: bytes) -> None:
-    """F-1.84: nothing but DirectiveError is raised, and nothing is read that is no header field"""
+    """F-1.84: only DirectiveError is raised, and every value is valid in a header field"""
     try:
         replay = parse_replay_body(body, RoutingOptions())
     except DirectiveError:
@@ -332,7 +332,7 @@ def test_a_replay_body_is_parsed_or_refused(body: bytes) -> None:
     ).map("".join)
 )
 def test_a_header_is_parsed_or_refused(value: str) -> None:
-    """F-1.17: nothing but DirectiveError is raised"""
+    """F-1.17: only DirectiveError is raised"""
     for lenient in (True, False):
         with suppress(DirectiveError):
             directive = parse_directive(value, lenient_region_list=lenient, bare_milliseconds=lenient)

@@ -1,4 +1,4 @@
-"""A replay whose target cannot be reached, and what its `timeout` and `fallback` make of that (facts 1.7)."""
+"""Fallback of a replay whose target cannot be reached: `timeout` and `fallback` (facts 1.7)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_replay_without_a_target_falls_back_to_its_machine(directive: str) -> 
 
 
 def test_a_fallback_is_the_original_request_with_the_reason() -> None:
-    """F-1.54, F-1.58, K-17; F-1.47: it is no replay"""
+    """F-1.54, F-1.58, K-17; F-1.47: without the headers of a replay"""
     caller = Caller(request=request({"Cookie": "a=1"}))
     original = caller.sent
     caller.replay(FORCE)
@@ -54,7 +54,7 @@ def test_the_reason_names_the_target_of_the_replay(directive: str, named: dict[s
     assert parse(caller.sent["fly-replay-failed"]) == named | rest
 
 
-# The reasons.
+# Reasons.
 
 
 def reason(caller: Caller) -> tuple[str, str]:
@@ -115,7 +115,7 @@ def test_the_fallback_has_its_own_connect_timeout() -> None:
     assert (caller.elapsed, caller.decision.connect_seconds) == (2.0, 8.0)
 
 
-# Where it comes back to.
+# Target of the fallback.
 
 
 def replay_from_a_machine_that_stops(directive: str) -> Caller:

@@ -28,7 +28,7 @@ from tests.routing.build import AMS_1, DFW_1, NOW, REQUEST_ID, Caller, as_texts,
 def sent(
     headers: dict[str, str] | None = None, *, strip_forged: bool = True, **changes: object
 ) -> dict[str, str]:
-    """The request headers that a machine gets when a client sends `headers`."""
+    """The request headers that a machine gets if the client sends `headers`."""
     client = request(headers, **changes)
     options = RoutingOptions(strip_forged_headers=strip_forged)
     return as_texts(request_fields(client, "ams", REQUEST_ID, NOW, options))
@@ -84,7 +84,7 @@ def test_a_request_over_tls_has_the_https_headers() -> None:
 
 
 def test_the_traceparent_is_derived_from_the_request_id() -> None:
-    """F-4.13: `00-<32 hex>-<16 hex>-00`, the same whenever the request's id is"""
+    """F-4.13: `00-<32 hex>-<16 hex>-00`, the same for the same request id"""
     parent = sent()["fly-traceparent"]
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-00", parent)
     assert sent({"Fly-Traceparent": "forged"})["fly-traceparent"] == parent
@@ -153,7 +153,7 @@ def test_headers_of_the_client_reach_the_machine(name: str) -> None:
     assert sent({name: "value"})[name] == "value"
 
 
-# Headers of one connection.
+# Hop-by-hop headers.
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_rejection_has_an_empty_body_and_gives_no_reason() -> None:
     }
 
 
-# What fly.toml says about responses.
+# Response options of fly.toml.
 
 
 def test_a_pristine_response_is_unchanged() -> None:
@@ -319,7 +319,7 @@ def test_the_response_options_are_those_of_the_requested_app() -> None:
     assert relay.fields == ((b"server", b"nginx"),)
 
 
-# What the proxy writes about a replay.
+# Replay headers.
 
 
 @pytest.mark.parametrize(
@@ -332,14 +332,14 @@ def test_the_response_options_are_those_of_the_requested_app() -> None:
     ],
 )
 def test_replay_src_names_the_machine_that_replayed(state: str | None, value: bytes) -> None:
-    """F-1.41, F-1.42: in this order; `state` only if the replay had one"""
+    """F-1.41, F-1.42: in this order; `state` only if the replay has one"""
     assert replay_src(DFW_1, 1_700_000_000_000_000, state) == value
 
 
 @pytest.mark.parametrize(
     ("failed", "value"),
     [
-        # F-1.54: the example of Fly's documents.
+        # F-1.54: the example of Fly's documentation.
         (
             FailedReplay("00bb33ff", "target-app", "iad", "11aa44ee", "timeout", 10_000),
             b"instance=00bb33ff;app=target-app;region=iad;replay_source=11aa44ee;reason=timeout;elapsed_ms=10000",
@@ -351,9 +351,7 @@ def test_replay_src_names_the_machine_that_replayed(state: str | None, value: by
         ),
     ],
 )
-def test_replay_failed_omits_unknown_fields(
-    failed: FailedReplay, value: bytes
-) -> None:
+def test_replay_failed_omits_unknown_fields(failed: FailedReplay, value: bytes) -> None:
     assert failed.header_value() == value
 
 
@@ -364,7 +362,7 @@ def test_overwrite_replaces_fields_of_the_same_name() -> None:
     )
 
 
-# Reading.
+# Reading fields.
 
 
 @pytest.mark.parametrize(

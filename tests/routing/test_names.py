@@ -26,7 +26,7 @@ ADDRESSES = {
 
 
 def find(name: str, near: str = "ams") -> list[str] | None:
-    """The names of the machines behind an AAAA name."""
+    """The names of the machines that an AAAA query returns."""
     addresses = find_addresses(FLEET, name, near)
     return None if addresses is None else [ADDRESSES[address] for address in addresses]
 
@@ -43,7 +43,7 @@ def find(name: str, near: str = "ams") -> list[str] | None:
         ("worker.fly_process_group.kv._metadata.streams.internal", "iad-1"),  # F-7.17, F-8.7
         ("red.colour.kv._metadata.streams.internal", ""),  # F-8.7: no machine has such metadata
         ("dfw.streams.internal", "dfw-1 dfw-2"),  # F-8.5
-        ("lhr.streams.internal", ""),  # F-8.14: the only one there is stopped
+        ("lhr.streams.internal", ""),  # F-8.14: the only machine in lhr is stopped
         ("00000000000002.vm.streams.internal", ""),  # F-8.14
         ("90801679a10038.vm.streams.internal", ""),  # F-8.3: a machine of another app
         ("empty.internal", ""),
@@ -62,7 +62,7 @@ def test_nearest_is_relative_to_the_region_of_the_client() -> None:
 
 
 def test_unhealthy_and_cordoned_machines_resolve() -> None:
-    """F-8.18: the proxy's view of a machine does not matter here (gallery 36)"""
+    """F-8.18: `.internal` ignores the proxy's view of a machine (gallery 36)"""
     troubled = fleet(replace(AMS_1, healthy=False), replace(DFW_1, cordoned=True))
     assert find_addresses(troubled, "streams.internal", "ams") == ("fdaa::1", "fdaa::2")
 
@@ -95,7 +95,7 @@ def test_a_wireguard_peer_has_no_address() -> None:
         ("regions.streams.internal", "ams,dfw,iad"),
         ("all.regions.streams.internal", "ams,dfw,iad,lhr"),
         ("_apps.internal", "streams,chat,empty"),  # F-8.11
-        ("_peer.internal", ""),  # F-8.12: there are none
+        ("_peer.internal", ""),  # F-8.12: there are no peers
         ("Regions.Streams.Internal.", "ams,dfw,iad"),
     ],
 )

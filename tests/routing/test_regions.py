@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from simulator.routing.regions import ALIASES, REGIONS, distance_km, is_region, members
 
-# F-7.20, copied from the facts: code, latitude, longitude.
+# F-7.20: code, latitude, longitude.
 CURRENT = """
     ams 52 5, arn 60 18, bom 19 73, cdg 49 3, dfw 33 -97, ewr 41 -74, fra 50 9, gru -23 -46, iad 39 -77, jnb -26 28,
     lax 34 -118, lhr 51 0, nrt 36 140, ord 42 -88, sin 1 104, sjc 37 -122, syd -34 151, yyz 44 -80
@@ -30,7 +30,7 @@ def test_the_current_regions_are_those_of_the_facts() -> None:
 
 
 def test_removed_regions_are_still_known() -> None:
-    """F-7.21, and the former edge-only ones of F-7.22: examples in Fly's documents name them."""
+    """F-7.21, and the former edge-only regions of F-7.22: examples in Fly's documentation use them."""
     removed = coordinates(REMOVED)
     assert {code: (REGIONS[code].latitude, REGIONS[code].longitude) for code in removed} == removed
     former = {code for code, region in REGIONS.items() if not region.current}
@@ -61,7 +61,7 @@ def test_there_are_no_other_aliases_and_jnb_is_in_none() -> None:
 
 @pytest.mark.parametrize(("code", "codes"), [("any", None), ("iad", {"iad"}), ("xyz", {"xyz"})])
 def test_any_means_all_regions_and_a_code_means_itself(code: str, codes: set[str] | None) -> None:
-    """F-1.18; an unknown code stands for itself, where no machine is (K-30)"""
+    """F-1.18; an unknown code means itself, a region without machines (K-30)"""
     assert members(code) == codes
 
 
@@ -88,9 +88,7 @@ def test_the_distance_is_the_great_circle_distance(one: str, other: str, kilomet
 
 
 @pytest.mark.parametrize(("one", "other", "distance"), [("ams", "xyz", float("inf")), ("xyz", "xyz", 0.0)])
-def test_an_unknown_region_is_infinitely_far_from_all_others(
-    one: str, other: str, distance: float
-) -> None:
+def test_an_unknown_region_is_infinitely_far_from_all_others(one: str, other: str, distance: float) -> None:
     assert distance_km(one, other) == distance_km(other, one) == distance
 
 

@@ -1,4 +1,4 @@
-"""An exchange with replays: to whom, with which headers, how often, and what ends them."""
+"""Exchange with replays: targets, headers, limits and errors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_client_sees_nothing_of_the_replaying_response() -> None:
     assert answered["via"] == "1.1 fly.io, 1.1 fly.io"  # F-1.100
 
 
-# What the target receives.
+# Headers of the target.
 
 
 def test_the_target_gets_the_original_request_and_fly_replay_src() -> None:
@@ -117,7 +117,7 @@ def test_a_forged_fly_replay_src_is_stripped_by_default(strip: bool, seen: str |
     assert caller.sent["fly-replay-src"] == SOURCE
 
 
-# To whom.
+# Targets.
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_forged_fly_replay_src_is_stripped_by_default(strip: bool, seen: str |
     ],
 )
 def test_a_directive_selects_a_machine(directive: str, machine: str) -> None:
-    """F-1.1 to F-1.6, F-1.20, F-1.66; an unknown field is ignored (K-9), so that any machine will do (gallery 9)"""
+    """F-1.1 to F-1.6, F-1.20, F-1.66; an unknown field is ignored (K-9), so any machine matches (gallery 9)"""
     caller = Caller()
     caller.replay(directive)
     assert caller.at == machine
@@ -220,7 +220,7 @@ def test_elsewhere_with_one_machine_has_no_candidate() -> None:
     assert caller.code == "PR04"
 
 
-# A preference.
+# Preferred instance.
 
 
 def test_an_available_preferred_instance_is_not_reported() -> None:
@@ -240,7 +240,7 @@ def test_an_unavailable_preferred_instance_is_reported_to_the_target(rest: str) 
 
 
 def test_a_preferred_instance_that_refuses_is_reported_until_it_is_tried_again() -> None:
-    """F-1.46: found, but it cannot accept"""
+    """F-1.46: the machine exists but refuses"""
     caller = Caller(fleet(AMS_1, DFW_1))
     caller.replay(f"prefer_instance={DFW_1.id}")
     caller.fail()
@@ -258,7 +258,7 @@ def test_the_next_replay_forgets_an_unavailable_preference() -> None:
     assert "fly-preferred-instance-unavailable" not in caller.sent
 
 
-# How often.
+# Limit of replays.
 
 
 def test_ten_replays_are_allowed_and_the_eleventh_is_pa02() -> None:
@@ -290,7 +290,7 @@ def test_retries_do_not_count_as_replays() -> None:
     assert len(caller.trace.hops) == 1 + 2 * MAX_REPLAYS
 
 
-# What cannot be replayed.
+# Invalid replays.
 
 
 @pytest.mark.parametrize("status", [502, 500])
@@ -356,7 +356,7 @@ def test_without_app_a_replay_stays_in_the_app_of_its_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("directive", "chat", "code", "words"),
+    ("directive", "chat", "code", "text"),
     [
         ("app=nobody", {}, "PA04", "to target app 'nobody', which we cannot find"),  # F-1.63
         ("app=X,state=K", {}, "PA04", "to target app 'X,state=K', which we cannot find"),  # F-1.12
@@ -371,7 +371,7 @@ def test_without_app_a_replay_stays_in_the_app_of_its_machine() -> None:
     ],
 )
 def test_a_refused_target_app_is_an_error_in_the_log_of_the_source(
-    directive: str, chat: dict[str, str], code: str, words: str
+    directive: str, chat: dict[str, str], code: str, text: str
 ) -> None:
     """F-6.2, F-6.47, F-6.48, K-2; no fallback: K-19 (gallery 31)"""
     caller = Caller(two_apps(**chat))
@@ -380,7 +380,7 @@ def test_a_refused_target_app_is_an_error_in_the_log_of_the_source(
     assert caller.rejection.error.message.startswith(
         "app 'streams' used 'fly-replay' response header to target app"
     )
-    assert caller.rejection.error.message.endswith(words)
+    assert caller.rejection.error.message.endswith(text)
     assert (caller.rejection.log_app, caller.rejection.log_machine_id) == ("streams", AMS_1.id)
 
 
@@ -396,7 +396,7 @@ def test_a_refused_target_app_is_an_error_in_the_log_of_the_source(
 def test_only_an_unknown_app_takes_the_error_time(
     directive: str, chat: dict[str, str], seconds: float
 ) -> None:
-    """F-12.8, F-1.51, F-1.63; F-1.70 and F-1.72 tell of no delay"""
+    """F-12.8, F-1.51, F-1.63; F-1.70 and F-1.72 mention no delay"""
     caller = Caller(two_apps(**chat))
     caller.replay(directive)
     assert caller.rejection.wait_seconds == seconds
@@ -477,7 +477,7 @@ def test_the_current_fleet_is_used() -> None:
 
 
 def test_a_machine_that_failed_before_a_replay_is_tried_without_back_off() -> None:
-    """F-5.41: the back-off is that of one delivery and its retries"""
+    """F-5.41: the back-off applies to one delivery and its retries"""
     caller = Caller()
     caller.fail()
     caller.replay(TO_AMS_1)

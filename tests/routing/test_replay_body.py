@@ -1,4 +1,4 @@
-"""The JSON form of a replay: what is read, what is refused, and how the request changes (facts 1.10)."""
+"""JSON form of a replay: parsing, errors, cache instruction and transform (facts 1.10)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse(body: object, **options: Any) -> ReplayBody:
     return parse_replay_body(text.encode(), RoutingOptions(**options))
 
 
-# Recognised by its content type.
+# Content type.
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_replay_body_has_a_maximum_size() -> None:
     assert Caller().answer(200, {"content-type": CONTENT_TYPE}) == ReadBody(MAX_BYTES)
 
 
-# What it says.
+# Fields.
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_timeout_without_a_unit_follows_the_same_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "text"),
     [
         ("", "the replay body is not JSON"),
         ("{", "the replay body is not JSON"),
@@ -154,16 +154,16 @@ def test_a_timeout_without_a_unit_follows_the_same_option() -> None:
         ({"cache": {}, "allow_bypass": "yes"}, "allow_bypass is 'yes', expected true or false"),
     ],
 )
-def test_an_invalid_body_is_reported(body: object, words: str) -> None:
+def test_an_invalid_body_is_reported(body: object, text: str) -> None:
     """F-1.84"""
     with pytest.raises(DirectiveError) as caught:
         parse(body)
-    assert words in str(caught.value)
+    assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("body", ["[]", "\xff", b"\xff\xfe", None])
 def test_a_malformed_body_is_pa03(body: object) -> None:
-    """F-1.84, K-2; None: it did not come whole, or was too large"""
+    """F-1.84, K-2; None: the body is incomplete or too large"""
     caller = Caller()
     caller.replay_body(body)
     assert (caller.code, caller.rejection.status, caller.rejection.log_machine_id) == ("PA03", 502, AMS_1.id)
@@ -189,7 +189,7 @@ def test_warnings_about_a_body_are_in_the_trace() -> None:
 
 @pytest.mark.parametrize(("header_first", "machine"), [(False, "dfw-1"), (True, "dfw-2")])
 def test_of_both_forms_in_one_response_one_is_used(header_first: bool, machine: str) -> None:
-    """F-1.82, K-11: the body, unless told otherwise"""
+    """F-1.82, K-11: the body by default"""
     caller = Caller(options=RoutingOptions(prefer_header_form=header_first))
     headers = {"fly-replay": f"instance={DFW_2.id}"}
     if header_first:
@@ -203,7 +203,7 @@ def test_of_both_forms_in_one_response_one_is_used(header_first: bool, machine: 
 
 
 def test_an_invalid_header_next_to_a_body_is_ignored() -> None:
-    """F-1.82: seen as `fly-replay: true` with JSON"""
+    """F-1.82: seen in practice, as `fly-replay: true` with JSON"""
     caller = Caller()
     caller.replay_body({"instance": DFW_1.id}, {"fly-replay": "true"})
     assert caller.at == "dfw-1"
@@ -288,7 +288,7 @@ def test_without_a_path_the_target_is_unchanged() -> None:
 
 
 def test_a_transform_applies_to_retries_but_not_to_the_next_replay() -> None:
-    """F-1.26, F-1.77: what is replayed is the original request"""
+    """F-1.26, F-1.77: a replay sends the original request"""
     caller = Caller(request=request({"Cookie": "a=1"}, target="/old"))
     caller.replay_body({"region": "dfw", "transform": {"path": "/new", "delete_headers": ["Cookie"]}})
     caller.fail()

@@ -1,4 +1,4 @@
-"""Single rules that need no table: one short exchange each."""
+"""Single rules that need no table, with one short exchange each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWITCHED_ON = RoutingOptions(cross_network_replays=("personal",))
 
 
 def beside_chat(**chat: object) -> Fleet:
-    """The demo's machines, and an app `chat` that is in some way elsewhere."""
+    """The demo's machines and an app `chat` with other settings, such as another network."""
     return fleet(*DEMO.machines, CHAT_1, apps=[App("streams"), App("chat", **chat)])  # type: ignore[arg-type]
 
 
@@ -39,7 +39,7 @@ def beside_chat(**chat: object) -> Fleet:
 
 
 def test_cross_network_replays_can_be_enabled_per_organization() -> None:
-    """F-1.69, F-8.25, X-3: the switch is needed, whatever older pages say"""
+    """F-1.69, F-8.25, X-3: it must be enabled, although older pages of Fly differ"""
     elsewhere = beside_chat(network="other")
     caller = Caller(elsewhere, options=SWITCHED_ON)
     assert isinstance(caller.replay("app=chat"), Deliver)
@@ -50,14 +50,14 @@ def test_cross_network_replays_can_be_enabled_per_organization() -> None:
 
 
 def test_cross_network_replays_do_not_allow_other_organizations() -> None:
-    """F-1.69: it is about replays inside one organization"""
+    """F-1.69: the setting is about replays within one organization"""
     caller = Caller(beside_chat(org="other", network="other"), options=SWITCHED_ON)
     caller.replay("app=chat")
     assert caller.code == "PA05"
 
 
 def test_replay_sources_allow_replays_from_other_organizations() -> None:
-    """F-1.71, X-4: its own list counts, the page of error codes knows none"""
+    """F-1.71, X-4: the target's list applies, although the page of error codes does not mention it"""
     caller = Caller(beside_chat(org="other", replay_sources=("personal",)))
     assert isinstance(caller.replay("app=chat"), Deliver)
     refused = Caller(beside_chat(org="other", replay_sources=("another",)))
@@ -65,11 +65,11 @@ def test_replay_sources_allow_replays_from_other_organizations() -> None:
     assert refused.code == "PA05"
 
 
-# What is not there.
+# What the proxy does not do.
 
 
 def test_the_proxy_has_no_sticky_sessions_of_its_own() -> None:
-    """F-2.24, F-12.1: no cookie of the proxy's, and a client's second request is balanced anew"""
+    """F-2.24, F-12.1: the proxy sets no cookie and balances each request"""
     dallas = fleet(DFW_1, DFW_2)
     turns = iter([0, 1])
     router = Router(dallas, RoutingOptions(), lambda n: next(turns))
@@ -86,7 +86,7 @@ def test_the_proxy_has_no_sticky_sessions_of_its_own() -> None:
 
 
 def test_no_response_header_names_the_machine() -> None:
-    """F-4.27: apps that want it add a header of their own"""
+    """F-4.27: apps can add their own header"""
     caller = Caller()
     caller.replay(f"instance={DFW_1.id}")
     relay = caller.answer(200, {"X-Machine": "the app's own"})
@@ -112,7 +112,7 @@ def test_there_is_no_response_timeout() -> None:
 
 
 def test_connections_have_no_idle_timeout_unless_the_app_sets_one() -> None:
-    """F-9.7, F-10.9, K-35; F-10.10: nor have WebSockets, which are requests like any other to this rule"""
+    """F-9.7, F-10.9, K-35; F-10.10: the same applies to WebSockets"""
     port = ServicePort(80, 80, http=HttpOptions(idle_timeout_seconds=600.0))
     patient = fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))])
     assert Caller().exchange.idle_timeout_seconds is None
@@ -122,18 +122,18 @@ def test_connections_have_no_idle_timeout_unless_the_app_sets_one() -> None:
     assert Caller(patient, options=by_choice).exchange.idle_timeout_seconds == 600.0
 
 
-# What is there.
+# What the proxy does.
 
 
 def test_a_large_body_reaches_another_region_by_prefer_region() -> None:
-    """F-1.37, F-3.12: the client names the region, which anyone may, and the body goes past once"""
+    """F-1.37, F-3.12: any client can name the region, and the body is sent only once"""
     caller = Caller(request=request({"fly-prefer-region": "dfw"}, method="POST"))
     assert caller.at == "dfw-1"
     assert isinstance(caller.answer(200, body_kept=False), Relay)
 
 
 def test_a_machine_id_can_have_the_format_of_old_examples() -> None:
-    """F-1.67: 8 hex digits, as in Fly's documents; nothing is read into an id"""
+    """F-1.67: 8 hex digits, as in Fly's documentation; an id is opaque"""
     old = replace(DFW_1, id="00bb33ff")
     caller = Caller(fleet(AMS_1, old))
     caller.replay("instance=00bb33ff")
@@ -151,7 +151,7 @@ def test_a_replay_reaches_an_app_without_a_hostname() -> None:
 
 
 def test_a_replay_is_balanced_from_the_clients_edge() -> None:
-    """F-1.29: of two machines in other regions the one near the edge is the nearer"""
+    """F-1.29: of two machines in other regions, the one closer to the edge is chosen"""
     near_edge, near_source = machine(1, "lhr", "chat"), machine(2, "ord", "chat")
     both = fleet(DFW_1, near_edge, near_source, apps=[App("streams"), App("chat")])
     caller = Caller(both, edge="ams")
@@ -161,11 +161,11 @@ def test_a_replay_is_balanced_from_the_clients_edge() -> None:
     assert caller.sent["fly-region"] == "ams"
 
 
-# Between choice and delivery, and on the way in.
+# Between choice and delivery.
 
 
 def test_a_machine_that_is_destroyed_before_the_delivery_is_pr02() -> None:
-    """F-5.44, F-6.52: as when a deploy replaces machines; another one takes the request"""
+    """F-5.44, F-6.52: for example during a deploy; another machine gets the request"""
     caller = Caller()
     assert caller.at == "ams-1"
     caller.router.fleet = fleet(DFW_1)
@@ -175,7 +175,7 @@ def test_a_machine_that_is_destroyed_before_the_delivery_is_pr02() -> None:
 
 
 def test_a_request_that_reached_a_destroyed_machine_is_not_resent() -> None:
-    """F-5.44, F-6.12: that it is gone does not mean that it did nothing"""
+    """F-5.44, F-6.12: the machine may have processed it"""
     caller = Caller()
     caller.router.fleet = fleet(DFW_1)
     caller.fail(Failure.CLOSED)
@@ -183,31 +183,31 @@ def test_a_request_that_reached_a_destroyed_machine_is_not_resent() -> None:
 
 
 def test_the_proxy_starts_existing_machines_and_creates_none() -> None:
-    """F-5.28: where there is no machine it gives up"""
-    wanted: list[str] = []
+    """F-5.28: without any machine the request is rejected"""
+    requested_starts: list[str] = []
     resting = awake(stopped(DFW_1))
-    router = Router(resting, RoutingOptions(), lambda n: 0, request_start=wanted.append)
+    router = Router(resting, RoutingOptions(), lambda n: 0, request_start=requested_starts.append)
     router.open(request(), "ams", REQUEST_ID, NOW).begin(NOW)
-    assert wanted == [DFW_1.id]
+    assert requested_starts == [DFW_1.id]
     assert router.fleet == resting
-    empty = Router(fleet(), RoutingOptions(), lambda n: 0, request_start=wanted.append)
+    empty = Router(fleet(), RoutingOptions(), lambda n: 0, request_start=requested_starts.append)
     assert isinstance(empty.open(request(), "ams", REQUEST_ID, NOW).begin(NOW), Reject)
-    assert wanted == [DFW_1.id]
+    assert requested_starts == [DFW_1.id]
 
 
 def test_distance_is_measured_from_the_edge() -> None:
-    """F-5.5: on Fly by measured round trips, here by the distance of the regions"""
+    """F-5.5: Fly uses measured round-trip times, flysim the distance of regions"""
     both = fleet(machine(1, "lhr"), machine(2, "ord"))
     assert Caller(both, edge="ams").at == "lhr-1"
     assert Caller(both, edge="iad").at == "ord-2"
-    mine = request(client_ip="203.0.113.9")  # where the client is does not matter
+    mine = request(client_ip="203.0.113.9")  # the client's location is irrelevant
     assert Caller(both, edge="iad", request=mine).at == "ord-2"
 
 
 def test_flycast_uses_the_services_of_the_app() -> None:
-    """F-8.20, F-8.21, K-43: no force_https, for there is no https; no service, no way
+    """F-8.20, F-8.21, K-43: force_https applies, and an app without a service is unreachable
 
-    F-8.23: its headers tell of the machine that called, and of the edge by which its call came in.
+    F-8.23: the headers name the calling machine and the edge.
     """
     inside = request({"Host": "streams.flycast"}, host="streams.flycast", client_ip="fdaa::2")
     caller = Caller(request=inside)

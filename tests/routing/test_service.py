@@ -1,4 +1,4 @@
-"""Ports, services and handlers: what of an app a request can reach, and by which door (facts 9)."""
+"""Services, ports and handlers: what a request can reach (facts 9)."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def test_a_service_is_offered_by_machines_of_its_process_groups_only() -> None:
     assert Caller(served(replace(WEB, groups=("web",)), machines=(worker,))).code == "PR04"
 
 
-# Replays keep the port.
+# Port of a replay.
 
 
 def chat_on(*ports: int, **chat: Any) -> Fleet:
-    """The demo, and an app `chat` whose only service has these public ports."""
+    """The demo and an app `chat` whose only service has these public ports."""
     its = Service(ports=tuple(ServicePort(port, port) for port in ports), internal_port=5000, autostart=False)
     return two_apps(services=(its,), **chat)
 
@@ -103,7 +103,9 @@ def test_the_target_app_must_serve_the_requested_port(scheme: str, ports: tuple[
 @pytest.mark.parametrize(
     ("scheme", "ports", "number"), [("http", (443,), 80), ("https", (80,), 443), ("http", (9090,), 80)]
 )
-def test_a_target_app_that_does_not_serve_the_port_is_pr04(scheme: str, ports: tuple[int, ...], number: int) -> None:
+def test_a_target_app_that_does_not_serve_the_port_is_pr04(
+    scheme: str, ports: tuple[int, ...], number: int
+) -> None:
     """F-1.61, F-1.62, F-6.2 (gallery 32)"""
     caller = Caller(chat_on(*ports), request=request(scheme=scheme))
     caller.replay("app=chat")
@@ -116,7 +118,7 @@ def test_a_target_app_that_does_not_serve_the_port_is_pr04(scheme: str, ports: t
 
 @pytest.mark.parametrize("directive", ["app=empty", "app=empty;region=ams"])
 def test_an_app_without_machines_serves_no_port(directive: str) -> None:
-    """F-1.62: the same text"""
+    """F-1.62: with the same text"""
     caller = Caller(fleet(AMS_1, apps=[STREAMS, App("empty")]))
     caller.replay(directive)
     assert caller.rejection.error.message.endswith("nothing from that app serves port tcp/80")
@@ -180,7 +182,7 @@ def test_force_https_redirects_plain_http(scheme: str, force: bool, redirected: 
 def test_a_delivery_uses_http_1_unless_the_app_has_h2_backend(
     h2_backend: bool, upgrade: bool, h2: bool
 ) -> None:
-    """F-9.5; F-1.97: an upgrade travels as HTTP/1.1 on every hop"""
+    """F-9.5; F-1.97: an upgrade uses HTTP/1.1 on every hop"""
     port = ServicePort(80, 80, http=HttpOptions(h2_backend=h2_backend))
     headers = {"Connection": "Upgrade", "Upgrade": "websocket"} if upgrade else {}
     caller = Caller(served(replace(WEB, ports=(port,))), request=request(headers))
@@ -247,7 +249,7 @@ def test_a_hostname_is_in_lower_case_and_without_port(host: str, hostname: str) 
     assert request(host=host).hostname == hostname
 
 
-# A replay between apps of different organizations or networks: the whole table.
+# Replays between apps of different organizations or networks.
 
 
 @pytest.mark.parametrize(
@@ -257,10 +259,16 @@ def test_a_hostname_is_in_lower_case_and_without_port(host: str, hostname: str) 
         ("personal", "other", (), (), "PA05"),  # F-1.68, F-1.70
         ("personal", "other", (), ("personal",), None),  # F-1.69
         ("personal", "other", (), ("other",), "PA05"),
-        ("personal", "other", ("personal",), (), "PA05"),  # F-1.71: a list of other organizations
+        ("personal", "other", ("personal",), (), "PA05"),  # F-1.71: the list is about other organizations
         ("other", "default", (), (), "PA05"),  # F-1.72
         ("other", "default", ("personal",), (), None),  # F-1.71
-        ("other", "other", ("personal",), (), None),  # F-1.69: the switch is for replays of one organization
+        (
+            "other",
+            "other",
+            ("personal",),
+            (),
+            None,
+        ),  # F-1.69: the setting is about replays within one organization
         ("other", "default", (), ("personal", "other"), "PA05"),  # F-1.69
         ("other", "default", ("third",), (), "PA05"),
     ],
