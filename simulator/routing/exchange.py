@@ -100,7 +100,7 @@ class Exchange:
         return self._continue(now)
 
     def receive(self, response: Response, now: float, *, body_kept: bool = True) -> Decision:
-        """A response head arrived from the machine. `body_kept`: the request body can still be sent again."""
+        """A response head arrived from the machine. `body_kept`: the request body can still be resent."""
         value = find_field(response.fields, FLY_REPLAY)
         in_body = reading.has_body_form(response, self._options)
         self._recorder.close_hop(now, status=response.status, replay=value, fields=response.fields)
@@ -108,9 +108,8 @@ class Exchange:
             if find_field(response.fields, b"fly-replay-cache") is not None:  # F-2.28, K-28
                 self._recorder.warn("fly-replay-cache has no effect on a response without a replay (K-28)")
             return self._relay(response, now)
-        is_ignored = (
-            self._route.cause is Cause.FALLBACK and self._options.replay_from_fallback == "ignore"
-        )  # K-18
+        is_fallback = self._route.cause is Cause.FALLBACK
+        is_ignored = is_fallback and self._options.replay_from_fallback == "ignore"  # K-18
         if is_ignored or not reading.is_honored(response, self.request, self._options):
             return self._relay(response, now)
         self._release_load()
@@ -282,7 +281,7 @@ class Exchange:
         return self._refuse_target(error, now, source) if error else self._continue(now)
 
     def _count_replay(self, now: float) -> Reject | None:
-        """Count one more replay; reject it from a fallback, or when there were too many."""
+        """Count one more replay; a rejection if it replays a fallback or exceeds the limit."""
         source, status = self._current_machine(), self._options.replay_error_status
         if self._route.cause is Cause.FALLBACK:  # F-1.56, K-18
             return self._reject(errors.REPLAY_FROM_FALLBACK, status, now, source)
@@ -292,7 +291,7 @@ class Exchange:
         return None
 
     def _update_caches(self, replay: ReplayBody, source: Machine, now: float) -> None:
-        """Invalidate and store entries as the replay says. Raises DirectiveError if that is refused."""
+        """Invalidate and store entries as the replay requests. Raises DirectiveError if that is refused."""
         caching = self._caching
         caching.invalidate(replay, source, now)
         if self._route.cause is Cause.ROUTED and self._replays == 1:  # F-2.5: one look-up, at the origin
@@ -320,9 +319,9 @@ class Exchange:
         return self._reject(error, self._options.replay_error_status, now, self._current_machine())
 
     def _refuse_target(self, error: ProxyError, now: float, source: Machine) -> Decision:
-        """The replay may not go to its target app: fall back by choice (K-19), else reject.
+        """The replay may not go to its target app: fall back if the options say so (K-19), else reject.
 
-        Measured: an app that does not exist takes as long as a target that does not answer (F-1.63).
+        An unknown app takes as long as a target that does not respond; this was measured (F-1.63).
         """
         pause = self._route.budget_seconds if error.code == "PA04" else 0.0
         if self._options.fallback_on_refusal and self._route.fallback:  # K-19

@@ -45,9 +45,9 @@ _OVERWRITTEN = frozenset(
     }
 )
 _REMOVED = _OVERWRITTEN | PROXY_ONLY
-# F-4.20: headers that belong to one connection (RFC 9110, 7.6.1). Transfer-Encoding frames the body and stays with it.
+# F-4.20, RFC 9110, 7.6.1; without Transfer-Encoding, which is kept because it frames the body.
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
-# F-4.21: what the proxy adds or changes on every response.
+# F-4.21: the proxy sets these on every response.
 _MODIFIED = frozenset({b"server", b"via", b"fly-request-id"})
 # The response fields that a trace shows for a hop.
 _SHOWN = frozenset({b"location", b"set-cookie", b"content-type", b"connection", b"upgrade", b"retry-after"})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simulator.routing.router import Router
 
 POLL_SECONDS = 0.01
-"""How often to check a real event: a machine that is starting, a machine at its hard limit."""
+"""How often to check, in real time, whether a machine has started or is below its hard limit again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class NoMachine:
 
     reason: FailureReason
     wait_seconds: float = 0.0
-    """How long to wait before the consequence, on the simulated clock."""
+    """How long to wait before the fallback or rejection, on the simulated clock."""
     is_overload: bool = False
     """Every matching machine stayed at its hard limit."""
 
@@ -142,7 +142,7 @@ class Balancer:
     def _fail_start(
         self, route: Route, start: MachineStart, error: ProxyError, now: float
     ) -> UseMachine | Wait | NoMachine:
-        """The machine does not start: choose another one, if there is one (F-5.41)."""
+        """The start failed: choose another machine, if there is one (F-5.41)."""
         route.failed_starts.add(start.machine_id)
         route.start, route.last_error = None, error
         return self.choose(route, now)

@@ -80,7 +80,7 @@ class Route:
         return max(0.0, self.since + self.budget_seconds - now)
 
     def describe_wait(self, now: float) -> str | None:
-        """The trace's note on what a delivery that begins now waited for."""
+        """A note for the trace: what a delivery that starts now has waited for."""
         if self.start is not None:
             return f"the machine was started for this request in {now - self.start.since:.1f} s (F-1.59)"
         if self.queued_since is not None:
@@ -88,7 +88,7 @@ class Route:
         return None
 
     def pause_seconds(self) -> float:
-        """How long to wait before the next round."""
+        """Back-off before the next round, in seconds."""
         doublings = max(0, min(self.attempts + self.empty_rounds - 1, 10))
         return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
 

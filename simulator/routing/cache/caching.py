@@ -39,7 +39,7 @@ class Caching:
         self.cache.remove(self.lookup, self.rules)
 
     def invalidate(self, replay: ReplayBody, source: Machine, now: float) -> None:
-        """Forget the entry of this request if the replay says so; by choice only on the way back to the origin."""
+        """Remove the entry of this request if the replay says so; K-28 can limit this to replays to the origin."""
         if replay.cache is None or not replay.cache.invalidate:
             return
         if self.options.invalidate_with_any_replay or self._returns_to_origin(replay, source, now):
@@ -70,9 +70,9 @@ class Caching:
             entry = self._entry(replay, source, now + rule.ttl_seconds, allow_bypass=rule.allow_bypass)
             self.cache.store_session(self.lookup, self.rules, entry)
         if instruction is not None and requested:
-            yield from self._remember_path(instruction, replay, source, now)
+            yield from self._store_path(instruction, replay, source, now)
 
-    def _remember_path(
+    def _store_path(
         self, instruction: CacheInstruction, replay: ReplayBody, source: Machine, now: float
     ) -> Iterator[str]:
         ttl = instruction.ttl_seconds
@@ -103,7 +103,7 @@ class Caching:
 
 
 def read_instruction(fields: Fields) -> CacheInstruction | None:
-    """The `fly-replay-cache*` headers of a response (F-2.11, F-2.14, F-2.15, F-2.27)."""
+    """The cache instruction in the headers of a response (F-2.11, F-2.14, F-2.15, F-2.27)."""
     pattern = find_field(fields, b"fly-replay-cache")
     if pattern is None:
         return None
