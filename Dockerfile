@@ -1,11 +1,11 @@
-# flysim, for docker-compose.yml: docker build -t flysim .
+# Image of flysim for docker-compose.yml. Build: docker build -t flysim .
 FROM python:3.13-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY constraints.txt .
 RUN python -m venv tools && tools/bin/pip install -c constraints.txt hatchling
 RUN python -m venv --without-pip /opt/flysim
-# The dependencies on their own: they are installed again only when one of these two files changes.
+# Dependencies have a layer of their own, which is rebuilt only when one of these two files changes.
 COPY pyproject.toml .
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
       > requirements.txt \
