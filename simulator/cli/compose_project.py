@@ -1,7 +1,7 @@
-"""A Compose project's containers as the machines: found by the engine that runs them, or by name alone.
+"""Fleet from a config or from a Compose project, whose containers become the machines.
 
-Where there is no engine, as inside a container of the project itself, flysim routes to what the network's name server
-tells of, and leaves the containers to whoever runs them.
+The containers are found through the Docker engine. Without access to an engine, for example inside a container of the
+project, they are found by name through the network's name server, and flysim cannot start, stop or clone them.
 """
 
 from __future__ import annotations
@@ -29,36 +29,37 @@ _SOCKET = Path("/var/run/docker.sock")
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What to start a simulator with."""
+    """The arguments with which a command starts a simulator."""
 
     config: Config
     backend: Backend | str = PROCESS
-    is_patient: bool = False
+    runs_outside: bool = False
+    """Whether others run the machines. Such a machine may be missing or unhealthy when flysim starts."""
     mode: str = ""
-    """What is to be known of how the machines are found, if anything."""
+    """A note for the user on how the machines are found. May be empty."""
 
 
 def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: bool) -> Fleet:
-    """The machines of a config, or with `compose` those of a Compose file. Raises SimulatorError."""
+    """The fleet of a config, or of a Compose file if `compose` is given. Raises SimulatorError."""
     if compose is None:
         config = read_config(path, backend, quiet=quiet)
-        return Fleet(config, backend, is_patient=backend.startswith(f"{SWARM}:"))
-    check_together(compose, backend)
+        return Fleet(config, backend, runs_outside=backend.startswith(f"{SWARM}:"))
+    check_compose_backend(compose, backend)
     base = None if path is None else read_config(path, backend, quiet=quiet)
     return asyncio.run(_engine_fleet(compose, base)) if find_engine() else _lookup_fleet(compose, base)
 
 
-def check_together(compose: Path, backend: str) -> None:
-    """Raises InputError for a backend that has its own way to find machines."""
+def check_compose_backend(compose: Path, backend: str) -> None:
+    """Raises InputError for the swarm backend, which finds its machines in the swarm."""
     if backend_name(backend) == SWARM:
         raise InputError(
-            f"--compose {compose} and --backend {backend} both say where the machines are",
-            expected="one of them",
+            f"--compose {compose} cannot be combined with --backend {backend}: both name the machines",
+            expected="one of the two options",
         )
 
 
 def find_engine() -> str | None:
-    """Where a Docker engine is to be asked, if there is one within reach."""
+    """The address of the Docker engine, if one is configured or has the default socket."""
     return os.environ.get("DOCKER_HOST") or (f"unix://{_SOCKET}" if _SOCKET.exists() else None)
 
 
@@ -73,28 +74,28 @@ async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
     try:
         own = await own_project(engine)
         project = Project(own or file.project, compose, file.services, base)
-        # As a container of the project itself, flysim may well be the first to start.
+        # As a container of the project, flysim may start before all others.
         machines = await project.find_machines(engine, may_be_none=own is not None)
     finally:
         engine.close()
     config = config_of_machines(machines, file, base)
     backend = DockerBackend([app.app for app in config.apps], project=project)
     mode = (
-        f"the machines are containers of the Compose project {project.name}, which the Docker engine tells of"
+        f"the machines are containers of the Compose project {project.name}, found through the Docker engine"
     )
-    return Fleet(config, backend, is_patient=True, mode=mode)
+    return Fleet(config, backend, runs_outside=True, mode=mode)
 
 
 @dataclass(frozen=True, slots=True)
-class TakenProject:
-    """The containers of a Compose project, to play scenarios on: each scenario's config says the rest."""
+class ComposeProject:
+    """The containers of a Compose project as the machines of scenarios, whose configs have all other settings."""
 
     file: ComposeFile
     containers: tuple[Any, ...]
-    """What the engine says of each."""
+    """Each as the engine describes it."""
 
     def adapt(self, config: Config) -> Config:
-        """This fleet, with the project's machines for its own. Raises InputError."""
+        """The config with the project's machines in place of its own. Raises InputError."""
         from simulator.config.compose.reader import config_of_machines
 
         machines = self._project(config).read_all(self.containers)
@@ -113,20 +114,20 @@ class TakenProject:
         return Project(self.file.project, self.file.path, self.file.services, base)
 
 
-async def take_project(compose: Path) -> TakenProject:
-    """Raises InputError for the file, EnvironmentFault without an engine or without containers."""
+async def find_project(compose: Path) -> ComposeProject:
+    """Raises InputError for a wrong Compose file, EnvironmentFault without an engine or containers."""
     from simulator.config.compose.reader import read_compose
     from simulator.machines.docker.engine import Engine
 
     file = read_compose(compose)
     engine = await Engine.connect()
     try:
-        project = TakenProject(file, ())._project(None)
+        project = ComposeProject(file, ())._project(None)
         containers = await project.find_containers(engine)
         project.read_all(containers)
     finally:
         engine.close()
-    return TakenProject(file, tuple(containers))
+    return ComposeProject(file, tuple(containers))
 
 
 def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
@@ -136,38 +137,40 @@ def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
     file = read_compose(compose, base)
     if not file.machines:
         raise InputError(
-            f"no service with fly.region says which machine it is: {', '.join(file.unnamed)}",
+            f"no service with the label fly.region has fly.machine_id: {', '.join(file.unnamed)}",
             path=compose,
-            expected="the label fly.machine_id too, where there is no Docker engine to ask",
+            expected="both labels, because no Docker engine is available",
         )
     return Fleet(
         config_of_machines(file.machines, file, base),
         LookupBackend(
             file.unnamed,
-            lambda service: console.warn(_unnamed(service)),
-            lambda name: console.warn(_forgotten(name)),
+            lambda service: console.print_warning(_unnamed_text(service)),
+            lambda name: console.print_warning(_unresolved_text(name)),
         ),
-        is_patient=True,
-        mode=_mode(file),
+        runs_outside=True,
+        mode=_lookup_mode(file),
     )
 
 
-def _mode(file: ComposeFile) -> str:
+def _lookup_mode(file: ComposeFile) -> str:
     return (
-        f"the machines are the containers of {file.path}, found by name: no Docker engine is within reach, so flysim "
-        "routes to them and shows no logs of theirs, and does not start, stop or clone any"
+        f"the machines are the containers of {file.path}, found by name because no Docker engine is available: flysim "
+        "routes to them, but cannot show their logs, and cannot start, stop or clone them"
     )
 
 
-def _unnamed(service: str) -> str:
+def _unnamed_text(service: str) -> str:
     return (
-        f"containers of the service {service} run, and are not routed to: they have no fly.machine_id, and their host "
-        "names are known to the engine only. With docker-compose.engine.yml flysim asks it: see docs/docker.md"
+        f"the containers of service {service} get no requests: they have no label fly.machine_id, and only the Docker "
+        "engine knows their host names\n"
+        "  hint: add the label, or give flysim access to the engine with docker-compose.engine.yml, see docs/docker.md"
     )
 
 
-def _forgotten(name: str) -> str:
+def _unresolved_text(name: str) -> str:
     return (
-        f"the name {name} leads nowhere any more, although the machine is there: an engine that leaves a swarm forgets "
-        f"names. docker compose restart {name} brings it back for the other machines"
+        f"the name {name} no longer resolves, but its machine is running: a Docker engine that leaves a swarm loses "
+        "names\n"
+        f"  hint: docker compose restart {name}"
     )

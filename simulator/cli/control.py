@@ -1,4 +1,4 @@
-"""A client of the control API of a simulator that is running already."""
+"""Client of the control API of a running simulator."""
 
 from __future__ import annotations
 
@@ -16,106 +16,110 @@ from simulator.errors import EnvironmentFault, InputError, SimulatorError
 if TYPE_CHECKING:
     import httpx
 
-_ACTION_SECONDS = 120.0
-_FLYS_WORDS = "failed_precondition: "
+_TIMEOUT_SECONDS = 120.0
+_FLY_PREFIX = "failed_precondition: "
 
 
-def usual_control_url() -> str:
-    """By [control] of the flysim.toml in this folder; what is wrong with that file is for others to say."""
+def default_control_url() -> str:
+    """The URL from [control] in ./flysim.toml, else the default one. Errors in that file are ignored here."""
     port: object = None
     with suppress(OSError, ValueError, LookupError, TypeError):
         port = tomllib.loads(Path("flysim.toml").read_text(encoding="utf-8"))["control"]["port"]
     return f"http://127.0.0.1:{port if isinstance(port, int) and port else DEFAULT_CONTROL_PORT}"
 
 
-class Control:
-    """A client of the control API at `url`; where that is empty, at the address that this folder's config gives it."""
+class ControlClient:
+    """Requests to the control API at `url`, or at `default_control_url()` if `url` is empty.
+
+    Every method raises InputError or EnvironmentFault if the request fails.
+    """
 
     def __init__(self, url: str) -> None:
-        url = url or usual_control_url()
-        is_bare = re.fullmatch(r"[^/]+:[0-9]+/?", url)  # 127.0.0.1:4280
-        self.url = (f"http://{url}" if is_bare else url).rstrip("/")
+        url = url or default_control_url()
+        has_no_scheme = re.fullmatch(r"[^/]+:[0-9]+/?", url)  # 127.0.0.1:4280
+        self.url = (f"http://{url}" if has_no_scheme else url).rstrip("/")
 
     def get(self, path: str, **parameters: Any) -> Any:
-        return self._ask("GET", path, params=parameters)
+        return self._request("GET", path, params=parameters)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        return self._ask("POST", path, json=body or {})
+        return self._request("POST", path, json=body or {})
 
     def delete(self, path: str, **parameters: Any) -> Any:
-        return self._ask("DELETE", path, params=parameters)
+        return self._request("DELETE", path, params=parameters)
 
     def find_machine(self, key: str) -> dict[str, Any]:
-        """By name, id, or app/name. Raises InputError that lists the machines there are."""
+        """The machine with this name, id or app/name. Raises InputError that lists the candidates."""
         machines: list[dict[str, Any]] = self.get("/_flysim/status")["machines"]
         found = [m for m in machines if key in (m["id"], m["name"], f"{m['app']}/{m['name']}")]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{m['app']}/{m['name']} ({m['id']})" for m in found or machines)
-        problem = f"{key!r} names several machines" if found else f"there is no machine {key!r}"
+        problem = f"several machines are named {key!r}" if found else f"there is no machine {key!r}"
         raise InputError(problem, expected=f"one of {known}")
 
-    def _ask(self, method: str, path: str, **options: Any) -> Any:
+    def _request(self, method: str, path: str, **options: Any) -> Any:
         import httpx
 
-        with _reaching(self.url):
+        with _translated_errors(self.url):
             response = httpx.request(
-                method, self.url + path, timeout=_ACTION_SECONDS, trust_env=False, **options
+                method, self.url + path, timeout=_TIMEOUT_SECONDS, trust_env=False, **options
             )
-        return _content(response)
+        return _json_of(response)
 
-    def follow(self, path: str, **parameters: Any) -> Iterator[Any]:
-        """One JSON value after another, for as long as the simulator runs."""
+    def stream(self, path: str, **parameters: Any) -> Iterator[Any]:
+        """Yields one JSON value per line until the simulator stops."""
         import httpx
 
         with (
-            _reaching(self.url),
+            _translated_errors(self.url),
             httpx.stream(
                 "GET", self.url + path, params=parameters, timeout=None, trust_env=False
             ) as response,
         ):
             if response.is_error:
                 response.read()
-                _content(response)
+                _json_of(response)
             for line in response.iter_lines():
                 yield json.loads(line)
 
 
-def _content(response: httpx.Response) -> Any:
-    """Raises SimulatorError for an answer that is a refusal, or no answer of the control API."""
+def _json_of(response: httpx.Response) -> Any:
+    """Raises SimulatorError for an error response, and for a response that is not from the control API."""
     try:
         content = response.json()
         if response.is_error:
-            raise _refusal(content["error"], content.get("exit_status", InputError.exit_status))
+            raise _error_from(content["error"], content.get("exit_status", InputError.exit_status))
     except (ValueError, LookupError, TypeError, AttributeError):
         raise EnvironmentFault(
-            f"what answers at {response.url} is not flysim's control API (status {response.status_code})",
-            hint="give its address with --control or FLYSIM_CONTROL",
+            f"the server at {response.url} is not flysim's control API (status {response.status_code})",
+            hint="set the address of the control API with --control or FLYSIM_CONTROL",
         ) from None
     return content
 
 
-def _refusal(text: str, exit_status: int) -> SimulatorError:
+def _error_from(text: str, exit_status: int) -> SimulatorError:
     kinds: dict[int, type[SimulatorError]] = {2: InputError, 3: EnvironmentFault}
-    return kinds.get(exit_status, SimulatorError)(text.removeprefix(_FLYS_WORDS))
+    return kinds.get(exit_status, SimulatorError)(text.removeprefix(_FLY_PREFIX))
 
 
 @contextmanager
-def _reaching(url: str) -> Iterator[None]:
+def _translated_errors(url: str) -> Iterator[None]:
+    """Raise flysim's errors in place of httpx's."""
     import httpx
 
     try:
         yield
     except httpx.ConnectError as error:
         raise EnvironmentFault(
-            f"no simulator answers at {url}",
-            hint="start one with flysim up, or give its control API with --control or FLYSIM_CONTROL",
+            f"no simulator is running at {url}",
+            hint="start one with flysim up, or set the address of its control API with --control or FLYSIM_CONTROL",
         ) from error
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise InputError(
-            f"{url!r} cannot be the URL of a control API", expected="one such as http://127.0.0.1:4280"
+            f"{url!r} is not the URL of a control API", expected="a URL such as http://127.0.0.1:4280"
         ) from error
     except httpx.HTTPError as error:
         raise EnvironmentFault(
-            f"the control API at {url} did not answer: {error or type(error).__name__}"
+            f"the control API at {url} did not respond: {error or type(error).__name__}"
         ) from error

@@ -1,4 +1,4 @@
-"""What the commands that start a fleet share: its config, the files they write, and what they tell of it."""
+"""Shared parts of the commands that start a fleet: config, output files, warnings."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 def read_config(path: Path | None, backend: str, *, quiet: bool) -> Config:
-    """The config at `path`, else of this folder; says on stderr what of it will not be emulated."""
+    """Load the config at `path`, or the one of this folder, and print its warnings. Raises InputError."""
     from simulator.config import load_config
 
     check_backend(backend)
     config = load_config(path)
     if not quiet:
         for line in warning_lines(config):
-            console.warn(line)
+            console.print_warning(line)
     return config
 
 
 def warning_lines(config: Config) -> list[str]:
-    """One line for all that a file asks for and does not get, and one for each other warning."""
+    """The config's warnings, with all settings of a file that are not emulated in one line."""
     missing: dict[str, list[str]] = {}
     others = []
     for warning in config.warnings:
@@ -42,48 +42,50 @@ def warning_lines(config: Config) -> list[str]:
             missing.setdefault(match[1], []).append(match[2])
         else:
             others.append(warning)
-    return [_missing_line(path, keys) for path, keys in missing.items()] + others
+    return [_not_emulated_line(path, keys) for path, keys in missing.items()] + others
 
 
-def _missing_line(path: str, keys: list[str]) -> str:
+def _not_emulated_line(path: str, keys: list[str]) -> str:
     if len(keys) == 1:
         return f"{path}: {keys[0]} is not emulated"
-    return f"{path}: {len(keys)} things are not emulated: {', '.join(keys)}"
+    return f"{path}: {len(keys)} settings are not emulated: {', '.join(keys)}"
 
 
 def check_backend(backend: str) -> None:
-    """Raises InputError for a name that is none."""
+    """Raises InputError for an unknown backend."""
     backend_name(backend)
 
 
 def demo_config() -> Path:
-    """The demo's flysim.toml: in an installed package beside it, in a checkout at the top."""
+    """The demo's flysim.toml: inside an installed package, or at the top of a checkout."""
     package = Path(__file__).parents[1]
     for folder in (package / "bundled", package.parent):
         if (folder / "flysim.toml").is_file() and (folder / "scenarios").is_dir():
             return folder / "flysim.toml"
-    raise EnvironmentFault("the demo's files are missing from this installation", hint="install flysim again")
+    raise EnvironmentFault(
+        "the files of the demo are missing from this installation", hint="reinstall flysim"
+    )
 
 
-def note_start(config: Config, *, quiet: bool) -> None:
+def print_start(config: Config, *, quiet: bool) -> None:
     count = len(config.machines)
-    console.note(f"starting {count} machine{'s' if count != 1 else ''} …", quiet=quiet)
+    console.print_note(f"starting {count} machine{'s' if count != 1 else ''} …", quiet=quiet)
 
 
 def check_writable(path: Path | None) -> None:
-    """Raises InputError before the work for a file that could not be written after it."""
+    """Raises InputError, before any work is done, for an output file that cannot be written."""
     if path is None:
         return
     if not path.parent.is_dir():
         raise InputError(
-            f"cannot write {path}: there is no folder {path.parent}", expected="a folder that exists"
+            f"cannot write {path}: there is no folder {path.parent}", expected="a path in an existing folder"
         )
     if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder", expected="the name of a file")
+        raise InputError(f"cannot write {path}: it is a folder", expected="the path of a file")
 
 
 def write_file(path: Path, text: str) -> None:
-    """Raises InputError."""
+    """Raises InputError if the file cannot be written."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -92,7 +94,7 @@ def write_file(path: Path, text: str) -> None:
 
 @contextmanager
 def ready_file(path: Path | None, simulator: Simulator) -> Iterator[None]:
-    """The file that says where everything is, for as long as it is there."""
+    """Write the addresses of the simulator to `path` as JSON, and remove the file at the end of the block."""
     if path is None:
         yield
         return
@@ -100,9 +102,9 @@ def ready_file(path: Path | None, simulator: Simulator) -> Iterator[None]:
     part = path.with_name(f".{path.name}.part")
     write_file(part, text)
     try:
-        part.replace(path)  # All at once: whoever waits for the file never reads half of it.
+        part.replace(path)  # Atomic: a process that waits for the file never reads half of it.
         yield
     finally:
         with suppress(OSError):
-            if path.read_text(encoding="utf-8") == text:  # Else it is another simulator's by now.
+            if path.read_text(encoding="utf-8") == text:  # Another simulator may have replaced the file.
                 path.unlink()

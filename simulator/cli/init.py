@@ -19,23 +19,31 @@ _SCENARIO = Path("scenarios") / "first.yaml"
 
 def init(
     command: Annotated[
-        str | None, typer.Option("--command", metavar="CMD", help="What starts one machine, as 'npm start'.")
+        str | None,
+        typer.Option(
+            "--command", metavar="CMD", help="The command that starts one machine, such as 'npm start'."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a flysim.toml and a first scenario for the app in this folder, from its fly.toml where there is one.
+    """Write a flysim.toml and a first scenario for this folder's app.
+
+    The app's name, region and health check come from its fly.toml, the start command from its Procfile, package.json
+    or Dockerfile.
 
     Example: flysim init --command 'python app.py'
     """
     folder = Path()
-    starter = _read_folder(folder, command, force=force)
+    template = _read_folder(folder, command, force=force)
     _SCENARIO.parent.mkdir(exist_ok=True)
-    write_file(_CONFIG, starter.config_text())
-    write_file(_SCENARIO, starter.scenario_text(f"../{_CONFIG}"))
-    _check(quiet=quiet)
+    write_file(_CONFIG, template.config_text())
+    write_file(_SCENARIO, template.scenario_text(f"../{_CONFIG}"))
+    _check_written_files(quiet=quiet)
     if not quiet:
-        console.say(f"{_CONFIG} and {_SCENARIO} are written. Next: flysim up, flysim run {_SCENARIO.parent}")
+        console.print_line(
+            f"Wrote {_CONFIG} and {_SCENARIO}. Next: flysim up, or flysim run {_SCENARIO.parent}"
+        )
 
 
 def _read_folder(folder: Path, command: str | None, *, force: bool) -> InitTemplate:
@@ -43,24 +51,24 @@ def _read_folder(folder: Path, command: str | None, *, force: bool) -> InitTempl
     from simulator.config.fly.reader import find_fly_toml
     from simulator.config.problems import Problems
 
-    there = [path for path in (_CONFIG, _SCENARIO) if path.exists()]
-    if there and not force:
-        raise InputError(f"{there[0]} is there already", expected="no such file, or --force to write over it")
-    starter = find_app(folder, command)
-    if starter.has_fly_toml:
+    existing = [path for path in (_CONFIG, _SCENARIO) if path.exists()]
+    if existing and not force:
+        raise InputError(f"{existing[0]} already exists", expected="--force, which overwrites it")
+    template = find_app(folder, command)
+    if template.has_fly_toml:
         problems = Problems()
         find_fly_toml(folder / "fly.toml", problems)
         problems.raise_if_any()
-    if needs_command(starter, folder):
+    if needs_command(template, folder):
         raise InputError(
-            "no Procfile, package.json, CMD of a Dockerfile or [processes] of a fly.toml says how to start the app",
-            expected="--command 'python app.py', or whatever starts it on the port in PORT",
+            "no start command in a Procfile, in package.json, in CMD of a Dockerfile, or in [processes] of fly.toml",
+            expected="--command 'python app.py', or the command that starts your app on the port in PORT",
         )
-    return starter
+    return template
 
 
-def _check(*, quiet: bool) -> None:
-    """Raises InputError for what has been written, should it be wrong."""
+def _check_written_files(*, quiet: bool) -> None:
+    """Raises InputError if the values taken from the folder make the written files invalid."""
     from simulator.cli.fleet import read_config
     from simulator.scenario import load_scenario
 

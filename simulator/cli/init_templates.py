@@ -1,4 +1,4 @@
-"""What `flysim init` writes: a flysim.toml and a first scenario, from what is found in the app's folder. Pure text."""
+"""Templates of `flysim init`: a flysim.toml and a first scenario, filled from the files in the app's folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_SHELL_SIGNS = re.compile(r"[$&|;<>`]")
-_WEB_OF_PROCFILE = re.compile(r"^web:\s*(.+?)\s*$", re.MULTILINE)
+_SHELL_CHARACTERS = re.compile(r"[$&|;<>`]")
+_PROCFILE_WEB = re.compile(r"^web:\s*(.+?)\s*$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^\s*(CMD|ENTRYPOINT)\s+(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
 _HERE_DOCUMENT = re.compile(r"<<-?(['\"]?)(\w+)\1.*?^\s*\2$", re.MULTILINE | re.DOTALL)
@@ -21,17 +21,17 @@ DEFAULT_REGION, OTHER_REGION = "ams", "dfw"
 
 @dataclass(frozen=True, slots=True)
 class InitTemplate:
-    """An app as far as its folder tells of it."""
+    """The values that `flysim init` found for an app."""
 
     app: str
     region: str
     has_fly_toml: bool
     command: str | None
-    """None: fly.toml has it."""
+    """None if fly.toml has the command."""
     has_dockerfile: bool
-    """And fly.toml names no image instead."""
+    """False if fly.toml names an image instead."""
     path: str
-    """What the first scenario asks for: a check's path, where there is a check."""
+    """The path that the first scenario requests: that of a health check, else `/`."""
     is_https_only: bool
 
     @property
@@ -40,7 +40,7 @@ class InitTemplate:
 
     def config_text(self) -> str:
         lines = [
-            "# How flysim runs this app on this computer: `flysim up`. Every key: docs/configuration.md of flysim.",
+            "# How `flysim up` runs this app on this computer. All keys: docs/configuration.md of flysim.",
             "version = 1",
             "",
             "[edges]                    # where clients connect",
@@ -54,18 +54,18 @@ class InitTemplate:
         if self.command is not None:
             lines.append(f"command = {_toml(self.command)}")
             lines.append(
-                "# It listens on PORT, which differs from machine to machine. With {host} in it, every machine"
+                "# The app must listen on $PORT, which is different for each machine. If the command contains"
             )
-            lines.append("# has an address of its own and the same port, as on Fly.")
+            lines.append("# {host}, each machine gets its own address, and all use the same port, as on Fly.")
         if self.has_dockerfile:
-            lines.append(f'image = "{self.app}:latest"     # as containers: flysim up --backend docker')
-            lines.append('build = "."                # its Dockerfile is here')
+            lines.append(f'image = "{self.app}:latest"     # for flysim up --backend docker')
+            lines.append('build = "."                # the folder of the Dockerfile')
         for region in (self.region, self.other_region):
             lines += ["", f"[[apps.{self.app}.machines]]", f'region = "{region}"']
         return "\n".join(lines) + "\n"
 
     def scenario_text(self, config: str) -> str:
-        # Where fly.toml forces https, a redirect is all that comes by http.
+        # With force_https, a request over http would only get a redirect.
         origin = f"https://{self.app}.fly.dev" if self.is_https_only else ""
         return (
             "version: 1\n"
@@ -84,7 +84,7 @@ class InitTemplate:
 
 
 def find_app(folder: Path, command: str | None) -> InitTemplate:
-    """What the folder tells; a file that cannot be read tells nothing here."""
+    """Read the app's settings from the files in its folder. Unreadable files count as absent."""
     fly_path = folder / "fly.toml"
     fly = _read_toml(fly_path)
     section = fly.get("http_service")
@@ -101,14 +101,14 @@ def find_app(folder: Path, command: str | None) -> InitTemplate:
     )
 
 
-def needs_command(starter: InitTemplate, folder: Path) -> bool:
-    return starter.command is None and not _read_toml(folder / "fly.toml").get("processes")
+def needs_command(template: InitTemplate, folder: Path) -> bool:
+    return template.command is None and not _read_toml(folder / "fly.toml").get("processes")
 
 
 def _guess_command(folder: Path) -> str | None:
-    """From a Procfile or a package.json, which say it outright, or a Dockerfile."""
+    """The start command of a Procfile, package.json or Dockerfile, in this order."""
     procfile = _read(folder / "Procfile")
-    if match := _WEB_OF_PROCFILE.search(procfile):
+    if match := _PROCFILE_WEB.search(procfile):
         return match[1]
     try:
         package = json.loads(_read(folder / "package.json") or "{}")
@@ -121,7 +121,7 @@ def _guess_command(folder: Path) -> str | None:
 
 
 def _command_of_image(dockerfile: str) -> str | None:
-    """Its last CMD, unless an entry point has it for its argument: that stands in the image only."""
+    """The last CMD. None with an ENTRYPOINT, which takes CMD as its arguments and exists only in the image."""
     text = _HERE_DOCUMENT.sub("", _COMMENT.sub("", dockerfile)).replace("\\\n", " ")
     instructions = _INSTRUCTION.findall(text)
     if not instructions or any(name.upper() == "ENTRYPOINT" for name, _ in instructions):
@@ -130,7 +130,7 @@ def _command_of_image(dockerfile: str) -> str | None:
     try:
         words = json.loads(command)
     except ValueError:
-        return command  # For a shell.
+        return command  # The shell form of CMD.
     return shlex.join(map(str, words)) if isinstance(words, list) and words else None
 
 
@@ -148,10 +148,10 @@ def _app_name(text: object) -> str:
 
 
 def _toml(command: str) -> str:
-    """As a list where a shell has to read it, else as it is."""
+    """The command as a TOML list: its words, or `sh -c` and the command if it needs a shell."""
     words = ["sh", "-c", command if re.search("[&|;]", command) else f"exec {command}"]
-    if not _SHELL_SIGNS.search(command):
-        with suppress(ValueError):  # Its quotes are for a shell to complain of.
+    if not _SHELL_CHARACTERS.search(command):
+        with suppress(ValueError):  # Unbalanced quotes: the shell reports them.
             words = shlex.split(command)
     return "[" + ", ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
 

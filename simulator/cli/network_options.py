@@ -1,4 +1,4 @@
-"""Where flysim is told to stand: `--listen`, `--dns-port`, `--published`."""
+"""Values of `--listen`, `--dns-port` and `--published`: where flysim listens, and its ports outside a container."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def read_network_position(
     listen: str, dns_port: int | None, published: list[str], *, beside_machines: bool
 ) -> NetworkPosition:
-    """`beside_machines`: whether what flysim routes to may be in the network that it is in. Raises InputError."""
+    """`beside_machines`: whether the machines may be in the same network as flysim. Raises InputError."""
     from simulator.network_position import ANY, NetworkPosition, addresses_of, find_private_ip
 
     if listen != ANY and not _is_address(listen):
@@ -39,5 +39,8 @@ def _is_address(text: str) -> bool:
 def _read_published(text: str) -> tuple[int, int]:
     match = re.fullmatch("([0-9]{1,5}):([0-9]{1,5})", text)
     if match is None:
-        raise InputError(f"--published is {text!r}", expected="two ports, ours first, such as 8080:18080")
+        raise InputError(
+            f"--published is {text!r}",
+            expected="a port of flysim and the port it is published as, such as 8080:18080",
+        )
     return int(match[1]), int(match[2])

@@ -1,4 +1,4 @@
-"""Options that several commands take, each said once."""
+"""Command line options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from typing import Annotated
 
 import typer
 
-from simulator.machines import BACKENDS
-
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "-c", "--config", metavar="FILE", help="Default: flysim.toml in this folder, else fly.toml alone."
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="The config file.",
+        show_default="flysim.toml in this folder, else fly.toml",
     ),
 ]
+# The names of simulator.machines.BACKENDS. Importing them from there would load the backends themselves.
+BACKEND_NAMES = "process|docker|swarm[:NAME]"
 BackendOption = Annotated[
     str,
     typer.Option(
         "--backend",
-        metavar="|".join(BACKENDS),
-        help="What the machines are: processes, containers, tasks of a swarm. swarm:NAME: those of a stack.",
+        metavar=BACKEND_NAMES,
+        help="Run the machines as processes, containers or swarm tasks. swarm:NAME uses a deployed stack.",
     ),
 ]
 ComposeOption = Annotated[
@@ -28,26 +32,39 @@ ComposeOption = Annotated[
     typer.Option(
         "--compose",
         metavar="FILE",
-        help="Take the containers of this Compose file that have a fly.region label.",
+        help="Use the containers of this Compose file that have a fly.region label as machines.",
     ),
 ]
 ListenOption = Annotated[
     str,
-    typer.Option("--listen", metavar="ADDRESS", help="Where edges and names are to be had; any: everywhere."),
+    typer.Option(
+        "--listen",
+        metavar="ADDRESS",
+        help="The address on which the edges and the name server listen; 'any' for all addresses.",
+    ),
 ]
 DnsPortOption = Annotated[
     int | None,
     typer.Option(
-        "--dns-port", metavar="PORT", min=1, max=65535, help="Of the name server.", show_default="a free one"
+        "--dns-port",
+        metavar="PORT",
+        min=1,
+        max=65535,
+        help="The port of the name server.",
+        show_default="a free port",
     ),
 ]
 PublishedOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--published", metavar="PORT:OUTSIDE", help="In a container: what a port is published as. Repeatable."
+        "--published",
+        metavar="PORT:OUTSIDE",
+        help="In a container: a port of flysim, and the port on the host it is published as. Repeatable.",
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Only results, no word about progress.")]
+QuietOption = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print results only, no progress or warnings.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ControlOption = Annotated[
     str,
@@ -59,11 +76,11 @@ ControlOption = Annotated[
         show_default="the port under [control] in ./flysim.toml, else http://127.0.0.1:4280",
     ),
 ]
-OF_THIS_FOLDER = ""
-"""The control API of a simulator that runs with this folder's flysim.toml, or on the usual port."""
+DEFAULT_CONTROL = ""
+"""The control API of a simulator that runs with this folder's flysim.toml, or on the default port."""
 NamesOption = Annotated[
-    bool, typer.Option("--names", help="Names of machines before their log lines, not only regions.")
+    bool, typer.Option("--names", help="Begin each log line with the machine's name instead of its region.")
 ]
 FreePortsOption = Annotated[
-    bool, typer.Option("--free-ports", help="Take free ports, whatever the config says.")
+    bool, typer.Option("--free-ports", help="Listen on free ports instead of those in the config.")
 ]

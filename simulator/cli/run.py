@@ -1,4 +1,4 @@
-"""`flysim run`: scenario files, one line each, and the whole story of those that fail."""
+"""`flysim run`: scenario files, with one line for each result and the full trace of each failure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
-from simulator.cli.compose_project import check_together, take_project
+from simulator.cli.compose_project import check_compose_backend, find_project
 from simulator.cli.fleet import check_backend, check_writable, warning_lines, write_file
 from simulator.cli.options import BackendOption, ComposeOption, QuietOption
 from simulator.cli.signals import StopSignals
@@ -30,16 +30,22 @@ if TYPE_CHECKING:
 
 def run(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Scenario files, or folders of them.")
+        list[Path] | None, typer.Argument(metavar="PATH", help="Scenario files or folders.")
     ] = None,
     keyword: Annotated[
-        str | None, typer.Option("-k", metavar="EXPR", help="Only those it fits, as 'cookie and not loop'.")
+        str | None,
+        typer.Option(
+            "-k", metavar="EXPR", help="Run only matching scenarios, for example 'cookie and not loop'."
+        ),
     ] = None,
     junit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a JUnit XML report; -: to stdout.")
+        Path | None, typer.Option(metavar="FILE", help="Write a JUnit XML report; - for stdout.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write a JSON report; -: to stdout.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write a JSON report; - for stdout.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The random seed, instead of each scenario's own.")
     ] = None,
     reports: Annotated[
         list[str] | None,
@@ -47,16 +53,17 @@ def run(
             "--report", metavar="NAME=FILE", help="Write the report of an installed reporter; repeatable."
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Instead of each scenario's own.")] = None,
     realtime: Annotated[
-        bool, typer.Option("--realtime", help="Really wait for what the emulated proxy waits for.")
+        bool, typer.Option("--realtime", help="Wait in real time where the proxy waits, instead of skipping.")
     ] = False,
     backend: BackendOption = "process",
     compose: ComposeOption = None,
     config: Annotated[str | None, typer.Option("-c", "--config", hidden=True)] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Run scenarios and say what came of them; exit status 1 if an expectation failed.
+    """Run scenario files and report the results.
+
+    The exit status is 1 if an expectation failed.
 
     Example: flysim run scenarios/ -k cookie --junit report.xml
     """
@@ -64,46 +71,50 @@ def run(
 
     check_backend(backend)
     if not paths:
-        raise InputError("no scenario is named", expected="a file or a folder, as in: flysim run scenarios/")
+        raise InputError(
+            "no scenario given", expected="a file or a folder, for example: flysim run scenarios/"
+        )
     if config is not None:
-        words = "each scenario names its own, as in config: ../flysim.toml"
-        raise InputError(f"-c {config}: a run has no config", expected=f"no -c: {words}")
-    files = Reports.of(junit, json_file, reports or [])
+        raise InputError(
+            f"-c {config} is not an option of flysim run",
+            expected="a config in each scenario file, for example config: ../flysim.toml",
+        )
+    files = ReportFiles.of(junit, json_file, reports or [])
     if compose is not None:
-        check_together(compose, backend)
-    taken = None if compose is None else asyncio.run(take_project(compose))
+        check_compose_backend(compose, backend)
+    project = None if compose is None else asyncio.run(find_project(compose))
     options = RunOptions(
         keyword=keyword,
         seed=seed,
         realtime=realtime,
-        backend=backend if taken is None else DOCKER,
-        adapt=taken.adapt if taken is not None else None,
+        backend=backend if project is None else DOCKER,
+        adapt=project.adapt if project is not None else None,
     )
-    open_simulator = taken.open if taken is not None else None
+    open_simulator = project.open if project is not None else None
     raise typer.Exit(asyncio.run(_run(paths, options, files, open_simulator, quiet=quiet)))
 
 
 @dataclass(frozen=True, slots=True)
-class Reports:
+class ReportFiles:
     """The report files to write, each with its reporter; `-` is stdout."""
 
     files: tuple[tuple[Reporter, Path], ...]
 
     @classmethod
-    def of(cls, junit: Path | None, json_file: Path | None, named: list[str]) -> Reports:
+    def of(cls, junit: Path | None, json_file: Path | None, named: list[str]) -> ReportFiles:
         """Raises InputError, before anything runs, for an unknown reporter and for a file that cannot be written."""
         from simulator.report import find_reporter
 
         asked = [("junit", junit), ("json", json_file), *(_split_report(text) for text in named)]
         files = [(find_reporter(name), path) for name, path in asked if path is not None]
         if [path for _, path in files].count(STDOUT) > 1:
-            raise InputError("several reports are to go to stdout", expected="- for one of them at most")
+            raise InputError("several reports write to stdout", expected="- for at most one of them")
         for _, path in files:
             check_writable(None if path == STDOUT else path)
         return cls(tuple(files))
 
     @property
-    def is_stdout_taken(self) -> bool:
+    def uses_stdout(self) -> bool:
         return any(path == STDOUT for _, path in self.files)
 
     def write(self, report: RunResult) -> None:
@@ -125,37 +136,37 @@ def _split_report(text: str) -> tuple[str, Path]:
 async def _run(
     paths: list[Path],
     options: RunOptions,
-    files: Reports,
+    reports: ReportFiles,
     open_simulator: OpenSimulator | None,
     *,
     quiet: bool,
 ) -> int:
-    """The exit status: of the results, or of the signal that cut them short."""
+    """The exit status: that of the results, or of the signal that stopped the run."""
     from simulator.results import RunResult
     from simulator.scenario.file.loader import load_scenarios
     from simulator.scenario.file.selection import select
     from simulator.scenario.runner import run_scenarios
 
-    teller, started = ProgressReporter(quiet=quiet, on_stderr=files.is_stdout_taken), time.monotonic()
+    progress, started = ProgressReporter(quiet=quiet, on_stderr=reports.uses_stdout), time.monotonic()
     with StopSignals() as signals:
         planned = select(load_scenarios(paths), options.keyword)
         try:
             report = await run_scenarios(
                 planned,
                 options,
-                on_result=teller.take,
-                on_config=teller.warn_of,
+                on_result=progress.add,
+                on_config=progress.print_warnings,
                 open_simulator=open_simulator,
             )
         except asyncio.CancelledError:
-            report = RunResult(tuple(teller.results), time.monotonic() - started)
-    teller.finish(report, len(planned))
-    files.write(report)
+            report = RunResult(tuple(progress.results), time.monotonic() - started)
+    progress.finish(report, len(planned))
+    reports.write(report)
     return signals.exit_status or report.exit_status
 
 
 class ProgressReporter:
-    """Tells what comes of each scenario; when nobody reads on, the run goes on without a word."""
+    """Prints the result of each scenario. If the reader closes the pipe, the run continues silently."""
 
     def __init__(self, *, quiet: bool, on_stderr: bool) -> None:
         from simulator.report import TextReport
@@ -169,16 +180,16 @@ class ProgressReporter:
         self._warned: set[str] = set()
         self.results: list[ScenarioResult] = []
 
-    def take(self, result: ScenarioResult) -> None:
+    def add(self, result: ScenarioResult) -> None:
         self.results.append(result)
         if result.failure or not self._quiet:
             self._text.take(result)
 
-    def warn_of(self, config: Config) -> None:
+    def print_warnings(self, config: Config) -> None:
         for line in () if self._quiet else warning_lines(config):
             if line not in self._warned:
                 self._warned.add(line)
-                console.warn(line)
+                console.print_warning(line)
 
     def finish(self, report: RunResult, planned: int) -> None:
         self._text.finish(report, planned=planned, is_first=not self._has_written)
@@ -190,4 +201,4 @@ class ProgressReporter:
             self._file.flush()
         except BrokenPipeError:
             if self._file is console.out.file:
-                console.discard_output()
+                console.discard_stdout()

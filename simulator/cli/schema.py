@@ -1,4 +1,4 @@
-"""`flysim schema`: the JSON Schema of flysim's files, by which editors complete and check them."""
+"""`flysim schema`: the JSON Schema of flysim's files, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class File(StrEnum):
 
 
 def schema(
-    file: Annotated[File, typer.Argument(metavar="scenario|config|run", help="Which schema.")],
+    file: Annotated[File, typer.Argument(metavar="scenario|config|run", help="The kind of file.")],
 ) -> None:
     """Print a JSON Schema: of scenario files, of flysim.toml, or of the report that run --json writes.
 

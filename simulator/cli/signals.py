@@ -1,4 +1,4 @@
-"""What Ctrl-C and its kin do to a fleet, from the first moment of its start to the last of its end."""
+"""Stop signals: what SIGINT, SIGTERM and SIGHUP do while a fleet starts, runs and stops."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from simulator.cli import leave_at_once
+from simulator.cli import exit_on_signal
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """Answers stop signals within its `with` block, in the running event loop.
+    """Handles stop signals within its `with` block, in the running event loop.
 
-    At first a signal gives the current task up, by cancelling it; after `ask_politely` it ends `wait` instead.
-    The next one gives the task up in any case, and one more ends flysim at once.
+    A signal cancels the current task. After `stop_gracefully` the first signal makes `wait` return instead, and the
+    second cancels the task. After a cancellation the next signal exits at once.
     """
 
     def __init__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.is_hung_up = False
+        self.is_pipe_broken = False
         self._task = task
         self._loop = asyncio.get_running_loop()
         self._last: signal.Signals | None = None
-        self._asked = asyncio.Event()
-        self._answer: Callable[[signal.Signals], None] = self._give_up
+        self._stop_requested = asyncio.Event()
+        self._handler: Callable[[signal.Signals], None] = self._cancel
 
     def __enter__(self) -> Self:
         for number in STOP_SIGNALS:
-            # nohup has us ignore the end of the terminal. A shell has its background jobs ignore Ctrl-C, but
-            # then the script that started us ends by it, and we must not stay behind.
+            # SIGHUP stays ignored under nohup. SIGINT does not: a shell ignores it in background jobs, but the script
+            # that started flysim ends on Ctrl-C, and flysim must end with it.
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                self._loop.add_signal_handler(number, self._hear, number)
+                self._loop.add_signal_handler(number, self._receive, number)
         return self
 
     def __exit__(
@@ -44,47 +44,47 @@ class StopSignals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._let_go()
+        self._restore()
 
     @property
     def exit_status(self) -> int:
-        """As a shell has it: 128 and the number of the signal that came last; 0 where none came."""
+        """128 plus the number of the last signal; 0 without a signal."""
         return 0 if self._last is None else 128 + self._last
 
-    def ask_politely(self) -> None:
-        """From now on a signal lets `wait` return."""
-        self._answer = self._ask
+    def stop_gracefully(self) -> None:
+        """From now on a signal makes `wait` return."""
+        self._handler = self._request_stop
 
-    def pass_on(self, take: Callable[[signal.Signals], None]) -> None:
-        """From now on every signal is for `take`."""
-        self._answer = take
+    def forward_to(self, handler: Callable[[signal.Signals], None]) -> None:
+        """From now on `handler` gets every signal."""
+        self._handler = handler
 
-    def insist(self) -> None:
-        """From now on a signal gives the task up, as at first."""
-        self._answer = self._give_up
+    def cancel_on_signal(self) -> None:
+        """From now on a signal cancels the task, as at first."""
+        self._handler = self._cancel
 
     async def wait(self) -> None:
-        await self._asked.wait()
+        await self._stop_requested.wait()
 
-    def hang_up(self) -> None:
-        """As if a signal had come: nobody reads our output any more."""
-        self.is_hung_up = True
-        self._hear(signal.SIGPIPE)
+    def break_pipe(self) -> None:
+        """Act as on SIGPIPE: the reader of our output has closed it."""
+        self.is_pipe_broken = True
+        self._receive(signal.SIGPIPE)
 
-    def _hear(self, number: signal.Signals) -> None:
+    def _receive(self, number: signal.Signals) -> None:
         self._last = number
-        self._answer(number)
+        self._handler(number)
 
-    def _ask(self, number: signal.Signals) -> None:
-        self._asked.set()
-        self.insist()
+    def _request_stop(self, number: signal.Signals) -> None:
+        self._stop_requested.set()
+        self.cancel_on_signal()
 
-    def _give_up(self, number: signal.Signals) -> None:
+    def _cancel(self, number: signal.Signals) -> None:
         self._task.cancel()
-        self._let_go()
+        self._restore()
 
-    def _let_go(self) -> None:
-        """From now on a signal ends flysim at once: raised as an exception, it could leave a traceback anywhere."""
+    def _restore(self) -> None:
+        """From now on a signal exits at once. KeyboardInterrupt could be raised anywhere and print a traceback."""
         for number in STOP_SIGNALS:
             if self._loop.remove_signal_handler(number):
-                signal.signal(number, leave_at_once)
+                signal.signal(number, exit_on_signal)

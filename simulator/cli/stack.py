@@ -1,4 +1,4 @@
-"""`flysim stack`: the fleet as a file for `docker stack deploy`, for whoever deploys it by hand."""
+"""`flysim stack`: the fleet as a stack file for `docker stack deploy`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ def stack(
     placement: Annotated[
         bool,
         typer.Option(
-            "--placement", help="Each machine on a node that has its region for the label fly.region."
+            "--placement", help="Place each machine on a node whose label fly.region is its region."
         ),
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Print the fleet as a stack of Docker Swarm; `flysim up --backend swarm:NAME` finds it there.
+    """Print the fleet as a stack file for Docker Swarm.
+
+    `flysim up --backend swarm:NAME` routes to the deployed stack.
 
     Example: flysim stack | docker stack deploy --compose-file - fleet
     """

@@ -1,7 +1,7 @@
-"""Where `flysim trace` sends its request: to an edge of the running simulator, and nowhere else.
+"""Target of `flysim trace`: always an edge of the running simulator.
 
-A URL that was copied from production names the app by its host. The request then goes to an edge, with that name
-as its Host: never to production itself.
+The request for a production URL goes to an edge too, with the URL's host in its Host header. It never goes to
+production.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from simulator.errors import InputError
 
 _BARE_HOST = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-fA-F:.]+\])(:\d+)?([/?].*)?")
 _SCHEMES = {"http": False, "https": False, "ws": True, "wss": True}
-"""Scheme -> whether it asks for a WebSocket."""
+"""Scheme -> whether it is a WebSocket URL."""
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A request's way: the edge, and what its client would call it."""
+    """The edge that gets the request, and the URL and Host header to send."""
 
     edge: str
     url: str
-    """At the edge: http or https."""
+    """The URL at the edge, with the scheme http or https."""
     host: str | None = None
-    """The Host field, where it is not that of the edge's own URL."""
+    """The Host header, if it is not the host of `url`."""
     is_websocket: bool = False
 
     @property
     def server_name(self) -> str | None:
-        """For TLS."""
+        """The name for TLS SNI."""
         return urlsplit(f"//{self.host}").hostname if self.host else None
 
 
 def find_target(text: str, edges: Mapping[str, str], edge: str | None) -> Target:
-    """`text` is a URL or a path, `edges` are those of the running simulator, `edge` the one asked for.
+    """Choose the edge for `text`, a URL or a path.
 
-    Raises InputError for what is no URL, and for one of this computer where no edge is.
+    `edges` maps region to base URL, `edge` is the region given with --edge. Raises InputError for an invalid URL, and
+    for a loopback address that is not an edge.
     """
     if edge is not None and edge not in edges:
         raise InputError(f"there is no edge {edge!r}", expected=f"one of {', '.join(edges)}")
@@ -51,7 +52,7 @@ def find_target(text: str, edges: Mapping[str, str], edge: str | None) -> Target
         known = ", ".join(f"{url} ({region})" for region, url in edges.items())
         raise InputError(
             f"no edge of the running simulator is at {parts.netloc}",
-            expected=f"one of {known}; another simulator's by --control URL, or FLYSIM_CONTROL",
+            expected=f"one of {known}; for another simulator add --control URL or set FLYSIM_CONTROL",
         )
     base = urlsplit(edges[chosen])
     scheme = "https" if parts.scheme in ("https", "wss") else "http"
@@ -69,11 +70,11 @@ def _split(text: str) -> SplitResult:
         text = f"http://{text}"
     try:
         parts = urlsplit(text)
-        is_right = bool(parts.hostname) and parts.scheme in _SCHEMES and parts.port != 0
+        is_valid = bool(parts.hostname) and parts.scheme in _SCHEMES and parts.port != 0
     except ValueError:
-        raise _no_url(text) from None
-    if not (is_right if parts.scheme or parts.netloc else text.startswith("/")):
-        raise _no_url(text)
+        raise _invalid_url(text) from None
+    if not (is_valid if parts.scheme or parts.netloc else text.startswith("/")):
+        raise _invalid_url(text)
     return parts
 
 
@@ -91,7 +92,7 @@ def _is_loopback(host: str | None) -> bool:
         return False
 
 
-def _no_url(text: str) -> InputError:
+def _invalid_url(text: str) -> InputError:
     return InputError(
-        f"{text!r} is not a URL that can be asked", expected="http://127.0.0.1:8080/path, or /path"
+        f"{text!r} is not a URL", expected="a URL such as http://127.0.0.1:8080/path, or a path such as /path"
     )

@@ -1,4 +1,4 @@
-"""`flysim up` and `flysim demo`: a fleet, until it is told to stop."""
+"""`flysim up` and `flysim demo`: a fleet that runs until a stop signal."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import typer
 
 from simulator.cli import console
 from simulator.cli.compose_project import Fleet, open_fleet
-from simulator.cli.control import usual_control_url
-from simulator.cli.fleet import check_writable, demo_config, note_start, ready_file
+from simulator.cli.control import default_control_url
+from simulator.cli.fleet import check_writable, demo_config, print_start, ready_file
 from simulator.cli.network_options import read_network_position
 from simulator.cli.options import (
     BackendOption,
@@ -33,14 +33,16 @@ if TYPE_CHECKING:
     from simulator.network_position import NetworkPosition
     from simulator.runtime import Simulator
 
-_SILENCE_SECONDS = 5.0
-_LASTING = frozenset({MachineState.STOPPED, MachineState.FAILED, MachineState.SUSPENDED})
-"""A machine that is in one of these does not come out of it by itself."""
+_SLOW_START_SECONDS = 5.0
+_DOWN_STATES = frozenset({MachineState.STOPPED, MachineState.FAILED, MachineState.SUSPENDED})
+"""The states that a machine does not leave on its own."""
 
 ReadyOption = Annotated[
     Path | None,
     typer.Option(
-        "--ready-file", metavar="PATH", help="Write where everything is, as JSON, once all is healthy."
+        "--ready-file",
+        metavar="PATH",
+        help="Write all addresses to this file as JSON once all machines are healthy.",
     ),
 ]
 
@@ -57,7 +59,9 @@ def up(
     published: PublishedOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Start edges, machines and control API; show the machines' logs; Ctrl-C stops all of it.
+    """Start edges, machines and control API, and show all logs.
+
+    Runs until Ctrl-C, which stops everything.
 
     Example: flysim up -c flysim.toml
     """
@@ -76,7 +80,9 @@ def demo(
     backend: BackendOption = "process",
     quiet: QuietOption = False,
 ) -> None:
-    """Start the sample app: one machine in Amsterdam, two in Dallas. Works in any folder.
+    """Start the sample app: one machine in Amsterdam, two in Dallas.
+
+    Works in any folder. Runs until Ctrl-C, which stops everything.
 
     Example: flysim demo
     """
@@ -87,7 +93,7 @@ def demo(
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """How a fleet is to be started and shown."""
+    """How to start a fleet and what to print about it."""
 
     ready_file: Path | None
     free_ports: bool
@@ -96,139 +102,143 @@ class UpOptions:
     network_position: NetworkPosition | None = None
 
 
-def _up_until_stopped(fleet: Fleet, manner: UpOptions) -> None:
-    raise typer.Exit(asyncio.run(_up(fleet, manner)))
+def _up_until_stopped(fleet: Fleet, options: UpOptions) -> None:
+    raise typer.Exit(asyncio.run(_up(fleet, options)))
 
 
-async def _up(fleet: Fleet, manner: UpOptions) -> int:
+async def _up(fleet: Fleet, options: UpOptions) -> int:
     from simulator.runtime import Simulator
 
-    quiet = manner.quiet
+    quiet = options.quiet
     simulator = Simulator(
         fleet.config,
-        free_ports=manner.free_ports,
+        free_ports=options.free_ports,
         backend=fleet.backend,
-        is_patient=fleet.is_patient,
-        network_position=manner.network_position,
+        is_patient=fleet.runs_outside,
+        network_position=options.network_position,
     )
     simulator.check_ports()
     if fleet.mode:
-        console.note(fleet.mode, quiet=quiet)
+        console.print_note(fleet.mode, quiet=quiet)
     else:
-        note_start(fleet.config, quiet=quiet)
-    cut_short = "stopped before all machines were healthy"
+        print_start(fleet.config, quiet=quiet)
+    reason = "stopped before all machines were healthy"
     with StopSignals() as signals:
-        told = EventPrinter(manner)
-        _show_events(simulator, signals, told)
-        hint = asyncio.get_running_loop().call_later(_SILENCE_SECONDS, _hint, simulator, quiet)
+        printer = EventPrinter(options)
+        _print_events(simulator, signals, printer)
+        reminder = asyncio.get_running_loop().call_later(
+            _SLOW_START_SECONDS, _print_unhealthy, simulator, quiet
+        )
         try:
             async with simulator:
-                if not fleet.is_patient:  # With patience, who is ill at the start is told of afterwards.
-                    hint.cancel()
-                signals.ask_politely()
-                told.is_up = True
-                cut_short = "stopped at once"
+                if not fleet.runs_outside:  # Otherwise machines may still be unhealthy now.
+                    reminder.cancel()
+                signals.stop_gracefully()
+                printer.is_up = True
+                reason = "stopped at once"
                 if not quiet:
-                    _show_places(simulator, leaves_machines=fleet.is_patient)
-                with ready_file(manner.ready_file, simulator):
+                    _print_addresses(simulator, leaves_machines=fleet.runs_outside)
+                with ready_file(options.ready_file, simulator):
                     await signals.wait()
-                console.note("stopping …", quiet=quiet)
+                console.print_note("stopping …", quiet=quiet)
         except asyncio.CancelledError:
-            console.note(cut_short, quiet=quiet)
+            console.print_note(reason, quiet=quiet)
             return signals.exit_status
         finally:
-            hint.cancel()
-    return signals.exit_status if signals.is_hung_up else 0
+            reminder.cancel()
+    return signals.exit_status if signals.is_pipe_broken else 0
 
 
-def _hint(simulator: Simulator, quiet: bool) -> None:
-    """What is waited for, when it takes long."""
-    for machine_id, why in simulator.health_problems().items():
+def _print_unhealthy(simulator: Simulator, quiet: bool) -> None:
+    """During a slow start, name the machines that flysim is waiting for."""
+    for machine_id, problem in simulator.health_problems().items():
         name = simulator.find_machine(machine_id).name
-        console.note(f"{name} is not healthy yet: {why}", quiet=quiet)
+        console.print_note(f"{name} is not healthy yet: {problem}", quiet=quiet)
 
 
-def _show_events(simulator: Simulator, signals: StopSignals, told: EventPrinter) -> None:
-    def show(event: Event) -> None:
+def _print_events(simulator: Simulator, signals: StopSignals, printer: EventPrinter) -> None:
+    def take(event: Event) -> None:
         try:
-            told.take(event)
-        except BrokenPipeError:  # Nobody reads on: the end, and in order.
+            printer.print(event)
+        except BrokenPipeError:  # The reader has closed our output: stop, with all cleanup.
             unsubscribe()
-            console.discard_output()
-            signals.hang_up()
+            console.discard_stdout()
+            signals.break_pipe()
 
-    unsubscribe = simulator.bus.subscribe(show)
+    unsubscribe = simulator.bus.subscribe(take)
 
 
 class EventPrinter:
-    """What is told of a running simulator as it happens."""
+    """Prints the events of a running simulator: logs, state changes and health changes."""
 
-    def __init__(self, manner: UpOptions) -> None:
+    def __init__(self, options: UpOptions) -> None:
         self.is_up = False
-        """Before that, machines come and go with the start; what ends it is told at its end."""
-        self._manner = manner
+        """While False, only logs are printed: state changes are part of the start, and its errors are printed once."""
+        self._options = options
         self._last: dict[str, MachineState] = {}
-        """Machine -> whether it runs, is stopped or sleeps, as far as that is to be told."""
-        self._ill: set[str] = set()
-        """Those that run, and fail their checks."""
+        """Machine id -> its latest state that is started or in _DOWN_STATES."""
+        self._unhealthy: set[str] = set()
+        """Ids of the machines that run and fail their checks."""
 
-    def take(self, event: Event) -> None:
+    def print(self, event: Event) -> None:
         if isinstance(event, MachineLogged | ProxyLogged):
-            console.show_log(event, names=self._manner.names)
+            console.print_log_line(event, names=self._options.names)
         elif isinstance(event, MachineStateChanged):
-            self._take_state(event)
+            self._print_state(event)
         elif isinstance(event, MachineHealthChanged):
-            self._take_health(event)
+            self._print_health(event)
 
-    def _take_state(self, event: MachineStateChanged) -> None:
+    def _print_state(self, event: MachineStateChanged) -> None:
         machine_id, state = event.machine_id, event.after
-        self._ill.discard(machine_id)
+        self._unhealthy.discard(machine_id)
         before = self._last.get(machine_id)
         if state is MachineState.DESTROYED:
             self._last.pop(machine_id, None)
-            self._note(f"{event.name} is gone")
-        elif state in _LASTING:
+            self._note(f"{event.name} is destroyed")
+        elif state in _DOWN_STATES:
             self._last[machine_id] = state
             self._note(
                 f"{event.name} is {state}: {event.reason}" if event.reason else f"{event.name} is {state}"
             )
         elif state is MachineState.STARTED and before is not MachineState.STARTED:
             self._last[machine_id] = state
-            self._note(f"{event.name} is {_start_in_words(before, machine_id)}")
+            self._note(f"{event.name} is {_start_text(before, machine_id)}")
 
-    def _take_health(self, event: MachineHealthChanged) -> None:
+    def _print_health(self, event: MachineHealthChanged) -> None:
         if not event.healthy:
-            self._ill.add(event.machine_id)
-            self._note(f"{event.name} fails its check: {event.reason}")
-        elif event.machine_id in self._ill:
-            self._ill.discard(event.machine_id)
+            self._unhealthy.add(event.machine_id)
+            self._note(f"{event.name} is unhealthy: {event.reason}")
+        elif event.machine_id in self._unhealthy:
+            self._unhealthy.discard(event.machine_id)
             self._note(f"{event.name} is healthy again")
 
     def _note(self, text: str) -> None:
         if self.is_up:
-            console.note(text, quiet=self._manner.quiet)
+            console.print_note(text, quiet=self._options.quiet)
 
 
-def _start_in_words(before: MachineState | None, machine_id: str) -> str:
+def _start_text(before: MachineState | None, machine_id: str) -> str:
     if before is None:
-        return f"there, with the id {machine_id}"
+        return f"created, with id {machine_id}"
     return "resumed" if before is MachineState.SUSPENDED else "started again"
 
 
-def _show_places(simulator: Simulator, *, leaves_machines: bool) -> None:
+def _print_addresses(simulator: Simulator, *, leaves_machines: bool) -> None:
     for region, url in simulator.edges.items():
-        console.say(f"edge {region:8} {url}")
+        console.print_line(f"edge {region:8} {url}")
     for machine in simulator.fleet.machines:
-        console.say(
+        console.print_line(
             f"{machine.name:13} {machine.id}  {machine.region}  {_address_of(machine)}  {machine.app}"
         )
-    console.say(f"{'control':13} {simulator.control_url}")
-    console.say(f"{'page':13} {simulator.control_url}/  (every exchange, hop by hop)")
+    console.print_line(f"{'control':13} {simulator.control_url}")
+    console.print_line(f"{'page':13} {simulator.control_url}/  (every exchange, hop by hop)")
     first = next(iter(simulator.edges.values()))
-    control = "" if simulator.control_url == usual_control_url() else f"--control {simulator.control_url} "
-    what = "flysim; its machines run on" if leaves_machines else "everything"
-    console.say(f"\nOpen {first}/ — or: flysim trace {control}{first}/ — Ctrl-C stops {what}.\n")
+    control = "" if simulator.control_url == default_control_url() else f"--control {simulator.control_url} "
+    what = "flysim, but not the machines" if leaves_machines else "everything"
+    console.print_line(
+        f"\nOpen {first}/ or run: flysim trace {control}{first}/. Press Ctrl-C to stop {what}.\n"
+    )
 
 
 def _address_of(machine: Machine) -> str:
-    return f"is {machine.state}" if machine.state in _LASTING else machine.address
+    return f"is {machine.state}" if machine.state in _DOWN_STATES else machine.address

@@ -1,4 +1,4 @@
-"""`flysim init`: what it writes can be read and run, and nothing is lost."""
+"""`flysim init`: the written files are valid, and existing files are kept."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def test_a_command_is_enough(folder: Path) -> None:
     assert config.apps[0].app.name == "my-app"
 
 
-@pytest.mark.parametrize("named", ["", '[build]\nimage = "theirs:1"\n'])
-def test_a_dockerfile_makes_the_image_unless_fly_toml_names_one(folder: Path, named: str) -> None:
+@pytest.mark.parametrize("named", ["", '[build]\nimage = "other:1"\n'])
+def test_the_image_is_built_from_the_dockerfile_unless_fly_toml_names_one(folder: Path, named: str) -> None:
     (folder / "Dockerfile").write_text("FROM python:3.13-slim\n")
     (folder / "fly.toml").write_text(f'app = "chat"\n{named}')
     assert init("--command", "python app.py").exit_code == 0
 
     (machine, _) = load_config(folder).machines
 
-    wanted = ("theirs:1", None) if named else ("chat:latest", folder)
-    assert (machine.image, machine.image_folder and machine.image_folder.resolve()) == wanted
+    expected = ("other:1", None) if named else ("chat:latest", folder)
+    assert (machine.image, machine.image_folder and machine.image_folder.resolve()) == expected
 
 
 def test_app_region_and_check_come_from_fly_toml_and_the_command_from_package_json(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_command_under_processes_stays_there(folder: Path) -> None:
         ("./serve --quiet", ("./serve", "--quiet")),
     ],
 )
-def test_a_procfile_that_a_shell_has_to_read_is_given_to_one(
+def test_a_procfile_command_that_needs_a_shell_runs_in_one(
     folder: Path, line: str, command: tuple[str, ...]
 ) -> None:
     (folder / "Procfile").write_text(f"worker: ./work\nweb: {line}\n")
@@ -121,7 +121,7 @@ def test_a_procfile_that_a_shell_has_to_read_is_given_to_one(
         ("CMD node server.js --port $PORT", ("sh", "-c", "exec node server.js --port $PORT")),
     ],
 )
-def test_the_command_of_a_dockerfile_starts_a_process_too(
+def test_the_cmd_of_a_dockerfile_is_the_start_command(
     folder: Path, dockerfile: str, command: tuple[str, ...]
 ) -> None:
     (folder / "Dockerfile").write_text(f"FROM node\n{dockerfile}\n")
@@ -131,32 +131,32 @@ def test_the_command_of_a_dockerfile_starts_a_process_too(
 
 
 @pytest.mark.parametrize("dockerfile", ["FROM node", 'ENTRYPOINT ["/entry"]\nCMD ["serve"]', "CMD []"])
-def test_a_dockerfile_that_says_nothing_of_use_is_no_command(folder: Path, dockerfile: str) -> None:
+def test_a_dockerfile_without_a_usable_cmd_is_ignored(folder: Path, dockerfile: str) -> None:
     (folder / "Dockerfile").write_text(dockerfile)
     result = init()
     assert result.exit_code == 2 or isinstance(result.exception, InputError)
 
 
-def test_an_app_that_forces_https_is_asked_by_https(folder: Path) -> None:
+def test_the_scenario_uses_https_if_the_app_forces_it(folder: Path) -> None:
     (folder / "fly.toml").write_text(FLY.replace("[[", "force_https = true\n[["))
     assert init("--command", "python app.py").exit_code == 0
     first = load_scenario(folder / "scenarios" / "first.yaml").steps[0]
     assert first.title == "GET https://chat.fly.dev/up"
 
 
-def test_files_that_are_there_are_written_over_by_force_only(folder: Path) -> None:
+def test_existing_files_are_overwritten_only_with_force(folder: Path) -> None:
     (folder / "flysim.toml").write_text("mine")
 
     refused = init("--command", "serve")
 
     assert isinstance(refused.exception, InputError)
-    assert "flysim.toml is there already" in str(refused.exception)
+    assert "flysim.toml already exists" in str(refused.exception)
     assert (folder / "flysim.toml").read_text() == "mine"
     assert init("--command", "serve", "--force").exit_code == 0
     assert load_config(folder).machines
 
 
-def test_without_a_command_nothing_is_written_and_one_is_asked_for(folder: Path) -> None:
+def test_without_a_start_command_nothing_is_written_and_the_error_names_the_option(folder: Path) -> None:
     refused = init()
 
     assert isinstance(refused.exception, InputError)
@@ -164,7 +164,7 @@ def test_without_a_command_nothing_is_written_and_one_is_asked_for(folder: Path)
     assert list(folder.iterdir()) == []
 
 
-def test_a_fly_toml_that_is_wrong_is_told_before_anything_is_written(folder: Path) -> None:
+def test_an_invalid_fly_toml_is_reported_before_anything_is_written(folder: Path) -> None:
     (folder / "fly.toml").write_text("app = ")
 
     refused = init("--command", "serve")

@@ -1,4 +1,4 @@
-"""Where `flysim trace` sends a request: always to an edge, whatever the URL says."""
+"""Target of `flysim trace`: always an edge, for every kind of URL."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_request_goes_to_an_edge(text: str, edge: str | None, expected: Target
 @pytest.mark.parametrize(
     "text", ["foo", "", "ftp://127.0.0.1/", "http://[::1/", "http://", "http://a:99999/"]
 )
-def test_what_is_no_url_is_told(text: str) -> None:
+def test_an_invalid_url_is_an_error(text: str) -> None:
     with pytest.raises(InputError, match="is not a URL"):
         find_target(text, EDGES, None)
 
@@ -46,15 +46,15 @@ def test_what_is_no_url_is_told(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["http://127.0.0.1:9/", "localhost:9", "http://[::1]/", "http://127.64.0.1/"]
 )
-def test_an_address_of_this_computer_has_to_be_an_edges(text: str) -> None:
+def test_a_loopback_address_that_is_not_an_edge_is_an_error(text: str) -> None:
     with pytest.raises(InputError, match="no edge of the running simulator") as fault:
         find_target(text, EDGES, None)
     assert fault.value.expected == (
         "one of http://127.0.0.1:8080 (ams), http://127.0.0.1:8081 (dfw); "
-        "another simulator's by --control URL, or FLYSIM_CONTROL"
+        "for another simulator add --control URL or set FLYSIM_CONTROL"
     )
 
 
-def test_an_edge_that_there_is_not_is_told_with_those_there_are() -> None:
-    with pytest.raises(InputError, match="there is no edge 'lhr'"):
+def test_an_unknown_edge_is_an_error_that_lists_the_edges() -> None:
+    with pytest.raises(InputError, match="there is no edge 'lhr'\n  expected: one of ams, dfw"):
         find_target("/", EDGES, "lhr")

@@ -1,4 +1,4 @@
-"""What `flysim up` says of machines while they run, from what it hears of them."""
+"""Messages of `flysim up` about state and health changes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def state(
 
 
 @pytest.fixture
-def told() -> EventPrinter:
-    told = EventPrinter(UpOptions(ready_file=None, free_ports=True, names=False, quiet=False))
-    told.is_up = True
-    return told
+def printer() -> EventPrinter:
+    printer = EventPrinter(UpOptions(ready_file=None, free_ports=True, names=False, quiet=False))
+    printer.is_up = True
+    return printer
 
 
-def test_a_check_that_fails_and_passes_again_is_told(
-    told: EventPrinter, capsys: pytest.CaptureFixture[str]
+def test_a_failing_and_a_passing_check_are_printed(
+    printer: EventPrinter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for event in (
         health(healthy=True),
@@ -38,43 +38,45 @@ def test_a_check_that_fails_and_passes_again_is_told(
         health(healthy=True),
         health(healthy=True),
     ):
-        told.take(event)
+        printer.print(event)
     assert capsys.readouterr().err.splitlines() == [
-        "dfw-1 fails its check: GET / was answered with 500, not 2xx",
+        "dfw-1 is unhealthy: GET / was answered with 500, not 2xx",
         "dfw-1 is healthy again",
     ]
 
 
-def test_one_that_ends_and_comes_back_is_told_once_of_each(
-    told: EventPrinter, capsys: pytest.CaptureFixture[str]
+def test_each_stop_and_start_is_printed_once(
+    printer: EventPrinter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told.take(health(healthy=False, reason="nothing listens"))
-    told.take(state(STARTED, STOPPED, "exited with status 1"))
-    told.take(state(CREATED, STARTED, machine_id="4d891ee9b43e08"))  # Another app's, of the same name.
-    told.take(state(STOPPED, STARTING))
-    told.take(state(STARTING, STARTED))
-    told.take(health(healthy=True))
-    told.take(state(STARTED, SUSPENDED, "paused, not by flysim"))
-    told.take(state(SUSPENDED, STARTED))
-    told.take(state(STARTED, SUSPENDED))
-    told.take(state(SUSPENDED, DESTROYED))
+    printer.print(health(healthy=False, reason="nothing listens"))
+    printer.print(state(STARTED, STOPPED, "exited with status 1"))
+    printer.print(
+        state(CREATED, STARTED, machine_id="4d891ee9b43e08")
+    )  # A machine of the same name in another app.
+    printer.print(state(STOPPED, STARTING))
+    printer.print(state(STARTING, STARTED))
+    printer.print(health(healthy=True))
+    printer.print(state(STARTED, SUSPENDED, "paused outside flysim"))
+    printer.print(state(SUSPENDED, STARTED))
+    printer.print(state(STARTED, SUSPENDED))
+    printer.print(state(SUSPENDED, DESTROYED))
     assert capsys.readouterr().err.splitlines() == [
-        "dfw-1 fails its check: nothing listens",
+        "dfw-1 is unhealthy: nothing listens",
         "dfw-1 is stopped: exited with status 1",
-        "dfw-1 is there, with the id 4d891ee9b43e08",
+        "dfw-1 is created, with id 4d891ee9b43e08",
         "dfw-1 is started again",
-        "dfw-1 is suspended: paused, not by flysim",
+        "dfw-1 is suspended: paused outside flysim",
         "dfw-1 is resumed",
         "dfw-1 is suspended",
-        "dfw-1 is gone",
+        "dfw-1 is destroyed",
     ]
 
 
-def test_until_all_run_nothing_is_told_but_one_that_was_down_is_known(
-    told: EventPrinter, capsys: pytest.CaptureFixture[str]
+def test_state_changes_during_the_start_are_remembered_but_not_printed(
+    printer: EventPrinter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told.is_up = False
-    told.take(state(STARTED, STOPPED, "it does not run"))
-    told.is_up = True
-    told.take(state(STOPPED, STARTED))
+    printer.is_up = False
+    printer.print(state(STARTED, STOPPED, "not running"))
+    printer.is_up = True
+    printer.print(state(STOPPED, STARTED))
     assert capsys.readouterr().err.splitlines() == ["dfw-1 is started again"]

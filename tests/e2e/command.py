@@ -1,4 +1,4 @@
-"""Runs `flysim` as a person does: a process, its output, its exit status."""
+"""Runs of `flysim` as a process, with its output and exit status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simulator.errors import SimulatorError
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
 FLYSIM = (sys.executable, "-P", "-m", "simulator")
-"""As the command that is installed: nothing of the folder that it is run from is a module of its own."""
+"""Like the installed command: -P keeps modules in the working directory off the import path."""
 
 
 def flysim(
@@ -52,12 +52,12 @@ class Up:
         return url
 
     def flysim(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command that acts on it, inside this process: one of its own takes half a second."""
+        """Run a command against this simulator. It runs inside the test process, which saves the start-up time."""
         result = CliRunner().invoke(app, arguments, env={"FLYSIM_CONTROL": self.ready["control"]})
-        fault = result.exception
-        if isinstance(fault, SimulatorError):
-            return subprocess.CompletedProcess(arguments, fault.exit_status, result.stdout, str(fault))
-        assert isinstance(fault, SystemExit | None), fault
+        error = result.exception
+        if isinstance(error, SimulatorError):
+            return subprocess.CompletedProcess(arguments, error.exit_status, result.stdout, str(error))
+        assert isinstance(error, SystemExit | None), error
         return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
     def lines(self) -> list[str]:
@@ -69,7 +69,7 @@ class Up:
 
 @contextmanager
 def flysim_up(folder: Path) -> Iterator[Up]:
-    """`flysim up` with the demo on free ports, until the block ends; then Ctrl-C."""
+    """Run `flysim up` with the demo on free ports during the block, then stop it with Ctrl-C."""
     with start_up(folder) as up:
         yield up
         up.process.send_signal(signal.SIGINT)
@@ -78,9 +78,9 @@ def flysim_up(folder: Path) -> Iterator[Up]:
 
 @contextmanager
 def start_up(folder: Path, config: Path | None = None, *options: str, cwd: Path = ROOT) -> Iterator[Up]:
-    """`flysim up`, ready, with the demo on free ports or with another config; how it ends is the block's affair."""
+    """Run `flysim up` during the block, with the demo on free ports or with `config`. Killed if the block leaves it."""
     ready, log = folder / "ready.json", folder / "up.log"
-    ready.unlink(missing_ok=True)  # Another may have run here before.
+    ready.unlink(missing_ok=True)  # A previous run may have left it.
     command = [*FLYSIM, "up", "-c", str(config or free_demo(folder)), "--ready-file", str(ready), *options]
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT, text=True)
@@ -89,12 +89,12 @@ def start_up(folder: Path, config: Path | None = None, *options: str, cwd: Path 
         assert process.poll() is None, log.read_text()
         yield Up(process, json.loads(ready.read_text()), log)
     finally:
-        process.kill()  # Does nothing to one that has ended.
+        process.kill()  # No effect on a process that has exited.
         process.wait()
 
 
 def free_demo(folder: Path) -> Path:
-    """The demo's config on free ports, so that any number of tests can run it at once; failures take no time."""
+    """The demo's config on free ports, so that tests can run it in parallel, and with short waits on failures."""
     text = (
         (ROOT / "flysim.toml").read_text().replace("ams = 8080", "ams = 0").replace("dfw = 8081", "dfw = 0")
     )
@@ -109,5 +109,5 @@ def wait_for(condition: Any, what: str, log: Path | None = None) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited in vain for {what}\n{log.read_text() if log else ''}")
+            raise AssertionError(f"timed out waiting for {what}\n{log.read_text() if log else ''}")
         time.sleep(0.01)

@@ -1,8 +1,7 @@
-"""A tiny app for the fly.toml files of tests/config/fly: it says which machine it is and what it was sent.
+"""Tiny app for the fly.toml files of tests/config/fly: responds with its machine id and the request's headers.
 
-`?to=<machine id>` on any other machine answers with `fly-replay`, once. The group "admin" also answers raw
-connections on port 7000 with what it got; "worker" listens nowhere. It is run as a
-script, so it imports nothing of ours.
+`?to=<machine id>` on another machine responds with `fly-replay`, once. The group "admin" also echoes raw TCP
+connections on port 7000; "worker" listens on no port. Runs as a script, so it imports nothing from flysim.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        wanted = parse_qs(urlsplit(self.path).query).get("to", [ID])[0]
-        if wanted != ID and "fly-replay-src" not in self.headers:
-            self._answer(307, b"", {"fly-replay": f"instance={wanted}"})
+        target = parse_qs(urlsplit(self.path).query).get("to", [ID])[0]
+        if target != ID and "fly-replay-src" not in self.headers:
+            self._respond(307, b"", {"fly-replay": f"instance={target}"})
             return
-        told = {
+        description = {
             "id": ID,
             "group": GROUP,
             "region": os.environ["FLY_REGION"],
             "headers": {name.lower(): value for name, value in self.headers.items()},
         }
-        self._answer(200, json.dumps(told).encode(), {"X-Powered-By": "tiny", "Server": "tiny"})
+        self._respond(200, json.dumps(description).encode(), {"X-Powered-By": "tiny", "Server": "tiny"})
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def _respond(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response_only(status)
         for name, value in {**headers, "Content-Length": f"{len(body)}"}.items():
             self.send_header(name, value)
@@ -42,17 +41,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class Raw(socketserver.StreamRequestHandler):
-    """Gives back what comes, until a line ends."""
+    """Echoes its input up to the line `hello`."""
 
     def handle(self) -> None:
-        got = b""
-        while not got.endswith(b"hello\n") and (data := self.connection.recv(1024)):
-            got += data
-        self.connection.sendall(f"{ID} ".encode() + got)
+        data = b""
+        while not data.endswith(b"hello\n") and (chunk := self.connection.recv(1024)):
+            data += chunk
+        self.connection.sendall(f"{ID} ".encode() + data)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A real browser at the Amsterdam edge: page and socket both end up on the creator's machine in Dallas."""
+"""A real browser at the Amsterdam edge: its page and WebSocket reach the creator's machine in Dallas."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MUST_RUN = "browser" in os.environ.get("FLYSIM_MUST_RUN", "")
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM and not MUST_RUN, reason="there is no Chromium on this machine")
-def test_a_click_on_the_middle_tab_brings_page_and_socket_to_that_machine(tmp_path: Path) -> None:
+@pytest.mark.skipif(not CHROMIUM and not MUST_RUN, reason="Chromium is not installed")
+def test_a_click_on_a_tab_moves_page_and_websocket_to_that_machine(tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     arguments = [

@@ -1,4 +1,4 @@
-"""`flysim up` on each of the three fly.toml files of tests/config/fly: it starts, and routes by them."""
+"""`flysim up` with each of the three fly.toml files of tests/config/fly: it starts, and routes by them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AMS, DFW, WEB, ADMIN, WORKER = (f"{digit}" * 14 for digit in "12345")
 TAIL = "\n[control]\nport = 0\n[proxy]\nreplay_error_seconds = 0.1\n"
 
 needs_addresses = pytest.mark.skipif(
-    not has_loopback_network(), reason="several ports per machine take an address of its own"
+    not has_loopback_network(), reason="several ports per machine need an address of their own"
 )
 
 
@@ -37,7 +37,7 @@ def _machine(region: str, machine_id: str, group: str = "app") -> str:
 
 @contextmanager
 def _up(folder: Path, fly_toml: str, edges: str, app: str, *machines: str) -> Iterator[Up]:
-    """`flysim up` with the tiny app, until the block ends; then Ctrl-C."""
+    """Run `flysim up` with the tiny app during the block, then stop it with Ctrl-C."""
     shutil.copy(FILES / fly_toml, folder / "fly.toml")
     shutil.copy(Path(__file__).with_name("fly_app.py"), folder / "app.py")
     config, ready, log = folder / "flysim.toml", folder / "ready.json", folder / "up.log"
@@ -62,10 +62,10 @@ def _up(folder: Path, fly_toml: str, edges: str, app: str, *machines: str) -> It
 
 
 def _get(url: str, **headers: str) -> dict[str, Any]:
-    answer = httpx.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    assert answer.status_code == 200, (answer, answer.headers)
-    told: dict[str, Any] = answer.json()
-    return told
+    response = httpx.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    assert response.status_code == 200, (response, response.headers)
+    description: dict[str, Any] = response.json()
+    return description
 
 
 # notes.toml: a plain [http_service].
@@ -79,38 +79,38 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield up
 
 
-def test_notes_sends_plain_http_to_https(notes: Up) -> None:
+def test_notes_redirects_http_to_https(notes: Up) -> None:
     """F-4.26, F-9.3."""
-    answer = httpx.get(f"{notes.edge('ams')}/a?b=c")
+    response = httpx.get(f"{notes.edge('ams')}/a?b=c")
 
-    assert answer.status_code == 301
-    assert answer.headers["location"] == notes.edge("ams").replace("http", "https") + "/a?b=c"
+    assert response.status_code == 301
+    assert response.headers["location"] == notes.edge("ams").replace("http", "https") + "/a?b=c"
 
 
 @pytest.mark.parametrize(("edge", "machine"), [("ams", AMS), ("dfw", DFW)])
 def test_notes_answers_over_tls_from_the_nearest_machine(notes: Up, edge: str, machine: str) -> None:
     """F-5.1, F-9.1."""
-    answer = httpx.get(notes.edge(edge).replace("http", "https"), verify=False)
+    response = httpx.get(notes.edge(edge).replace("http", "https"), verify=False)
 
-    assert (answer.status_code, answer.json()["id"]) == (200, machine)
+    assert (response.status_code, response.json()["id"]) == (200, machine)
 
 
-def test_notes_has_its_response_headers(notes: Up) -> None:
+def test_notes_sets_its_response_headers(notes: Up) -> None:
     """F-4.25, F-9.10."""
-    answer = httpx.get(notes.edge("ams").replace("http", "https"), verify=False)
+    response = httpx.get(notes.edge("ams").replace("http", "https"), verify=False)
 
-    assert answer.headers["x-frame-options"] == "DENY"
-    assert answer.headers.get_list("link") == ["</a.css>; rel=preload", "</b.js>; rel=preload"]
-    assert "x-powered-by" not in answer.headers
-    assert answer.headers["server"].startswith("Fly/")  # F-4.21
+    assert response.headers["x-frame-options"] == "DENY"
+    assert response.headers.get_list("link") == ["</a.css>; rel=preload", "</b.js>; rel=preload"]
+    assert "x-powered-by" not in response.headers
+    assert response.headers["server"].startswith("Fly/")  # F-4.21
 
 
-def test_notes_is_told_that_its_statics_are_not_served(notes: Up) -> None:
+def test_notes_is_warned_that_its_statics_are_not_served(notes: Up) -> None:
     notes.wait_for_line("statics[0] is not emulated")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_notes_takes_both_versions_of_tls(notes: Up, version: ssl.TLSVersion) -> None:
+def test_notes_accepts_both_versions_of_tls(notes: Up, version: ssl.TLSVersion) -> None:
     """F-10.14."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -151,7 +151,7 @@ def test_relay_is_served_by_the_group_that_has_the_port(relay: Up, relay_ports: 
 def test_relay_does_not_replay_to_a_group_without_the_port(
     relay: Up, relay_ports: tuple[int, int, int]
 ) -> None:
-    """F-1.61: the target's public port must be the one that the request came in on."""
+    """F-1.61: the target must have the public port on which the request arrived."""
     admin = f"http://127.0.0.1:{relay_ports[0]}"
 
     assert _get(f"{admin}/?to={ADMIN}")["id"] == ADMIN
@@ -159,7 +159,7 @@ def test_relay_does_not_replay_to_a_group_without_the_port(
 
 
 @needs_addresses
-def test_relay_has_pristine_responses_on_the_port_that_wants_them(relay: Up) -> None:
+def test_relay_has_pristine_responses_on_the_port_configured_for_them(relay: Up) -> None:
     """F-4.24, F-9.10."""
     plain = httpx.get(relay.edge("ams"))
     secure = httpx.get(relay.edge("ams").replace("http", "https"), verify=False)
@@ -171,24 +171,24 @@ def test_relay_has_pristine_responses_on_the_port_that_wants_them(relay: Up) -> 
 
 
 @needs_addresses
-def test_relay_passes_raw_connections_through_and_says_who_they_are_of(
+def test_relay_passes_raw_connections_through_with_the_clients_address(
     relay: Up, relay_ports: tuple[int, int, int]
 ) -> None:
     """F-9.4, F-9.13: version 2 of the PROXY protocol, then the client's bytes, no Fly header."""
     with socket.create_connection(("127.0.0.1", relay_ports[1]), DEADLINE_SECONDS) as client:
         client.sendall(b"hello\n")
-        got = b""
+        received = b""
         while data := client.recv(1024):
-            got += data
+            received += data
 
-    name, _, rest = got.partition(b" ")
+    name, _, rest = received.partition(b" ")
     assert name == ADMIN.encode()
     assert rest.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01")
     assert rest.endswith(b"hello\n")
 
 
 @needs_addresses
-def test_relay_answers_nobody_on_a_port_without_a_service(
+def test_relay_responds_with_502_on_a_port_without_a_service(
     relay: Up, relay_ports: tuple[int, int, int]
 ) -> None:
     assert httpx.get(f"http://127.0.0.1:{relay_ports[2]}/").status_code == 502
@@ -196,7 +196,7 @@ def test_relay_answers_nobody_on_a_port_without_a_service(
 
 
 @needs_addresses
-def test_relay_tells_of_the_group_that_is_not_started(relay: Up) -> None:
+def test_relay_is_warned_of_the_group_without_machines(relay: Up) -> None:
     """F-9.15."""
     relay.wait_for_line('the process group "worker" is not started: every machine here is of "web", "admin"')
 
@@ -212,29 +212,29 @@ def mcp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield up
 
 
-def test_mcp_remembers_the_replay_of_a_session_by_its_cookie(mcp: Up) -> None:
+def test_mcp_caches_the_replay_of_a_session_by_its_cookie(mcp: Up) -> None:
     """F-2.6, F-2.18, F-2.23, F-2.25."""
     first = _get(f"{mcp.edge('ams')}/?to={DFW}", cookie="session=one")
     again = _get(f"{mcp.edge('ams')}/page", cookie="session=one")
     other = _get(f"{mcp.edge('ams')}/page", cookie="session=two")
     none = _get(f"{mcp.edge('ams')}/page")
 
-    assert [told["id"] for told in (first, again, other, none)] == [DFW, DFW, AMS, AMS]
+    assert [each["id"] for each in (first, again, other, none)] == [DFW, DFW, AMS, AMS]
     assert f"instance={AMS}" in first["headers"]["fly-replay-src"]
     assert again["headers"]["fly-replay-cache-status"] == "hit"
     assert "fly-replay-src" not in again["headers"]
 
 
-def test_mcp_remembers_it_by_the_header_where_that_rule_is_the_longer(mcp: Up) -> None:
+def test_mcp_caches_it_by_the_header_under_the_longer_path_prefix(mcp: Up) -> None:
     """F-2.19, F-2.21."""
     first = _get(f"{mcp.edge('ams')}/mcp/x?to={DFW}", mcp_session_id="s", cookie="session=three")
     again = _get(f"{mcp.edge('ams')}/mcp", mcp_session_id="s")
     by_cookie = _get(f"{mcp.edge('ams')}/page", cookie="session=three")
 
-    assert [told["id"] for told in (first, again, by_cookie)] == [DFW, DFW, AMS]
+    assert [each["id"] for each in (first, again, by_cookie)] == [DFW, DFW, AMS]
 
 
-def test_mcp_lets_clients_pass_over_the_cache_of_the_header_only(mcp: Up) -> None:
+def test_mcp_lets_clients_bypass_only_the_cache_by_header(mcp: Up) -> None:
     """F-2.29, F-2.30."""
     _get(f"{mcp.edge('ams')}/?to={DFW}", cookie="session=four")
     _get(f"{mcp.edge('ams')}/mcp?to={DFW}", mcp_session_id="t")
@@ -243,7 +243,7 @@ def test_mcp_lets_clients_pass_over_the_cache_of_the_header_only(mcp: Up) -> Non
     by_cookie = _get(f"{mcp.edge('ams')}/", cookie="session=four", **skip)
     by_header = _get(f"{mcp.edge('ams')}/mcp", mcp_session_id="t", **skip)
 
-    assert [told["id"] for told in (by_cookie, by_header)] == [DFW, AMS]
+    assert [each["id"] for each in (by_cookie, by_header)] == [DFW, AMS]
 
 
 def test_mcp_keeps_the_caches_of_two_hostnames_apart(mcp: Up) -> None:
@@ -251,22 +251,22 @@ def test_mcp_keeps_the_caches_of_two_hostnames_apart(mcp: Up) -> None:
     first = _get(f"{mcp.edge('ams')}/?to={DFW}", cookie="session=five", host="a.example")
     other = _get(f"{mcp.edge('ams')}/", cookie="session=five", host="b.example")
 
-    assert [told["id"] for told in (first, other)] == [DFW, AMS]
+    assert [each["id"] for each in (first, other)] == [DFW, AMS]
 
 
-def test_mcp_is_not_compressed_since_it_does_not_ask_for_that(mcp: Up) -> None:
+def test_mcp_responses_are_not_compressed_by_default(mcp: Up) -> None:
     """F-9.9, X-7: off by default."""
-    answer = httpx.get(mcp.edge("ams"), headers={"accept-encoding": "gzip, br, zstd"})
+    response = httpx.get(mcp.edge("ams"), headers={"accept-encoding": "gzip, br, zstd"})
 
-    assert "content-encoding" not in answer.headers
+    assert "content-encoding" not in response.headers
 
 
-# A group that no service leads to.
+# A group without a service.
 
 
 @needs_addresses
-def test_a_worker_that_listens_nowhere_is_started_too(tmp_path: Path) -> None:
-    """F-5.23: without checks it counts as healthy once started, and the proxy never asks it."""
+def test_a_worker_without_a_port_is_started(tmp_path: Path) -> None:
+    """F-5.23: without checks it is healthy once started, and the proxy never sends it requests."""
     machines = _machine("ams", WEB, "web"), _machine("ams", WORKER, "worker")
     with _up(tmp_path, "relay.toml", "ams = 0", 'env = { HOST = "{host}" }', *machines) as up:
         states = {machine["id"]: machine["state"] for machine in up.ready["machines"]}

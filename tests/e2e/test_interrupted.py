@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment, readers that leave: no traceback, nothing that was played is lost, the status is right."""
+"""Ctrl-C at any moment and closed pipes: no traceback, no lost results, the right exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.e2e.test_odd_paths import output_of, start, tiny_config
 
 SLOW = """
 version: 1
-name: It takes its time
+name: It is slow
 config: flysim.toml
 steps:
   - shell: touch slow; sleep 600
@@ -27,18 +27,18 @@ steps:
 
 
 def two_scenarios(folder: Path) -> None:
-    """The first passes at once, the second takes for ever."""
+    """The first passes at once, the second never ends."""
     tiny_config(folder)
     (folder / "second.yaml").write_text(SLOW)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells how far it is")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to see the progress of the start")
 @pytest.mark.parametrize("after_ms", range(0, 400, 40))
-def test_ctrl_c_while_flysim_is_loaded_leaves_no_traceback(tmp_path: Path, after_ms: int) -> None:
+def test_ctrl_c_during_imports_prints_no_traceback(tmp_path: Path, after_ms: int) -> None:
     process = start("up", "-c", str(tiny_config(tmp_path)), "-q", start_new_session=True)
-    # Before that, Python itself is starting, which no program can help.
+    # Earlier, the Python interpreter itself is starting, and flysim cannot handle signals yet.
     wait_for(lambda: _has_begun_to_import(process.pid) or process.poll() is not None, "the first imports")
-    time.sleep(after_ms / 1000)  # No condition to wait for: any moment has to do.
+    time.sleep(after_ms / 1000)  # No condition to wait for: the test covers arbitrary moments.
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert "Traceback" not in stderr
@@ -53,18 +53,18 @@ def _has_begun_to_import(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("times", [2, 3, 6])
-def test_ctrl_c_again_and_again_leaves_no_traceback_and_no_machine(tmp_path: Path, times: int) -> None:
+def test_repeated_ctrl_c_leaves_no_traceback_and_no_machine(tmp_path: Path, times: int) -> None:
     config = tiny_config(tmp_path)
     (tmp_path / "stubborn").touch()
     with start_up(tmp_path, config) as up:
         for _ in range(times):
             up.process.send_signal(signal.SIGINT)
-            time.sleep(0.05)  # Faster than this, the kernel makes one signal of several.
+            time.sleep(0.05)  # Without a pause, the kernel merges the signals.
         assert up.process.wait(DEADLINE_SECONDS) in (0, 130)
         text = up.log.read_text()
         assert "Traceback" not in text
         assert "before all machines were healthy" not in text
-        wait_for(lambda: not _machines_of(tmp_path), "the end of the machine", up.log)
+        wait_for(lambda: not _machines_of(tmp_path), "the machine to exit", up.log)
 
 
 def _machines_of(folder: Path) -> list[psutil.Process]:
@@ -72,7 +72,7 @@ def _machines_of(folder: Path) -> list[psutil.Process]:
     return [each for each in found if each.info["cwd"] == str(folder) and "app.py" in each.info["cmdline"]]
 
 
-def test_a_run_that_is_interrupted_tells_and_writes_what_was_played(tmp_path: Path) -> None:
+def test_an_interrupted_run_reports_the_finished_scenarios(tmp_path: Path) -> None:
     two_scenarios(tmp_path)
     report = tmp_path / "report.json"
     process = start("run", str(tmp_path), "--json", str(report), "--junit", str(tmp_path / "report.xml"))
@@ -80,11 +80,11 @@ def test_a_run_that_is_interrupted_tells_and_writes_what_was_played(tmp_path: Pa
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE_SECONDS) == 130
     assert output_of(process).read().splitlines()[-1] == "1 passed, 0 failed, 1 not run"
-    assert [each["name"] for each in json.loads(report.read_text())["scenarios"]] == ["It is there"]
+    assert [each["name"] for each in json.loads(report.read_text())["scenarios"]] == ["It responds"]
     assert (tmp_path / "report.xml").read_text().startswith("<?xml")
 
 
-def test_a_run_that_nobody_reads_writes_its_reports_and_leaves_with_its_result(tmp_path: Path) -> None:
+def test_a_run_with_a_closed_stdout_writes_its_reports_and_exits_with_its_result(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     report = tmp_path / "report.json"
     reading, writing = os.pipe()
@@ -98,25 +98,25 @@ def test_a_run_that_nobody_reads_writes_its_reports_and_leaves_with_its_result(t
     assert json.loads(report.read_text())["passed"] == 1
 
 
-def test_a_report_may_go_to_stdout_and_the_story_goes_to_stderr_then(tmp_path: Path) -> None:
+def test_with_a_report_on_stdout_the_results_go_to_stderr(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     result = flysim("run", str(tmp_path), "--json", "-", cwd=tmp_path)
     assert json.loads(result.stdout)["passed"] == 1
-    assert "✓ It is there" in result.stderr
+    assert "✓ It responds" in result.stderr
     assert not (tmp_path / "-").exists()
     both = flysim("run", str(tmp_path), "--json", "-", "--junit", "-", cwd=tmp_path)
     assert both.returncode == 2
     assert "several reports" in both.stderr
 
 
-def test_what_is_not_emulated_is_told_in_one_line_and_not_when_quiet(tmp_path: Path) -> None:
+def test_settings_that_are_not_emulated_are_one_warning_and_none_when_quiet(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     with (tmp_path / "fly.toml").open("a") as file:
         file.write("[http_service.http_options]\ncompress = true\nheaders_read_timeout = 5\n")
     options = "http_service.http_options.compress, http_service.http_options.headers_read_timeout"
-    line = f"fly.toml: 2 things are not emulated: {options}"
-    told = flysim("run", str(tmp_path)).stderr.splitlines()
-    assert [each for each in told if "warning" in each] == [f"warning: {tmp_path}/{line}"]
+    line = f"fly.toml: 2 settings are not emulated: {options}"
+    lines = flysim("run", str(tmp_path)).stderr.splitlines()
+    assert [each for each in lines if "warning" in each] == [f"warning: {tmp_path}/{line}"]
     assert flysim("run", "-q", str(tmp_path)).stderr == ""
     config = str(tmp_path / "flysim.toml")
     assert flysim("exec", "-q", "-c", config, "--", "true").stderr == ""

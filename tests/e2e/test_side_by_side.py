@@ -1,4 +1,4 @@
-"""Two flysims at once, and what finds which of them; names and regions of machines in what is shown."""
+"""Two simulators side by side, finding the right one, and machine names and regions in the output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simulator.cli.app import app
-from simulator.cli.control import usual_control_url
+from simulator.cli.control import default_control_url
 from simulator.errors import InputError
 from tests.e2e.command import Up, flysim, free_demo, start_up
 from tests.e2e.test_odd_paths import start, tiny_config
@@ -18,7 +18,7 @@ from tests.e2e.test_odd_paths import start, tiny_config
 
 @pytest.fixture
 def taken_ports() -> Iterator[tuple[int, int]]:
-    """As if another flysim ran: an edge's port and a control API's."""
+    """Two ports in use: one for an edge, one for the control API."""
     with socket.create_server(("127.0.0.1", 0)) as edge, socket.create_server(("127.0.0.1", 0)) as control:
         yield edge.getsockname()[1], control.getsockname()[1]
 
@@ -29,7 +29,7 @@ def config_on(ports: tuple[int, int], folder: Path) -> Path:
     return config
 
 
-def test_exec_takes_free_ports_unless_it_is_to_keep_those_of_the_config(
+def test_exec_uses_free_ports_unless_fixed_ports_is_given(
     taken_ports: tuple[int, int], tmp_path: Path
 ) -> None:
     config = str(config_on(taken_ports, tmp_path))
@@ -39,7 +39,7 @@ def test_exec_takes_free_ports_unless_it_is_to_keep_those_of_the_config(
     assert f"port {taken_ports[1]} on 127.0.0.1 is taken by" in kept.stderr
 
 
-def test_up_takes_free_ports_where_it_is_told_to_and_else_says_how_before_it_starts(
+def test_up_uses_free_ports_with_the_option_and_else_fails_before_it_starts_machines(
     taken_ports: tuple[int, int], tmp_path: Path
 ) -> None:
     config = config_on(taken_ports, tmp_path)
@@ -63,13 +63,13 @@ def test_up_takes_free_ports_where_it_is_told_to_and_else_says_how_before_it_sta
         (None, 4280),
     ],
 )
-def test_commands_find_the_simulator_by_the_config_of_their_folder(
+def test_commands_find_the_simulator_by_the_config_in_their_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, port: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "flysim.toml").write_text(text)
-    assert usual_control_url() == f"http://127.0.0.1:{port}"
+    assert default_control_url() == f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -79,25 +79,25 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield running
 
 
-def test_machines_are_listed_with_their_region_and_the_page_is_named(up: Up) -> None:
+def test_machines_are_listed_with_their_region_and_the_page_is_printed(up: Up) -> None:
     for command in (["machine", "list"], ["status"]):
         assert "dfw-1      286533db064e58  dfw  streams" in up.flysim(*command).stdout
     up.wait_for_line(f"{up.ready['control']}/  (every exchange")
 
 
-def test_log_lines_have_names_where_they_are_asked_for(up: Up) -> None:
+def test_log_lines_have_machine_names_with_the_option(up: Up) -> None:
     assert up.flysim("trace", "/?instance=286533db064e58").returncode == 0
     up.wait_for_line("dfw-1 [info] Sent 200")
     assert "dfw-1 [info] Sent 200" in up.flysim("logs", "--names").stdout
     assert "dfw-1 [info]" not in up.flysim("logs").stdout
 
 
-def test_logs_of_a_region_are_those_of_all_its_machines(up: Up) -> None:
+def test_logs_of_a_region_are_the_lines_of_all_its_machines(up: Up) -> None:
     lines = up.flysim("logs", "dfw", "--names").stdout.splitlines()
     assert {line.split()[0] for line in lines} == {"dfw-1", "dfw-2"}
 
 
-def test_logs_say_why_there_are_none_of_a_program_that_runs_already(tmp_path: Path) -> None:
+def test_logs_of_a_machine_that_runs_outside_flysim_hint_where_they_are(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as program:
         config = tiny_config(tmp_path)
         text = config.read_text().replace('command = ["{python}", "app.py"]\n', "")
@@ -105,45 +105,45 @@ def test_logs_say_why_there_are_none_of_a_program_that_runs_already(tmp_path: Pa
         with start_up(tmp_path, config) as up:
             result = up.flysim("logs", "ams-1")
     assert (result.returncode, result.stdout) == (0, "")
-    assert "no line so far; if ams-1 runs outside flysim, its lines are where" in " ".join(
+    assert "no log lines yet hint: if ams-1 runs outside flysim, see its logs there" in " ".join(
         result.stderr.split()
     )
 
 
-def test_a_start_that_takes_long_says_what_it_waits_for(tmp_path: Path) -> None:
+def test_a_slow_start_names_the_unhealthy_machine(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     (tmp_path / "app.py").write_text("import time; time.sleep(600)")
     process = start("up", "-c", str(config))
     assert process.stderr
     try:
-        told = [process.stderr.readline() for _ in range(2)]
+        lines = [process.stderr.readline() for _ in range(2)]
     finally:
         process.terminate()
         process.wait()
-    assert told[0] == "starting 1 machine …\n"
-    assert told[1].startswith("ams-1 is not healthy yet: nothing listens on 127.0.0.1:")
+    assert lines[0] == "starting 1 machine …\n"
+    assert lines[1].startswith("ams-1 is not healthy yet: nothing listens on 127.0.0.1:")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run"], "flysim run scenarios/"),
-        (["run", "scenarios", "-c", "x.toml"], "each scenario names its own"),
+        (["run", "scenarios", "-c", "x.toml"], "a config in each scenario file"),
     ],
 )
-def test_a_run_that_is_called_otherwise_is_told_how(arguments: list[str], told: str) -> None:
-    fault = CliRunner().invoke(app, arguments).exception
-    assert isinstance(fault, InputError)
-    assert told in str(fault)
+def test_wrong_arguments_of_run_are_an_error_with_the_right_usage(arguments: list[str], message: str) -> None:
+    error = CliRunner().invoke(app, arguments).exception
+    assert isinstance(error, InputError)
+    assert message in str(error)
 
 
-def test_who_leaves_out_the_word_machine_is_told_so() -> None:
+def test_a_machine_command_without_the_word_machine_is_answered_with_a_suggestion() -> None:
     result = CliRunner().invoke(app, ["stop", "dfw-1"])
     assert result.exit_code == 2
-    assert "flysim machine stop" in " ".join(result.output.replace("│", " ").split())
+    assert "flysim machine stop" in result.output
 
 
-def test_a_clone_in_a_region_that_there_is_not_is_told_with_all_regions(up: Up) -> None:
+def test_a_clone_in_an_unknown_region_is_an_error_that_lists_the_regions(up: Up) -> None:
     result = up.flysim("machine", "clone", "ams-1", "--region", "dwf")
     assert result.returncode == 2
     assert 'did you mean "dfw"' in result.stderr

@@ -1,4 +1,4 @@
-"""The same addon inside stock mitmdump and mitmweb: replays, WebSockets, and flows that their inspector can show."""
+"""flysim as a script of stock mitmdump and mitmweb: replays, WebSockets, and flows in their inspector."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 
 @contextmanager
 def stock(tool: str, folder: Path, *arguments: str) -> Iterator[tuple[str, Path]]:
-    """`tool -s simulator/stock.py` with the demo; gives the URL of its Amsterdam edge, and its log."""
+    """Run `tool -s simulator/stock.py` with the demo. Yields the URL of its Amsterdam edge, and its log."""
     (control,) = free_ports(1)
     config = free_demo(folder)
     config.write_text(config.read_text().replace("port = 0", f"port = {control}"))
@@ -34,9 +34,9 @@ def stock(tool: str, folder: Path, *arguments: str) -> Iterator[tuple[str, Path]
             command, stdout=output, stderr=output, env={**os.environ, "PYTHONUNBUFFERED": "1"}
         )
     try:
-        wait_for(lambda: process.poll() is not None or _edge_that_serves(control), tool, log)
+        wait_for(lambda: process.poll() is not None or _find_serving_edge(control), tool, log)
         assert process.poll() is None, log.read_text()
-        edge = _edge_that_serves(control)
+        edge = _find_serving_edge(control)
         assert edge
         yield edge, log
     finally:
@@ -44,21 +44,21 @@ def stock(tool: str, folder: Path, *arguments: str) -> Iterator[tuple[str, Path]
         process.wait(20)
 
 
-def _edge_that_serves(control: int) -> str | None:
-    """The URL of the Amsterdam edge, on the free port that the config asks for, once it delivers to Dallas."""
+def _find_serving_edge(control: int) -> str | None:
+    """The URL of the Amsterdam edge once it delivers to Dallas. Its port is a free one."""
     try:
         ready = httpx.get(f"http://127.0.0.1:{control}/_flysim/ready", trust_env=False).json()
         edge: str = ready["edges"]["ams"]
-        answer = httpx.get(f"{edge}/", params={"instance": DFW}, trust_env=False)
+        response = httpx.get(f"{edge}/", params={"instance": DFW}, trust_env=False)
     except httpx.HTTPError:
         return None
-    return edge if answer.status_code == 200 else None
+    return edge if response.status_code == 200 else None
 
 
-def test_mitmdump_replays_and_shows_what_the_client_saw(tmp_path: Path) -> None:
+def test_mitmdump_replays_and_prints_the_final_response(tmp_path: Path) -> None:
     with stock("mitmdump", tmp_path) as (edge, log):
-        answer = httpx.get(f"{edge}/", params={"instance": DFW}, trust_env=False)
-        assert DFW in answer.text
+        response = httpx.get(f"{edge}/", params={"instance": DFW}, trust_env=False)
+        assert DFW in response.text
         url = f"{edge.replace('http', 'ws')}/ws"
         with connect(url, additional_headers={"Cookie": f"fly-machine-id={DFW}"}) as websocket:
             assert DFW in str(websocket.recv(timeout=5))
@@ -67,14 +67,14 @@ def test_mitmdump_replays_and_shows_what_the_client_saw(tmp_path: Path) -> None:
             "the end of the WebSocket",
             log,
         )
-        told = log.read_text()
-        assert f"GET {edge}/?instance={DFW}" in told
-        assert "<< 200 OK" in told
-        assert "<< 307" not in told
-        assert "Traceback" not in told
+        text = log.read_text()
+        assert f"GET {edge}/?instance={DFW}" in text
+        assert "<< 200 OK" in text
+        assert "<< 307" not in text
+        assert "Traceback" not in text
 
 
-def test_mitmweb_lists_the_flow_with_the_machines_it_went_through(tmp_path: Path) -> None:
+def test_mitmweb_lists_the_flow_with_the_machines_on_its_path(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     options = ("--no-web-open-browser", "--web-port", str(port), "--set", "web_password=secret")
     with stock("mitmweb", tmp_path, *options) as (edge, _):
@@ -85,7 +85,7 @@ def test_mitmweb_lists_the_flow_with_the_machines_it_went_through(tmp_path: Path
         assert "ams-1 → dfw-1" in [flow["comment"] for flow in flows if "comment" in flow]
 
 
-def test_a_wrong_config_ends_mitmdump_with_the_reason(tmp_path: Path) -> None:
+def test_mitmdump_exits_with_the_error_of_an_invalid_config(tmp_path: Path) -> None:
     config = tmp_path / "flysim.toml"
     config.write_text("version = 2\n")
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""`flysim up` with the sample app, and the commands that act on it."""
+"""`flysim up` with the sample app, and the commands that use its control API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield running
 
 
-def test_one_click_logs_what_the_write_up_logs_in_that_order(up: Up) -> None:
+def test_one_click_logs_the_lines_of_the_article_in_order(up: Up) -> None:
     before = len(up.lines())
     with httpx.Client(base_url=up.edge("ams"), trust_env=False) as client:
         assert client.get("/", params={"instance": DFW}).status_code == 200
@@ -36,7 +36,7 @@ def test_one_click_logs_what_the_write_up_logs_in_that_order(up: Up) -> None:
         additional_headers={"Cookie": f"fly-machine-id={cookie}"},
     ):
         up.wait_for_line("CONNECTED TO /ws")
-    wanted = [
+    expected = [
         rf"ams \[info\] Incorrect machine {AMS} based on parameter {DFW}\. Redirect\.",
         rf"dfw \[info\] Correct machine based on parameter {DFW}\. Set cookie and let pass\.",
         r"dfw \[info\] GET /",
@@ -46,12 +46,12 @@ def test_one_click_logs_what_the_write_up_logs_in_that_order(up: Up) -> None:
         r"dfw \[info\] CONNECTED TO /ws in \d+(ms|µs)",
     ]
     lines = up.lines()[before:]
-    assert len(lines) == len(wanted), lines
-    for line, pattern in zip(lines, wanted, strict=True):
+    assert len(lines) == len(expected), lines
+    for line, pattern in zip(lines, expected, strict=True):
         assert re.fullmatch(pattern, line), (line, pattern)
 
 
-def test_a_check_of_the_status_passes_while_every_machine_that_runs_is_routed_to(up: Up) -> None:
+def test_status_check_passes_while_all_running_machines_get_requests(up: Up) -> None:
     assert flysim("status", "--check", "--control", up.ready["control"]).returncode == 0
 
 
@@ -80,7 +80,7 @@ def test_trace_of_a_post_with_header_and_edge(up: Up) -> None:
     assert (trace["method"], trace["edge"]) == ("POST", "dfw")
 
 
-def test_machine_stop_is_seen_by_the_proxy_and_explained_by_trace(up: Up) -> None:
+def test_the_proxy_notices_a_stopped_machine_and_trace_explains_the_failure(up: Up) -> None:
     assert up.flysim("machine", "stop", "dfw-2").returncode == 0
     listed = up.flysim("machine", "list").stdout
     assert re.search(r"dfw-2 .* stopped", listed)
@@ -96,9 +96,9 @@ def test_machine_stop_is_seen_by_the_proxy_and_explained_by_trace(up: Up) -> Non
 
 
 def test_cordon_clone_and_destroy(up: Up) -> None:
-    made = up.flysim("machine", "clone", "ams-1", "--region", "ams")
-    assert made.returncode == 0, made.stderr
-    assert "ams-2" in made.stdout
+    clone = up.flysim("machine", "clone", "ams-1", "--region", "ams")
+    assert clone.returncode == 0, clone.stderr
+    assert "ams-2" in clone.stdout
     assert up.flysim("machine", "cordon", "ams-1").returncode == 0
     assert json.loads(up.flysim("trace", up.edge("ams"), "--json").stdout)["path"] == ["ams-2"]
     assert up.flysim("machine", "uncordon", "ams-1").returncode == 0
@@ -113,14 +113,14 @@ def test_logs_of_one_machine(up: Up) -> None:
     assert "ams [info]" not in result.stdout
 
 
-def test_an_unknown_machine_is_answered_with_those_there_are(up: Up) -> None:
+def test_an_unknown_machine_is_an_error_that_lists_the_machines(up: Up) -> None:
     result = flysim("machine", "stop", "lhr-1", "--control", up.ready["control"])
     assert result.returncode == 2
     assert "there is no machine 'lhr-1'" in result.stderr
     assert "ams-1" in result.stderr
 
 
-def test_a_port_in_use_names_the_process_that_holds_it(up: Up, tmp_path: Path) -> None:
+def test_the_error_for_a_port_in_use_names_the_process(up: Up, tmp_path: Path) -> None:
     port = up.edge("ams").rsplit(":", 1)[1]
     config = free_demo(tmp_path)
     config.write_text(config.read_text().replace("ams = 0", f"ams = {port}"))
@@ -131,16 +131,14 @@ def test_a_port_in_use_names_the_process_that_holds_it(up: Up, tmp_path: Path) -
     assert "hint:" in result.stderr
 
 
-def test_commands_without_a_running_simulator_say_how_to_start_one() -> None:
+def test_commands_without_a_running_simulator_hint_at_flysim_up() -> None:
     result = flysim("status", env={"FLYSIM_CONTROL": "http://127.0.0.1:9"})
     assert result.returncode == 3
     assert "flysim up" in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_when_flysim_is_told_to_stop_or_killed(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_no_machine_is_left_when_flysim_is_stopped_or_killed(tmp_path: Path, number: signal.Signals) -> None:
     with start_up(tmp_path) as up:
         machines = [
             process
@@ -150,7 +148,7 @@ def test_nothing_is_left_when_flysim_is_told_to_stop_or_killed(
         assert len(machines) == 3
         up.process.send_signal(number)
         assert up.process.wait(10) == (-signal.SIGKILL if number is signal.SIGKILL else 0)
-        wait_for(lambda: not any(_is_alive(process) for process in machines), "the machines' end")
+        wait_for(lambda: not any(_is_alive(process) for process in machines), "the machines to exit")
 
 
 def _is_machine(process: psutil.Process) -> bool:
@@ -161,7 +159,7 @@ def _is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_an_app_that_dies_at_start_is_told_with_its_last_lines(tmp_path: Path) -> None:
+def test_the_error_for_an_app_that_exits_at_start_has_its_last_log_lines(tmp_path: Path) -> None:
     config = tmp_path / "flysim.toml"
     config.write_text(
         "version = 1\n[edges]\nams = 0\n[control]\nport = 0\n[apps.web]\n"
@@ -175,7 +173,7 @@ def test_an_app_that_dies_at_start_is_told_with_its_last_lines(tmp_path: Path) -
     assert "Traceback" not in result.stderr
 
 
-def test_exec_sets_the_variables_and_leaves_with_the_commands_status(tmp_path: Path) -> None:
+def test_exec_sets_the_variables_and_exits_with_the_status_of_the_command(tmp_path: Path) -> None:
     script = (
         "import json, os, sys, urllib.request as u;"
         "ready = json.load(open(os.environ['FLYSIM_READY']));"
