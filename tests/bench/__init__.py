@@ -1,1 +1,1 @@
-"""How fast the proxy is, side by side with stock mitmdump and nginx: `make bench`. Never a timed test."""
+"""Benchmarks of the proxy against stock mitmdump and nginx: `make bench`. No test depends on timing."""

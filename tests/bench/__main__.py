@@ -1,7 +1,8 @@
-"""Measures in one run: our proxy with everything on, stock `mitmdump`, nginx; prints rates and ratios.
+"""Benchmark of flysim with all features, stock `mitmdump` and nginx: request rates, ratios, start-up time.
 
-Every proxy has one core to itself, upstream and load another. Rounds alternate between the proxies, so that what
-else the computer does falls on all alike; the median counts. Loopback only; ends by itself within two minutes.
+Each proxy runs on one core, the upstream server and the load generator on the others. Rounds alternate between the
+proxies, so that other load on the computer affects all of them; the result is the median. Uses loopback only, and takes
+less than two minutes.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ def main() -> None:
     if missing:
         sys.exit(
             f"make bench needs {' and '.join(missing)}; on Debian: apt-get install nginx-light wrk\n"
-            "  nginx serves as upstream and as the far mark, wrk makes the load"
+            "  nginx is the upstream server and one of the proxies, wrk generates the load"
         )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flysim-bench-")))
         bench = Bench(stack, folder)
         _print_table(bench.measure())
-        _print_start(folder)
+        _print_start_up(folder)
     deciding.main()
 
 
 class Bench:
-    """All servers of one run and the ports they listen on."""
+    """The servers of one run and their ports."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._ports = {
@@ -60,11 +61,11 @@ class Bench:
         self._folder = folder
         ports = self._ports
         _write_nginx(folder, ports)
-        far = _cores(others=True)
+        other_cores = _cores(others=True)
         start = lambda command, cores: stack.enter_context(_running(command, cores, folder))
-        start([_which("nginx"), "-c", str(folder / "upstream.conf"), "-p", str(folder)], far)
+        start([_which("nginx"), "-c", str(folder / "upstream.conf"), "-p", str(folder)], other_cores)
         start([_which("nginx"), "-c", str(folder / "proxy.conf"), "-p", str(folder)], _cores())
-        start([sys.executable, "-m", "tests.bench.websocket", str(ports["echo"])], far)
+        start([sys.executable, "-m", "tests.bench.websocket", str(ports["echo"])], other_cores)
         for name, upstream in (("mitm", "plain"), ("mitm-ws", "echo")):
             mode = f"reverse:http://127.0.0.1:{ports[upstream]}"
             start(
@@ -87,7 +88,7 @@ class Bench:
             _wait_for(port)
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """Workload -> proxy -> rate per second."""
+        """Workload -> proxy -> median rate per second."""
         ports = self._ports
         http: Callable[[int, str], float] = lambda port, host: _requests_per_second(port, host)
         echo: Callable[[int, str], float] = lambda port, host: asyncio.run(
@@ -120,24 +121,24 @@ class Bench:
 def _print_table(rates: dict[str, dict[str, float]]) -> None:
     stock = {w: rates[w].get("mitmdump", rates["plain"]["mitmdump"]) for w in rates}
     targets = {"plain": 1.8, "one replay": 1.4, "websocket echo": 1.7}
-    print(f"\n{'':16}{'nginx':>12}{'mitmdump':>12}{'flysim':>12}{'ratio':>9}{'at least':>10}")
+    print(f"\n{'':16}{'nginx':>12}{'mitmdump':>12}{'flysim':>12}{'ratio':>9}{'target':>10}")
     for workload, proxies in rates.items():
         cells = "".join(
             f"{proxies[p]:>10,.0f}/s" if p in proxies else f"{'–':>12}"
             for p in ("nginx", "mitmdump", "flysim")
         )
         print(f"{workload:16}{cells}{proxies['flysim'] / stock[workload]:>9.2f}{targets[workload]:>10}")
-    print("ratio: flysim to stock mitmdump; one replay against mitmdump's plain rate. One core per proxy.\n")
+    print("ratio: flysim to stock mitmdump; for one replay, to mitmdump's plain rate. One core per proxy.\n")
 
 
-def _print_start(folder: Path) -> None:
-    """How long the demo takes to be healthy, against one sample app alone."""
-    alone = min(_time_until_healthy(folder) for _ in range(3))
-    all_three = min(_time_until_ready(folder) for _ in range(3))
+def _print_start_up(folder: Path) -> None:
+    """Compare the start-up time of the demo with that of one sample app."""
+    one_app = min(_time_until_healthy(folder) for _ in range(3))
+    demo = min(_time_until_ready(folder) for _ in range(3))
     print(
-        f"sample app alone healthy after {alone:.2f} s; flysim up with three of them ready after {all_three:.2f} s,"
+        f"one sample app is healthy after {one_app:.2f} s, flysim up with three of them is ready after {demo:.2f} s,"
     )
-    print(f"which is {all_three - alone:.2f} s more (at most 1.5 s)")
+    print(f"which is {demo - one_app:.2f} s more (target: at most 1.5 s)")
 
 
 def _time_until_healthy(folder: Path) -> float:
@@ -181,7 +182,7 @@ def _requests_per_second(port: int, host: str) -> float:
         _on_cores(command, _cores(others=True)), capture_output=True, text=True, check=True
     ).stdout
     if "Non-2xx" in output or "Socket errors" in output:
-        sys.exit(f"the load met errors:\n{output}")
+        sys.exit(f"wrk reported errors:\n{output}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     assert rate, output
     return float(rate[1])
@@ -253,7 +254,7 @@ def _running(
 
 
 def _cores(*, others: bool = False) -> list[int]:
-    """The last core is the proxies', the others are upstream's and the load's."""
+    """The last core for a proxy, the others for the upstream server and the load generator."""
     return (CORES[:-1] if others else CORES[-1:]) if len(CORES) > 1 else []
 
 
@@ -273,18 +274,18 @@ def _which(tool: str) -> str:
 
 
 def _wait_for(port: int) -> None:
-    def answers() -> bool:
+    def accepts() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    _until(answers, f"port {port}")
+    _until(accepts, f"port {port}")
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         if time.monotonic() > deadline:
-            sys.exit(f"waited 20 s for {what} in vain")
+            sys.exit(f"timed out after 20 s waiting for {what}")
         time.sleep(0.005)
 
 

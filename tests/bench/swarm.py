@@ -1,7 +1,8 @@
-"""What a thousand machines cost flysim: a real `flysim up`, on an engine that lists as many tasks as are wanted.
+"""Benchmark of `flysim up` with a thousand machines, on a fake Docker engine that lists any number of swarm tasks.
 
-The engine is a small server on a socket of its own, which says of each machine what a real one was recorded to say
-(`tests/machines/swarm/recorded`); one small server answers for all machines. Run: python -m tests.bench.swarm 1000
+The engine is a small server on a Unix socket. It returns recorded responses of a real engine
+(`tests/machines/swarm/recorded`) for each machine. One small server plays all machines. Run:
+python -m tests.bench.swarm 1000
 """
 
 from __future__ import annotations
@@ -65,20 +66,20 @@ def tasks_of(service: FleetService, port: int) -> list[dict[str, Any]]:
 
 class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
-    answers: dict[str, bytes]
-    asked: int = 0
+    responses: dict[str, bytes]
+    task_polls: int = 0
 
 
-class Answering(BaseHTTPRequestHandler):
+class EngineHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Engine
 
     def do_GET(self) -> None:
         path = re.sub(r"^/v[0-9.]+|\?.*", "", self.path)
-        self.server.asked += path == "/tasks"
+        self.server.task_polls += path == "/tasks"
         if path.endswith("/logs"):
             threading.Event().wait()
-        body = self.server.answers.get(path, b"OK")
+        body = self.server.responses.get(path, b"OK")
         self.send_response_only(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -89,11 +90,11 @@ class Answering(BaseHTTPRequestHandler):
         return "flysim"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
-class Machine(socketserver.StreamRequestHandler):
-    """Stands for all of them."""
+class MachineHandler(socketserver.StreamRequestHandler):
+    """Responds to every request with 200."""
 
     def handle(self) -> None:
         while (line := self.rfile.readline()) and line.strip():
@@ -114,26 +115,26 @@ def serve(server: socketserver.BaseServer) -> None:
 def main(count: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="flysim-bench-"))
     config = write_config(folder, count)
-    machines = Machines(("127.0.0.1", 0), Machine)
+    machines = Machines(("127.0.0.1", 0), MachineHandler)
     services = services_of(load_config(config))
     tasks = [task for service in services for task in tasks_of(service, machines.server_address[1])]
-    engine = Engine(str(folder / "engine.sock"), Answering)
-    listed = json.dumps(tasks).encode()
+    engine = Engine(str(folder / "engine.sock"), EngineHandler)
+    listed_tasks = json.dumps(tasks).encode()
     node = recorded("nodes")[0]["ID"]
-    told = [
+    listed_services = [
         {"ID": f"service-{each.name}", "Spec": {"Name": each.name, "Labels": {"fly.region": "x"}}}
         for each in services
     ]
-    engine.answers = {
+    engine.responses = {
         "/version": json.dumps({"ApiVersion": "1.41"}).encode(),
         "/info": json.dumps({"Swarm": {"NodeID": node, "LocalNodeState": "active", "ControlAvailable": True}}).encode(),
-        "/tasks": listed,
+        "/tasks": listed_tasks,
         "/nodes": json.dumps(recorded("nodes")).encode(),
-        "/services": json.dumps(told).encode(),
+        "/services": json.dumps(listed_services).encode(),
     }  # fmt: skip
     serve(machines)
     serve(engine)
-    print(f"{count} machines in {len(services)} services; the list of tasks has {len(listed) / 1e6:.1f} MB")
+    print(f"{count} machines in {len(services)} services; the task list has {len(listed_tasks) / 1e6:.1f} MB")
     watch(folder, config, engine)
 
 
@@ -145,18 +146,18 @@ def watch(folder: Path, config: Path, engine: Engine) -> None:
         stdout=subprocess.DEVNULL,
     )
     while not ready.exists():
-        assert process.poll() is None, "flysim has ended"
+        assert process.poll() is None, "flysim has exited"
         time.sleep(0.01)
-    print(f"ready, all healthy, after {time.monotonic() - begun:.1f} s")
-    seen = psutil.Process(process.pid)
-    before, asked, begun = seen.cpu_times(), engine.asked, time.monotonic()
+    print(f"all machines healthy after {time.monotonic() - begun:.1f} s")
+    flysim = psutil.Process(process.pid)
+    before, polls_before, begun = flysim.cpu_times(), engine.task_polls, time.monotonic()
     time.sleep(WATCHED_SECONDS)
-    after, seconds = seen.cpu_times(), time.monotonic() - begun
+    after, seconds = flysim.cpu_times(), time.monotonic() - begun
     used = after.user + after.system - before.user - before.system
-    looks = engine.asked - asked
-    share, each = 100 * used / seconds, 1000 * used / looks
-    print(f"{looks / seconds:.2f} looks a second, {share:.0f} % of a core, {each:.0f} ms each")
-    print(f"memory {seen.memory_info().rss / 2**20:.0f} MiB, {seen.num_threads()} threads")
+    polls = engine.task_polls - polls_before
+    share, each = 100 * used / seconds, 1000 * used / polls
+    print(f"{polls / seconds:.2f} polls per second, {share:.0f} % of a core, {each:.0f} ms per poll")
+    print(f"memory {flysim.memory_info().rss / 2**20:.0f} MiB, {flysim.num_threads()} threads")
     edge = json.loads(ready.read_text())["edges"]["ams"]
     with httpx.Client() as client:
         times = []

@@ -1,4 +1,4 @@
-"""An echo server and a load of WebSocket clients, raw asyncio protocols so that they are never what is measured."""
+"""WebSocket echo server and load generator, as raw asyncio protocols so that they are not the bottleneck."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ECHO_FRAME = bytes([0x82, len(PAYLOAD)]) + PAYLOAD
 
 
 class EchoServer(asyncio.Protocol):
-    """Answers each of our clients' frames; it knows their size, and that all are alike."""
+    """Echoes the frames of EchoClient, which all have the same size and payload."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -50,7 +50,7 @@ class EchoServer(asyncio.Protocol):
 
 
 class EchoClient(asyncio.Protocol):
-    """Sends a frame, waits for its echo, sends the next."""
+    """Sends a frame, waits for its echo, then sends the next."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -70,7 +70,7 @@ class EchoClient(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.open.done():
             if not data.startswith(b"HTTP/1.1 101"):
-                self.open.set_exception(RuntimeError(f"handshake refused: {data[:80]!r}"))
+                self.open.set_exception(RuntimeError(f"handshake failed: {data[:80]!r}"))
                 return
             self.open.set_result(None)
             self.transport.write(_REQUEST_FRAME)  # type: ignore[attr-defined]
@@ -84,16 +84,16 @@ class EchoClient(asyncio.Protocol):
 
 
 async def echoes_per_second(port: int, host: str, *, clients: int, seconds: float) -> float:
-    """Round trips per second through whatever listens on `port`."""
+    """Round trips per second through the server on `port`."""
     loop = asyncio.get_running_loop()
-    made = [
+    echo_clients = [
         (await loop.create_connection(lambda: EchoClient(host), "127.0.0.1", port))[1] for _ in range(clients)
     ]
-    await asyncio.gather(*(client.open for client in made))
-    start, before = time.perf_counter(), sum(client.messages for client in made)
+    await asyncio.gather(*(client.open for client in echo_clients))
+    start, before = time.perf_counter(), sum(client.messages for client in echo_clients)
     await asyncio.sleep(seconds)
-    rate = (sum(client.messages for client in made) - before) / (time.perf_counter() - start)
-    for client in made:
+    rate = (sum(client.messages for client in echo_clients) - before) / (time.perf_counter() - start)
+    for client in echo_clients:
         client.running = False
         client.transport.close()
     return rate
