@@ -200,7 +200,7 @@ def _check_health(machines: list[dict[str, Any]]) -> None:
         if machine["state"] in _BOOTING or (machine["state"] == "started" and not machine["healthy"])
     ]
     if unhealthy:
-        raise EnvironmentFault(f"these machines get no requests: {', '.join(unhealthy)}")
+        raise EnvironmentFault(f"machines not routed to: {', '.join(unhealthy)}")
 
 
 def logs(

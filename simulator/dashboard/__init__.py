@@ -1,4 +1,4 @@
-"""The control API, its live stream of events, and the page."""
+"""Control API of a running simulator, its event stream, and its web page."""
 
 from simulator.dashboard.app import make_app
 from simulator.dashboard.controls import Controls

@@ -1,4 +1,4 @@
-"""The control API and its page, as one ASGI app over a running simulator."""
+"""ASGI app of the control API and its web page."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from simulator.dashboard.controls import Controls
-from simulator.dashboard.flysim_api import OwnApi
+from simulator.dashboard.flysim_api import FlysimApi
 from simulator.dashboard.loopback_guard import LoopbackGuard
-from simulator.dashboard.machine_history import Records
+from simulator.dashboard.machine_history import MachineHistories
 from simulator.dashboard.machines_api import MachinesApi
 from simulator.dashboard.responses import (
     ApiError,
-    answer_api_error,
-    answer_http_error,
-    answer_simulator_error,
+    respond_to_api_error,
+    respond_to_http_error,
+    respond_to_simulator_error,
 )
 from simulator.dashboard.stream import Streams
 from simulator.errors import SimulatorError
@@ -36,20 +36,20 @@ _PAGE_HEADERS = {
 
 
 def make_app(controls: Controls, *, streams: Streams | None = None) -> Starlette:
-    """`app.state.streams` are the live streams, for whoever has to end them."""
+    """The app. Its live streams are in `app.state.streams`; the server closes them when it stops."""
     streams = Streams(controls.bus) if streams is None else streams
-    records = Records(controls.bus, controls.fleet, controls.clock.now)
+    histories = MachineHistories(controls.bus, controls.fleet, controls.clock.now)
     app = Starlette(
         routes=[
             Route("/", _page, methods=["GET"]),
-            *MachinesApi(controls, records, streams).routes(),
-            *OwnApi(controls, streams).routes(),
+            *MachinesApi(controls, histories, streams).routes(),
+            *FlysimApi(controls, streams).routes(),
         ],
         middleware=[Middleware(LoopbackGuard)],
         exception_handlers={
-            ApiError: answer_api_error,
-            HTTPException: answer_http_error,
-            SimulatorError: answer_simulator_error,
+            ApiError: respond_to_api_error,
+            HTTPException: respond_to_http_error,
+            SimulatorError: respond_to_simulator_error,
         },
     )
     app.router.redirect_slashes = False

@@ -1,7 +1,7 @@
-"""What the control API needs of a running simulator; whoever runs one implements it.
+"""Interface of a running simulator that the control API needs; the simulator implements it.
 
-Verbs return once the thing is done, and raise SimulatorError where it cannot be: InputError when the machine
-is in the wrong state for it, MachineFault when the machine did not do its part.
+Actions return when they are done. They raise InputError if the machine is in the wrong state, and MachineFault if the
+machine fails to do it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Controls(Protocol):
 
     @property
     def edges(self) -> Mapping[str, str]:
-        """Region of the edge -> base URL."""
+        """Region -> base URL of its edge."""
 
     @property
     def bus(self) -> Bus: ...
@@ -38,16 +38,16 @@ class Controls(Protocol):
     def journal(self) -> Journal: ...
 
     def ready(self) -> dict[str, Any]:
-        """What the ready file holds."""
+        """The content of the ready file."""
 
     def findings(self) -> Iterable[Finding]:
-        """What diagnosis has to say of the exchanges that are remembered: dataclass values, or dicts."""
+        """The findings of diagnosis in the stored traces."""
 
     def health_problems(self) -> Mapping[str, str]:
-        """Machine that is started but not healthy -> why its latest check did not pass."""
+        """Id of each machine that is started and unhealthy -> why its latest check failed."""
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:
-        """How the machine is run; None if it is gone."""
+        """The machine's spec; None for an unknown id."""
 
     async def start_machine(self, machine_id: str, /) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What the control API has beyond Fly's, under `/_flysim/`: traces, events, logs, the clock, reset, kill and clone."""
+"""flysim's own part of the control API, under `/_flysim/`: status, traces, events, logs, clock, reset, kill, clone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT_TRACES = 100
 MAX_LIMIT = 100_000
 
 
-class OwnApi:
+class FlysimApi:
     def __init__(self, controls: Controls, streams: Streams) -> None:
         self._controls = controls
         self._streams = streams
@@ -82,9 +82,7 @@ class OwnApi:
         trace = self._controls.journal.find_trace(request_id)
         if trace is None:
             known = len(self._controls.journal.traces())
-            raise ApiError(
-                404, f'no exchange with the id "{request_id}" among the {known} that are remembered'
-            )
+            raise ApiError(404, f'there is no trace with the id "{request_id}"; traces stored: {known}')
         return JSONResponse(trace.as_dict())
 
     async def _findings(self, request: Request) -> Response:
@@ -96,8 +94,8 @@ class OwnApi:
 
     async def _logs(self, request: Request) -> Response:
         key = request.query_params.get("machine")
-        machine_id = self._machine_id_in_log(key) if key else None
-        # Nothing awaits between these two, so no line comes twice or is missed.
+        machine_id = self._logged_machine_id(key) if key else None
+        # No await between these two reads, so no line is missed or repeated.
         lines = [line for line in self._controls.journal.log() if machine_id in (None, line.machine_id)]
         if not read_flag(request, "follow"):
             return JSONResponse([event_view(line) for line in lines])
@@ -128,24 +126,24 @@ class OwnApi:
         return JSONResponse(machine_view(clone), 201)
 
     def _machine(self, key: str) -> Machine:
-        """By id, or by a name that only one machine has. Raises ApiError."""
+        """The machine with this id or unambiguous name. Raises ApiError."""
         fleet = self._controls.fleet
         found = [machine for machine in fleet.machines if key in (machine.id, machine.name)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{machine.name} ({machine.id})" for machine in found or fleet.machines)
         problem = f'several machines are named "{key}"' if found else f'there is no machine "{key}"'
-        raise ApiError(409 if found else 404, f"{problem}; there is {known or 'none'}")
+        raise ApiError(409 if found else 404, f"{problem}; expected one of {known or 'none'}")
 
-    def _machine_id_in_log(self, key: str) -> str:
-        """A machine that is gone may have left lines."""
+    def _logged_machine_id(self, key: str) -> str:
+        """An id in the log, even of a destroyed machine, or the id of a current machine."""
         return key if self._controls.journal.log_of(key) else self._machine(key).id
 
 
 def _read_region(data: dict[str, Any]) -> str | None:
     region = data.get("region")
     if region is not None and not isinstance(region, str):
-        raise ApiError(400, f'region is {region!r}; expected the code of one region, such as "ams"')
+        raise ApiError(400, f'region is {region!r}; expected the code of a region, such as "ams"')
     if region is not None and not is_region(region):
         codes = [code for code, each in REGIONS.items() if each.current]
         hint = suggest(region, codes)
@@ -154,11 +152,11 @@ def _read_region(data: dict[str, Any]) -> str | None:
 
 
 async def _server_sent(subscription: Subscription) -> AsyncIterator[bytes]:
-    yield b": the events of flysim, each named by its kind\n\n"
+    yield b": events of flysim, named by their type\n\n"
     async for event in subscription:
-        yield encode_server_sent(event) if event else b": still here\n\n"
+        yield encode_server_sent(event) if event else b": heartbeat\n\n"
     if subscription.is_dropped:
-        yield b": dropped, because you read too slowly\n\n"
+        yield b": dropped because the client reads too slowly\n\n"
 
 
 async def _follow(

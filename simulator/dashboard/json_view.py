@@ -1,4 +1,4 @@
-"""How events, machines and log lines look in JSON."""
+"""JSON form of events, machines, findings and log lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simulator.routing.model import Machine
 
 
 def event_view(event: Event) -> dict[str, Any]:
-    """The fields of the event, and `type`, its name."""
+    """The fields of the event, plus `type`, the name of its class."""
     view: dict[str, Any] = {"type": type(event).__name__}
     if isinstance(event, FleetChanged):
         return view | {
@@ -44,10 +44,10 @@ def machine_view(machine: Machine) -> dict[str, Any]:
 
 
 def encode_server_sent(event: Event) -> bytes:
-    """One server-sent event, named by its class."""
+    """A server-sent event whose name is the event's class."""
     return f"event: {type(event).__name__}\ndata: {json.dumps(event_view(event))}\n\n".encode()
 
 
 def encode_line(line: MachineLogged | ProxyLogged) -> bytes:
-    """One line of newline-delimited JSON."""
+    """A line of newline-delimited JSON."""
     return json.dumps(event_view(line)).encode() + b"\n"

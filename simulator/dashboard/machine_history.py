@@ -1,6 +1,6 @@
-"""What Fly's Machines API tells of a machine beyond its present state: its times, its latest events, its end.
+"""History of each machine in the shape of Fly's Machines API: creation time, latest events, destruction.
 
-Gathered from the bus, so that it needs nothing of the machine room. Shape: Fly's Machines API, "Machine properties".
+Built from the events on the bus. Shape: Fly's Machines API, "Machine properties".
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from simulator.events import Bus, Event, FleetChanged, MachineStateChanged
 from simulator.routing.model import Fleet, Machine, MachineState
 
 MAX_EVENTS = 20
-"""F-10.18: the API returns the 20 latest."""
+"""F-10.18: the API returns the latest 20."""
 MAX_DESTROYED = 100
 
-# The state that a machine came to -> (type of the event, who caused it).
+# The new state of a machine -> (type of the event, its source).
 _EVENTS = {
     MachineState.CREATED: ("launch", "user"),
     MachineState.STARTING: ("start", "user"),
@@ -37,57 +37,57 @@ _EVENTS = {
 
 
 @dataclass(slots=True)
-class Record:
+class MachineHistory:
     created_at: float
     updated_at: float
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
-    """The newest first, as Fly gives them."""
+    """Newest first, as in Fly's API."""
 
 
-class Records:
-    """The records of all machines, and for a while of destroyed ones."""
+class MachineHistories:
+    """The histories of all machines, and of the latest destroyed ones."""
 
     def __init__(self, bus: Bus, fleet: Fleet, now: Callable[[], float]) -> None:
         self._now = now
-        self._records: dict[str, Record] = {}
+        self._histories: dict[str, MachineHistory] = {}
         self._destroyed: OrderedDict[str, str] = OrderedDict()  # id -> app
         for machine in fleet.machines:
             self.of(machine.id)
-        self.unsubscribe = bus.subscribe(self._remember)
+        self.unsubscribe = bus.subscribe(self._take)
 
-    def of(self, machine_id: str) -> Record:
-        record = self._records.get(machine_id)
-        if record is None:
+    def of(self, machine_id: str) -> MachineHistory:
+        history = self._histories.get(machine_id)
+        if history is None:
             now = self._now()
-            record = self._records[machine_id] = Record(now, now)
-            _add_event(record, machine_id, MachineState.CREATED, now)
-        return record
+            history = self._histories[machine_id] = MachineHistory(now, now)
+            _add_event(history, machine_id, MachineState.CREATED, now)
+        return history
 
     def is_destroyed(self, app: str, machine_id: str) -> bool:
         return self._destroyed.get(machine_id) == app
 
-    def _remember(self, event: Event) -> None:
+    def _take(self, event: Event) -> None:
         if isinstance(event, FleetChanged):
             for machine in event.fleet.machines:
                 self._destroyed.pop(machine.id, None)
                 self.of(machine.id)
         elif isinstance(event, MachineStateChanged):
-            self._remember_state(event)
+            self._take_state(event)
 
-    def _remember_state(self, event: MachineStateChanged) -> None:
-        record = self.of(event.machine_id)
-        _add_event(record, event.machine_id, event.after, event.at)
+    def _take_state(self, event: MachineStateChanged) -> None:
+        history = self.of(event.machine_id)
+        _add_event(history, event.machine_id, event.after, event.at)
         if event.after is MachineState.DESTROYED:
             self._destroyed[event.machine_id] = event.app
             if len(self._destroyed) > MAX_DESTROYED:
-                forgotten, _ = self._destroyed.popitem(last=False)
-                self._records.pop(forgotten, None)
+                oldest, _ = self._destroyed.popitem(last=False)
+                self._histories.pop(oldest, None)
 
 
-def _add_event(record: Record, machine_id: str, state: MachineState, at: float) -> None:
+def _add_event(history: MachineHistory, machine_id: str, state: MachineState, at: float) -> None:
     kind, source = _EVENTS[state]
-    record.updated_at = at
-    record.events.appendleft(
+    history.updated_at = at
+    history.events.appendleft(
         {
             "id": sha256(f"{machine_id}{at}{state}".encode()).hexdigest()[:26].upper(),
             "type": kind,
@@ -99,9 +99,9 @@ def _add_event(record: Record, machine_id: str, state: MachineState, at: float) 
 
 
 def api_machine(
-    machine: Machine, record: Record, spec: MachineSpec | None, services: tuple[FlyService, ...]
+    machine: Machine, history: MachineHistory, spec: MachineSpec | None, services: tuple[FlyService, ...]
 ) -> dict[str, Any]:
-    """The machine in the shape of Fly's Machines API."""
+    """The machine as Fly's Machines API represents it."""
     return {
         "id": machine.id,
         "name": machine.name,
@@ -110,10 +110,10 @@ def api_machine(
         "instance_id": spec.version if spec else "",
         "private_ip": machine.private_ip,
         "config": _config(machine, spec, services),
-        "checks": _checks(machine, spec, record),
-        "created_at": _rfc3339(record.created_at),
-        "updated_at": _rfc3339(record.updated_at),
-        "events": list(record.events),
+        "checks": _checks(machine, spec, history),
+        "created_at": _rfc3339(history.created_at),
+        "updated_at": _rfc3339(history.updated_at),
+        "events": list(history.events),
         "cordoned": machine.cordoned,
         "host_status": "ok",
     }
@@ -143,17 +143,17 @@ def _service(service: FlyService) -> dict[str, Any]:
 
 
 def _port(start: int, end: int, handlers: tuple[str, ...], force_https: bool) -> dict[str, Any]:
-    where = {"port": start} if start == end else {"start_port": start, "end_port": end}
-    return {**where, "handlers": list(handlers), "force_https": force_https}
+    numbers = {"port": start} if start == end else {"start_port": start, "end_port": end}
+    return {**numbers, "handlers": list(handlers), "force_https": force_https}
 
 
-def _checks(machine: Machine, spec: MachineSpec | None, record: Record) -> list[dict[str, Any]]:
+def _checks(machine: Machine, spec: MachineSpec | None, history: MachineHistory) -> list[dict[str, Any]]:
     status = "passing" if machine.healthy and machine.state is MachineState.STARTED else "critical"
     return [
         {
             "name": f"servicecheck-{index:02}-{check.type}-{check.port or spec.internal_port}",
             "status": status,
-            "updated_at": _rfc3339(record.updated_at),
+            "updated_at": _rfc3339(history.updated_at),
         }
         for index, check in enumerate(spec.checks)
     ] if spec else []  # fmt: skip

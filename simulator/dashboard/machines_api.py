@@ -1,7 +1,8 @@
-"""The part of Fly's Machines API that flysim has: list, get, start, stop, suspend, cordon, destroy, wait.
+"""Fly's Machines API, as far as flysim implements it: list, get, start, stop, suspend, cordon, destroy, wait.
 
-Shapes and statuses: Fly's Machines API reference; what it says to a wrong state (412, `failed_precondition`) and to
-a wait that ends (408, `deadline_exceeded`) is as observed. A verb answers once it is done, where Fly's only begins.
+Shapes and statuses: Fly's Machines API reference. The responses to a wrong state (412, `failed_precondition`) and to
+a wait that times out (408, `deadline_exceeded`) are as observed on Fly. Unlike on Fly, an action has finished when the
+response is sent.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from simulator.config.fly.model import FlyService
 from simulator.dashboard.controls import Controls
-from simulator.dashboard.machine_history import Records, api_machine
+from simulator.dashboard.machine_history import MachineHistories, api_machine
 from simulator.dashboard.responses import ApiError, read_flag, read_number
 from simulator.dashboard.stream import Streams, Subscription
 from simulator.events import FleetChanged, MachineStateChanged
@@ -29,13 +30,13 @@ _AT_REST = frozenset(
     {MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED, MachineState.FAILED}
 )
 
-Verb = Callable[[str], Awaitable[None]]
+Action = Callable[[str], Awaitable[None]]
 
 
 class MachinesApi:
-    def __init__(self, controls: Controls, records: Records, streams: Streams) -> None:
+    def __init__(self, controls: Controls, histories: MachineHistories, streams: Streams) -> None:
         self._controls = controls
-        self._records = records
+        self._histories = histories
         self._streams = streams
 
     def routes(self) -> list[Route]:
@@ -49,15 +50,17 @@ class MachinesApi:
             Route(f"{machine}/wait", self._wait, methods=["GET"]),
             Route(f"{machine}/start", self._start, methods=["POST"]),
             Route(
-                f"{machine}/stop", self._doing(controls.stop_machine, MachineState.STOPPED), methods=["POST"]
+                f"{machine}/stop",
+                self._endpoint(controls.stop_machine, MachineState.STOPPED),
+                methods=["POST"],
             ),
             Route(
                 f"{machine}/suspend",
-                self._doing(controls.suspend_machine, MachineState.SUSPENDED),
+                self._endpoint(controls.suspend_machine, MachineState.SUSPENDED),
                 methods=["POST"],
             ),
-            Route(f"{machine}/cordon", self._doing(controls.cordon), methods=["POST"]),
-            Route(f"{machine}/uncordon", self._doing(controls.uncordon), methods=["POST"]),
+            Route(f"{machine}/cordon", self._endpoint(controls.cordon), methods=["POST"]),
+            Route(f"{machine}/uncordon", self._endpoint(controls.uncordon), methods=["POST"]),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -74,15 +77,15 @@ class MachinesApi:
             await self._controls.start_machine(machine.id)
         return JSONResponse({"previous_state": machine.state, "migrated": False, "new_host": ""})
 
-    def _doing(
-        self, verb: Verb, goal: MachineState | None = None
+    def _endpoint(
+        self, action: Action, goal: MachineState | None = None
     ) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint that does `verb`, or nothing to a machine that is in the `goal` already."""
+        """An endpoint that runs `action`, unless the machine is already in the `goal` state."""
 
         async def endpoint(request: Request) -> Response:
             machine = self._machine(request)
             if goal is None or machine.state is not goal:
-                await verb(machine.id)
+                await action(machine.id)
             return JSONResponse({"ok": True})
 
         return endpoint
@@ -90,8 +93,10 @@ class MachinesApi:
     async def _destroy(self, request: Request) -> Response:
         machine = self._machine(request)
         if not read_flag(request, "force") and machine.state not in _AT_REST:
-            words = "unable to destroy machine, not currently stopped, suspended, failed or created"
-            raise ApiError(412, f"failed_precondition: {words}; it is {machine.state} (?force=true)")
+            problem = "unable to destroy machine, not currently stopped, suspended, failed or created"
+            raise ApiError(
+                412, f"failed_precondition: {problem}; it is {machine.state} (?force=true destroys it)"
+            )
         await self._controls.destroy_machine(machine.id)
         return JSONResponse({"ok": True})
 
@@ -102,34 +107,35 @@ class MachinesApi:
         subscription = self._streams.subscribe(FleetChanged, MachineStateChanged)
         try:
             async with asyncio.timeout(seconds):
-                return await self._answer_once(app, machine_id, goal, subscription)
+                return await self._wait_until(app, machine_id, goal, subscription)
         except TimeoutError:
-            now = self._find(app, machine_id)
-            words = f"machine failed to reach desired state, {goal}, currently {now.state if now else 'destroyed'}"
-            raise ApiError(408, f"deadline_exceeded: {words}") from None
+            machine = self._find(app, machine_id)
+            state = machine.state if machine else "destroyed"
+            problem = f"machine failed to reach desired state, {goal}, currently {state}"
+            raise ApiError(408, f"deadline_exceeded: {problem}") from None
         finally:
             subscription.end()
 
-    async def _answer_once(
+    async def _wait_until(
         self, app: str, machine_id: str, goal: MachineState, subscription: Subscription
     ) -> Response:
         if self._has_reached(app, machine_id, goal):
             return JSONResponse({"ok": True})
         async for event in subscription:
-            passed = isinstance(event, MachineStateChanged) and (event.machine_id, event.after) == (
+            has_passed = isinstance(event, MachineStateChanged) and (event.machine_id, event.after) == (
                 machine_id,
                 goal,
             )
-            if passed or self._has_reached(app, machine_id, goal):
+            if has_passed or self._has_reached(app, machine_id, goal):
                 return JSONResponse({"ok": True})
         raise ApiError(503, "the simulator is stopping")
 
     def _has_reached(self, app: str, machine_id: str, goal: MachineState) -> bool:
-        """Raises ApiError once it never will."""
+        """Raises ApiError if the machine can no longer reach the state."""
         machine = self._find(app, machine_id)
         if machine is not None:
             return machine.state is goal
-        if goal is MachineState.DESTROYED and self._records.is_destroyed(app, machine_id):
+        if goal is MachineState.DESTROYED and self._histories.is_destroyed(app, machine_id):
             return True
         raise self._unknown_machine(app, machine_id)
 
@@ -137,7 +143,7 @@ class MachinesApi:
         name = str(request.path_params["app"])
         apps = self._controls.fleet.apps
         if name not in apps:
-            raise ApiError(404, f'there is no app "{name}"; there is {", ".join(apps)}')
+            raise ApiError(404, f'there is no app "{name}"; expected one of {", ".join(apps)}')
         return name
 
     def _machine(self, request: Request) -> Machine:
@@ -152,17 +158,17 @@ class MachinesApi:
         return machine if machine is not None and machine.app == app else None
 
     def _unknown_machine(self, app: str, machine_id: str) -> ApiError:
-        if self._records.is_destroyed(app, machine_id):
+        if self._histories.is_destroyed(app, machine_id):
             return ApiError(404, f'machine "{machine_id}" is destroyed')
         known = ", ".join(f"{machine.id} ({machine.name})" for machine in self._controls.fleet.of_app(app))
-        return ApiError(404, f'app {app} has no machine "{machine_id}"; it has {known or "none"}')
+        return ApiError(404, f'app {app} has no machine "{machine_id}"; expected one of {known or "none"}')
 
     def _view(self, machine: Machine) -> dict[str, Any]:
         spec = self._controls.spec_of(machine.id)
         services = self._services(machine.app)
         if not services and spec:
             services = (FlyService(internal_port=spec.internal_port),)
-        return api_machine(machine, self._records.of(machine.id), spec, services)
+        return api_machine(machine, self._histories.of(machine.id), spec, services)
 
     def _services(self, app: str) -> tuple[FlyService, ...]:
         of_app = [config.fly for config in self._controls.config.apps if config.app.name == app]

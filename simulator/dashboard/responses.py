@@ -1,4 +1,4 @@
-"""Answers of the control API: JSON, and errors as Fly's Machines API gives them, `{"error": "…"}`."""
+"""JSON responses and request parsing of the control API. Errors are `{"error": "…"}`, as in Fly's Machines API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulator.errors import InputError, SimulatorError
 
 
 class ApiError(Exception):
-    """A request that cannot be answered as asked."""
+    """A request that gets an error response with this status."""
 
     def __init__(self, status: int, problem: str) -> None:
         super().__init__(problem)
@@ -24,25 +24,25 @@ def error_response(status: int, problem: str, **more: Any) -> JSONResponse:
     return JSONResponse({"error": problem, **more}, status)
 
 
-def answer_api_error(request: Request, error: Exception) -> Response:
+def respond_to_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error_response(error.status, str(error))
 
 
-def answer_http_error(request: Request, error: Exception) -> Response:
+def respond_to_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "other methods")
-        problem = f"{request.url.path} does not take {request.method}, only {allowed}"
+        problem = f"{request.url.path} does not allow {request.method}, only {allowed}"
     elif error.status_code == 404:
-        problem = f"there is no {request.url.path} here"
+        problem = f"there is no path {request.url.path}"
     else:
         problem = error.detail
     return JSONResponse({"error": problem}, error.status_code, error.headers)
 
 
-def answer_simulator_error(request: Request, error: Exception) -> Response:
-    """412 for what the machine's state does not allow (Fly: failed_precondition), else 500."""
+def respond_to_simulator_error(request: Request, error: Exception) -> Response:
+    """412 if the machine is in the wrong state (Fly: failed_precondition), else 500."""
     assert isinstance(error, SimulatorError)
     if isinstance(error, InputError):
         return error_response(412, f"failed_precondition: {error}", exit_status=error.exit_status)
@@ -50,16 +50,16 @@ def answer_simulator_error(request: Request, error: Exception) -> Response:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The body, which must be a JSON object or nothing at all. Raises ApiError."""
+    """The body, which must be a JSON object or empty. Raises ApiError."""
     body = await request.body()
     if not body.strip():
         return {}
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        raise ApiError(400, "the body is no JSON") from None
+        raise ApiError(400, "the body is not valid JSON") from None
     if not isinstance(data, dict):
-        raise ApiError(400, "the body is no JSON object")
+        raise ApiError(400, "the body is not a JSON object")
     return data
 
 
@@ -68,10 +68,10 @@ def read_flag(request: Request, name: str) -> bool:
 
 
 def read_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
-    """A whole number from the query. Raises ApiError."""
+    """An integer from the query. Raises ApiError."""
     text = request.query_params.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-        raise ApiError(400, f'{name} is "{text}"; expected a whole number from {least} to {most}')
+        raise ApiError(400, f'{name} is "{text}"; expected an integer from {least} to {most}')
     return int(text)

@@ -1,4 +1,4 @@
-"""Serves the control API inside the event loop that is running: uvicorn without its signals, logs and lifespan."""
+"""HTTP server of the control API: uvicorn in the running event loop, without its signal handlers, logs and lifespan."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from simulator.dashboard.stream import Streams
 from simulator.errors import EnvironmentFault
 
 GRACE_SECONDS = 0.25
-"""How long requests under way may go on once the API is asked to stop."""
+"""How long open requests may continue after `stop`."""
 
 
 class _Uvicorn(uvicorn.Server):
-    """Tells when it listens, and leaves signals alone: they are the command line's."""
+    """uvicorn's server with events for start and stop. It leaves signals to the command line."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_listening = asyncio.Event()
-        self.leaving = asyncio.Event()
+        self.stop_requested = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -33,15 +33,15 @@ class _Uvicorn(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
-        await self.leaving.wait()
+        await self.stop_requested.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own, but for its pauses of a tenth of a second each."""
+        """Like uvicorn's own method, without its pauses of 0.1 s."""
         for listening in self.servers:
             listening.close()
         for connection in tuple(self.server_state.connections):
             connection.shutdown()
-        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # nobody tells
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # uvicorn has no event for this
             await asyncio.sleep(0.005)
 
     @contextmanager
@@ -50,7 +50,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class ControlServer:
-    """`app` on `host`, one address or several; `port` 0 takes a free one."""
+    """Serves `app` on one or several addresses; `port` 0 takes a free port."""
 
     def __init__(self, app: Starlette, host: str | Sequence[str] = "127.0.0.1", port: int = 0) -> None:
         self._app = app
@@ -62,7 +62,7 @@ class ControlServer:
         self._listeners: list[socket.socket] = []
 
     async def start(self) -> int:
-        """Returns the port once connections are accepted. Raises EnvironmentFault if there is no having it."""
+        """Returns the port once connections are accepted. Raises EnvironmentFault if it cannot listen there."""
         self._listeners = _listen_on_all(self._hosts, self._port)
         self._uvicorn = _Uvicorn(self._configure())
         serving = self._uvicorn.serve(sockets=list(self._listeners))
@@ -71,12 +71,12 @@ class ControlServer:
         await asyncio.wait([listening, self._serving], return_when=asyncio.FIRST_COMPLETED)
         if self._serving.done():
             listening.cancel()
-            await self._serving  # it has failed, and says why
+            await self._serving  # The start failed: raise its error.
         return _port_of(self._listeners[0])
 
     def _configure(self) -> uvicorn.Config:
         return uvicorn.Config(
-            self._answer,
+            self._serve,
             interface="asgi3",
             http="h11",
             ws="none",
@@ -89,28 +89,28 @@ class ControlServer:
         )
 
     async def stop(self) -> None:
-        """Ends live streams at once, and whatever else is under way after a moment."""
+        """Ends live streams at once, and other open requests after GRACE_SECONDS."""
         if self._uvicorn is None or self._serving is None:
             return
         streams: Streams = self._app.state.streams
         streams.close()
         self._is_stopping = True
-        self._uvicorn.leaving.set()
+        self._uvicorn.stop_requested.set()
         await asyncio.wait([self._serving], timeout=GRACE_SECONDS)
         if not self._serving.done():
-            await self._break_off(self._uvicorn, self._serving)
+            await self._abort(self._uvicorn, self._serving)
         for listener in self._listeners:
-            listener.close()  # uvicorn does that, unless it was broken off while it started
+            listener.close()  # uvicorn has closed them, unless it was aborted during its start.
         self._uvicorn = self._serving = None
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
             if not self._is_stopping:
-                raise  # else it was broken off below, and uvicorn would report it
+                raise  # Otherwise `_abort` cancelled it, and uvicorn would log an error.
 
-    async def _break_off(self, server: _Uvicorn, serving: asyncio.Task[None]) -> None:
+    async def _abort(self, server: _Uvicorn, serving: asyncio.Task[None]) -> None:
         for connection in tuple(server.server_state.connections):
             transport = connection.transport
             if isinstance(transport, asyncio.WriteTransport):
@@ -125,7 +125,7 @@ class ControlServer:
 
 
 def _listen_on_all(hosts: Iterable[str], port: int) -> list[socket.socket]:
-    """On the same port of each. Raises EnvironmentFault."""
+    """Listen on the same port of every host. Raises EnvironmentFault."""
     listeners: list[socket.socket] = []
     try:
         for host in hosts:
@@ -144,26 +144,27 @@ def _port_of(listener: socket.socket) -> int:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delay off (40 ms for every answer) only where it sees that the protocol is TCP.
+    # asyncio sets TCP_NODELAY only on sockets created with IPPROTO_TCP. Without it each response takes 40 ms longer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a listener of its own.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has its own listener.
         listener.bind((host, port))
         listener.listen()
     except OSError as error:
         listener.close()
-        raise _fault(host, port, error) from error
+        raise _listen_error(host, port, error) from error
     listener.setblocking(False)
     return listener
 
 
-def _fault(host: str, port: int, error: OSError) -> EnvironmentFault:
+def _listen_error(host: str, port: int, error: OSError) -> EnvironmentFault:
     if error.errno == errno.EADDRINUSE:
-        problem = f"port {port} of the control API is taken on {host}"
+        problem = f"port {port} on {host} is in use, so the control API cannot listen there"
         return EnvironmentFault(
-            problem, hint="stop what holds it, or set another `port` under [control]; 0: any"
+            problem,
+            hint="stop the process that uses it, or set another `port` under [control], 0 for a free one",
         )
     problem = f"the control API cannot listen on {host}:{port}: {error.strerror or error}"
     return EnvironmentFault(problem, hint="set another `port` under [control]")

@@ -1,6 +1,6 @@
-"""Live streams of events to any number of clients.
+"""Live event streams to any number of clients.
 
-A client that reads too slowly is dropped, never buffered for: publishing only puts a value into a bounded queue.
+Publishing only puts the event into a bounded queue. A client that reads too slowly is dropped.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from starlette.types import Receive, Scope, Send
 
 from simulator.events import Bus, Event
 
-MAX_WAITING = 1_000
+MAX_QUEUED = 1_000
 HEARTBEAT_SECONDS = 15.0
 
 
 class Streams:
-    """All streams that are open; `close` ends them at once."""
+    """All open streams. `close` ends them at once."""
 
     def __init__(
-        self, bus: Bus, *, max_waiting: int = MAX_WAITING, heartbeat_seconds: float = HEARTBEAT_SECONDS
+        self, bus: Bus, *, max_queued: int = MAX_QUEUED, heartbeat_seconds: float = HEARTBEAT_SECONDS
     ):
         self._bus = bus
-        self._max_waiting = max_waiting
+        self._max_queued = max_queued
         self._heartbeat_seconds = heartbeat_seconds
         self._open: set[Subscription] = set()
         self.is_closed = False
 
     def subscribe(self, *kinds: type[Event]) -> Subscription:
-        """To events of these kinds, or to all."""
+        """Subscribe to events of these classes, or to all events."""
         subscription = Subscription(
-            self._bus, kinds, self._max_waiting, self._heartbeat_seconds, self._open.discard
+            self._bus, kinds, self._max_queued, self._heartbeat_seconds, self._open.discard
         )
         self._open.add(subscription)
         if self.is_closed:
@@ -50,19 +50,19 @@ class Streams:
 
 
 class Subscription:
-    """The events from now on, for one client. Iterating gives each event, and None where one only waits."""
+    """The new events for one client. Iterating yields each event, and None after a heartbeat interval without one."""
 
     def __init__(
         self,
         bus: Bus,
         kinds: tuple[type[Event], ...],
-        max_waiting: int,
+        max_queued: int,
         heartbeat_seconds: float,
         on_end: Callable[[Subscription], None],
     ) -> None:
-        self._waiting: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._kinds = kinds
-        self._max_waiting = max_waiting
+        self._max_queued = max_queued
         self._heartbeat_seconds = heartbeat_seconds
         self._on_end = on_end
         self._unsubscribe = bus.subscribe(self._receive)
@@ -72,34 +72,34 @@ class Subscription:
     def _receive(self, event: Event) -> None:
         if self._kinds and not isinstance(event, self._kinds):
             return
-        if self._waiting.qsize() < self._max_waiting:
-            self._waiting.put_nowait(event)
+        if self._queue.qsize() < self._max_queued:
+            self._queue.put_nowait(event)
         else:
             self.is_dropped = True
             self.end()
 
     def end(self) -> None:
-        """No further event; what waits is forgotten."""
+        """End the iteration and discard the events in the queue."""
         if self.is_ended:
             return
         self.is_ended = True
         self._unsubscribe()
         self._on_end(self)
-        while not self._waiting.empty():
-            self._waiting.get_nowait()
-        self._waiting.put_nowait(None)
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[Event | None]:
         while not self.is_ended:
             event = None
             with suppress(TimeoutError):
-                event = await asyncio.wait_for(self._waiting.get(), self._heartbeat_seconds)
+                event = await asyncio.wait_for(self._queue.get(), self._heartbeat_seconds)
             if not self.is_ended:
                 yield event
 
 
 class LiveResponse(StreamingResponse):
-    """Sends what `parts` makes of a subscription, and ends it however the client goes."""
+    """Streams `parts`, which read from the subscription, and ends the subscription when the client disconnects."""
 
     def __init__(self, parts: AsyncIterator[bytes], media_type: str, subscription: Subscription) -> None:
         super().__init__(parts, media_type=media_type, headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""A small fleet that only remembers the states of its machines, under the real bus, journal, clock and API."""
+"""Fake simulator behind the real control API. Its machines only change state; bus, journal and clock are real."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _machine(spec: MachineSpec) -> Machine:
     return Machine(spec.id, spec.name, spec.app, spec.region, port=41001, private_ip="fdaa::1")
 
 
-class SmallSimulator:
-    """Implements `Controls`; a verb takes as long as `delay` says."""
+class FakeSimulator:
+    """Implements `Controls`. The second reset hangs until `stuck` is set."""
 
     def __init__(self) -> None:
         self.bus = Bus()
@@ -63,7 +63,7 @@ class SmallSimulator:
         return {"edges": dict(self.edges), "control": "http://127.0.0.1:4280", "machines": []}
 
     def findings(self) -> tuple[Finding, ...]:
-        return (Finding("stale-cookie", "dfw-1 is gone", Fix("clear it"), "an id"),)
+        return (Finding("stale-cookie", "dfw-1 is destroyed", Fix("clear it"), "an id"),)
 
     def health_problems(self) -> dict[str, str]:
         return {machine.id: "nothing listens" for machine in self.fleet.machines if not machine.healthy}
@@ -75,20 +75,20 @@ class SmallSimulator:
         state = self._machine(machine_id).state
         if state is MachineState.STOPPING:
             raise InputError(f"cannot start machine {machine_id}: it is {state}")
-        self.become(machine_id, MachineState.STARTING)
-        self.become(machine_id, MachineState.STARTED)
+        self.set_state(machine_id, MachineState.STARTING)
+        self.set_state(machine_id, MachineState.STARTED)
 
     async def stop_machine(self, machine_id: str) -> None:
-        self.become(machine_id, MachineState.STOPPED)
+        self.set_state(machine_id, MachineState.STOPPED)
 
     async def kill_machine(self, machine_id: str) -> None:
-        self.become(machine_id, MachineState.STOPPED)
+        self.set_state(machine_id, MachineState.STOPPED)
 
     async def suspend_machine(self, machine_id: str) -> None:
-        self.become(machine_id, MachineState.SUSPENDED)
+        self.set_state(machine_id, MachineState.SUSPENDED)
 
     async def destroy_machine(self, machine_id: str) -> None:
-        self.become(machine_id, MachineState.DESTROYED)
+        self.set_state(machine_id, MachineState.DESTROYED)
         left = tuple(machine for machine in self.fleet.machines if machine.id != machine_id)
         self.fleet = replace(self.fleet, machines=left)
         self.bus.publish(FleetChanged(self.clock.now(), self.fleet))
@@ -100,8 +100,8 @@ class SmallSimulator:
         self._put(replace(self._machine(machine_id), cordoned=False))
 
     async def clone_machine(self, machine_id: str, *, region: str | None) -> Machine:
-        origin = self._machine(machine_id)
-        clone = replace(origin, id="0123456789abcd", name="new-1", region=region or origin.region)
+        source = self._machine(machine_id)
+        clone = replace(source, id="0123456789abcd", name="new-1", region=region or source.region)
         self._put(clone)
         return clone
 
@@ -110,7 +110,7 @@ class SmallSimulator:
         if self.resets > 1:
             await self.stuck.wait()
 
-    def become(self, machine_id: str, state: MachineState) -> None:
+    def set_state(self, machine_id: str, state: MachineState) -> None:
         before = self._machine(machine_id)
         self._put(replace(before, state=state))
         at = self.clock.now()
@@ -163,7 +163,7 @@ def make_trace(request_id: str) -> Trace:
 
 @dataclass
 class Harness:
-    simulator: SmallSimulator
+    simulator: FakeSimulator
     server: ControlServer
     streams: Streams
     client: httpx.AsyncClient
@@ -176,12 +176,10 @@ class Harness:
 
 
 @asynccontextmanager
-async def open_harness(
-    *, max_waiting: int = 1_000, heartbeat_seconds: float = 15.0
-) -> AsyncIterator[Harness]:
-    simulator = SmallSimulator()
+async def open_harness(*, max_queued: int = 1_000, heartbeat_seconds: float = 15.0) -> AsyncIterator[Harness]:
+    simulator = FakeSimulator()
     controls: Controls = simulator
-    streams = Streams(simulator.bus, max_waiting=max_waiting, heartbeat_seconds=heartbeat_seconds)
+    streams = Streams(simulator.bus, max_queued=max_queued, heartbeat_seconds=heartbeat_seconds)
     server = ControlServer(make_app(controls, streams=streams))
     port = await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
@@ -193,12 +191,12 @@ async def open_harness(
 
 
 async def until_open(streams: Streams, count: int) -> None:
-    """Returns when `count` streams are open; a subscription is made within the request for it."""
+    """Returns when `count` streams are open."""
     await until(lambda: len(streams) == count)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Looks again until it holds; there is no event to wait for in what is looked at."""
+    """Polls the condition, because there is no event to wait for."""
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110  # see above
             await asyncio.sleep(0.005)

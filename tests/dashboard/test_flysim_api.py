@@ -1,4 +1,4 @@
-"""What is under /_flysim/, over real sockets."""
+"""The part of the control API under /_flysim/, over real sockets."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from simulator.routing.trace import Trace
 from tests.dashboard.harness import AMS, DFW, OTHER, Harness, make_trace, open_harness, until_open
 
 
-async def test_traces_come_newest_last_and_limited(harness: Harness) -> None:
+async def test_traces_are_listed_newest_last_up_to_a_limit(harness: Harness) -> None:
     for number in range(5):
         harness.simulator.exchange(f"request-{number}")
 
-    all_of_them = (await harness.client.get("/_flysim/traces")).json()
+    every = (await harness.client.get("/_flysim/traces")).json()
     latest = (await harness.client.get("/_flysim/traces", params={"limit": "2"})).json()
 
-    assert [trace["request_id"] for trace in all_of_them] == [f"request-{number}" for number in range(5)]
+    assert [trace["request_id"] for trace in every] == [f"request-{number}" for number in range(5)]
     assert [trace["request_id"] for trace in latest] == ["request-3", "request-4"]
     assert (await harness.client.get("/_flysim/traces", params={"limit": "0"})).json() == []
 
 
-async def test_a_trace_comes_back_as_it_was(harness: Harness) -> None:
+async def test_a_trace_is_returned_unchanged(harness: Harness) -> None:
     trace = harness.simulator.exchange("01ABC-ams")
 
     data = (await harness.client.get("/_flysim/traces/01ABC-ams")).json()
@@ -37,22 +37,22 @@ async def test_a_trace_comes_back_as_it_was(harness: Harness) -> None:
     assert data["path"] == ["ams-1", "dfw-1"]
 
 
-async def test_an_unknown_trace_says_how_many_there_are(harness: Harness) -> None:
+async def test_an_unknown_trace_is_404_with_the_number_of_traces(harness: Harness) -> None:
     harness.simulator.exchange("one")
 
-    answer = await harness.client.get("/_flysim/traces/two")
+    response = await harness.client.get("/_flysim/traces/two")
 
-    assert answer.status_code == 404
-    assert answer.json() == {"error": 'no exchange with the id "two" among the 1 that are remembered'}
+    assert response.status_code == 404
+    assert response.json() == {"error": 'there is no trace with the id "two"; traces stored: 1'}
 
 
-async def test_findings_and_ready_are_those_of_the_simulator(harness: Harness) -> None:
+async def test_findings_and_ready_come_from_the_simulator(harness: Harness) -> None:
     findings = (await harness.client.get("/_flysim/findings")).json()
-    assert findings == [Finding("stale-cookie", "dfw-1 is gone", Fix("clear it"), "an id").as_dict()]
+    assert findings == [Finding("stale-cookie", "dfw-1 is destroyed", Fix("clear it"), "an id").as_dict()]
     assert (await harness.client.get("/_flysim/ready")).json() == harness.simulator.ready()
 
 
-async def test_status_tells_machines_edges_and_clock(harness: Harness) -> None:
+async def test_status_has_machines_edges_and_clock(harness: Harness) -> None:
     harness.simulator.exchange("one")
 
     status = (await harness.client.get("/_flysim/status")).json()
@@ -64,34 +64,34 @@ async def test_status_tells_machines_edges_and_clock(harness: Harness) -> None:
     assert status["clock"]["realtime"] is True
 
 
-async def test_status_tells_why_a_machine_is_ill(harness: Harness) -> None:
-    ill = harness.simulator.fleet.machines[1]
-    harness.simulator.fleet = harness.simulator.fleet.with_machine(replace(ill, healthy=False))
+async def test_status_has_the_problem_of_an_unhealthy_machine(harness: Harness) -> None:
+    machine = harness.simulator.fleet.machines[1]
+    harness.simulator.fleet = harness.simulator.fleet.with_machine(replace(machine, healthy=False))
 
     machines = (await harness.client.get("/_flysim/status")).json()["machines"]
 
     assert [machine.get("problem") for machine in machines] == [None, "nothing listens", None]
 
 
-@pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("1m30s", 90), (90, 90), ("500ms", 0.5)])
-async def test_the_clock_is_put_forward(harness: Harness, written: object, seconds: float) -> None:
+@pytest.mark.parametrize(("duration", "seconds"), [("90s", 90), ("1m30s", 90), (90, 90), ("500ms", 0.5)])
+async def test_the_clock_can_be_advanced(harness: Harness, duration: object, seconds: float) -> None:
     before = harness.simulator.clock.now()
 
-    answer = await harness.client.post("/_flysim/clock", json={"advance": written})
+    response = await harness.client.post("/_flysim/clock", json={"advance": duration})
 
-    assert answer.status_code == 200
-    assert seconds <= answer.json()["now"] - before < seconds + 10
+    assert response.status_code == 200
+    assert seconds <= response.json()["now"] - before < seconds + 10
 
 
 @pytest.mark.parametrize(
     "body",
     [b"", b"{}", b'{"advance": "soon"}', b'{"advance": -1}', b"[]", b"{", b'{"advance": true}', b"[" * 9999],
 )
-async def test_a_time_that_is_none_leaves_the_clock_alone(harness: Harness, body: bytes) -> None:
-    answer = await harness.client.post("/_flysim/clock", content=body)
+async def test_an_invalid_duration_does_not_change_the_clock(harness: Harness, body: bytes) -> None:
+    response = await harness.client.post("/_flysim/clock", content=body)
 
-    assert answer.status_code == 400
-    assert "error" in answer.json()
+    assert response.status_code == 400
+    assert "error" in response.json()
     assert harness.simulator.clock.pause_seconds(1) == 1
 
 
@@ -108,30 +108,30 @@ async def test_a_machine_is_killed_by_id_or_name(harness: Harness) -> None:
     assert states == ["stopped", "stopped", "started"]
 
 
-async def test_a_name_that_two_machines_have_is_not_guessed_at(harness: Harness) -> None:
-    answer = await harness.client.post("/_flysim/machines/ams-1/kill")
+async def test_an_ambiguous_name_is_refused(harness: Harness) -> None:
+    response = await harness.client.post("/_flysim/machines/ams-1/kill")
 
-    assert answer.status_code == 409
-    problem = f'several machines are named "ams-1"; there is ams-1 ({AMS}), ams-1 ({OTHER})'
-    assert answer.json() == {"error": problem}
+    assert response.status_code == 409
+    problem = f'several machines are named "ams-1"; expected one of ams-1 ({AMS}), ams-1 ({OTHER})'
+    assert response.json() == {"error": problem}
 
 
-async def test_a_clone_goes_where_it_is_asked_to(harness: Harness) -> None:
-    answer = await harness.client.post("/_flysim/machines/dfw-1/clone", json={"region": "lax"})
+async def test_a_clone_starts_in_the_given_region(harness: Harness) -> None:
+    response = await harness.client.post("/_flysim/machines/dfw-1/clone", json={"region": "lax"})
 
-    assert answer.status_code == 201
-    assert answer.json()["region"] == "lax"
+    assert response.status_code == 201
+    assert response.json()["region"] == "lax"
     assert len(harness.simulator.fleet.machines) == 4
 
 
-async def test_a_clone_in_no_region_is_refused(harness: Harness) -> None:
-    answer = await harness.client.post("/_flysim/machines/dfw-1/clone", json={"region": "eu"})
+async def test_a_clone_in_an_unknown_region_is_refused(harness: Harness) -> None:
+    response = await harness.client.post("/_flysim/machines/dfw-1/clone", json={"region": "eu"})
 
-    assert answer.status_code == 400
-    assert 'there is no region "eu"' in answer.json()["error"]
+    assert response.status_code == 400
+    assert 'there is no region "eu"' in response.json()["error"]
 
 
-async def test_logs_are_of_all_machines_or_of_one(harness: Harness) -> None:
+async def test_logs_of_all_machines_or_of_one(harness: Harness) -> None:
     harness.simulator.log(AMS, "hello from ams")
     harness.simulator.log(DFW, "hello from dfw")
 
@@ -149,17 +149,17 @@ async def test_logs_can_be_followed(harness: Harness) -> None:
     harness.simulator.log(AMS, "before")
     query = {"machine": AMS, "follow": "1"}
 
-    async with harness.client.stream("GET", "/_flysim/logs", params=query) as answer:
-        lines = answer.aiter_lines()
+    async with harness.client.stream("GET", "/_flysim/logs", params=query) as response:
+        lines = response.aiter_lines()
         assert json.loads(await anext(lines))["line"] == "before"
-        harness.simulator.log(DFW, "of another machine")
+        harness.simulator.log(DFW, "from another machine")
         harness.simulator.log(AMS, "after")
         assert json.loads(await anext(lines))["line"] == "after"
 
 
-async def _events(answer: httpx.Response) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+async def _events(response: httpx.Response) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     name = ""
-    async for line in answer.aiter_lines():
+    async for line in response.aiter_lines():
         field, _, value = line.partition(": ")
         if field == "event":
             name = value
@@ -167,15 +167,15 @@ async def _events(answer: httpx.Response) -> AsyncIterator[tuple[str, dict[str, 
             yield name, json.loads(value)
 
 
-async def test_events_are_streamed_by_the_name_of_their_kind(harness: Harness) -> None:
-    async with harness.client.stream("GET", "/_flysim/events") as answer:
-        assert answer.headers["content-type"].startswith("text/event-stream")
+async def test_events_are_streamed_with_their_type_as_name(harness: Harness) -> None:
+    async with harness.client.stream("GET", "/_flysim/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
         await until_open(harness.streams, 1)
         harness.simulator.exchange("one", finished=False)
         harness.simulator.log(DFW, "a line\nand\r\nmore")
         await harness.simulator.stop_machine(DFW)
 
-        events = _events(answer)
+        events = _events(response)
         name, data = await anext(events)
         assert name == "ExchangeAnswered"
         assert Trace.from_dict(data["trace"]) == make_trace("one")
@@ -190,25 +190,25 @@ async def test_events_are_streamed_by_the_name_of_their_kind(harness: Harness) -
         assert (name, data["before"], data["after"]) == ("MachineStateChanged", "started", "stopped")
 
 
-async def test_a_client_that_leaves_is_forgotten(harness: Harness) -> None:
+async def test_the_stream_of_a_client_that_disconnects_is_closed(harness: Harness) -> None:
     async with harness.client.stream("GET", "/_flysim/events"):
         await until_open(harness.streams, 1)
 
     await until_open(harness.streams, 0)
 
 
-async def test_a_quiet_stream_has_a_heartbeat() -> None:
+async def test_an_idle_stream_has_a_heartbeat() -> None:
     async with (
         open_harness(heartbeat_seconds=0.02) as harness,
-        harness.client.stream("GET", "/_flysim/events") as answer,
+        harness.client.stream("GET", "/_flysim/events") as response,
     ):
         async with asyncio.timeout(5):
-            beats = [line async for line in _first_comments(answer, 3)]
-    assert beats[1:] == [": still here", ": still here"]
+            beats = [line async for line in _first_comments(response, 3)]
+    assert beats[1:] == [": heartbeat", ": heartbeat"]
 
 
-async def _first_comments(answer: httpx.Response, count: int) -> AsyncIterator[str]:
-    async for line in answer.aiter_lines():
+async def _first_comments(response: httpx.Response, count: int) -> AsyncIterator[str]:
+    async for line in response.aiter_lines():
         if line.startswith(":"):
             yield line
             count -= 1
@@ -216,18 +216,18 @@ async def _first_comments(answer: httpx.Response, count: int) -> AsyncIterator[s
             return
 
 
-async def test_a_client_that_reads_too_slowly_is_dropped_and_not_buffered_for() -> None:
-    async with open_harness(max_waiting=10) as harness:
+async def test_a_client_that_reads_too_slowly_is_dropped() -> None:
+    async with open_harness(max_queued=10) as harness:
         reader, writer = await asyncio.open_connection("127.0.0.1", harness.port, limit=1024)
         writer.write(b"GET /_flysim/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until_open(harness.streams, 1)
 
-        # All of these in one turn of the loop, so that nothing can be sent between them.
+        # All in one iteration of the event loop, so that nothing is sent in between.
         for number in range(11):
             harness.simulator.log(DFW, f"line {number}")
 
         assert len(harness.streams) == 0
         async with asyncio.timeout(5):
-            said = await reader.readuntil(b"too slowly\n\n")
-        assert b"MachineLogged" not in said
+            received = await reader.readuntil(b"too slowly\n\n")
+        assert b"MachineLogged" not in received
         writer.close()

@@ -1,4 +1,4 @@
-"""The part of Fly's Machines API that the control API has, over real sockets."""
+"""Fly's Machines API in the control API, over real sockets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.dashboard.harness import AMS, DFW, OTHER, Harness, until_open
 MACHINES = "/v1/apps/chat/machines"
 
 
-async def test_a_machine_looks_as_in_flys_api(harness: Harness) -> None:
+async def test_a_machine_has_the_shape_of_flys_api(harness: Harness) -> None:
     machine = (await harness.client.get(f"{MACHINES}/{AMS}")).json()
 
     assert {key: machine[key] for key in ("id", "name", "state", "region", "private_ip")} == {
@@ -37,7 +37,7 @@ async def test_a_machine_looks_as_in_flys_api(harness: Harness) -> None:
     ]
 
 
-async def test_the_list_is_of_one_app_and_can_be_of_one_region(harness: Harness) -> None:
+async def test_the_list_has_the_machines_of_one_app_and_can_be_filtered_by_region(harness: Harness) -> None:
     everywhere = (await harness.client.get(MACHINES)).json()
     in_dallas = (await harness.client.get(MACHINES, params={"region": "dfw"})).json()
 
@@ -45,25 +45,25 @@ async def test_the_list_is_of_one_app_and_can_be_of_one_region(harness: Harness)
     assert [machine["id"] for machine in in_dallas] == [DFW]
 
 
-async def test_an_unknown_app_names_those_that_exist(harness: Harness) -> None:
-    answer = await harness.client.get("/v1/apps/chatt/machines")
+async def test_an_unknown_app_is_404_with_the_known_apps(harness: Harness) -> None:
+    response = await harness.client.get("/v1/apps/chatt/machines")
 
-    assert answer.status_code == 404
-    assert answer.json() == {"error": 'there is no app "chatt"; there is chat, shop'}
+    assert response.status_code == 404
+    assert response.json() == {"error": 'there is no app "chatt"; expected one of chat, shop'}
 
 
 @pytest.mark.parametrize("path", ["", "/start", "/wait"])
-async def test_an_unknown_machine_names_those_that_exist(harness: Harness, path: str) -> None:
+async def test_an_unknown_machine_is_404_with_the_known_machines(harness: Harness, path: str) -> None:
     method = "POST" if path == "/start" else "GET"
 
-    answer = await harness.client.request(method, f"{MACHINES}/{OTHER}{path}")
+    response = await harness.client.request(method, f"{MACHINES}/{OTHER}{path}")
 
-    assert answer.status_code == 404
-    problem = f'app chat has no machine "{OTHER}"; it has {AMS} (ams-1), {DFW} (dfw-1)'
-    assert answer.json() == {"error": problem}
+    assert response.status_code == 404
+    problem = f'app chat has no machine "{OTHER}"; expected one of {AMS} (ams-1), {DFW} (dfw-1)'
+    assert response.json() == {"error": problem}
 
 
-async def test_stop_and_start_act_and_say_what_was_before(harness: Harness) -> None:
+async def test_stop_and_start_change_the_state_and_return_the_previous_one(harness: Harness) -> None:
     stopped = await harness.client.post(f"{MACHINES}/{DFW}/stop")
     assert stopped.json() == {"ok": True}
     assert harness.simulator.fleet.find(DFW).state is MachineState.STOPPED  # type: ignore[union-attr]
@@ -73,25 +73,25 @@ async def test_stop_and_start_act_and_say_what_was_before(harness: Harness) -> N
     assert harness.simulator.fleet.find(DFW).state is MachineState.STARTED  # type: ignore[union-attr]
 
 
-async def test_starting_a_started_machine_is_no_error(harness: Harness) -> None:
-    """As observed of Fly: 200, with the state that it had."""
-    answer = await harness.client.post(f"{MACHINES}/{DFW}/start")
+async def test_starting_a_started_machine_is_not_an_error(harness: Harness) -> None:
+    """As observed on Fly: 200 with the previous state."""
+    response = await harness.client.post(f"{MACHINES}/{DFW}/start")
 
-    assert answer.json()["previous_state"] == "started"
+    assert response.json()["previous_state"] == "started"
     assert len((await harness.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 1
 
 
 async def test_starting_a_stopping_machine_is_a_failed_precondition(harness: Harness) -> None:
-    harness.simulator.become(DFW, MachineState.STOPPING)
+    harness.simulator.set_state(DFW, MachineState.STOPPING)
 
-    answer = await harness.client.post(f"{MACHINES}/{DFW}/start")
+    response = await harness.client.post(f"{MACHINES}/{DFW}/start")
 
-    assert answer.status_code == 412
+    assert response.status_code == 412
     problem = f"failed_precondition: cannot start machine {DFW}: it is stopping"
-    assert answer.json() == {"error": problem, "exit_status": 2}
+    assert response.json() == {"error": problem, "exit_status": 2}
 
 
-async def test_a_suspended_machine_stays_so_when_suspended_again(harness: Harness) -> None:
+async def test_suspending_a_suspended_machine_changes_nothing(harness: Harness) -> None:
     for _ in range(2):
         assert (await harness.client.post(f"{MACHINES}/{DFW}/suspend")).json() == {"ok": True}
 
@@ -99,7 +99,7 @@ async def test_a_suspended_machine_stays_so_when_suspended_again(harness: Harnes
     assert len((await harness.client.get(f"{MACHINES}/{DFW}")).json()["events"]) == 2
 
 
-async def test_cordon_and_uncordon_show(harness: Harness) -> None:
+async def test_cordon_and_uncordon(harness: Harness) -> None:
     await harness.client.post(f"{MACHINES}/{DFW}/cordon")
     assert (await harness.client.get(f"{MACHINES}/{DFW}")).json()["cordoned"] is True
 
@@ -107,7 +107,7 @@ async def test_cordon_and_uncordon_show(harness: Harness) -> None:
     assert (await harness.client.get(f"{MACHINES}/{DFW}")).json()["cordoned"] is False
 
 
-async def test_a_running_machine_is_destroyed_only_by_force(harness: Harness) -> None:
+async def test_a_running_machine_is_destroyed_only_with_force(harness: Harness) -> None:
     refused = await harness.client.delete(f"{MACHINES}/{DFW}")
     assert refused.status_code == 412
     assert "not currently stopped" in refused.json()["error"]
@@ -115,17 +115,17 @@ async def test_a_running_machine_is_destroyed_only_by_force(harness: Harness) ->
 
     forced = await harness.client.delete(f"{MACHINES}/{DFW}", params={"force": "true"})
     assert forced.json() == {"ok": True}
-    gone = await harness.client.get(f"{MACHINES}/{DFW}")
-    assert (gone.status_code, gone.json()["error"]) == (404, f'machine "{DFW}" is destroyed')
+    destroyed = await harness.client.get(f"{MACHINES}/{DFW}")
+    assert (destroyed.status_code, destroyed.json()["error"]) == (404, f'machine "{DFW}" is destroyed')
 
 
-async def test_the_latest_twenty_events_are_kept_newest_first(harness: Harness) -> None:
+async def test_the_latest_twenty_events_are_listed_newest_first(harness: Harness) -> None:
     """F-10.18, F-1.101."""
     for _ in range(6):
         await harness.client.post(f"{MACHINES}/{DFW}/stop")
         await harness.client.post(f"{MACHINES}/{DFW}/kill")
         await harness.client.post(f"{MACHINES}/{DFW}/start")
-        harness.simulator.become(DFW, MachineState.STOPPING)
+        harness.simulator.set_state(DFW, MachineState.STOPPING)
 
     events = (await harness.client.get(f"{MACHINES}/{DFW}")).json()["events"]
     assert len(events) == 20
@@ -134,25 +134,25 @@ async def test_the_latest_twenty_events_are_kept_newest_first(harness: Harness) 
     assert times == sorted(times, reverse=True)
 
 
-async def test_wait_answers_at_once_for_a_state_that_is_there(harness: Harness) -> None:
+async def test_wait_returns_at_once_if_the_machine_is_in_the_state(harness: Harness) -> None:
     assert (await harness.client.get(f"{MACHINES}/{DFW}/wait")).json() == {"ok": True}
 
 
-async def test_wait_answers_when_the_state_comes(harness: Harness) -> None:
+async def test_wait_returns_when_the_machine_reaches_the_state(harness: Harness) -> None:
     waiting = asyncio.create_task(harness.client.get(f"{MACHINES}/{DFW}/wait", params={"state": "stopped"}))
     await until_open(harness.streams, 1)
 
-    harness.simulator.become(DFW, MachineState.STOPPING)
+    harness.simulator.set_state(DFW, MachineState.STOPPING)
     assert not waiting.done()
-    harness.simulator.become(DFW, MachineState.STOPPED)
-    # A state that has passed already by the time one looks counts, too.
-    harness.simulator.become(DFW, MachineState.STARTING)
+    harness.simulator.set_state(DFW, MachineState.STOPPED)
+    # The state counts even if the machine has left it when the response is made.
+    harness.simulator.set_state(DFW, MachineState.STARTING)
 
     assert (await waiting).json() == {"ok": True}
     assert len(harness.streams) == 0
 
 
-async def test_wait_for_destroyed_answers_once_it_is_gone_and_ever_after(harness: Harness) -> None:
+async def test_wait_for_destroyed_returns_after_the_machine_is_destroyed(harness: Harness) -> None:
     wait = {"state": "destroyed"}
     waiting = asyncio.create_task(harness.client.get(f"{MACHINES}/{DFW}/wait", params=wait))
     await until_open(harness.streams, 1)
@@ -163,41 +163,41 @@ async def test_wait_for_destroyed_answers_once_it_is_gone_and_ever_after(harness
     assert (await harness.client.get(f"{MACHINES}/{DFW}/wait", params=wait)).json() == {"ok": True}
 
 
-async def test_wait_ends_with_408_and_the_state_that_it_is_in(harness: Harness) -> None:
-    answer = await harness.client.get(f"{MACHINES}/{DFW}/wait", params={"state": "stopped", "timeout": "1"})
+async def test_wait_times_out_with_408_and_the_current_state(harness: Harness) -> None:
+    response = await harness.client.get(f"{MACHINES}/{DFW}/wait", params={"state": "stopped", "timeout": "1"})
 
-    assert answer.status_code == 408
-    words = "deadline_exceeded: machine failed to reach desired state, stopped, currently started"
-    assert answer.json() == {"error": words}
+    assert response.status_code == 408
+    problem = "deadline_exceeded: machine failed to reach desired state, stopped, currently started"
+    assert response.json() == {"error": problem}
 
 
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
         ({"state": "up"}, 'state is "up"; expected one of created, started,'),
-        ({"timeout": "0"}, 'timeout is "0"; expected a whole number from 1 to 600'),
-        ({"timeout": "soon"}, 'timeout is "soon"; expected a whole number from 1 to 600'),
+        ({"timeout": "0"}, 'timeout is "0"; expected an integer from 1 to 600'),
+        ({"timeout": "soon"}, 'timeout is "soon"; expected an integer from 1 to 600'),
     ],
 )
-async def test_a_wait_that_makes_no_sense_is_refused(
+async def test_a_wait_with_invalid_parameters_is_refused(
     harness: Harness, query: dict[str, str], problem: str
 ) -> None:
-    answer = await harness.client.get(f"{MACHINES}/{DFW}/wait", params=query)
+    response = await harness.client.get(f"{MACHINES}/{DFW}/wait", params=query)
 
-    assert answer.status_code == 400
-    assert answer.json()["error"].startswith(problem)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith(problem)
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "problem"),
     [
-        ("GET", "/v1/nothing", 404, "there is no /v1/nothing here"),
-        ("GET", f"{MACHINES}/{DFW}/stop", 405, f"{MACHINES}/{DFW}/stop does not take GET, only POST"),
+        ("GET", "/v1/nothing", 404, "there is no path /v1/nothing"),
+        ("GET", f"{MACHINES}/{DFW}/stop", 405, f"{MACHINES}/{DFW}/stop does not allow GET, only POST"),
     ],
 )
-async def test_what_there_is_not_is_said_in_json(
+async def test_unknown_paths_and_methods_are_errors_in_json(
     harness: Harness, method: str, path: str, status: int, problem: str
 ) -> None:
-    answer = await harness.client.request(method, path)
+    response = await harness.client.request(method, path)
 
-    assert (answer.status_code, answer.json()) == (status, {"error": problem})
+    assert (response.status_code, response.json()) == (status, {"error": problem})

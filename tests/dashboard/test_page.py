@@ -1,4 +1,4 @@
-"""The page, in a real browser."""
+"""The web page in a real browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.fixture
 async def page(harness: Harness) -> AsyncIterator[Page]:
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium")
+        pytest.skip("Chromium is not installed")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         opened = await browser.new_page()
@@ -27,10 +27,10 @@ async def page(harness: Harness) -> AsyncIterator[Page]:
         await browser.close()
 
 
-async def test_the_page_shows_what_is_there_and_follows_what_happens(harness: Harness, page: Page) -> None:
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text))
+async def test_the_page_shows_the_fleet_and_updates_live(harness: Harness, page: Page) -> None:
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text))
     harness.simulator.exchange("before")
 
     await page.goto(f"http://127.0.0.1:{harness.port}/")
@@ -49,4 +49,4 @@ async def test_the_page_shows_what_is_there_and_follows_what_happens(harness: Ha
     ]
     await page.locator("#machines tr", has_text=DFW).get_by_text("stopped").wait_for()
     assert await page.locator("#edges a").inner_text() == "http://127.0.0.1:8080"
-    assert faults == []
+    assert errors == []
