@@ -1,7 +1,7 @@
 """The `flysim` command: its subcommands, and the exit status of each kind of error.
 
-Exit status: 0 success, 1 an expectation failed, 2 a command or file is wrong, 3 a problem of the environment, 4 a bug
-in flysim, 128 plus the signal's number after a signal. A traceback never reaches the terminal: it is written to a file
+Exit status: 0 success, 1 an expectation failed, 2 a wrong command or file, 3 a problem of the environment, 4 a bug in
+flysim, 128 plus the number of a signal. A traceback never reaches the terminal: it is written to a file
 that the message names.
 """
 
@@ -67,7 +67,7 @@ COMMANDS = {
 }
 
 
-class _LoadedCommands(Mapping[str, Any]):
+class _CommandsByName(Mapping[str, Any]):
     """The commands by name. Reading a value imports the command, listing the names does not."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = cast("Any", _LoadedCommands())
+        self.commands = cast("Any", _CommandsByName())
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -125,7 +125,7 @@ def _make_typer(**settings: Any) -> typer.Typer:
 
 
 def _move_example_to_end(command: Any) -> None:
-    """Show the example of a docstring after the options, line by line as written."""
+    """Show the example of a docstring after the options. `\\b` keeps its lines as they are."""
     help_text, _, example = (command.help or "").partition(f"{_EXAMPLE} ")
     if example:
         command.help = help_text.strip()
@@ -206,8 +206,7 @@ def _exit(status: int) -> NoReturn:
         sys.exit(status)
     # Threads of mitmproxy_rs may be waiting for the interpreter lock. Before Python 3.14 the interpreter unwinds them
     # at exit, Rust frames included, which sometimes ends in a segmentation fault instead of our exit status.
-    with suppress(
-        BrokenPipeError, AttributeError
-    ):  # AttributeError: stdout was closed before flysim started.
-        sys.stdout.flush()
+    if sys.stdout is not None:  # None if stdout was closed before flysim started.
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
     os._exit(status)

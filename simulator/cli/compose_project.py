@@ -1,4 +1,4 @@
-"""Fleet from a config or from a Compose project, whose containers become the machines.
+"""Source of a command's fleet: a config, or a Compose project whose containers become the machines.
 
 The containers are found through the Docker engine. Without access to an engine, for example inside a container of the
 project, they are found by name through the network's name server, and flysim cannot start, stop or clone them.
@@ -28,22 +28,22 @@ _SOCKET = Path("/var/run/docker.sock")
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    """The arguments with which a command starts a simulator."""
+class FleetSource:
+    """A fleet to start a simulator with."""
 
     config: Config
     backend: Backend | str = PROCESS
     runs_outside: bool = False
-    """Whether others run the machines. Such a machine may be missing or unhealthy when flysim starts."""
+    """Whether the machines run outside flysim. They may be missing or unhealthy when flysim starts."""
     mode: str = ""
     """A note for the user on how the machines are found. May be empty."""
 
 
-def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: bool) -> Fleet:
+def open_fleet(path: Path | None, compose: Path | None, backend: str, *, quiet: bool) -> FleetSource:
     """The fleet of a config, or of a Compose file if `compose` is given. Raises SimulatorError."""
     if compose is None:
         config = read_config(path, backend, quiet=quiet)
-        return Fleet(config, backend, runs_outside=backend.startswith(f"{SWARM}:"))
+        return FleetSource(config, backend, runs_outside=backend.startswith(f"{SWARM}:"))
     check_compose_backend(compose, backend)
     base = None if path is None else read_config(path, backend, quiet=quiet)
     return asyncio.run(_engine_fleet(compose, base)) if find_engine() else _lookup_fleet(compose, base)
@@ -63,7 +63,7 @@ def find_engine() -> str | None:
     return os.environ.get("DOCKER_HOST") or (f"unix://{_SOCKET}" if _SOCKET.exists() else None)
 
 
-async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
+async def _engine_fleet(compose: Path, base: Config | None) -> FleetSource:
     from simulator.config.compose.reader import config_of_machines, read_compose
     from simulator.machines.docker import DockerBackend
     from simulator.machines.docker.engine import Engine
@@ -83,7 +83,7 @@ async def _engine_fleet(compose: Path, base: Config | None) -> Fleet:
     mode = (
         f"the machines are containers of the Compose project {project.name}, found through the Docker engine"
     )
-    return Fleet(config, backend, runs_outside=True, mode=mode)
+    return FleetSource(config, backend, runs_outside=True, mode=mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ async def find_project(compose: Path) -> ComposeProject:
     return ComposeProject(file, tuple(containers))
 
 
-def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
+def _lookup_fleet(compose: Path, base: Config | None) -> FleetSource:
     from simulator.config.compose.reader import config_of_machines, read_compose
     from simulator.machines.lookup import LookupBackend
 
@@ -141,7 +141,7 @@ def _lookup_fleet(compose: Path, base: Config | None) -> Fleet:
             path=compose,
             expected="both labels, because no Docker engine is available",
         )
-    return Fleet(
+    return FleetSource(
         config_of_machines(file.machines, file, base),
         LookupBackend(
             file.unnamed,
@@ -162,8 +162,8 @@ def _lookup_mode(file: ComposeFile) -> str:
 
 def _unnamed_text(service: str) -> str:
     return (
-        f"the containers of service {service} get no requests: they have no label fly.machine_id, and only the Docker "
-        "engine knows their host names\n"
+        f"the containers of service {service} are not routed to: they have no label fly.machine_id, and only the "
+        "Docker engine knows their host names\n"
         "  hint: add the label, or give flysim access to the engine with docker-compose.engine.yml, see docs/docker.md"
     )
 

@@ -89,12 +89,12 @@ def find_app(folder: Path, command: str | None) -> InitTemplate:
     fly = _read_toml(fly_path)
     section = fly.get("http_service")
     service: dict[str, Any] = section if isinstance(section, dict) else {}
-    found = command or (None if fly.get("processes") else _guess_command(folder))
+    start_command = command or (None if fly.get("processes") else _guess_command(folder))
     return InitTemplate(
         app=_app_name(fly.get("app") or folder.resolve().name),
         region=str(fly.get("primary_region") or DEFAULT_REGION),
         has_fly_toml=fly_path.is_file(),
-        command=found,
+        command=start_command,
         has_dockerfile=(folder / "Dockerfile").is_file() and "image" not in (fly.get("build") or {}),
         path=_check_path(service),
         is_https_only=service.get("force_https") is True,

@@ -54,10 +54,10 @@ def _health_problem(machine: dict[str, Any]) -> str:
     return f"unhealthy: {machine['problem']}" if "problem" in machine else "unhealthy"
 
 
-def _act(control: str, key: str, verb: str, result: str, *, quiet: bool) -> None:
+def _act(control: str, key: str, action: str, result: str, *, quiet: bool) -> None:
     api = ControlClient(control)
     machine = api.find_machine(key)
-    api.post(f"/v1/apps/{machine['app']}/machines/{machine['id']}/{verb}")
+    api.post(f"/v1/apps/{machine['app']}/machines/{machine['id']}/{action}")
     _print_done(machine, result, quiet=quiet)
 
 
@@ -173,7 +173,7 @@ def status(
     control: ControlOption = DEFAULT_CONTROL,
     as_json: JsonOption = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 3 unless all running machines get requests.")
+        bool, typer.Option("--check", help="Exit with 3 unless every running machine is routed to.")
     ] = False,
 ) -> None:
     """Show the edges and the state of every machine.

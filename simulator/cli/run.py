@@ -76,8 +76,8 @@ def run(
         )
     if config is not None:
         raise InputError(
-            f"-c {config} is not an option of flysim run",
-            expected="a config in each scenario file, for example config: ../flysim.toml",
+            f"flysim run does not take -c {config}",
+            expected="a config: line in each scenario file, for example config: ../flysim.toml",
         )
     files = ReportFiles.of(junit, json_file, reports or [])
     if compose is not None:

@@ -44,7 +44,7 @@ class StopSignals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._restore()
+        self._exit_on_next_signal()
 
     @property
     def exit_status(self) -> int:
@@ -81,10 +81,10 @@ class StopSignals:
 
     def _cancel(self, number: signal.Signals) -> None:
         self._task.cancel()
-        self._restore()
+        self._exit_on_next_signal()
 
-    def _restore(self) -> None:
-        """From now on a signal exits at once. KeyboardInterrupt could be raised anywhere and print a traceback."""
+    def _exit_on_next_signal(self) -> None:
+        """From now on a signal exits at once. A KeyboardInterrupt could end in a traceback."""
         for number in STOP_SIGNALS:
             if self._loop.remove_signal_handler(number):
                 signal.signal(number, exit_on_signal)

@@ -86,7 +86,7 @@ def trace(
     try:
         with _slow_response_note():
             if is_websocket:
-                request_id = asyncio.run(_shake_hands(target, headers, seconds))
+                request_id = asyncio.run(_websocket_handshake(target, headers, seconds))
             else:
                 method = method or ("GET" if data is None else "POST")
                 request_id = _request(target, method, headers, data, seconds)
@@ -174,7 +174,7 @@ def _request(
         raise _no_response(url, error, seconds) from error
 
 
-async def _shake_hands(target: Target, headers: list[tuple[str, str]], seconds: float) -> str:
+async def _websocket_handshake(target: Target, headers: list[tuple[str, str]], seconds: float) -> str:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -211,7 +211,7 @@ async def _shake_hands(target: Target, headers: list[tuple[str, str]], seconds: 
 
 
 def _unverified_tls() -> ssl.SSLContext:
-    """The edges' certificates come from flysim's own authority, which no client trusts."""
+    """The edges' certificates come from flysim's own authority, which no trust store has."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simulator.cli import console
-from simulator.cli.compose_project import Fleet, open_fleet
+from simulator.cli.compose_project import FleetSource, open_fleet
 from simulator.cli.control import default_control_url
 from simulator.cli.fleet import check_writable, demo_config, print_start, ready_file
 from simulator.cli.network_options import read_network_position
@@ -102,11 +102,11 @@ class UpOptions:
     network_position: NetworkPosition | None = None
 
 
-def _up_until_stopped(fleet: Fleet, options: UpOptions) -> None:
+def _up_until_stopped(fleet: FleetSource, options: UpOptions) -> None:
     raise typer.Exit(asyncio.run(_up(fleet, options)))
 
 
-async def _up(fleet: Fleet, options: UpOptions) -> int:
+async def _up(fleet: FleetSource, options: UpOptions) -> int:
     from simulator.runtime import Simulator
 
     quiet = options.quiet
@@ -122,7 +122,7 @@ async def _up(fleet: Fleet, options: UpOptions) -> int:
         console.print_note(fleet.mode, quiet=quiet)
     else:
         print_start(fleet.config, quiet=quiet)
-    reason = "stopped before all machines were healthy"
+    outcome = "stopped before all machines were healthy"
     with StopSignals() as signals:
         printer = EventPrinter(options)
         _print_events(simulator, signals, printer)
@@ -135,14 +135,14 @@ async def _up(fleet: Fleet, options: UpOptions) -> int:
                     reminder.cancel()
                 signals.stop_gracefully()
                 printer.is_up = True
-                reason = "stopped at once"
+                outcome = "stopped at once"
                 if not quiet:
                     _print_addresses(simulator, leaves_machines=fleet.runs_outside)
                 with ready_file(options.ready_file, simulator):
                     await signals.wait()
                 console.print_note("stopping …", quiet=quiet)
         except asyncio.CancelledError:
-            console.print_note(reason, quiet=quiet)
+            console.print_note(outcome, quiet=quiet)
             return signals.exit_status
         finally:
             reminder.cancel()
@@ -173,7 +173,7 @@ class EventPrinter:
 
     def __init__(self, options: UpOptions) -> None:
         self.is_up = False
-        """While False, only logs are printed: state changes are part of the start, and its errors are printed once."""
+        """Until then only logs are printed. State changes belong to the start, which reports its own errors."""
         self._options = options
         self._last: dict[str, MachineState] = {}
         """Machine id -> its latest state that is started or in _DOWN_STATES."""
@@ -235,9 +235,8 @@ def _print_addresses(simulator: Simulator, *, leaves_machines: bool) -> None:
     first = next(iter(simulator.edges.values()))
     control = "" if simulator.control_url == default_control_url() else f"--control {simulator.control_url} "
     what = "flysim, but not the machines" if leaves_machines else "everything"
-    console.print_line(
-        f"\nOpen {first}/ or run: flysim trace {control}{first}/. Press Ctrl-C to stop {what}.\n"
-    )
+    console.print_line(f"\nOpen {first}/ or run: flysim trace {control}{first}/")
+    console.print_line(f"Press Ctrl-C to stop {what}.\n")
 
 
 def _address_of(machine: Machine) -> str:

@@ -128,7 +128,7 @@ def test_a_slow_start_names_the_unhealthy_machine(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["run"], "flysim run scenarios/"),
-        (["run", "scenarios", "-c", "x.toml"], "a config in each scenario file"),
+        (["run", "scenarios", "-c", "x.toml"], "a config: line in each scenario file"),
     ],
 )
 def test_wrong_arguments_of_run_are_an_error_with_the_right_usage(arguments: list[str], message: str) -> None:
