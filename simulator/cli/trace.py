@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
@@ -103,18 +102,21 @@ class NoResponse(EnvironmentFault):
 
 def _find_aborted(api: ControlClient, target: Target, since: float) -> str | None:
     """The id of the exchange that ended without a response, and so without a Fly-Request-Id header."""
+    from simulator.retry import poll_blocking
+
     parts = urlsplit(target.url)
     # Compared without percent-encoding, which the client library may have changed.
     path = unquote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
-    deadline = time.monotonic() + _CLOSE_SECONDS
-    while time.monotonic() < deadline:
+
+    def find() -> str | None:
         for trace in reversed(api.get("/_flysim/traces")):
             was_aborted = trace["status"] is None and trace["outcome"] != "pending"
             is_ours = (trace["edge"], unquote(trace["target"])) == (target.edge, path)
             if was_aborted and is_ours and trace["started_at"] >= since:
                 return str(trace["request_id"])
-        time.sleep(_POLL_SECONDS)
-    return None
+        return None
+
+    return poll_blocking(find, timeout_seconds=_CLOSE_SECONDS, interval_seconds=_POLL_SECONDS)
 
 
 @contextmanager

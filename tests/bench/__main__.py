@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from simulator.machines.port import free_port
+from simulator.retry import poll_blocking
 from tests.bench import deciding
 from tests.bench.websocket import echoes_per_second
 
@@ -282,11 +283,8 @@ def _wait_for(port: int) -> None:
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"timed out after 20 s waiting for {what}")
-        time.sleep(0.005)
+    if not poll_blocking(lambda: condition() or None, timeout_seconds=20, interval_seconds=0.005):
+        sys.exit(f"timed out after 20 s waiting for {what}")
 
 
 if __name__ == "__main__":

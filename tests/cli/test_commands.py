@@ -102,7 +102,7 @@ def test_help_lists_every_command_in_one_line() -> None:
         assert f"  {name:7}  {command.help}" in lines
 
 
-def test_a_typing_error_in_a_command_is_answered_with_a_suggestion() -> None:
+def test_a_typo_in_a_command_name_gets_a_suggestion() -> None:
     result = CliRunner().invoke(app, ["statsu"])
     assert result.exit_code == 2
     assert "Did you mean 'status'?" in result.output

@@ -37,7 +37,7 @@ def init(*options: str) -> Result:
     return CliRunner().invoke(app, ["init", *options])
 
 
-def test_a_command_is_enough(folder: Path) -> None:
+def test_a_start_command_is_enough(folder: Path) -> None:
     assert init("--command", "python app.py").exit_code == 0
 
     config = load_config(folder)
@@ -74,7 +74,7 @@ def test_app_region_and_check_come_from_fly_toml_and_the_command_from_package_js
     assert plan([scenario], RunOptions())[0].config.machines
 
 
-def test_a_command_under_processes_stays_there(folder: Path) -> None:
+def test_a_command_in_processes_of_fly_toml_stays_there(folder: Path) -> None:
     (folder / "fly.toml").write_text(FLY + '[processes]\napp = "bin/server"\n')
     assert init().exit_code == 0
 

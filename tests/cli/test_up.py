@@ -50,9 +50,8 @@ def test_each_stop_and_start_is_printed_once(
 ) -> None:
     printer.print(health(healthy=False, reason="nothing listens"))
     printer.print(state(STARTED, STOPPED, "exited with status 1"))
-    printer.print(
-        state(CREATED, STARTED, machine_id="4d891ee9b43e08")
-    )  # A machine of the same name in another app.
+    # A machine with the same name in another app:
+    printer.print(state(CREATED, STARTED, machine_id="4d891ee9b43e08"))
     printer.print(state(STOPPED, STARTING))
     printer.print(state(STARTING, STARTED))
     printer.print(health(healthy=True))

@@ -25,6 +25,7 @@ from simulator.events import (
 )
 from simulator.journal import Journal
 from simulator.results import Finding, Fix
+from simulator.retry import poll
 from simulator.routing.model import App, Fleet, Machine, MachineState
 from simulator.routing.trace import Cause, Hop, Outcome, Trace
 
@@ -197,6 +198,4 @@ async def until_open(streams: Streams, count: int) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Polls the condition, because there is no event to wait for."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  # see above
-            await asyncio.sleep(0.005)
+    assert await poll(lambda: condition() or None, timeout_seconds=5, interval_seconds=0.005)

@@ -95,7 +95,7 @@ async def test_an_invalid_duration_does_not_change_the_clock(harness: Harness, b
     assert harness.simulator.clock.pause_seconds(1) == 1
 
 
-async def test_reset_resets(harness: Harness) -> None:
+async def test_reset_calls_the_simulator(harness: Harness) -> None:
     assert (await harness.client.post("/_flysim/reset")).json() == {"ok": True}
     assert harness.simulator.resets == 1
 

@@ -60,7 +60,7 @@ async def test_a_change_from_another_web_page_is_refused(harness: Harness, heade
     ).status_code == 403
 
 
-async def test_changes_from_the_own_page_and_from_programs_are_allowed(harness: Harness) -> None:
+async def test_changes_from_the_control_page_and_from_programs_are_allowed(harness: Harness) -> None:
     own = {"Origin": f"http://127.0.0.1:{harness.port}", "Sec-Fetch-Site": "same-origin"}
 
     assert (await harness.client.post(RESET, headers=own)).status_code == 200

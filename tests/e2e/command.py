@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 
 from simulator.cli.app import app
 from simulator.errors import SimulatorError
+from simulator.retry import poll_blocking
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
@@ -106,8 +106,5 @@ def free_demo(folder: Path) -> Path:
 
 
 def wait_for(condition: Any, what: str, log: Path | None = None) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"timed out waiting for {what}\n{log.read_text() if log else ''}")
-        time.sleep(0.01)
+    if not poll_blocking(lambda: condition() or None, timeout_seconds=DEADLINE_SECONDS):
+        raise AssertionError(f"timed out waiting for {what}\n{log.read_text() if log else ''}")

@@ -137,7 +137,7 @@ def test_wrong_arguments_of_run_are_an_error_with_the_right_usage(arguments: lis
     assert message in str(error)
 
 
-def test_a_machine_command_without_the_word_machine_is_answered_with_a_suggestion() -> None:
+def test_a_machine_command_without_the_word_machine_gets_a_suggestion() -> None:
     result = CliRunner().invoke(app, ["stop", "dfw-1"])
     assert result.exit_code == 2
     assert "flysim machine stop" in result.output

@@ -47,7 +47,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """Without a path that leads Python to this checkout."""
+    """The environment variables without PYTHONPATH, which could make this checkout importable."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
