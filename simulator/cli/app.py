@@ -63,7 +63,7 @@ COMMANDS = {
     "status": LazyCommand("remote", "status", "Show the edges and the state of every machine."),
     "init": LazyCommand("init", "init", "Write a flysim.toml and a first scenario for this folder's app."),
     "stack": LazyCommand("stack", "stack", "Print the fleet as a stack file for Docker Swarm."),
-    "schema": LazyCommand("schema", "schema", "Print the JSON Schema of scenario files or of flysim.toml."),
+    "schema": LazyCommand("schema", "schema", "Print a JSON Schema: of scenarios, config or run reports."),
 }
 
 

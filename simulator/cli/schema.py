@@ -20,7 +20,7 @@ class File(StrEnum):
 def schema(
     file: Annotated[File, typer.Argument(metavar="scenario|config|run", help="The kind of file.")],
 ) -> None:
-    """Print a JSON Schema: of scenario files, of flysim.toml, or of the report that run --json writes.
+    """Print a JSON Schema: of scenarios, config or run reports.
 
     Example: flysim schema scenario > scenario.schema.json
     """
