@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
 
-from simulator.retry import poll, poll_blocking, retry_on
+from simulator.retry import poll, poll_blocking, retry_on, retry_on_blocking
 
 
 class Flaky:
@@ -89,3 +90,41 @@ async def test_no_time_at_all_is_one_look() -> None:
     nothing = Flaky(10**6)
     assert await poll(nothing, timeout_seconds=0) is None
     assert nothing.calls == 1
+
+
+async def test_pauses_grow_by_the_given_factor() -> None:
+    pauses = Pauses()
+    policy = retry_on(OSError, interval_seconds=0.1, max_interval_seconds=0.2, factor=1.5, sleep=pauses.sleep)
+    await policy(Flaky(4, OSError()).later)
+    assert pauses.seconds == pytest.approx([0.1, 0.15, 0.2, 0.2])
+
+
+async def test_an_error_that_does_not_meet_the_condition_is_raised_at_once() -> None:
+    policy = retry_on(OSError, interval_seconds=0, only_if=lambda error: error.errno == errno.EAGAIN)
+    assert await policy(Flaky(2, OSError(errno.EAGAIN, "try again")).later) == "found"
+    broken = Flaky(2, OSError(errno.EPIPE, "broken pipe"))
+    with pytest.raises(OSError, match="broken pipe"):
+        await policy(broken.later)
+    assert broken.calls == 1
+
+
+async def test_the_last_attempt_of_a_retry_is_at_the_timeout() -> None:
+    began, refused = time.monotonic(), Flaky(10**6, OSError("refused"))
+    with pytest.raises(OSError, match="refused"):
+        await retry_on(OSError, interval_seconds=10, timeout_seconds=0.05)(refused.later)
+    assert refused.calls == 2
+    assert 0.05 <= time.monotonic() - began < 5
+
+
+async def test_a_polling_interval_may_change_between_attempts() -> None:
+    pauses, intervals = Pauses(), iter([0.1, 0.2, 0.4])
+    await poll(Flaky(3), interval_seconds=lambda: next(intervals), sleep=pauses.sleep)
+    assert pauses.seconds == [0.1, 0.2, 0.4]
+
+
+def test_a_blocking_retry_calls_again_without_a_pause_and_raises_the_last_error() -> None:
+    began = time.monotonic()
+    assert retry_on_blocking(OSError, attempts=100)(Flaky(99, OSError("in use"))) == "found"
+    with pytest.raises(OSError, match="in use"):
+        retry_on_blocking(OSError, attempts=2)(Flaky(2, OSError("in use")))
+    assert time.monotonic() - began < 1

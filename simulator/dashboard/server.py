@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from simulator.dashboard.stream import Streams
 from simulator.errors import EnvironmentFault
+from simulator.retry import poll
 
 GRACE_SECONDS = 0.25
 """How long open requests may continue after `stop`."""
@@ -41,8 +42,11 @@ class _Uvicorn(uvicorn.Server):
             listening.close()
         for connection in tuple(self.server_state.connections):
             connection.shutdown()
-        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # uvicorn has no event for this
-            await asyncio.sleep(0.005)
+        await poll(self._is_drained, interval_seconds=0.005)
+
+    def _is_drained(self) -> bool | None:
+        """Polled, because uvicorn reports neither a closed connection nor a finished request."""
+        return None if self.server_state.connections or self.server_state.tasks else True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -32,6 +32,14 @@ class _Holding:
     lease: socket.socket | None
 
 
+class _InUseError(Exception):
+    """An address that a machine cannot have, because another one or another process has it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"{host}:{port} is in use")
+        self.host, self.port = host, port
+
+
 class AddressBook:
     """Gives each machine an address and keeps it for that machine until it is given back."""
 
@@ -62,22 +70,32 @@ class AddressBook:
             self.give_back(key)
 
     def _find(self, spec: MachineSpec) -> _Holding:
+        from simulator.retry import retry_on_blocking  # Not at the top: `flysim --help` loads this module.
+
         own = spec.has_own_address and has_loopback_network()
+        candidates = _candidates(spec, own=own)
+        try:
+            return retry_on_blocking(_InUseError, attempts=ATTEMPTS)(
+                lambda: self._try(spec, *next(candidates), own=own)
+            )
+        except _InUseError as error:
+            raise port_taken(
+                error.host,
+                error.port,
+                wanted_by=f"machine {spec.name}",
+                hint="give the app another `internal_port` in its fly.toml",
+            ) from error
+
+    def _try(self, spec: MachineSpec, host: str, port: int, *, own: bool) -> _Holding:
+        """Raises _InUseError."""
         taken = {holding.placement.address for holding in self._holdings.values()}
-        host, port = SHARED_HOST, spec.internal_port
-        for host, port in _candidates(spec, own=own):
-            if f"{host}:{port}" in taken or not is_free(host, port):
-                continue
-            try:
-                return _Holding(Placement(host, port, _private_ip(spec, host, own=own)), _lease(host, port))
-            except OSError:  # Another run has it, and its machine does not listen yet.
-                continue
-        raise port_taken(
-            host,
-            port,
-            wanted_by=f"machine {spec.name}",
-            hint="give the app another `internal_port` in its fly.toml",
-        )
+        if f"{host}:{port}" in taken or not is_free(host, port):
+            raise _InUseError(host, port)
+        try:
+            lease = _lease(host, port)
+        except OSError as error:  # Another run has it, and its machine does not listen yet.
+            raise _InUseError(host, port) from error
+        return _Holding(Placement(host, port, _private_ip(spec, host, own=own)), lease)
 
 
 def _candidates(spec: MachineSpec, *, own: bool) -> Iterator[tuple[str, int]]:

@@ -73,12 +73,21 @@ class HealthMonitor:
                 group.create_task(self._repeat(check))
 
     async def _until_first_pass(self, check: Check) -> None:
+        from simulator.retry import poll  # Not at the top: `flysim --help` loads this module.
+
         pause_seconds = _FIRST_PAUSE_SECONDS
-        while failure := await self._find_failure(check):
-            if failure.was_answered:  # Ask a machine that answers less often: each time it may write a line.
+
+        async def passes() -> bool | None:
+            nonlocal pause_seconds
+            failure = await self._find_failure(check)
+            if failure is None:
+                return True
+            if failure.was_answered:  # The app may log each check: check it less often.
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
             self.last_failure = str(failure)
-            await asyncio.sleep(pause_seconds)
+            return None
+
+        await poll(passes, interval_seconds=lambda: pause_seconds)
 
     async def _repeat(self, check: Check) -> None:
         while True:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Container, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from random import SystemRandom
 from typing import Any
 
@@ -108,25 +108,35 @@ def free_port() -> int:
     It lies below those that the kernel gives to outgoing connections, unless it is told otherwise: so none of these
     takes it before its user does.
     """
-    for port in SystemRandom().sample(_FREE_PORTS, min(len(_FREE_PORTS), _ATTEMPTS)):
-        with ExitStack() as hold, suppress(OSError):
-            hold_port(port, hold)
-            return port
-    raise EnvironmentFault(
-        f"{_ATTEMPTS} ports of {_FREE_PORTS[0]} to {_FREE_PORTS[-1]} on {LOOPBACK} were tried, and all are taken",
-        hint="stop what uses thousands of them",
-    )
+    with ExitStack() as hold:
+        return _hold_free_port(hold)
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """As many, each another one."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return tuple(ports)
+    """`count` different ones."""
+    with ExitStack() as hold:  # Each is held until all are found, so none is found twice.
+        return tuple(_hold_free_port(hold) for _ in range(count))
 
 
-def hold_port(port: int, hold: ExitStack) -> None:
-    """Let nobody else have a port, for UDP and TCP, until `hold` is closed. Raises OSError if it is taken."""
-    hold.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((LOOPBACK, port))
-    hold.enter_context(socket.socket()).bind((LOOPBACK, port))
+def _hold_free_port(hold: ExitStack) -> int:
+    from simulator.retry import retry_on_blocking  # Not at the top: `flysim --help` loads this module.
+
+    candidates = SystemRandom().sample(_FREE_PORTS, min(len(_FREE_PORTS), _ATTEMPTS))
+    remaining = iter(candidates)
+    try:
+        return retry_on_blocking(OSError, attempts=len(candidates))(lambda: hold_port(next(remaining), hold))
+    except OSError as error:
+        raise EnvironmentFault(
+            f"no free port on {LOOPBACK}: flysim tried {len(candidates)} of the ports "
+            f"{_FREE_PORTS[0]} to {_FREE_PORTS[-1]}, and all are in use",
+            hint="stop the processes that use them",
+        ) from error
+
+
+def hold_port(port: int, hold: ExitStack) -> int:
+    """Bind a port of the loopback address, for UDP and TCP, until `hold` is closed. Raises OSError if it is in use."""
+    with ExitStack() as sockets:
+        sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((LOOPBACK, port))
+        sockets.enter_context(socket.socket()).bind((LOOPBACK, port))
+        hold.push(sockets.pop_all())
+    return port

@@ -7,8 +7,7 @@ does not change who acts in another.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +16,7 @@ from simulator.config.problems import suggest
 from simulator.errors import InputError
 from simulator.events import MachineLogged
 from simulator.results import ClientResponse, Mismatch, StepResult
+from simulator.retry import poll
 from simulator.routing.service import HTTP_PORT, HTTPS_PORT
 from simulator.routing.trace import Trace
 from simulator.scenario.client.http import Client
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 2.0
 """How long a step waits, on the real clock, for a trace or a log line that is on its way."""
-POLL_SECONDS = 0.01
 FIRST_CLIENT = "client"
 T = TypeVar("T")
 
@@ -118,7 +117,9 @@ class ScenarioContext:
         request_id = answer.request_id
         if request_id is None:
             return None
-        return await wait_for(lambda: self.simulator.journal.find_trace(request_id), self.patience_seconds)
+        return await poll(
+            lambda: self.simulator.journal.find_trace(request_id), timeout_seconds=self.patience_seconds
+        )
 
     async def conclude(self, answer: ClientResponse, expect: Expectation | None) -> None:
         """Find the trace of an answer and hold it against what was expected. Raises StepFailed."""
@@ -150,8 +151,8 @@ class ScenarioContext:
         """Log lines since the step began, in order; waited for, because they take their own way here."""
         if not wanted:
             return []
-        missing = await wait_for(
-            lambda: True if not self._missing_logs(wanted) else None, self.patience_seconds
+        missing = await poll(
+            lambda: True if not self._missing_logs(wanted) else None, timeout_seconds=self.patience_seconds
         )
         return [] if missing else self._missing_logs(wanted)
 
@@ -177,12 +178,3 @@ def _log_mismatch(match: LogMatch, index: int, lines: Sequence[MachineLogged]) -
     after = " after the lines before it" if index else ""
     actual = "".join(f"\n{line.name}: {line.line}" for line in lines[-12:]) or "nothing was logged"
     return Mismatch("logs", f"{who}a line that {describe_match(match, 'is ')}{after}", actual)
-
-
-async def wait_for(find: Callable[[], T | None], seconds: float) -> T | None:
-    """The first thing that `find` finds, or None when the time is over; on the real clock."""
-    deadline = time.monotonic() + seconds
-    # Polled: what is waited for is found by looking in several places, none of which tells.
-    while (found := find()) is None and time.monotonic() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(POLL_SECONDS)
-    return found

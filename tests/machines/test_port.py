@@ -34,7 +34,7 @@ def test_a_port_that_is_taken_for_udp_or_tcp_is_not_free(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(port_module, "_FREE_PORTS", taken)
         with pytest.raises(
-            EnvironmentFault, match=f"{taken[0]} to {taken[-1]} on 127.0.0.1 .* all are taken"
+            EnvironmentFault, match=f"no free port on 127.0.0.1: .* {taken[0]} to {taken[-1]}, and all"
         ):
             free_port()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,11 +244,14 @@ class _MachineProcess(asyncio.SubprocessProtocol):
 
     async def _settle(self, group: int) -> None:
         """Wait until nothing of the machine is left, so that its port is free again."""
-        begun, killed = time.monotonic(), set[int]()
-        while time.monotonic() - begun < _SETTLE_SECONDS:
-            if not await asyncio.to_thread(self._kill_rest, group, killed):
-                break
-            await asyncio.sleep(_SETTLE_PAUSE_SECONDS)
+        from simulator.retry import poll  # Not at the top: `flysim --help` loads this module.
+
+        killed = set[int]()
+
+        async def is_over() -> bool | None:
+            return None if await asyncio.to_thread(self._kill_rest, group, killed) else True
+
+        await poll(is_over, timeout_seconds=_SETTLE_SECONDS, interval_seconds=_SETTLE_PAUSE_SECONDS)
         self._cleanup.remove(group)
         self._close_outputs()
         self.ended.set()

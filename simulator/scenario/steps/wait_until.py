@@ -5,8 +5,6 @@ Its patience is on the real clock, because what it waits for happens in machines
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +16,7 @@ from simulator.config.base_model import Duration, StrictModel, Text, fault
 from simulator.config.duration import format_duration
 from simulator.config.yaml_document import KeyPath
 from simulator.results import Mismatch
+from simulator.retry import retry_on
 from simulator.routing.model import MachineState
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.schema import LogMatch
@@ -31,6 +30,7 @@ CONDITIONS = ("healthy", "unhealthy", "cordoned", "gone", *(state.value for stat
 _TRY_PATIENCE_SECONDS = 0.1
 """A trace or a log line is not waited for longer than this in one try."""
 _SLOWEST_SECONDS = 0.5
+_BACKOFF_FACTOR = 1.5
 _OWN_KEYS = ("within", "every")
 
 
@@ -101,37 +101,31 @@ class WaitUntilStep(Step):
             yield ("wait_until",), self.wait_until
 
     async def run(self, context: ScenarioContext) -> None:
-        deadline, pause = time.monotonic() + self.within, self.every
         patience, context.patience_seconds = context.patience_seconds, _TRY_PATIENCE_SECONDS
         recorded = len(context.records)
+        policy = retry_on(
+            StepFailed,
+            only_if=lambda failure: failure.exit_status == 1,
+            interval_seconds=self.every,
+            max_interval_seconds=max(_SLOWEST_SECONDS, self.every),
+            factor=_BACKOFF_FACTOR,
+            timeout_seconds=self.within,
+        )
         try:
-            while True:
-                del context.records[recorded:]  # Only the last try is told of.
-                failure = await self._try(context)
-                if failure is None:
-                    return
-                left = deadline - time.monotonic()
-                if left <= 0 or failure.exit_status != 1:
-                    raise self._give_up(failure)
-                await asyncio.sleep(min(pause, left))  # The last try is at the deadline.
-                pause = min(pause * 1.5, max(_SLOWEST_SECONDS, self.every))
+            await policy(self._try, context, recorded)
+        except StepFailed as failure:
+            if failure.exit_status == 1 and not failure.problem:
+                failure.problem = f"it did not come true within {format_duration(self.within)}"
+            raise
         finally:
             context.patience_seconds = patience
 
-    def _give_up(self, failure: StepFailed) -> StepFailed:
-        if failure.exit_status == 1:
-            failure.problem = failure.problem or f"it did not come true within {format_duration(self.within)}"
-        return failure
-
-    async def _try(self, context: ScenarioContext) -> StepFailed | None:
-        try:
-            if self.wait_until is not None:
-                await run_step(self.wait_until, context)
-            else:
-                await self._look(context)
-        except StepFailed as failure:
-            return failure
-        return None
+    async def _try(self, context: ScenarioContext, recorded: int) -> None:
+        del context.records[recorded:]  # The report shows the last try only.
+        if self.wait_until is not None:
+            await run_step(self.wait_until, context)
+        else:
+            await self._look(context)
 
     async def _look(self, context: ScenarioContext) -> None:
         condition = fill_in(self.condition, context.names.look_up) if self.condition else Condition()
