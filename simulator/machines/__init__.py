@@ -1,4 +1,4 @@
-"""Machines of a fleet: their backends, their supervisor, health checks and logs."""
+"""Machines of the emulated apps: supervisor, health checks, registry, and one backend per kind of machine."""
 
 from __future__ import annotations
 

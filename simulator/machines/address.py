@@ -1,9 +1,9 @@
-"""Where machines listen: a loopback address of its own for each, or a port of its own on 127.0.0.1.
+"""Address allocation for machines: each gets its own loopback address, or its own port on 127.0.0.1.
 
-Addresses are derived from the machine, so they are the same run after run; where one is in use, the next is
-tried. The ports lie below those that the kernel gives to outgoing connections, so that none of these can take a
-stopped machine's port. On Linux, a lease (a name in the abstract socket namespace, which dies with its process)
-keeps two runs that start at once from taking the same address.
+Addresses are derived from the machine, so every run gets the same ones; if one is in use, the next candidate is tried.
+The ports are below the kernel's range for outgoing connections, so that no connection takes the port of a stopped
+machine. On Linux, a lease (a name in the abstract socket namespace, which its process releases when it ends) keeps two
+runs that start at the same time from choosing the same address.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Holding:
+class _Allocation:
     placement: Placement
     lease: socket.socket | None
 
 
 class _InUseError(Exception):
-    """An address that a machine cannot have, because another one or another process has it."""
+    """Another machine or process uses this address."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(f"{host}:{port} is in use")
@@ -41,35 +41,35 @@ class _InUseError(Exception):
 
 
 class AddressBook:
-    """Gives each machine an address and keeps it for that machine until it is given back."""
+    """Allocates an address for each machine, and keeps it until `give_back`."""
 
     def __init__(self) -> None:
-        self._holdings: dict[str, _Holding] = {}
+        self._allocations: dict[str, _Allocation] = {}
 
     def take(self, spec: MachineSpec) -> Placement:
-        """Raises EnvironmentFault, naming who holds the port, when there is no free one."""
-        holding = self._holdings.get(spec.id)
-        if holding is None:
-            holding = self._holdings[spec.id] = self._find(spec)
-        return holding.placement
+        """Raises EnvironmentFault, which names the process that uses the port, if no address is free."""
+        allocation = self._allocations.get(spec.id)
+        if allocation is None:
+            allocation = self._allocations[spec.id] = self._find(spec)
+        return allocation.placement
 
     def take_port(self, spec: MachineSpec, internal_port: int) -> int:
-        """A port on 127.0.0.1 that stands for one of the machine's own. Raises EnvironmentFault."""
+        """A port on 127.0.0.1 that is forwarded to `internal_port` of the machine. Raises EnvironmentFault."""
         own = replace(spec, id=f"{spec.id}/{internal_port}", command=(), env={})
         return self.take(own).port
 
     def give_back(self, machine_id: str) -> None:
-        for key in [each for each in self._holdings if each.startswith(f"{machine_id}/")]:
+        for key in [each for each in self._allocations if each.startswith(f"{machine_id}/")]:
             self.give_back(key)
-        holding = self._holdings.pop(machine_id, None)
-        if holding is not None and holding.lease is not None:
-            holding.lease.close()
+        allocation = self._allocations.pop(machine_id, None)
+        if allocation is not None and allocation.lease is not None:
+            allocation.lease.close()
 
     def close(self) -> None:
-        for key in tuple(self._holdings):
+        for key in tuple(self._allocations):
             self.give_back(key)
 
-    def _find(self, spec: MachineSpec) -> _Holding:
+    def _find(self, spec: MachineSpec) -> _Allocation:
         from simulator.retry import retry_on_blocking  # Not at the top: `flysim --help` loads this module.
 
         own = spec.has_own_address and has_loopback_network()
@@ -83,19 +83,19 @@ class AddressBook:
                 error.host,
                 error.port,
                 wanted_by=f"machine {spec.name}",
-                hint="give the app another `internal_port` in its fly.toml",
+                hint="set another `internal_port` in the app's fly.toml",
             ) from error
 
-    def _try(self, spec: MachineSpec, host: str, port: int, *, own: bool) -> _Holding:
+    def _try(self, spec: MachineSpec, host: str, port: int, *, own: bool) -> _Allocation:
         """Raises _InUseError."""
-        taken = {holding.placement.address for holding in self._holdings.values()}
+        taken = {allocation.placement.address for allocation in self._allocations.values()}
         if f"{host}:{port}" in taken or not is_free(host, port):
             raise _InUseError(host, port)
         try:
             lease = _lease(host, port)
-        except OSError as error:  # Another run has it, and its machine does not listen yet.
+        except OSError as error:  # Another run has allocated it, and its machine does not listen yet.
             raise _InUseError(host, port) from error
-        return _Holding(Placement(host, port, _private_ip(spec, host, own=own)), lease)
+        return _Allocation(Placement(host, port, _private_ip(spec, host, own=own)), lease)
 
 
 def _candidates(spec: MachineSpec, *, own: bool) -> Iterator[tuple[str, int]]:
@@ -108,14 +108,14 @@ def _candidates(spec: MachineSpec, *, own: bool) -> Iterator[tuple[str, int]]:
 
 
 def loopback_host(number: int) -> str:
-    """One of the four million addresses of 127.64.0.0/10, which nothing else is known to use."""
+    """One of the four million addresses of 127.64.0.0/10, which no other software is known to use."""
     number, last = divmod(number, 254)
     number, third = divmod(number, 256)
     return f"127.{64 + number % 64}.{third}.{last + 1}"
 
 
 def has_loopback_network() -> bool:
-    """Whether all of 127/8 is this computer, as on Linux; macOS has 127.0.0.1 alone."""
+    """Whether all of 127/8 is local, as on Linux; macOS has only 127.0.0.1."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.64.0.1", 0))
@@ -125,15 +125,15 @@ def has_loopback_network() -> bool:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether an app could listen there. Raises EnvironmentFault where it never may."""
+    """Whether an app can listen there. Raises EnvironmentFault if the port is privileged."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except PermissionError:
             raise EnvironmentFault(
-                f"port {port} may be used by root only, so no machine can listen there",
-                hint="give the app an `internal_port` above 1023 in its fly.toml",
+                f"no machine can listen on port {port}: only root may use it",
+                hint="set `internal_port` to a port above 1023 in the app's fly.toml",
             ) from None
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -143,10 +143,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 def _lease(host: str, port: int) -> socket.socket | None:
-    """Raises OSError when another process has this address."""
+    """Raises OSError if another process has leased this address."""
     if sys.platform != "linux":
         return None
-    # An address of its own is one machine's whatever the port: names would be ambiguous otherwise.
+    # A machine's own address is leased for all ports: `.internal` names would be ambiguous otherwise.
     name = f"\0flysim/{host}:{port}" if host == SHARED_HOST else f"\0flysim/{host}"
     lease = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
@@ -160,17 +160,17 @@ def _lease(host: str, port: int) -> socket.socket | None:
 def _private_ip(spec: MachineSpec, host: str, *, own: bool) -> str:
     """The machine's 6PN address (F-8.16).
 
-    A choice of ours: an address of its own is written as IPv4-mapped IPv6, so that the AAAA answers for
-    `.internal` names can be connected to. A machine that shares 127.0.0.1 cannot be told by an address alone,
-    so its is made as Fly's are, is unique, and leads nowhere.
+    flysim's choice: a machine's own address is written as IPv4-mapped IPv6, so that clients can connect to the AAAA
+    answers for `.internal` names. An address alone does not identify a machine that shares 127.0.0.1, so such a
+    machine gets a unique address in Fly's format, which is not routable.
     """
     return f"::ffff:{host}" if own else private_address(1, spec)
 
 
 def private_address(network: int, spec: MachineSpec) -> str:
-    """As Fly's: fdaa, then 32 bits each of network, host and machine (F-8.16).
+    """An address in Fly's format: fdaa, then 32 bits each for network, host and machine (F-8.16).
 
-    Of the host's, the upper half is 0: Docker hands out the last 64 bits of an address only.
+    The upper half of the host's bits is 0, because Docker assigns only the last 64 bits of an address.
     """
     host = int.from_bytes(sha256(spec.region.encode()).digest()[:2])
     machine = int.from_bytes(sha256(spec.id.encode()).digest()[:4])

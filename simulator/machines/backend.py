@@ -1,8 +1,8 @@
-"""What it takes to run machines, as a small protocol that processes, containers and a fake all fulfil.
+"""Protocol of a machine backend: processes, containers and a fake implement it.
 
-A backend knows nothing of states, health or the fleet: it launches what it is told to and reports what it hears.
-For every launch, `Observer.machine_exited` is called exactly once, after the last line of the machine's log and
-before `stop`, `kill` or `close` return. All fulfil one suite, `tests/contract/test_backend.py`.
+A backend knows nothing about states, health or the fleet: it launches machines and reports their output and exits.
+For every launch it calls `Observer.machine_exited` exactly once, after the last line of the machine's log and before
+`stop`, `kill` or `close` return. Every backend passes the same suite, `tests/contract/test_backend.py`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Protocol
 from simulator.config.model import MachineSpec
 from simulator.routing.model import Ports, forwarded_port, join_address
 
-_SIGNALLED = 128
+_SIGNAL_BASE = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a machine listens, and the private address that its peers know it by."""
+    """Where a machine listens, and its private address, which other machines use."""
 
     host: str
     port: int
     private_ip: str
     ports: Ports = ()
-    """Where its ports are forwarded, as pairs of its own port and that at `host`; empty: they are the same."""
+    """Forwarded ports, as pairs of the machine's own port and the port on `host`; empty if both are the same."""
 
     @property
     def address(self) -> str:
@@ -34,31 +34,31 @@ class Placement:
 
     @property
     def is_forwarded(self) -> bool:
-        """Whether something stands between that accepts connections even where the machine would not."""
+        """Whether a forwarder accepts the connections: it does so even if the machine does not listen."""
         return bool(self.ports)
 
     def port_for(self, internal_port: int) -> int:
-        """Where one of the machine's own ports is to be reached, at `host`."""
+        """The port on `host` that reaches this port of the machine."""
         return forwarded_port(self.ports, internal_port)
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a machine's main process ended: its exit status, or minus the number of the signal that killed it."""
+    """How a machine's main process ended: its exit status, or the negative number of the signal that killed it."""
 
     status: int
-    words: str = ""
-    """How it is to be told where nobody knows the status."""
+    description: str = ""
+    """Text to show instead, where the status is unknown."""
 
     @classmethod
     def of_status(cls, status: int) -> Exit:
-        """An init, and Docker after it, pass on the end by a signal as a shell does, as 128 and its number."""
-        number = status - _SIGNALLED
+        """From a status as shells, init processes and Docker report it: 128 plus the number of a signal."""
+        number = status - _SIGNAL_BASE
         return cls(-number) if 0 < number < signal.NSIG else cls(status)
 
     def __str__(self) -> str:
-        if self.words:
-            return self.words
+        if self.description:
+            return self.description
         if self.status >= 0:
             return f"exited with status {self.status}"
         return f"was killed by {_signal_name(-self.status)}"
@@ -67,91 +67,91 @@ class Exit:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # A real-time signal has a number only.
+    except ValueError:  # Real-time signals have no name.
         return f"signal {number}"
 
 
 FindEdge = Callable[[int, str], tuple[str, int] | None]
-"""From a public port and a machine's region to where the edge listens that the private network leads it to (F-8.20)."""
+"""Maps a public port and a machine's region to the address of the edge for that region (F-8.20)."""
 
 
 class Observer(Protocol):
-    """Hears of its machines, always on the event loop's thread."""
+    """Receives the reports of a backend, always on the thread of the event loop."""
 
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
-        """`stream` is "stdout" or "stderr"; the line comes without its end."""
+        """`stream` is "stdout" or "stderr"; `line` has no line end."""
 
-    def machine_exited(self, machine_id: str, ending: Exit) -> None: ...
+    def machine_exited(self, machine_id: str, exited: Exit) -> None: ...
 
-    # What others did to machines: a person at a terminal, Docker Compose, an orchestrator.
+    # Changes that flysim did not make: by a user at a terminal, Docker Compose or an orchestrator.
 
     def machine_joined(self, spec: MachineSpec) -> None:
-        """There is another machine; it does not run yet, as far as has been told."""
+        """A machine was added; it is not running until `machine_began` is called."""
 
     def machine_began(self, machine_id: str, placement: Placement) -> None:
-        """It runs although it was not launched from here. Its exit is reported like that of any launch."""
+        """A machine runs that flysim did not launch. Its exit is reported like that of a launched one."""
 
     def machine_froze(self, machine_id: str) -> None: ...
 
     def machine_thawed(self, machine_id: str) -> None: ...
 
     def machine_left(self, machine_id: str) -> None:
-        """It has been removed, for good."""
+        """The machine was removed and will not come back."""
 
-    def problem_met(self, words: str, machine_id: str | None = None) -> None:
-        """What others did makes no sense; nobody here asked for it, so nothing is raised."""
+    def problem_met(self, description: str, machine_id: str | None = None) -> None:
+        """An external change makes no sense. It is logged: no caller is there to receive an error."""
 
 
 class Backend(Protocol):
-    """Runs machines. All but `launch` take a machine that does not run for granted, and do nothing then."""
+    """Runs machines. Every method except `launch` does nothing for a machine that is not running."""
 
     freezes: bool
-    """Whether `suspend` can be done here."""
+    """Whether this backend can suspend a machine."""
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        """Before the first launch: begin to tell of what others do to machines, `specs` and any that join.
+        """Start to report external changes of `specs` and of machines that are added. Called before the first launch.
 
-        Before it returns it has told `machine_began` of every one of `specs` that is found running.
-        Raises EnvironmentFault when what runs the machines does not answer.
+        Calls `machine_began` for each of `specs` that is already running before it returns.
+        Raises EnvironmentFault if the engine that runs the machines does not respond.
         """
         ...
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
-        """Start a machine that does not run; returns when its program runs, which is before it listens.
+        """Start a stopped machine; returns once its program runs, which is before it listens.
 
-        Its placement stays the same from launch to launch, until `release`.
-        Raises InputError for a command that cannot be run, EnvironmentFault where there is no place for it.
+        Its placement is the same for every launch, until `release`.
+        Raises InputError if the command cannot be run, EnvironmentFault if no address or resource is available.
         """
         ...
 
     async def stop(self, machine_id: str) -> None:
-        """Its `kill_signal`, then after `kill_timeout_seconds` the end of everything it started (F-5.37)."""
+        """Send its `kill_signal`; after `kill_timeout_seconds` kill it and everything it started (F-5.37)."""
 
     async def kill(self, machine_id: str) -> None:
-        """End it, and everything it started, at once."""
+        """Kill it and everything it started at once."""
 
     async def suspend(self, machine_id: str) -> None:
-        """Freeze it: it neither runs nor answers, and loses nothing."""
+        """Freeze it: it does not run or respond, and keeps its memory."""
 
     async def resume(self, machine_id: str) -> None: ...
 
     async def isolate(self, machine_id: str) -> bool:
-        """Cut it off from every network, if that can be done here; False: it cannot, so it is done at the proxy."""
+        """Disconnect it from every network; False if this backend cannot, so that the proxy has to emulate it."""
         ...
 
     async def rejoin(self, machine_id: str) -> None:
-        """Undo `isolate`: the machine is where it was before."""
+        """Undo `isolate`: reconnect the machine to its networks."""
 
     async def release(self, machine_id: str) -> None:
-        """Forget a machine that does not run, and give back its address."""
+        """Forget a stopped machine and free its address."""
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
-        """Where it listens, for the text of a fault; None: it cannot be told."""
+        """The addresses it listens on, for error messages; None if the backend cannot know."""
         ...
 
     async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
-        """Who answers at `port` of its address in its place, in words; None: itself, nobody, or it cannot be told."""
+        """Describes another process that answers on `port` of its address; None if there is none, or it is unknown."""
         ...
 
     async def close(self) -> None:
-        """Kill what still runs, release all."""
+        """Kill all running machines and release all resources."""

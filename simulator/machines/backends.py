@@ -60,7 +60,7 @@ def _find(text: str) -> tuple[str, BackendKind, str | None]:
     kind = _BUILT_IN[name]() if name in _BUILT_IN else load_plugin(GROUP, name)
     if kind is None or (colon and not (kind.takes_argument and argument)):
         names = ", ".join(dict.fromkeys((*BACKENDS, *plugin_names(GROUP))))
-        expected = f"one of {names}, or {SWARM}:NAME for a stack that is deployed already"
+        expected = f"one of {names}, or {SWARM}:NAME for a stack that is already deployed"
         raise InputError(f"there is no backend {text!r}", expected=expected)
     if not isinstance(kind, BackendKind):
         raise InputError(f"the plugin {name!r} is no backend: {kind!r}", expected="a BackendKind")

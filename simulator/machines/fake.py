@@ -1,7 +1,7 @@
-"""A backend without processes, for tests: its machines are small listeners in this process.
+"""Fake backend for tests: its machines are small listeners in this process.
 
-It keeps the promises of the protocol and passes the same suite as the real ones. What a machine does is a
-`FakeApp`, chosen by the first word of its command.
+It implements the protocol and passes the same suite as the real backends. The first word of a machine's command
+selects the `FakeApp` that it runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from simulator.machines.backend import Exit, Observer, Placement
 
 @dataclass(frozen=True, slots=True)
 class FakeApp:
-    """What a fake machine does: it writes its lines, then ends or answers every request with `status`."""
+    """Behaviour of a fake machine: it writes `lines`, then exits or responds to every request with `status`."""
 
     lines: tuple[str, ...] = ()
     exits_with: int | None = None
@@ -30,14 +30,14 @@ class FakeApp:
 
 
 class FakeBackend:
-    """Runs every machine as a listener of this process."""
+    """Runs every machine as a listener in this process."""
 
     freezes = True
 
     def __init__(self, apps: Mapping[str, FakeApp] | None = None) -> None:
         self.apps: dict[str, FakeApp] = {"web": FakeApp(), **(apps or {})}
-        self.impostors: dict[str, str] = {}
-        """Machine -> who answers in its place."""
+        self.port_conflicts: dict[str, str] = {}
+        """Machine id -> description of the process that answers on its address."""
         self._addresses = AddressBook()
         self._machines: dict[str, _FakeMachine] = {}
         self._observer: Observer | None = None
@@ -46,12 +46,12 @@ class FakeBackend:
         self._observer = observer
         for spec in specs:
             if spec.is_found:
-                await self.begin(spec)
+                await self.start_externally(spec)
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         program = spec.command[0] if spec.command else ""
         if program not in self.apps:
-            raise InputError(f'machine {spec.name} of app {spec.app}: there is no command "{program}"')
+            raise InputError(f'machine {spec.name} of app {spec.app}: command "{program}" not found')
         placement = self._addresses.take(spec)
         machine = self._machines[spec.id] = _FakeMachine(spec, self.apps[program], observer)
         await machine.launch(placement)
@@ -74,7 +74,7 @@ class FakeBackend:
             machine.is_awake.set()
 
     async def isolate(self, machine_id: str) -> bool:
-        return False  # It has no network of its own.
+        return False  # A listener of this process has no network of its own.
 
     async def rejoin(self, machine_id: str) -> None:
         pass
@@ -88,7 +88,7 @@ class FakeBackend:
         return machine.addresses if machine else ()
 
     async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
-        return self.impostors.get(machine_id)
+        return self.port_conflicts.get(machine_id)
 
     async def close(self) -> None:
         for machine in self._machines.values():
@@ -96,23 +96,23 @@ class FakeBackend:
         self._machines.clear()
         self._addresses.close()
 
-    async def begin(self, spec: MachineSpec) -> None:
-        """Let somebody else start a machine, which may be a new one."""
+    async def start_externally(self, spec: MachineSpec) -> None:
+        """Start a machine, possibly a new one, as if another tool had done it."""
         assert self._observer is not None
         self._observer.machine_joined(spec)
         placement = await self.launch(spec, self._observer, dns_address="")
         self._observer.machine_began(spec.id, placement)
 
-    def say(self, machine_id: str, line: str) -> None:
-        """Let a machine write a line."""
-        self._machines[machine_id].say(line)
+    def write_line(self, machine_id: str, line: str) -> None:
+        """Let a machine write `line` to its log."""
+        self._machines[machine_id].write_line(line)
 
     def exit(self, machine_id: str, status: int) -> None:
-        """Let a machine end by itself."""
+        """Let a machine exit with `status`."""
         self._machines[machine_id].end(status)
 
-    def answer(self, machine_id: str, status: int) -> None:
-        """Let a machine answer every request with `status` from now on."""
+    def respond_with(self, machine_id: str, status: int) -> None:
+        """Let a machine respond to every request with `status` from now on."""
         self._machines[machine_id].status = status
 
 
@@ -134,14 +134,14 @@ class _FakeMachine:
         self.is_awake.set()
         self.status = self.app.status
         if self.app.listens and self.app.exits_with is None:
-            self._listener = await asyncio.start_server(self._answer, placement.host, placement.port)
+            self._listener = await asyncio.start_server(self._respond, placement.host, placement.port)
             self.addresses = (placement.address,)
         for line in self.app.lines:
-            self.say(line)
+            self.write_line(line)
         if self.app.exits_with is not None:
             self.end(self.app.exits_with)
 
-    def say(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         self.observer.line_logged(self.spec.id, "stdout", line)
 
     async def stop(self) -> None:
@@ -161,7 +161,7 @@ class _FakeMachine:
             connection.transport.abort()
         self.observer.machine_exited(self.spec.id, Exit(status))
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
         try:
             await reader.readuntil(b"\r\n\r\n")

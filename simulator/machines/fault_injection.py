@@ -1,6 +1,7 @@
-"""What faults do to machines behind everyone's back: the fleet is told nothing, and has to find out.
+"""Fault injection for machines: freeze, slow start, network isolation.
 
-All of it by real means: a machine is frozen as a whole, so its kernel still accepts connections for it.
+The fleet is not informed: its health checks have to detect the fault. The backend injects each fault for real. A
+frozen machine, for example, is suspended as a whole, so its kernel still accepts connections for it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from simulator.routing.model import MachineState
 
 
 class MachineFaultInjector:
-    """The verbs that undo take a machine that is gone, or well, for granted, and do nothing then."""
+    """Injects faults into machines. Ending a fault does nothing if the machine is gone or has no such fault."""
 
     def __init__(self, registry: MachineRegistry, backend: Backend, clock: Clock) -> None:
         self._registry = registry
@@ -26,13 +27,13 @@ class MachineFaultInjector:
         self._clock = clock
 
     async def freeze(self, machine_id: str) -> None:
-        """It accepts connections and never answers, until it is thawed or launched anew."""
+        """The machine accepts connections and never responds, until `thaw` or its next launch."""
         record = self._find(machine_id, "frozen")
         async with record.lock:
             require("frozen", record.machine)
             try:
                 await shielded(self._backend.suspend(machine_id))
-            except asyncio.CancelledError:  # It is frozen nevertheless, and nobody would know.
+            except asyncio.CancelledError:  # It may be frozen already, and no record would say so.
                 await self._resume(record)
                 raise
             record.is_frozen = True
@@ -45,39 +46,41 @@ class MachineFaultInjector:
                 await self._resume(record)
 
     def hold_starts(self, machine_id: str, seconds: float) -> None:
-        """From now on it does nothing for so long after each launch, on the simulated clock."""
-        self._find(machine_id, "held up").held_seconds = seconds
+        """Suspend the machine for `seconds` of simulated time after each launch."""
+        self._find(machine_id, "delayed").start_delay_seconds = seconds
 
     async def release_starts(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is not None:
-            record.held_seconds = 0.0
-            if record.is_held:
-                record.stop_holding()
-                await self._wake(record)
+            record.start_delay_seconds = 0.0
+            if record.is_start_delayed:
+                record.stop_delay()
+                await self._resume_locked(record)
 
-    def _find(self, machine_id: str, deed: str) -> MachineRecord:
-        record = self._registry.find_own(machine_id, deed)
+    def _find(self, machine_id: str, action: str) -> MachineRecord:
+        record = self._registry.find_own(machine_id, action)
         if not self._backend.freezes:
             raise InputError(
-                f"machine {record.spec.name} cannot be {deed}: its backend has no way to freeze a machine",
-                expected="another fault, such as kill, partition, latency or fail_first; or processes, or docker",
+                f"machine {record.spec.name} cannot be {action}: its backend has no way to freeze a machine",
+                expected="a fault such as kill, partition, latency or fail_first, or the backend process or docker",
             )
         return record
 
-    async def launched(self, record: MachineRecord) -> None:
-        """It runs, for no longer than it takes to say so."""
-        if record.held_seconds:
+    async def delay_start(self, record: MachineRecord) -> None:
+        """Suspend a machine that was just launched, if its starts are delayed."""
+        if record.start_delay_seconds:
             try:
                 await shielded(self._backend.suspend(record.spec.id))
-            except BaseException:  # It is not to run otherwise than it was asked to.
+            except BaseException:  # It must not run without the delay.
                 await shielded(self._backend.kill(record.spec.id))
                 raise
-            record.is_held = True
-            record.holding = asyncio.create_task(self._hold(record), name=f"slow start of {record.spec.name}")
+            record.is_start_delayed = True
+            record.delay_task = asyncio.create_task(
+                self._end_delay_later(record), name=f"slow start of {record.spec.name}"
+            )
 
     async def isolate(self, machine_id: str) -> bool:
-        """Cut it off from every network; False: this backend cannot."""
+        """Disconnect the machine from every network; False if the backend cannot."""
         record = self._registry.find(machine_id)
         return not record.is_external and await self._backend.isolate(machine_id)
 
@@ -87,23 +90,23 @@ class MachineFaultInjector:
             await self._backend.rejoin(machine_id)
 
     async def close(self) -> None:
-        """Nothing is held up any more."""
+        """Cancel all delayed starts."""
         for record in self._registry:
-            if record.holding is not None:
-                record.holding.cancel()
-                await asyncio.gather(record.holding, return_exceptions=True)
+            if record.delay_task is not None:
+                record.delay_task.cancel()
+                await asyncio.gather(record.delay_task, return_exceptions=True)
 
-    async def _hold(self, record: MachineRecord) -> None:
-        await self._clock.elapse(record.held_seconds)
-        record.is_held = False
-        await self._wake(record)
+    async def _end_delay_later(self, record: MachineRecord) -> None:
+        await self._clock.elapse(record.start_delay_seconds)
+        record.is_start_delayed = False
+        await self._resume_locked(record)
 
-    async def _wake(self, record: MachineRecord) -> None:
+    async def _resume_locked(self, record: MachineRecord) -> None:
         async with record.lock:
             await self._resume(record)
 
     async def _resume(self, record: MachineRecord) -> None:
-        """Unless there is another reason for it to do nothing."""
+        """Resume the machine, unless it is suspended or another fault still stops it."""
         is_asleep = record.machine.state in (MachineState.SUSPENDING, MachineState.SUSPENDED)
-        if not (is_asleep or record.is_held or record.is_frozen):
+        if not (is_asleep or record.is_start_delayed or record.is_frozen):
             await shielded(self._backend.resume(record.spec.id))

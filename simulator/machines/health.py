@@ -1,8 +1,8 @@
-"""Whether a machine is healthy: by its app's service checks, or by whether it listens when it has none.
+"""Health checks of one machine: the app's service checks, or a TCP connection if it has none.
 
-A start is watched closely, many times a second, so that it takes no longer than it must; after the first pass every
-check has its own interval, on the simulated clock. Checks go to the machine itself, never through the proxy (F-5.22).
-What follows from failing is not decided here: it stops delivery, never the machine (F-5.17, F-5.18).
+During a start, checks run many times a second, so that a start takes no longer than necessary. After its first pass
+each check runs at its own interval, on the simulated clock. Checks go directly to the machine, not through the proxy
+(F-5.22). A failing check stops deliveries to the machine, but never the machine itself (F-5.17, F-5.18).
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ from simulator.routing.model import join_address
 
 _FIRST_PAUSE_SECONDS = 0.025
 _LONGEST_PAUSE_SECONDS = 0.5
-_LINGER_SECONDS = 0.25
-_HANG_UP_SECONDS = 0.25
+_DRAIN_SECONDS = 0.25
+_PEER_CLOSE_SECONDS = 0.25
 _MAX_BODY_BYTES = 65_536
+NOT_CHECKED = "no check has run yet"
 
-RunResult = Callable[[bool, str], None]
-"""Healthy or not, and why not."""
+ReportHealth = Callable[[bool, str], None]
+"""Receives whether the machine is healthy, and if not, the reason."""
 
-FindImpostor = Callable[[int], Awaitable[str | None]]
-"""Who answers at a port of the machine in its place, if anybody does: a check that they pass proves nothing."""
+FindPortConflict = Callable[[int], Awaitable[str | None]]
+"""Describes another process that answers on a port of the machine, if there is one: its pass proves nothing."""
+
+IsStartDelayed = Callable[[], bool]
+"""Whether a fault delays the machine's start: the machine is suspended then, even if its kernel accepts connections."""
 
 
-IsHeld = Callable[[], bool]
-"""Whether its start is held up by a fault: it does nothing then, whatever its kernel accepts for it."""
-
-
-async def _nobody_else(port: int) -> str | None:
+async def _no_conflict(port: int) -> str | None:
     return None
 
 
 class HealthMonitor:
-    """Examines one machine for as long as `run` runs, and reports every change of its health."""
+    """Checks one machine until `run` is cancelled, and reports every change of its health."""
 
     def __init__(
         self,
         placement: Placement,
         checks: tuple[Check, ...],
         clock: Clock,
-        report: RunResult,
-        find_port_conflict: FindImpostor = _nobody_else,
-        is_held: IsHeld = lambda: False,
+        report: ReportHealth,
+        find_port_conflict: FindPortConflict = _no_conflict,
+        is_start_delayed: IsStartDelayed = lambda: False,
         *,
         listens: bool = True,
     ) -> None:
-        """`listens`: whether the machine has to be reachable at all; a worker without a service need not."""
-        self.last_failure = "it was not examined yet"
+        """`listens`: whether the machine must accept connections; a worker without a service need not."""
+        self.last_failure = NOT_CHECKED
         self._placement = placement
         self._checks = checks
         self._clock = clock
         self._report = report
-        self._find_impostor = find_port_conflict
-        self._is_held = is_held
+        self._find_port_conflict = find_port_conflict
+        self._is_start_delayed = is_start_delayed
         self._listens = listens
         self._failures: dict[Check, str] = {}
 
     async def run(self) -> None:
-        """Ends after the first pass where there are no checks: such a machine counts as healthy (F-5.23)."""
+        """Run all checks. Returns after the first pass if the app has none: its machine counts as healthy (F-5.23)."""
         for check in self._checks or ((Check("tcp"),) if self._listens else ()):
-            await self._until_first_pass(check)
+            await self._wait_for_first_pass(check)
         self._report(True, "")
         async with asyncio.TaskGroup() as group:
             for check in self._checks:
                 group.create_task(self._repeat(check))
 
-    async def _until_first_pass(self, check: Check) -> None:
+    async def _wait_for_first_pass(self, check: Check) -> None:
         from simulator.retry import poll  # Not at the top: `flysim --help` loads this module.
 
         pause_seconds = _FIRST_PAUSE_SECONDS
@@ -90,7 +90,7 @@ class HealthMonitor:
         await poll(passes, interval_seconds=lambda: pause_seconds)
 
     async def _repeat(self, check: Check) -> None:
-        while True:
+        while True:  # Not a retry: periodic work on the simulated clock, until the task is cancelled.
             await self._clock.elapse(check.interval_seconds)
             failure = await self._find_failure(check)
             was_healthy = not self._failures
@@ -102,25 +102,25 @@ class HealthMonitor:
                 self._report(not self._failures, "; ".join(self._failures.values()))
 
     async def _find_failure(self, check: Check) -> Failure | None:
-        if self._is_held():
-            return Failure("its start is held up by a fault")
+        if self._is_start_delayed():
+            return Failure("a fault delays its start")
         failure = await find_failure(check, self._placement)
         port = _port_of(check, self._placement)
-        if failure is None and (impostor := await self._find_impostor(port)):
-            words = f"{impostor} answers at {join_address(self._placement.host, port)} in its place"
-            return Failure(words, was_answered=True)
+        if failure is None and (conflict := await self._find_port_conflict(port)):
+            address = join_address(self._placement.host, port)
+            return Failure(f"{conflict} answers on {address} instead of this machine", was_answered=True)
         return failure
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a check did not pass, and whether the app got to see it."""
+    """Why a check failed, and whether the app received it."""
 
-    words: str
+    reason: str
     was_answered: bool = False
 
     def __str__(self) -> str:
-        return self.words
+        return self.reason
 
 
 def _port_of(check: Check, placement: Placement) -> int:
@@ -128,30 +128,33 @@ def _port_of(check: Check, placement: Placement) -> int:
 
 
 async def find_failure(check: Check, placement: Placement) -> Failure | None:
-    """Examine a machine once."""
+    """Run a check once; None if it passes."""
     port = _port_of(check, placement)
     try:
         async with asyncio.timeout(check.timeout_seconds):
             reader, writer = await asyncio.open_connection(placement.host, port)
     except TimeoutError:
         address = join_address(placement.host, port)
-        return Failure(f"{address} accepts no connection within {check.timeout_seconds:g} s")
+        return Failure(f"{address} did not accept a connection within {check.timeout_seconds:g} s")
     except OSError:
         return Failure(f"nothing listens on {join_address(placement.host, port)}")
     try:
         if check.type == "http":
             return await _find_http_failure(check, join_address(placement.host, port), reader, writer)
-        if placement.is_forwarded and await _is_hung_up_on(reader):
-            return Failure(f"nothing listens behind {join_address(placement.host, port)}")
+        if placement.is_forwarded and await _is_closed_by_peer(reader):
+            return Failure(f"nothing listens on the port behind {join_address(placement.host, port)}")
         return None
     finally:
         writer.close()
 
 
-async def _is_hung_up_on(reader: asyncio.StreamReader) -> bool:
-    """Docker accepts connections to a published port itself, and ends them when nobody in the container does."""
+async def _is_closed_by_peer(reader: asyncio.StreamReader) -> bool:
+    """Whether the peer closes the connection at once.
+
+    Docker accepts connections to a published port itself, and closes them if nothing listens in the container.
+    """
     try:
-        async with asyncio.timeout(_HANG_UP_SECONDS):
+        async with asyncio.timeout(_PEER_CLOSE_SECONDS):
             return not await reader.read(1)
     except TimeoutError:
         return False
@@ -162,26 +165,24 @@ async def _is_hung_up_on(reader: asyncio.StreamReader) -> bool:
 async def _find_http_failure(
     check: Check, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Failure | None:
-    """Only a status of 2xx passes; a redirect is not followed (F-5.19)."""
-    asked = f"{check.method.upper()} {check.path}"
+    """Only a 2xx status passes; redirects are not followed (F-5.19)."""
+    request = f"{check.method.upper()} {check.path}"
     try:
         async with asyncio.timeout(check.timeout_seconds):
             writer.write(_request(check, address))
             status_line = await reader.readline()
     except TimeoutError:
-        return Failure(f"{asked} was not answered within {check.timeout_seconds:g} s", was_answered=True)
-    except (OSError, ValueError):  # ValueError: a line without end
+        return Failure(f"no response to {request} within {check.timeout_seconds:g} s", was_answered=True)
+    except (OSError, ValueError):  # ValueError: the line is too long
         status_line = b""
     version, _, rest = status_line.decode("latin-1").partition(" ")
     if not version.startswith("HTTP/") or not rest[:3].isdigit():
-        return Failure(f"{asked} was answered with no HTTP response", was_answered=True)
-    await _read_to_the_end(reader)
+        return Failure(f"the response to {request} is not HTTP", was_answered=True)
+    await _drain(reader)
     status = int(rest[:3])
-    return (
-        None
-        if 200 <= status < 300
-        else Failure(f"{asked} was answered with {status}, not 2xx", was_answered=True)
-    )
+    if 200 <= status < 300:
+        return None
+    return Failure(f"{request} returned {status}, expected 2xx", was_answered=True)
 
 
 def _request(check: Check, address: str) -> bytes:
@@ -193,10 +194,10 @@ def _request(check: Check, address: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def _read_to_the_end(reader: asyncio.StreamReader) -> None:
-    """Many apps complain in their log of a client that leaves before it has read its answer."""
+async def _drain(reader: asyncio.StreamReader) -> None:
+    """Read the rest of the response: many apps log an error if the client disconnects early."""
     with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_LINGER_SECONDS):
+        async with asyncio.timeout(_DRAIN_SECONDS):
             left = _MAX_BODY_BYTES
             while left > 0 and (data := await reader.read(left)):
                 left -= len(data)

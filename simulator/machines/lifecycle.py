@@ -1,6 +1,6 @@
-"""Which state a machine may be in for what is asked of it, as one table.
+"""Machine lifecycle: a table of the states from which each action is allowed.
 
-States and their names are Fly's (F-5.47). That Fly itself refuses the same is not documented for every pair.
+States and their names are Fly's (F-5.47). Fly does not document for every pair whether it refuses the action.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ ALLOWED_FROM: dict[str, frozenset[MachineState]] = {
 }
 
 
-def require(deed: str, machine: Machine) -> None:
-    """Raises WrongStateError, which names machine and state, when the deed makes no sense now."""
-    allowed = ALLOWED_FROM[deed]
+def require(action: str, machine: Machine) -> None:
+    """Raises WrongStateError, which names the machine and its state, if that state does not allow the action."""
+    allowed = ALLOWED_FROM[action]
     if machine.state not in allowed:
         raise WrongStateError(
-            f"machine {machine.name} ({machine.id}) is {machine.state}, so it cannot be {deed}",
+            f"machine {machine.name} ({machine.id}) is {machine.state}, so it cannot be {action}",
             expected=f"a machine that is {' or '.join(sorted(allowed))}",
         )

@@ -1,8 +1,8 @@
-"""What machines write, line by line, in the order in which it is written.
+"""Log pipes: the output of machines, split into lines, in the order in which it is written.
 
-The pipe is read the moment it can be, without a task or a queue between, so that the lines of several machines
-stay in order. When the process is gone, what it left in the pipe is read at once, so that its last words come
-before the news of its end.
+The event loop reads a pipe as soon as it is readable, without a task or a queue in between, so that the lines of
+several machines stay in order. When a process exits, the rest of its pipe is read at once, so that its last lines come
+before its exit is reported.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import os
 from collections.abc import Callable
 
 MAX_LINE_BYTES = 65_536
-"""A longer line is cut into pieces."""
+"""A longer line is split into pieces."""
 
 _READ_BYTES = 65_536
-_MAX_DRAINS = 32  # A process that outlives its machine could write for ever; a pipe holds one of these reads.
+_MAX_DRAINS = 32  # A process that outlives its machine may never stop writing; one read empties a pipe.
 
 
 class LineSplitter:
-    """Bytes in, lines out: UTF-8, whatever is none replaced; LF or CR LF ends a line."""
+    """Splits bytes into lines that end with LF or CR LF, decoded as UTF-8; invalid bytes are replaced."""
 
     def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_bytes = max_bytes
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that are now complete, and the pieces of one that grew too long."""
+        """The lines that `data` completes, and the pieces of a line that is too long."""
         *whole, rest = data.split(b"\n")
         lines = []
         for part in whole:
@@ -37,7 +37,7 @@ class LineSplitter:
         return lines + self._cut_pieces()
 
     def flush(self, *, keep_empty: bool = False) -> list[str]:
-        """The line that has not ended yet, if there is any."""
+        """The last line if it has no line end yet, else nothing; with `keep_empty` also an empty line."""
         if not self._rest and not keep_empty:
             return []
         line = self._rest.removesuffix(b"\r").decode(errors="replace")
@@ -53,7 +53,7 @@ class LineSplitter:
         return pieces
 
     def _end_of_piece(self) -> int:
-        """As many bytes as a piece may have, without cutting a character in two."""
+        """The length of the next piece, which does not split a character."""
         for end in range(self._max_bytes, max(0, self._max_bytes - 4), -1):
             if self._rest[end] & 0b1100_0000 != 0b1000_0000:
                 return end
@@ -61,7 +61,7 @@ class LineSplitter:
 
 
 class LogPipe:
-    """One output of a process: its writing end is for the process, its lines go to `emit`."""
+    """The pipe of one output stream: the process writes to `writing_end`, `emit` receives the lines."""
 
     def __init__(self, emit: Callable[[str], None]) -> None:
         self._emit = emit
@@ -73,11 +73,11 @@ class LogPipe:
         self._is_open = True
 
     def close_writing_end(self) -> None:
-        """Once the process has its own copy; from then on the pipe ends with the last process that writes to it."""
+        """Called once the process has its own copy: the pipe then ends when the last process that holds it exits."""
         os.close(self.writing_end)
 
     def drain(self) -> None:
-        """Read what is there now, and take it for whole lines."""
+        """Read what the pipe holds now, and emit an unfinished line too."""
         for _ in range(_MAX_DRAINS):
             if not self._is_open or not self._read():
                 break
@@ -91,7 +91,7 @@ class LogPipe:
             self._emit_all(self._lines.flush())
 
     def _read(self) -> bool:
-        """Whether there was anything."""
+        """Whether there was data to read."""
         try:
             data = os.read(self._reading_end, _READ_BYTES)
         except BlockingIOError:

@@ -1,8 +1,8 @@
-"""The backend for machines that others run in the same private network: found by name, as far as DNS tells.
+"""DNS lookup backend: finds machines by name that other tools run in the same private network.
 
-It has no access to whatever runs them, so it can tell that a machine is there and where, and nothing else. Docker's
-own name server knows a container for as long as it runs: its name leading somewhere means that the machine runs. It may
-forget one, so a machine that still listens where it was is not taken for gone.
+It has no access to the engine that runs them, so it knows only whether a machine runs, and its address. Docker's name
+server resolves the name of a container while the container runs, so a name that resolves means that its machine runs.
+The name server may lose a name, so a machine that still listens on its last address counts as running.
 """
 
 from __future__ import annotations
@@ -19,58 +19,62 @@ from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.backend import Exit, Observer, Placement
 
-_PAUSE_SECONDS = 0.2
-_PATIENCE_SECONDS = 1.0
-_GREETING_SECONDS = 0.3
-_DOCKERS_OWN = "127.0.0.11"
-"""The name server of every container that is in a network of its own."""
-GONE = Exit(0, "its name leads nowhere any more")
+_INTERVAL_SECONDS = 0.2
+_RESOLVE_SECONDS = 1.0
+_CONNECT_SECONDS = 0.3
+_DOCKER_NAME_SERVER = "127.0.0.11"
+"""The name server of every container in a user-defined network."""
+GONE = Exit(0, "its name no longer resolves")
 
-Tell = Callable[[str], None]
-"""Is told of a name, once each."""
+OnName = Callable[[str], None]
+"""Receives each name once."""
 
 
 class LookupBackend:
-    """Watches machines by their `lookup` names."""
+    """Watches machines by their `lookup` names; cannot start, stop or change them."""
 
     freezes = False
 
     def __init__(
         self,
-        unnamed: Iterable[str] = (),
-        tell: Tell = lambda name: None,
-        tell_forgotten: Tell = lambda name: None,
+        unassigned_names: Iterable[str] = (),
+        on_unassigned: OnName = lambda name: None,
+        on_forgotten: OnName = lambda name: None,
         *,
         name_server: tuple[str, int] | None = None,
     ) -> None:
-        """`unnamed` are names that no machine has. `name_server`: another than this computer's own.
+        """`unassigned_names` belong to no machine; `on_unassigned` receives those that resolve nevertheless.
 
-        `tell` is told of those that lead somewhere nevertheless, `tell_forgotten` of one that leads nowhere any more
-        although its machine is there.
+        `on_forgotten` receives a name that no longer resolves although its machine still listens. `name_server` is
+        the address of the name server, by default that of this computer.
         """
-        self._unnamed = set(unnamed)
-        self._tell = tell
-        self._tell_forgotten = tell_forgotten
+        self._unassigned_names = set(unassigned_names)
+        self._on_unassigned = on_unassigned
+        self._on_forgotten = on_forgotten
         self._forgotten: set[str] = set()
         self._resolver = _make_resolver(name_server)
-        self._is_elsewhere = name_server is None and _DOCKERS_OWN not in self._resolver.nameservers
+        self._is_outside_docker = (
+            name_server is None and _DOCKER_NAME_SERVER not in self._resolver.nameservers
+        )
         self._placements: dict[str, Placement] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        await self._look_at_all(specs, observer)
-        if not self._placements and self._is_elsewhere:
+        await self._update_all(specs, observer)
+        if not self._placements and self._is_outside_docker:
             raise EnvironmentFault(
-                "there is no Docker engine here, and none of the machines is found by its name",
-                hint="start Docker, or let flysim run inside the network of the machines: see docs/docker.md",
+                "there is no Docker engine here, and the name of no machine resolves",
+                hint="start Docker, or run flysim inside the network of the machines: see docs/docker.md",
             )
-        self._watching = asyncio.create_task(self._go_on_looking(specs, observer), name="lookups")
+        self._watch_task = asyncio.create_task(self._watch_names(specs, observer), name="lookups")
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
-        raise EnvironmentFault(f"machine {spec.name} of app {spec.app} is not flysim's to start")
+        raise EnvironmentFault(
+            f"flysim cannot start machine {spec.name} of app {spec.app}: it runs outside flysim"
+        )
 
     async def stop(self, machine_id: str) -> None:
-        """Nor is it to stop, and so on: the room asks for none of this."""
+        """Does nothing, as the methods below: the supervisor refuses these actions for such machines."""
 
     async def kill(self, machine_id: str) -> None: ...
 
@@ -92,24 +96,26 @@ class LookupBackend:
         return None
 
     async def close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+            await asyncio.gather(self._watch_task, return_exceptions=True)
 
-    async def _go_on_looking(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        while True:
-            await asyncio.sleep(_PAUSE_SECONDS)
-            await self._look_at_all(specs, observer)
+    async def _watch_names(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        while True:  # Not a retry: periodic work until the task is cancelled. dnspython retries each query.
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            await self._update_all(specs, observer)
 
-    async def _look_at_all(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        looks = [self._look_at(spec, observer) for spec in specs if spec.lookup]
-        await asyncio.gather(*looks, *map(self._look_out_for, tuple(self._unnamed)))
+    async def _update_all(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
+        updates = [self._update(spec, observer) for spec in specs if spec.lookup]
+        await asyncio.gather(*updates, *map(self._check_unassigned, tuple(self._unassigned_names)))
 
-    async def _look_at(self, spec: MachineSpec, observer: Observer) -> None:
-        with suppress(_NoAnswerError):  # A name server that is busy is no news of the machine.
-            before, now = self._placements.get(spec.id), await self._find(spec)
-            if before is not None and now is None and await _is_there(before):
-                self._remark_forgotten(spec)
+    async def _update(self, spec: MachineSpec, observer: Observer) -> None:
+        with suppress(
+            _LookupFailedError
+        ):  # A name server that does not respond says nothing about the machine.
+            before, now = self._placements.get(spec.id), await self._resolve(spec)
+            if before is not None and now is None and await _is_listening(before):
+                self._report_forgotten(spec)
                 return
             self._forgotten.discard(spec.id)
             if now == before:
@@ -121,55 +127,55 @@ class LookupBackend:
                 self._placements[spec.id] = now
                 observer.machine_began(spec.id, now)
 
-    def _remark_forgotten(self, spec: MachineSpec) -> None:
+    def _report_forgotten(self, spec: MachineSpec) -> None:
         if spec.id not in self._forgotten:
             self._forgotten.add(spec.id)
-            self._tell_forgotten(spec.name)
+            self._on_forgotten(spec.name)
 
-    async def _look_out_for(self, name: str) -> None:
-        with suppress(_NoAnswerError):
-            if await self._addresses(name, "A") or await self._addresses(name, "AAAA"):
-                self._unnamed.discard(name)
-                self._tell(name)
+    async def _check_unassigned(self, name: str) -> None:
+        with suppress(_LookupFailedError):
+            if await self._query(name, "A") or await self._query(name, "AAAA"):
+                self._unassigned_names.discard(name)
+                self._on_unassigned(name)
 
-    async def _find(self, spec: MachineSpec) -> Placement | None:
-        """Fly's proxy comes by IPv4, other machines by IPv6 (F-8.17); where there is only one, both come by that."""
+    async def _resolve(self, spec: MachineSpec) -> Placement | None:
+        """Fly's proxy connects over IPv4, other machines over IPv6 (F-8.17); with only one of them, both use that."""
         name = spec.lookup or ""
-        by_ipv4, by_ipv6 = await asyncio.gather(self._addresses(name, "A"), self._addresses(name, "AAAA"))
+        by_ipv4, by_ipv6 = await asyncio.gather(self._query(name, "A"), self._query(name, "AAAA"))
         if not by_ipv4 and not by_ipv6:
             return None
         host = (by_ipv4 or by_ipv6)[0]
         private_ip = by_ipv6[0] if by_ipv6 else f"::ffff:{host}"
         return Placement(host, spec.internal_port, private_ip)
 
-    async def _addresses(self, name: str, kind: str) -> list[str]:
-        """Raises _NoAnswerError."""
+    async def _query(self, name: str, kind: str) -> list[str]:
+        """Raises _LookupFailedError."""
         try:
             answer = await self._resolver.resolve(f"{name}.", kind, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
             return []
         except (dns.exception.DNSException, OSError) as error:
-            raise _NoAnswerError from error
+            raise _LookupFailedError from error
         return sorted(record.address for record in answer)
 
 
-async def _is_there(placement: Placement) -> bool:
-    """Whether something listens where a machine was: an engine that leaves a swarm forgets names of what runs."""
+async def _is_listening(placement: Placement) -> bool:
+    """Whether a machine still listens: an engine that leaves a swarm forgets names of running containers."""
     with suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_GREETING_SECONDS):
+        async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(placement.host, placement.port)
             writer.close()
             return True
     return False
 
 
-class _NoAnswerError(Exception):
-    """Whether there is such a name could not be found out."""
+class _LookupFailedError(Exception):
+    """The name server did not respond, or with an error."""
 
 
 def _make_resolver(name_server: tuple[str, int] | None) -> dns.asyncresolver.Resolver:
     resolver = dns.asyncresolver.Resolver(configure=name_server is None)
     if name_server is not None:
         resolver.nameservers, resolver.port = [name_server[0]], name_server[1]
-    resolver.lifetime = _PATIENCE_SECONDS
+    resolver.lifetime = _RESOLVE_SECONDS
     return resolver

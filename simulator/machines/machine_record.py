@@ -1,4 +1,4 @@
-"""What the machine room knows of one machine, and the faults of its start, told with its last words."""
+"""Record of one machine, and the errors of a failed start, with the machine's last log lines."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from simulator.errors import MachineFault
 from simulator.machines.address import SHARED_HOST
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.environment import machine_command
-from simulator.machines.health import HealthMonitor
+from simulator.machines.health import NOT_CHECKED, HealthMonitor
 from simulator.routing.model import Machine, MachineState
 
-TAIL_LINES = 20
+LOG_TAIL_LINES = 20
 
 
 @dataclass(eq=False)
 class MachineRecord:
-    """One machine: what it was told to be, what it is now, and who looks after it."""
+    """One machine: its spec, its current state and the tasks that watch it."""
 
     spec: MachineSpec
     machine: Machine
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it is launched, so that nothing is asked of it meanwhile."""
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    """Held during a launch, so that no other action interferes."""
+    log_tail: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_TAIL_LINES))
     monitor: HealthMonitor | None = None
-    examining: asyncio.Task[None] | None = None
-    doubting: asyncio.Task[None] | None = None
-    """Waits for the first pass of one that others have started."""
-    outcome: asyncio.Future[Exit | None] | None = None
-    """Of the start under way: None when it is healthy, else how it ended."""
-    held_seconds: float = 0.0
-    """How long each launch is held up, by a fault."""
-    is_held: bool = False
-    """By a fault, since its launch: it does nothing yet."""
-    holding: asyncio.Task[None] | None = None
-    """Ends that, when its time has come."""
+    health_task: asyncio.Task[None] | None = None
+    start_timeout_task: asyncio.Task[None] | None = None
+    """Logs a warning if a machine that flysim did not start is not healthy in time."""
+    start_outcome: asyncio.Future[Exit | None] | None = None
+    """Result of the current start: None once the machine is healthy, or how it exited."""
+    start_delay_seconds: float = 0.0
+    """How long a fault delays each launch."""
+    is_start_delayed: bool = False
+    """Whether a fault keeps the machine suspended since its launch."""
+    delay_task: asyncio.Task[None] | None = None
+    """Resumes the machine after `start_delay_seconds`."""
     is_frozen: bool = False
-    """By a fault: it accepts connections and does nothing."""
-    ending: Exit | None = None
-    """How it ended, once it has, since its latest start."""
+    """Whether a fault froze it: it accepts connections and does not respond."""
+    last_exit: Exit | None = None
+    """How the machine exited since its latest start, if it did."""
 
     @property
     def is_external(self) -> bool:
-        """Whether it runs already, and flysim only routes to it."""
+        """Whether it runs outside flysim, which only routes to it."""
         return self.spec.is_external
 
     @property
@@ -57,51 +57,51 @@ class MachineRecord:
         return Placement(machine.host, machine.port, machine.private_ip, machine.ports)
 
     def own_checks(self) -> tuple[Check, ...]:
-        """The app's checks; one of its internal port is of the port that this machine got instead."""
+        """The app's checks; a check of the internal port goes to the port that was allocated for this machine."""
         return tuple(
             replace(check, port=None) if check.port == self.spec.internal_port else check
             for check in self.spec.checks
         )
 
-    def await_outcome(self) -> asyncio.Future[Exit | None]:
-        """Before a start: what will come of it."""
-        self.outcome = asyncio.get_running_loop().create_future()
-        return self.outcome
+    def reset_start_outcome(self) -> asyncio.Future[Exit | None]:
+        """Create the future of a new start."""
+        self.start_outcome = asyncio.get_running_loop().create_future()
+        return self.start_outcome
 
     def begin_start(self) -> asyncio.Future[Exit | None]:
-        """It is about to run: what it said, how it ended and what held it up before is another story."""
-        self.tail.clear()
-        self.ending = None
-        self.stop_holding()
+        """Reset what belongs to the previous run, and create the future of the new start."""
+        self.log_tail.clear()
+        self.last_exit = None
+        self.stop_delay()
         self.is_frozen = False
-        return self.await_outcome()
+        return self.reset_start_outcome()
 
-    def go_on(self) -> asyncio.Future[Exit | None]:
-        """It runs on, elsewhere: whoever waits for its start waits for the same."""
-        if self.outcome is None or self.outcome.done():
-            return self.await_outcome()
-        return self.outcome
+    def continue_start(self) -> asyncio.Future[Exit | None]:
+        """The future of the start under way, if there is one: the machine only moved to another address."""
+        if self.start_outcome is None or self.start_outcome.done():
+            return self.reset_start_outcome()
+        return self.start_outcome
 
-    def settle_start(self, outcome: Exit | None) -> None:
-        if self.outcome is not None and not self.outcome.done():
-            self.outcome.set_result(outcome)
+    def finish_start(self, outcome: Exit | None) -> None:
+        if self.start_outcome is not None and not self.start_outcome.done():
+            self.start_outcome.set_result(outcome)
 
-    def stop_examining(self) -> None:
-        self.stop_doubting()
-        if self.examining is not None:
-            self.examining.cancel()
-            self.examining = None
+    def stop_monitoring(self) -> None:
+        self.cancel_start_timeout()
+        if self.health_task is not None:
+            self.health_task.cancel()
+            self.health_task = None
 
-    def stop_holding(self) -> None:
-        self.is_held = False
-        if self.holding is not None:
-            self.holding.cancel()
-            self.holding = None
+    def stop_delay(self) -> None:
+        self.is_start_delayed = False
+        if self.delay_task is not None:
+            self.delay_task.cancel()
+            self.delay_task = None
 
-    def stop_doubting(self) -> None:
-        if self.doubting is not None:
-            self.doubting.cancel()
-            self.doubting = None
+    def cancel_start_timeout(self) -> None:
+        if self.start_timeout_task is not None:
+            self.start_timeout_task.cancel()
+            self.start_timeout_task = None
 
 
 def make_record(spec: MachineSpec) -> MachineRecord:
@@ -127,86 +127,90 @@ _PORT = re.compile(r"(?:port[ =:]+|:|, ?)([0-9]{2,5})(?![0-9.])", re.IGNORECASE)
 
 
 def find_port_in_use(record: MachineRecord) -> int | None:
-    """The port that another process had already, if that is what the machine's last words complain of."""
-    complaints = [line for line in record.tail if _IN_USE.search(line)]
-    if not complaints:
+    """The port in use that the last log lines report, if they report one."""
+    reports = [line for line in record.log_tail if _IN_USE.search(line)]
+    if not reports:
         return None
-    ports = [int(port) for line in complaints for port in _PORT.findall(line)[-1:]]
-    # One that does not say which has most likely the app's usual port written into it.
+    ports = [int(port) for line in reports for port in _PORT.findall(line)[-1:]]
+    # A line without a port: most likely the app's usual port is hard-coded.
     return ports[0] if ports else record.spec.internal_port
 
 
-def died_at_start(
+def exited_during_start(
     record: MachineRecord,
-    ending: Exit,
+    exited: Exit,
     when: str,
     *,
     port_in_use: int | None = None,
     holder: str | None = None,
 ) -> MachineFault:
-    """`holder`, in words, has the port that the machine asked for."""
+    """The error of a machine that exited during a start; `when` completes its text.
+
+    `holder` describes the process that uses `port_in_use`.
+    """
     return MachineFault(
         f"{record.spec.name} of app {record.spec.app}",
-        f"{ending} {when}" + ("" if record.tail else ", and wrote nothing"),
-        log_tail=tuple(record.tail),
-        hint=_hint_port_in_use(record, port_in_use, holder) if port_in_use else _hint_death(record),
+        f"{exited} {when}" + ("" if record.log_tail else ", without any output"),
+        log_tail=tuple(record.log_tail),
+        hint=_port_in_use_hint(record, port_in_use, holder) if port_in_use else _exit_hint(record),
     )
 
 
-def _hint_port_in_use(record: MachineRecord, port: int, holder: str | None) -> str:
+def _port_in_use_hint(record: MachineRecord, port: int, holder: str | None) -> str:
     holder = holder or "another process"
     if record.placement.host != SHARED_HOST:
         return (
-            f"{holder} listens on port {port} of every address: let each machine bind its own, "
-            f"which is {{host}} in command or env (here {record.placement.host}), and not 0.0.0.0"
+            f"{holder} listens on port {port} on all addresses (0.0.0.0); bind each machine to its own address "
+            f"instead: {{host}} in `command` or `env` (here {record.placement.host})"
         )
     return (
-        f"port {port} is taken by {holder}: listen on PORT, which is another for every machine "
-        f"(here {record.placement.port}), or put {{host}} into command or env and bind that address"
+        f"port {port} is in use by {holder}; listen on the port in PORT, which differs for each machine "
+        f"(here {record.placement.port}), or add {{host}} to `command` or `env` and bind to that address"
     )
 
 
-def _hint_death(record: MachineRecord) -> str:
-    said = "its last lines say why" if record.tail else "it may say more when it runs by itself"
+def _exit_hint(record: MachineRecord) -> str:
+    reason = "see its last log lines above" if record.log_tail else "run it alone to see why"
     if record.placement.is_forwarded and record.spec.image is not None:
-        words = shlex.join(
+        arguments = shlex.join(
             ("-e", f"PORT={record.spec.internal_port}", record.spec.image, *record.spec.image_command)
         )
-        return f"{said}; to try it alone: docker run --rm {words}"
+        return f"{reason}; to run it alone: docker run --rm {arguments}"
     command = machine_command(record.spec, record.placement, dns_address="127.0.0.1:53")
-    alone = f"PORT={record.placement.port} {shlex.join(command)}"
-    return f"{said}; to try it alone, in {record.spec.cwd}: {alone}"
+    return (
+        f"{reason}; to run it alone, in {record.spec.cwd}: PORT={record.placement.port} {shlex.join(command)}"
+    )
 
 
 def not_healthy_in_time(record: MachineRecord, listening: tuple[str, ...] | None) -> MachineFault:
-    failure = record.monitor.last_failure if record.monitor else "it was not examined yet"
+    failure = record.monitor.last_failure if record.monitor else NOT_CHECKED
     return MachineFault(
         f"{record.spec.name} of app {record.spec.app}",
         f"was not healthy within {record.spec.start_timeout_seconds:g} s: {failure}",
-        log_tail=tuple(record.tail),
-        hint=_hint(record, listening),
+        log_tail=tuple(record.log_tail),
+        hint=_unhealthy_hint(record, listening),
     )
 
 
-def _wanted(record: MachineRecord) -> str:
+def _listen_hint(record: MachineRecord) -> str:
     if record.placement.is_forwarded:
-        return f"let it listen on 0.0.0.0:{record.spec.internal_port} (PORT), which the proxy reaches, or on [::]"
-    return f"let it listen on {record.placement.address} (PORT, or {{host}} and {{port}} in its command)"
+        return f"make it listen on 0.0.0.0:{record.spec.internal_port} (the port in PORT), or on [::]"
+    return f"make it listen on {record.placement.address} (the port in PORT, or {{host}}:{{port}} in its command)"
 
 
-def _hint(record: MachineRecord, listening: tuple[str, ...] | None) -> str:
+def _unhealthy_hint(record: MachineRecord, listening: tuple[str, ...] | None) -> str:
     if record.spec.url is not None:
-        return f"start the server of {record.spec.url} first"
+        return f"start the server at {record.spec.url} first"
     if record.spec.lookup is not None:
-        return f"let it listen on {record.placement.port}, on 0.0.0.0, or correct its label fly.internal_port"
-    if record.is_held:
-        return "heal the fault that holds up its start, or let it be shorter"
-    wanted = _wanted(record)
-    more_time = f"give it more time: start_timeout under [apps.{record.spec.app}] of a flysim.toml"
+        return f"make it listen on 0.0.0.0:{record.placement.port}, or correct its label fly.internal_port"
+    if record.is_start_delayed:
+        return "heal the fault that delays its start, or shorten the delay"
+    wanted = _listen_hint(record)
+    more_time = f"set a longer start_timeout under [apps.{record.spec.app}] in flysim.toml"
     if listening is None:
         return f"{wanted}, or {more_time}"
     if record.placement.address in listening:
-        return f"look into why its check fails, or {more_time}"
+        return f"find out why its check fails, or {more_time}"
     if listening:
-        return f"it listens on {', '.join(listening)}: {wanted}"
-    return f"it listens nowhere: {wanted}, or {more_time}"
+        return f"it listens on {', '.join(listening)}; {wanted}"
+    return f"it does not listen on any port; {wanted}, or {more_time}"

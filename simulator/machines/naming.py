@@ -1,4 +1,4 @@
-"""Ids and names of machines that join while flysim runs."""
+"""Ids and names of machines that are cloned while flysim runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from simulator.routing.regions import REGIONS, is_region
 def clone_spec(
     original: MachineSpec, region: str | None, known: Iterable[MachineSpec], random: Random
 ) -> MachineSpec:
-    """The same again under a new id of 14 hex digits (F-7.3) and the next name of its region, `<region>-<n>`.
+    """A copy of a machine with a new id of 14 hex digits (F-7.3) and the next name of its region, `<region>-<n>`.
 
-    `known` are all that there are or were: neither an id nor a name comes to mean another machine.
-    Raises InputError for a region that is none.
+    `known` are all current and former machines: no id or name is used for a second machine.
+    Raises InputError for an unknown region.
     """
     known = tuple(known)
     if region is not None and not is_region(region):
@@ -29,11 +29,11 @@ def clone_spec(
         )
     region = region or original.region
     name = name_machine(region, original.app, known)
-    return replace(original, id=_unused_id(known, random), name=name, region=region, is_taken=False)
+    return replace(original, id=_new_id(known, random), name=name, region=region, is_taken=False)
 
 
-def _unused_id(known: tuple[MachineSpec, ...], random: Random) -> str:
+def _new_id(known: tuple[MachineSpec, ...], random: Random) -> str:
     used = {spec.id for spec in known}
     while (machine_id := f"{random.getrandbits(56):014x}") in used:
-        pass
+        continue  # Not a retry that waits: it draws until an id is new.
     return machine_id

@@ -1,7 +1,7 @@
-"""Hears what becomes of the machines, and has each examined for as long as it runs.
+"""Observer of the machines: applies what a backend reports to the fleet, and monitors the health of each machine.
 
-A backend tells of lines and exits, and of what others did behind our back: an engine's user, Docker Compose, an
-orchestrator. Whatever it is, the fleet knows in the same iteration of the event loop.
+A backend reports log lines, exits, and changes that flysim did not make: by an engine's user, Docker Compose or an
+orchestrator. The fleet reflects each report in the same iteration of the event loop.
 """
 
 from __future__ import annotations
@@ -19,26 +19,25 @@ from simulator.machines.machine_record import MachineRecord, not_healthy_in_time
 from simulator.machines.registry import MachineRegistry
 from simulator.routing.model import MachineState
 
-_FROM_OUTSIDE = "not by flysim"
-_UNDER_WAY = frozenset({MachineState.STARTING, MachineState.DESTROYING, MachineState.DESTROYED})
+_BUSY = frozenset({MachineState.STARTING, MachineState.DESTROYING, MachineState.DESTROYED})
 
 
 class MachineObserver:
-    """The observer of all machines of a roster."""
+    """The observer of all machines of a registry."""
 
     def __init__(self, registry: MachineRegistry, backend: Backend, clock: Clock) -> None:
         self._registry = registry
         self._backend = backend
         self._clock = clock
 
-    def examine(self, record: MachineRecord) -> None:
-        """A machine that has just started: watch its health, and settle its start by the first pass."""
+    def start_monitoring(self, record: MachineRecord) -> None:
+        """Monitor the health of a machine that just started; its first pass finishes the start."""
 
         def report(healthy: bool, reason: str) -> None:
             self._registry.change(record, healthy=healthy, reason=reason)
-            record.settle_start(None)
+            record.finish_start(None)
 
-        record.stop_examining()
+        record.stop_monitoring()
         find_port_conflict = partial(self._backend.find_port_conflict, record.spec.id)
         record.monitor = HealthMonitor(
             record.placement,
@@ -46,67 +45,67 @@ class MachineObserver:
             self._clock,
             report,
             find_port_conflict,
-            lambda: record.is_held,
+            lambda: record.is_start_delayed,
             listens=record.spec.listens,
         )
-        record.examining = asyncio.create_task(record.monitor.run())
+        record.health_task = asyncio.create_task(record.monitor.run())
 
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
         if record := self._registry.get(machine_id):
-            self._registry.tell_line(record, stream, line)
+            self._registry.publish_line(record, stream, line)
 
-    def problem_met(self, words: str, machine_id: str | None = None) -> None:
-        self._registry.tell_problem(words, self._registry.get(machine_id) if machine_id else None)
+    def problem_met(self, description: str, machine_id: str | None = None) -> None:
+        self._registry.publish_problem(description, self._registry.get(machine_id) if machine_id else None)
 
-    def machine_exited(self, machine_id: str, ending: Exit) -> None:
+    def machine_exited(self, machine_id: str, exited: Exit) -> None:
         record = self._registry.get(machine_id)
         if record is None:
             return
         if record.machine.state is not MachineState.DESTROYING:
-            self._registry.change(record, MachineState.STOPPED, reason=str(ending))
-        record.ending = ending
-        record.settle_start(ending)
+            self._registry.change(record, MachineState.STOPPED, reason=str(exited))
+        record.last_exit = exited
+        record.finish_start(exited)
 
     def machine_joined(self, spec: MachineSpec) -> None:
         if self._registry.get(spec.id) is None:
-            self._registry.admit(spec)
+            self._registry.add_to_baseline(spec)
 
     def machine_began(self, machine_id: str, placement: Placement) -> None:
         record = self._registry.get(machine_id)
-        if record is None or record.machine.state in _UNDER_WAY:  # Whoever starts it here goes on from there.
+        if record is None or record.machine.state in _BUSY:  # The pending start or destroy continues.
             return
-        has_moved = record.machine.state is MachineState.STARTED  # It runs on, elsewhere.
-        outcome = record.go_on() if has_moved else record.begin_start()
+        has_moved = record.machine.state is MachineState.STARTED  # It still runs, at another address.
+        outcome = record.continue_start() if has_moved else record.begin_start()
         self._registry.change(
-            record, MachineState.STARTED, reason=f"started, {_FROM_OUTSIDE}", placement=placement
+            record, MachineState.STARTED, reason="started outside flysim", placement=placement
         )
-        self.examine(record)
-        record.doubting = asyncio.create_task(self._doubt(record, outcome))
+        self.start_monitoring(record)
+        record.start_timeout_task = asyncio.create_task(self._report_if_unhealthy(record, outcome))
 
-    async def _doubt(self, record: MachineRecord, outcome: asyncio.Future[Exit | None]) -> None:
-        """Nobody here waits for it, so nobody would be told why it gets no requests."""
+    async def _report_if_unhealthy(self, record: MachineRecord, outcome: asyncio.Future[Exit | None]) -> None:
+        """Log why the machine gets no requests: no caller waits for its start."""
         await asyncio.wait([outcome], timeout=record.spec.start_timeout_seconds)
         if not outcome.done() and record.machine.state is MachineState.STARTED:
             listening = None
             with suppress(EnvironmentFault):
                 listening = await self._backend.listening_addresses(record.spec.id)
-            self._registry.tell_problem(str(not_healthy_in_time(record, listening)), record)
+            self._registry.publish_problem(str(not_healthy_in_time(record, listening)), record)
 
     def machine_froze(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is not None and record.machine.state is MachineState.STARTED:
-            self._registry.change(record, MachineState.SUSPENDED, reason=f"paused, {_FROM_OUTSIDE}")
+            self._registry.change(record, MachineState.SUSPENDED, reason="paused outside flysim")
 
     def machine_thawed(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is not None and record.machine.state is MachineState.SUSPENDED:
             record.begin_start()
-            self._registry.change(record, MachineState.STARTED, reason=f"resumed, {_FROM_OUTSIDE}")
-            self.examine(record)
+            self._registry.change(record, MachineState.STARTED, reason="resumed outside flysim")
+            self.start_monitoring(record)
 
     def machine_left(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is None or record.machine.state is MachineState.DESTROYING:
             return
-        record.stop_examining()
-        self._registry.dismiss(record)
+        record.stop_monitoring()
+        self._registry.remove_from_baseline(record)

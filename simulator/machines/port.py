@@ -1,6 +1,6 @@
-"""Who holds a port, so that "address in use" can name the process that uses it.
+"""Free ports, and the processes that use ports, for error messages that name them.
 
-The kernel tells of other users' processes only to root; psutil asks it.
+psutil reads the processes from the kernel, which shows those of other users only to root.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from random import SystemRandom
 from typing import Any
 
 from simulator.errors import EnvironmentFault
+from simulator.routing.model import join_address
 
 LOOPBACK = "127.0.0.1"
 _FREE_PORTS = range(10_000, 20_000)
@@ -21,9 +22,10 @@ _WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
 
 
 def find_holder(host: str, port: int) -> tuple[str, int | None] | None:
-    """Where the process that has `host`:`port` listens, and its pid where it may be known; None: nobody does.
+    """The address and pid of the listener that uses `host`:`port`; None if there is none.
 
-    A listener on every address holds the port of each, and a `host` for every address meets each listener.
+    The pid is None where the kernel does not show it. A listener on all addresses uses the port of each of them, and a
+    `host` that stands for all addresses conflicts with every listener on the port.
     """
     for ip, its_port, pid in _listeners():
         if its_port == port and (ip == host or ip in _WILDCARDS or host in _WILDCARDS):
@@ -32,35 +34,37 @@ def find_holder(host: str, port: int) -> tuple[str, int | None] | None:
 
 
 def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
-    """Where these processes listen for TCP connections."""
+    """The addresses on which these processes listen for TCP connections."""
     return tuple(
         sorted({f"{ip}:{port}" for ip, port, pid in _listeners() if pid is not None and pid in pids})
     )
 
 
 def port_taken(host: str, port: int, *, wanted_by: str, hint: str) -> EnvironmentFault:
-    """The fault of a port that `wanted_by` cannot have, with who holds it."""
+    """The error for a port in use that `wanted_by` needs; it names the process that uses the port."""
     found = find_holder(host, port)
     holder = describe_process(found[1]) if found else "another process"
-    where = "every address" if found and found[0] in _WILDCARDS else host
+    scope = ", which listens on all addresses" if found and found[0] in _WILDCARDS else ""
     stop = (
-        "stop the container that publishes it, see docker ps" if "docker" in holder else "stop that process"
+        "stop the container that publishes it (see `docker ps`)"
+        if "docker" in holder
+        else "stop that process"
     )
     return EnvironmentFault(
-        f"port {port} on {where} is taken by {holder}, so {wanted_by} cannot listen there",
+        f"{wanted_by} cannot listen on {join_address(host, port)}: port {port} is in use by {holder}{scope}",
         hint=f"{stop}, or {hint}",
     )
 
 
 def _listeners() -> Iterator[tuple[str, int, int | None]]:
-    """Address, port and, where it may be known, pid of everything that listens."""
-    import psutil  # only a fault needs it, and it takes its time
+    """Address, port and, where the kernel shows it, pid of every TCP listener."""
+    import psutil  # Not at the top: only errors need it, and it is slow to import.
 
     try:
         connections = [(connection, connection.pid) for connection in psutil.net_connections(kind="tcp")]
     except (
         psutil.AccessDenied
-    ):  # macOS answers this question to root only, but tells of the caller's own processes.
+    ):  # macOS lists all connections to root only, but those of own processes to anyone.
         connections = list(_connections_one_by_one())
     for connection, pid in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr:
@@ -78,7 +82,7 @@ def _connections_one_by_one() -> Iterable[tuple[Any, int]]:
 
 
 def describe_process(pid: int | None) -> str:
-    """`python3 (pid 4242)`"""
+    """A process for error messages, as in `python3 (pid 4242)`."""
     import psutil
 
     if pid is None:
@@ -90,7 +94,7 @@ def describe_process(pid: int | None) -> str:
 
 
 def check_port(host: str, port: int, wanted_by: str, hint: str) -> None:
-    """Raises EnvironmentFault, which names the process that holds the port, where nobody can listen there."""
+    """Raises EnvironmentFault, which names the process that uses the port, if `wanted_by` cannot listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -98,22 +102,22 @@ def check_port(host: str, port: int, wanted_by: str, hint: str) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise port_taken(host, port, wanted_by=wanted_by, hint=hint) from error
-            problem = f"{wanted_by} cannot listen on {host}:{port}: {error.strerror}"
+            problem = f"{wanted_by} cannot listen on {join_address(host, port)}: {error.strerror}"
             raise EnvironmentFault(problem, hint=hint) from error
 
 
 def free_port() -> int:
-    """A port of the loopback address that is free for UDP and TCP now.
+    """A port of the loopback address that is free for UDP and TCP.
 
-    It lies below those that the kernel gives to outgoing connections, unless it is told otherwise: so none of these
-    takes it before its user does.
+    It is below the kernel's default range for outgoing connections, so that none of them takes it before the caller
+    does.
     """
     with ExitStack() as hold:
         return _hold_free_port(hold)
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """`count` different ones."""
+    """`count` different free ports."""
     with ExitStack() as hold:  # Each is held until all are found, so none is found twice.
         return tuple(_hold_free_port(hold) for _ in range(count))
 

@@ -1,6 +1,6 @@
-"""Who is in the machine room: every machine's slot, the fleet that they make up, and the news of each change.
+"""Registry of machines: a record per machine, the fleet they form, and an event for each change.
 
-All changes of a machine go through `MachineRegistry.change`, so none is ever published late or left out.
+Every change of a machine goes through `MachineRegistry.change`, which publishes it at once.
 """
 
 from __future__ import annotations
@@ -25,51 +25,53 @@ from simulator.routing.model import App, Fleet, Machine, MachineState
 
 
 class MachineRegistry:
-    """The slots of all machines that are not destroyed, in order."""
+    """The records of all machines that are not destroyed, in order."""
 
     def __init__(self, apps: Iterable[App], bus: Bus, clock: Clock) -> None:
         self.fleet = Fleet.of(apps)
         self._bus = bus
         self._clock = clock
         self._records: dict[str, MachineRecord] = {}
-        self._standing: list[MachineSpec] = []
-        self._ever: list[MachineSpec] = []
+        self._baseline: list[MachineSpec] = []
+        self._known_specs: list[MachineSpec] = []
 
     def __iter__(self) -> Iterator[MachineRecord]:
         return iter(tuple(self._records.values()))
 
-    def expect(self, specs: Iterable[MachineSpec]) -> None:
-        """These are the machines that `arrange` goes back to."""
-        self._standing = list(specs)
-        self.arrange()
+    def set_baseline(self, specs: Iterable[MachineSpec]) -> None:
+        """Set the machines that `restore_baseline` restores, and create them."""
+        self._baseline = list(specs)
+        self.restore_baseline()
 
     @property
-    def standing(self) -> tuple[MachineSpec, ...]:
-        """The machines that there are unless a scenario does something: those of the config, and who joined them."""
-        return tuple(self._standing)
+    def baseline(self) -> tuple[MachineSpec, ...]:
+        """The machines of the config, and those that were added outside flysim since."""
+        return tuple(self._baseline)
 
-    def arrange(self) -> None:
-        """Exactly the standing machines, in their order: those that are here as they are, the others anew."""
-        self._ever = list(self._standing)
-        self._records = {spec.id: self._records.get(spec.id) or make_record(spec) for spec in self._ever}
+    def restore_baseline(self) -> None:
+        """Keep exactly the baseline machines, in their order: existing records stay, missing ones are created."""
+        self._known_specs = list(self._baseline)
+        self._records = {
+            spec.id: self._records.get(spec.id) or make_record(spec) for spec in self._known_specs
+        }
         self._publish_fleet(record.machine for record in self)
 
     def add(self, spec: MachineSpec) -> MachineRecord:
         record = self._records[spec.id] = make_record(spec)
-        self._ever.append(spec)
+        self._known_specs.append(spec)
         self._publish_fleet(record.machine for record in self)
         return record
 
-    def admit(self, spec: MachineSpec) -> MachineRecord:
-        """One that has come to stay, and with it its app, if that is new."""
+    def add_to_baseline(self, spec: MachineSpec) -> MachineRecord:
+        """Add a machine to the baseline, and its app, if it is new."""
         if spec.app not in self.fleet.apps:
             self.fleet = self.fleet.with_app(App(spec.app))
-        self._standing.append(spec)
+        self._baseline.append(spec)
         return self.add(spec)
 
-    def dismiss(self, record: MachineRecord) -> None:
-        """One that has left for good."""
-        self._standing = [spec for spec in self._standing if spec.id != record.spec.id]
+    def remove_from_baseline(self, record: MachineRecord) -> None:
+        """Remove a machine that was removed outside flysim."""
+        self._baseline = [spec for spec in self._baseline if spec.id != record.spec.id]
         self.remove(record)
 
     def remove(self, record: MachineRecord) -> None:
@@ -80,28 +82,31 @@ class MachineRegistry:
         self._publish_state(before, record.machine, "")
 
     @property
-    def specs_ever(self) -> tuple[MachineSpec, ...]:
-        """Of the machines that are here and of those that were, since the last `arrange`."""
-        return tuple(self._ever)
+    def known_specs(self) -> tuple[MachineSpec, ...]:
+        """The specs of all current machines, and of those removed since the last `restore_baseline`."""
+        return tuple(self._known_specs)
 
     def get(self, machine_id: str) -> MachineRecord | None:
         return self._records.get(machine_id)
 
     def find(self, machine_id: str) -> MachineRecord:
-        """Raises InputError, which names all machines, when there is none with this id."""
+        """Raises InputError, which lists all machines, if none has this id."""
         record = self._records.get(machine_id)
         if record is None:
             known = ", ".join(f"{record.spec.id} ({record.spec.name})" for record in self)
-            raise InputError(f'there is no machine "{machine_id}"', expected=known or "there is none at all")
+            raise InputError(
+                f'there is no machine "{machine_id}"',
+                expected=f"one of {known}" if known else "a machine id; the fleet has no machines",
+            )
         return record
 
-    def find_own(self, machine_id: str, deed: str) -> MachineRecord:
-        """Raises InputError also for a machine that flysim only routes to."""
+    def find_own(self, machine_id: str, action: str) -> MachineRecord:
+        """As `find`; raises InputError also for a machine that flysim only routes to."""
         record = self.find(machine_id)
         if record.is_external:
             raise InputError(
-                f"machine {record.spec.name} runs{_whereabouts(record)} outside flysim, so it cannot be {deed}",
-                expected=_own_machine(record),
+                f"machine {record.spec.name} runs{_location(record)} outside flysim, so it cannot be {action}",
+                expected=_controllable_machine(record),
             )
         return record
 
@@ -115,7 +120,7 @@ class MachineRegistry:
         cordoned: bool | None = None,
         placement: Placement | None = None,
     ) -> None:
-        """Make it so, and tell everyone. A machine that is not started is neither healthy nor examined."""
+        """Change a machine and publish the change. A machine that is not started is not healthy and not monitored."""
         before = after = record.machine
         if placement is not None:
             after = replace(
@@ -134,28 +139,28 @@ class MachineRegistry:
         if state in (MachineState.STOPPED, MachineState.STARTED):
             after = replace(after, stopped_at=self._clock.now() if state is MachineState.STOPPED else None)
         if after.state is not MachineState.STARTED:
-            record.stop_examining()
+            record.stop_monitoring()
         record.machine = after
         self._publish_fleet(record.machine for record in self)
         self._publish_state(before, after, reason)
         if healthy is not None and before.healthy is not after.healthy:
             self._publish_health(after, reason)
 
-    def tell_line(self, record: MachineRecord, stream: str, line: str) -> None:
+    def publish_line(self, record: MachineRecord, stream: str, line: str) -> None:
         machine = record.machine
-        record.tail.append(line)
+        record.log_tail.append(line)
         self._bus.publish(
             MachineLogged(
                 self._clock.now(), machine.id, machine.name, machine.app, machine.region, stream, line
             )
         )
 
-    def tell_problem(self, words: str, record: MachineRecord | None) -> None:
-        """In the proxy's log: a machine may have none yet."""
+    def publish_problem(self, description: str, record: MachineRecord | None) -> None:
+        """Log a warning in the proxy's log, because the machine may not have a log yet."""
         app, machine_id, region = (
             (record.spec.app, record.spec.id, record.spec.region) if record else ("", None, "")
         )
-        self._bus.publish(ProxyLogged(self._clock.now(), app, machine_id, region, "warn", words))
+        self._bus.publish(ProxyLogged(self._clock.now(), app, machine_id, region, "warn", description))
 
     def _publish_fleet(self, machines: Iterable[Machine]) -> None:
         self.fleet = replace(self.fleet, machines=tuple(machines))
@@ -190,11 +195,11 @@ class MachineRegistry:
         )
 
 
-def _whereabouts(record: MachineRecord) -> str:
+def _location(record: MachineRecord) -> str:
     return f" at {record.spec.url}," if record.spec.url else ""
 
 
-def _own_machine(record: MachineRecord) -> str:
+def _controllable_machine(record: MachineRecord) -> str:
     if record.spec.lookup:
-        return "flysim with access to the Docker engine, which this one has not: see docs/docker.md"
-    return "a machine with a `command` or an `image`, which flysim runs itself"
+        return "access to the Docker engine, which this flysim does not have: see docs/docker.md"
+    return "a machine with a `command` or an `image`, so that flysim runs it"

@@ -1,7 +1,7 @@
-"""The machine room: what can be done to the machines, and what becomes of each.
+"""Supervisor of the machines: start, stop, suspend, clone and destroy, on any backend.
 
-It decides and tells; a `Backend` does. Every change is a new `Fleet`, published in the same iteration of the
-event loop in which it is known, so that nothing is delivered to a machine that is known to be gone.
+The supervisor decides, a `Backend` acts. Every change publishes a new `Fleet` in the same iteration of the event loop,
+so that the proxy does not deliver requests to a machine that is known to be gone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulator.machines.fault_injection import MachineFaultInjector
 from simulator.machines.lifecycle import ALIVE, require
 from simulator.machines.machine_record import (
     MachineRecord,
-    died_at_start,
+    exited_during_start,
     find_port_in_use,
     not_healthy_in_time,
 )
@@ -32,8 +32,8 @@ from simulator.routing.model import App, Fleet, Machine, MachineState
 class MachineSupervisor:
     """Runs the machines of `specs` on a backend: `open` starts them all, `close` stops them all.
 
-    Each verb raises InputError when there is no such machine, when flysim does not run it, or when its state
-    does not allow what is asked.
+    Each action raises InputError if there is no such machine, if flysim does not run it, or if its state does not
+    allow the action.
     """
 
     def __init__(
@@ -48,29 +48,29 @@ class MachineSupervisor:
         seed: int = 0,
         is_patient: bool = False,
     ) -> None:
-        """`is_patient`: a machine that others run may be ill when we come, or not be there yet."""
+        """`is_patient`: a machine that runs outside flysim may be unhealthy or absent when `open` returns."""
         self._backend = backend
         self._clock = clock
         self._dns_address = dns_address
         self._seed = seed
         self._random = random.Random(seed)
         self._registry = MachineRegistry(apps, bus, clock)
-        self._registry.expect(specs)
+        self._registry.set_baseline(specs)
         self._observer = MachineObserver(self._registry, backend, clock)
         self._is_patient = is_patient
         self.fault_injector = MachineFaultInjector(self._registry, backend, clock)
-        """What faults do to machines, and the fleet is not told."""
+        """Injects faults into machines without informing the fleet."""
 
     @property
     def fleet(self) -> Fleet:
-        """All machines now, in the order of the config; destroyed ones are not among them."""
+        """All machines that are not destroyed, in the order of the config."""
         return self._registry.fleet
 
     def machine(self, machine_id: str) -> Machine:
         return self._registry.find(machine_id).machine
 
     def health_problems(self) -> dict[str, str]:
-        """Of each machine that is started but not healthy, by id: why its latest check did not pass."""
+        """The latest failed check of each machine that is started but not healthy, by machine id."""
         return {
             record.spec.id: record.monitor.last_failure
             for record in self._registry
@@ -81,106 +81,99 @@ class MachineSupervisor:
         return self._registry.find(machine_id).spec
 
     async def open(self) -> None:
-        """Start every machine at once; returns when all are healthy. When one fails, none is left running."""
+        """Start all machines in parallel; returns once all are healthy. If one fails, none is left running."""
         try:
-            await self._backend.watch(self._registry.standing, self._observer)
-            await _all_or_first_failure(
-                asyncio.create_task(self._bring_up(record)) for record in self._registry
-            )
+            await self._backend.watch(self._registry.baseline, self._observer)
+            await _wait_for_all(asyncio.create_task(self._open_machine(record)) for record in self._registry)
             for record in self._registry:
-                if (
-                    record.machine.state is MachineState.STOPPED
-                    and record.ending
-                    and not self._spares(record)
-                ):
-                    raise await self._explain_death(record, record.ending, "before all machines were healthy")
+                exited = record.last_exit if record.machine.state is MachineState.STOPPED else None
+                if exited and not self._may_be_unhealthy(record):
+                    raise await self._make_exit_fault(record, exited, "before all machines were healthy")
         except BaseException:
-            await self._abandon()
+            await self._release_all()
             raise
 
     async def close(self) -> None:
-        """Stop every machine, each as `stop` does, all at once."""
+        """Stop all machines in parallel, each as `stop` does."""
         try:
-            await asyncio.gather(*(self._bring_down(record) for record in self._registry))
+            await asyncio.gather(*(self._close_machine(record) for record in self._registry))
         finally:
-            await self._abandon()
+            await self._release_all()
 
     async def reset(self) -> None:
-        """The machines of the config as after `open`: started, healthy, not cordoned; and no others."""
-        standing = {spec.id for spec in self._registry.standing}
+        """Restore the machines as after `open`: started, healthy, not cordoned; destroy all others."""
+        baseline = {spec.id for spec in self._registry.baseline}
         await asyncio.gather(
-            *(self._remove(record) for record in self._registry if record.spec.id not in standing)
+            *(self._remove(record) for record in self._registry if record.spec.id not in baseline)
         )
-        self._registry.arrange()
+        self._registry.restore_baseline()
         self._random = random.Random(self._seed)
-        await _all_or_first_failure(
-            asyncio.create_task(self._bring_back(record)) for record in self._registry
-        )
+        await _wait_for_all(asyncio.create_task(self._reset_machine(record)) for record in self._registry)
 
     async def start(self, machine_id: str) -> None:
-        """Start or resume it; returns when it is healthy.
+        """Start or resume a machine; returns once it is healthy.
 
-        Raises MachineFault when it ends before that, or is not healthy in time; in the latter case it stays
-        started, as on Fly (F-5.18).
+        Raises MachineFault if it exits before that, or is not healthy within its start timeout; in the latter case it
+        stays started, as on Fly (F-5.18).
         """
         record = self._registry.find_own(machine_id, "started")
         async with record.lock:
             require("started", record.machine)
-            await self._run(record)
-        await self._until_healthy(record)
+            await self._start_or_resume(record)
+        await self._wait_until_healthy(record)
 
     async def stop(self, machine_id: str) -> None:
-        """Its kill signal, then after its kill timeout the end (F-5.37)."""
+        """Send its kill signal; kill it after its kill timeout (F-5.37)."""
         record = self._registry.find_own(machine_id, "stopped")
         async with record.lock:
             require("stopped", record.machine)
             before = record.machine.state
-            self._registry.change(record, MachineState.STOPPING, reason="asked to stop")
+            self._registry.change(record, MachineState.STOPPING, reason="stop requested")
         try:
             await self._backend.stop(machine_id)
         except (InputError, EnvironmentFault):
-            self._take_back(record, before)
+            self._restore_state(record, before)
             raise
 
     async def kill(self, machine_id: str) -> None:
-        """The end, at once; also of one that takes its time to stop."""
+        """Kill it at once, even while it is stopping."""
         record = self._registry.find_own(machine_id, "killed")
         async with record.lock:
             require("killed", record.machine)
         await self._backend.kill(machine_id)
 
     async def suspend(self, machine_id: str) -> None:
-        """Freeze it; `start` resumes it."""
+        """Suspend it; `start` resumes it."""
         record = self._registry.find_own(machine_id, "suspended")
         async with record.lock:
             require("suspended", record.machine)
-            self._registry.change(record, MachineState.SUSPENDING, reason="asked to suspend")
+            self._registry.change(record, MachineState.SUSPENDING, reason="suspend requested")
             try:
                 await self._backend.suspend(machine_id)
             except (InputError, EnvironmentFault):
-                self._take_back(record, MachineState.STARTED)
+                self._restore_state(record, MachineState.STARTED)
                 raise
             if record.machine.state is MachineState.SUSPENDING:
                 self._registry.change(record, MachineState.SUSPENDED)
 
     async def destroy(self, machine_id: str, *, force: bool = True) -> None:
-        """End it and forget it; without `force` one that runs is refused, as by Fly's Machines API."""
+        """Kill and remove it; without `force` it must be stopped, as in Fly's Machines API."""
         record = self._registry.find_own(machine_id, "destroyed")
         async with record.lock:
             require("destroyed" if force else "destroyed without force", record.machine)
         await self._remove(record)
 
     async def cordon(self, machine_id: str) -> None:
-        """Deliver nothing new to it (F-5.13)."""
+        """Exclude it from new deliveries (F-5.13)."""
         self._set_cordon(machine_id, "cordoned")
 
     async def uncordon(self, machine_id: str) -> None:
         self._set_cordon(machine_id, "uncordoned")
 
     async def clone(self, machine_id: str, *, region: str | None = None) -> Machine:
-        """Another machine like this one, healthy, with a new id and the next name of its region."""
+        """Start a copy of a machine, with a new id and the next name of its region; returns once it is healthy."""
         original = self._registry.find_own(machine_id, "cloned").spec
-        record = self._registry.add(clone_spec(original, region, self._registry.specs_ever, self._random))
+        record = self._registry.add(clone_spec(original, region, self._registry.known_specs, self._random))
         try:
             await self.start(record.spec.id)
         except BaseException:
@@ -188,51 +181,51 @@ class MachineSupervisor:
             raise
         return record.machine
 
-    async def _bring_up(self, record: MachineRecord) -> None:
+    async def _open_machine(self, record: MachineRecord) -> None:
         if record.spec.is_found:
-            await self._greet(record)
+            await self._adopt(record)
             return
         if not record.is_external:
             await self.start(record.spec.id)
             return
-        record.await_outcome()
+        record.reset_start_outcome()
         self._registry.change(record, MachineState.STARTED, reason="runs outside flysim")
-        self._observer.examine(record)
-        await self._until_healthy(record)
+        self._observer.start_monitoring(record)
+        await self._wait_until_healthy(record)
 
-    async def _greet(self, record: MachineRecord) -> None:
-        """One that others run is to be healthy, and is woken for that; with patience it is left as it is."""
-        never_ran = record.outcome is None
+    async def _adopt(self, record: MachineRecord) -> None:
+        """Use a machine that runs outside flysim: start it or wait until it is healthy, unless it may be unhealthy."""
+        never_ran = record.start_outcome is None
         if never_ran:
-            self._registry.change(record, MachineState.STOPPED, reason="it does not run")
-        if self._spares(record):
+            self._registry.change(record, MachineState.STOPPED, reason="not running")
+        if self._may_be_unhealthy(record):
             return
         if never_ran or record.machine.state is MachineState.SUSPENDED:
             if record.spec.is_taken:
                 await self.start(record.spec.id)
         else:
-            await self._until_healthy(record)
+            await self._wait_until_healthy(record)
 
-    def _spares(self, record: MachineRecord) -> bool:
+    def _may_be_unhealthy(self, record: MachineRecord) -> bool:
         return self._is_patient and record.spec.is_found
 
-    def _take_back(self, record: MachineRecord, state: MachineState) -> None:
-        """What was asked cannot be done on this backend: the machine goes on as it was."""
+    def _restore_state(self, record: MachineRecord, state: MachineState) -> None:
+        """The backend could not do the action: restore the state before it."""
         if record.machine.state not in (MachineState.STOPPING, MachineState.SUSPENDING):
             return
-        record.await_outcome()
-        self._registry.change(record, state, reason="its backend cannot do what was asked")
+        record.reset_start_outcome()
+        self._registry.change(record, state, reason="its backend failed to change its state")
         if state is MachineState.STARTED:
-            self._observer.examine(record)
+            self._observer.start_monitoring(record)
 
-    async def _bring_down(self, record: MachineRecord) -> None:
-        async with record.lock:  # It may be about to start.
+    async def _close_machine(self, record: MachineRecord) -> None:
+        async with record.lock:  # A start may be under way.
             if record.machine.state in ALIVE and not record.is_external and not record.spec.is_taken:
-                self._registry.change(record, MachineState.STOPPING, reason="flysim ends")
+                self._registry.change(record, MachineState.STOPPING, reason="flysim exits")
         if record.machine.state is MachineState.STOPPING:
             await self._backend.stop(record.spec.id)
 
-    async def _bring_back(self, record: MachineRecord) -> None:
+    async def _reset_machine(self, record: MachineRecord) -> None:
         if record.machine.cordoned:
             self._registry.change(record, cordoned=False, reason="reset")
         is_there = record.machine.state is MachineState.STARTED and record.machine.healthy
@@ -240,68 +233,71 @@ class MachineSupervisor:
             await self._backend.kill(record.spec.id)
             await self.start(record.spec.id)
 
-    async def _run(self, record: MachineRecord) -> None:
+    async def _start_or_resume(self, record: MachineRecord) -> None:
         is_resumed = record.machine.state is MachineState.SUSPENDED
-        outcome = record.begin_start()
-        self._registry.change(record, MachineState.STARTING, reason="asked to start")
+        start_outcome = record.begin_start()
+        self._registry.change(record, MachineState.STARTING, reason="start requested")
         if is_resumed:
             await self._backend.resume(record.spec.id)
         else:
             await self._launch(record)
-        if not outcome.done():  # It may be over already.
+        if not start_outcome.done():  # It may have exited already.
             self._registry.change(record, MachineState.STARTED)
-            self._observer.examine(record)
+            self._observer.start_monitoring(record)
 
     async def _launch(self, record: MachineRecord) -> None:
         try:
             placement = await self._backend.launch(record.spec, self._observer, dns_address=self._dns_address)
             self._registry.change(record, placement=placement)
-            await self.fault_injector.launched(record)
+            await self.fault_injector.delay_start(record)
         except BaseException as error:
-            reason = str(error).partition("\n")[0] or "its start was given up"
+            reason = str(error).partition("\n")[0] or "start cancelled"
             self._registry.change(record, MachineState.FAILED, reason=reason)
             raise
 
-    async def _until_healthy(self, record: MachineRecord) -> None:
-        outcome = record.outcome
-        assert outcome is not None
-        record.stop_doubting()  # Whoever waits is told.
+    async def _wait_until_healthy(self, record: MachineRecord) -> None:
+        start_outcome = record.start_outcome
+        assert start_outcome is not None
+        record.cancel_start_timeout()  # This caller gets the error.
         try:
-            ending = await asyncio.wait_for(asyncio.shield(outcome), record.spec.start_timeout_seconds)
+            exited = await asyncio.wait_for(asyncio.shield(start_outcome), record.spec.start_timeout_seconds)
         except TimeoutError:
             raise not_healthy_in_time(
                 record, await self._backend.listening_addresses(record.spec.id)
             ) from None
-        if ending is not None:
-            raise await self._explain_death(record, ending)
+        if exited is not None:
+            raise await self._make_exit_fault(record, exited)
 
-    async def _explain_death(
-        self, record: MachineRecord, ending: Exit, when: str = "before it was healthy"
+    async def _make_exit_fault(
+        self, record: MachineRecord, exited: Exit, when: str = "before it was healthy"
     ) -> MachineFault:
         port = find_port_in_use(record)
         holder = await self._backend.find_port_conflict(record.spec.id, port) if port else None
-        return died_at_start(record, ending, when, port_in_use=port, holder=holder)
+        return exited_during_start(record, exited, when, port_in_use=port, holder=holder)
 
     async def _remove(self, record: MachineRecord) -> None:
-        self._registry.change(record, MachineState.DESTROYING, reason="asked to destroy")
+        self._registry.change(record, MachineState.DESTROYING, reason="destroy requested")
         await self._backend.kill(record.spec.id)
         await self._backend.release(record.spec.id)
         self._registry.remove(record)
 
-    async def _abandon(self) -> None:
+    async def _release_all(self) -> None:
         for record in self._registry:
-            record.stop_examining()
+            record.stop_monitoring()
         await self.fault_injector.close()
         await self._backend.close()
 
-    def _set_cordon(self, machine_id: str, deed: str) -> None:
+    def _set_cordon(self, machine_id: str, action: str) -> None:
         record = self._registry.find(machine_id)
-        require(deed, record.machine)
-        self._registry.change(record, cordoned=deed == "cordoned")
+        require(action, record.machine)
+        self._registry.change(record, cordoned=action == "cordoned")
 
 
-async def _all_or_first_failure(starts: Iterable[asyncio.Task[None]]) -> None:
-    """Wait for all; when one fails, the others are given up and its error is raised."""
+async def _wait_for_all(starts: Iterable[asyncio.Task[None]]) -> None:
+    """Wait for all; if one fails, cancel the others and raise its error.
+
+    Not a TaskGroup: the caller needs the error itself, not an ExceptionGroup.
+    """
     tasks = list(starts)
     try:
         for next_done in asyncio.as_completed(tasks):

@@ -1,4 +1,4 @@
-"""The app of the contract suite as a program: does on the command line what a `FakeApp` does in the fake.
+"""App of the contract suite: a program that behaves like a `FakeApp`, configured on the command line.
 
 python app.py HOST PORT '{"lines": ["hello"], "exits_with": 3}'
 """
@@ -20,17 +20,17 @@ def main() -> None:
     if behaviour["exits_with"] is not None:
         sys.exit(behaviour["exits_with"])
     if behaviour["listens"]:
-        answer_all(host, port, f"HTTP/1.1 {behaviour['status']} Ok\r\ncontent-length: 0\r\n\r\n".encode())
+        respond_to_all(host, port, f"HTTP/1.1 {behaviour['status']} Ok\r\ncontent-length: 0\r\n\r\n".encode())
     signal.pause()
 
 
-def answer_all(host: str, port: int, answer: bytes) -> None:
+def respond_to_all(host: str, port: int, response: bytes) -> None:
     with socket.create_server((host, port)) as listener:
         while True:
             connection, _ = listener.accept()
             with connection:
                 if connection.recv(4096):
-                    connection.sendall(answer)
+                    connection.sendall(response)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""What the contract suite needs of each backend: the backend, and machines on it that do as they are told."""
+"""Harness of the contract suite: each backend, with machines whose behaviour the tests configure."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,17 +17,18 @@ from simulator.machines.docker.image.images import PYTHON_IMAGE
 from simulator.machines.fake import FakeApp, FakeBackend
 from simulator.machines.port import free_port
 from simulator.machines.processes.backend import ProcessBackend
+from simulator.retry import poll
 from simulator.routing.model import App
 
 APP = Path(__file__).parent / "app.py"
-
+POLL_SECONDS = 0.005
 
 INTERNAL_PORT = free_port()
-"""What listens on 8080 of every address of this computer would be in the way of all machines."""
+"""Not 8080: another process may listen on that port on all addresses."""
 
 
 class Harness(Protocol):
-    """One backend, and how a behaviour becomes a command there."""
+    """One backend, and the command that gives a machine on it a behaviour."""
 
     backend: Backend
 
@@ -70,22 +70,22 @@ class DockerHarness:
         return ("{python}", APP.name, "{host}", "{port}", json.dumps(asdict(app)))
 
     def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
-        """A command that is not Python's is one of an image that has no such program."""
+        """A command other than {python} becomes that of an image without such a program."""
         spec = replace(machine_spec(number, command, **options), cwd=APP.parent)
         return spec if command[0] == "{python}" else replace(spec, image=PYTHON_IMAGE, image_command=command)
 
 
 @dataclass
 class Recorder:
-    """An observer that remembers what it is told, in order."""
+    """Observer that records all reports, in order."""
 
     told: list[tuple[str, str | Exit]] = field(default_factory=list)
 
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
         self.told.append((machine_id, line))
 
-    def machine_exited(self, machine_id: str, ending: Exit) -> None:
-        self.told.append((machine_id, ending))
+    def machine_exited(self, machine_id: str, exited: Exit) -> None:
+        self.told.append((machine_id, exited))
 
     def machine_joined(self, spec: MachineSpec) -> None:
         self.told.append((spec.id, "joined"))
@@ -102,8 +102,8 @@ class Recorder:
     def machine_left(self, machine_id: str) -> None:
         self.told.append((machine_id, "left"))
 
-    def problem_met(self, words: str, machine_id: str | None = None) -> None:
-        self.told.append((machine_id or "", words))
+    def problem_met(self, description: str, machine_id: str | None = None) -> None:
+        self.told.append((machine_id or "", description))
 
     def of(self, machine_id: str) -> list[str | Exit]:
         return [what for whose, what in self.told if whose == machine_id]
@@ -129,15 +129,15 @@ def machine_spec(number: int, command: tuple[str, ...], *, kill_timeout_seconds:
 
 
 async def eventually(is_so: Callable[[], bool], what: str, *, within_seconds: float = 5.0) -> None:
-    """Wait for a condition; fail, saying what was waited for, when it does not come about."""
-    deadline = time.monotonic() + within_seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not within {within_seconds:g} s: {what}"
-        await asyncio.sleep(0.005)
+    """Wait for a condition; fail with the text `what` if it is not met in time."""
+    is_met = await poll(
+        lambda: True if is_so() else None, timeout_seconds=within_seconds, interval_seconds=POLL_SECONDS
+    )
+    assert is_met, f"not within {within_seconds:g} s: {what}"
 
 
 async def answers(placement: Placement, *, within_seconds: float = 0.25) -> bool:
-    """Whether the machine answers a request within that time."""
+    """Whether the machine responds to a request within that time."""
     try:
         async with asyncio.timeout(within_seconds):
             reader, writer = await asyncio.open_connection(placement.host, placement.port)
@@ -151,7 +151,8 @@ async def answers(placement: Placement, *, within_seconds: float = 0.25) -> bool
 
 
 async def becomes_reachable(placement: Placement) -> None:
-    deadline = time.monotonic() + 5
-    while not await answers(placement):
-        assert time.monotonic() < deadline, f"nothing answers at {placement.address}"
-        await asyncio.sleep(0.005)
+    async def is_reachable() -> bool | None:
+        return True if await answers(placement) else None
+
+    is_met = await poll(is_reachable, timeout_seconds=5, interval_seconds=POLL_SECONDS)
+    assert is_met, f"nothing responds at {placement.address}"

@@ -1,4 +1,4 @@
-"""What every backend promises (`simulator.machines.backend`), tried on each of them."""
+"""Contract of machine backends (`simulator.machines.backend`), tested on each of them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ DNS = "127.0.0.1:5353"
     ids=["fake", "process", "docker"],
 )
 async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
-    make_stage: Callable[[], Harness] = request.param
-    harness = make_stage()
+    make_harness: Callable[[], Harness] = request.param
+    harness = make_harness()
     await harness.backend.watch((), Recorder())
     yield harness
     await harness.backend.close()
@@ -50,7 +50,7 @@ async def launch(
     return await harness.backend.launch(spec, recorder, dns_address=DNS)
 
 
-async def test_a_launched_machine_answers_where_it_was_placed(harness: Harness, recorder: Recorder) -> None:
+async def test_a_launched_machine_responds_at_its_placement(harness: Harness, recorder: Recorder) -> None:
     placement = await launch(harness, recorder)
 
     await becomes_reachable(placement)
@@ -74,9 +74,7 @@ async def test_log_lines_come_in_order_and_before_the_exit(harness: Harness, rec
     assert recorder.of(ONE) == [*lines, Exit(3)]
 
 
-async def test_an_exit_is_reported_once_whatever_is_asked_afterwards(
-    harness: Harness, recorder: Recorder
-) -> None:
+async def test_an_exit_is_reported_only_once(harness: Harness, recorder: Recorder) -> None:
     await launch(harness, recorder, app=FakeApp(exits_with=0))
     await eventually(lambda: bool(recorder.endings(ONE)), "the machine's exit")
 
@@ -86,7 +84,7 @@ async def test_an_exit_is_reported_once_whatever_is_asked_afterwards(
     assert recorder.endings(ONE) == [Exit(0)]
 
 
-async def test_stop_sends_the_kill_signal_and_returns_when_the_machine_is_gone(
+async def test_stop_sends_the_kill_signal_and_returns_once_the_machine_has_exited(
     harness: Harness, recorder: Recorder
 ) -> None:
     """F-5.37: kill_signal first, SIGINT by default."""
@@ -95,14 +93,14 @@ async def test_stop_sends_the_kill_signal_and_returns_when_the_machine_is_gone(
 
     await harness.backend.stop(ONE)
 
-    assert [str(ending) for ending in recorder.endings(ONE)] == ["was killed by SIGINT"]
+    assert [str(each) for each in recorder.endings(ONE)] == ["was killed by SIGINT"]
     assert not await answers(placement)
 
 
-async def test_stop_ends_a_machine_that_ignores_the_kill_signal_after_the_kill_timeout(
+async def test_stop_kills_a_machine_that_ignores_the_kill_signal_after_the_kill_timeout(
     harness: Harness, recorder: Recorder
 ) -> None:
-    """X-12, F-5.37: after kill_timeout the end is unconditional."""
+    """X-12, F-5.37: after kill_timeout the machine is killed."""
     app = FakeApp(ignores_kill_signal=True)
     await becomes_reachable(await launch(harness, recorder, app=app, kill_timeout_seconds=0.2))
     begun = time.monotonic()
@@ -110,7 +108,7 @@ async def test_stop_ends_a_machine_that_ignores_the_kill_signal_after_the_kill_t
     await harness.backend.stop(ONE)
 
     assert time.monotonic() - begun >= 0.2
-    assert [str(ending) for ending in recorder.endings(ONE)] == ["was killed by SIGKILL"]
+    assert [str(each) for each in recorder.endings(ONE)] == ["was killed by SIGKILL"]
 
 
 async def test_kill_ends_a_machine_at_once(harness: Harness, recorder: Recorder) -> None:
@@ -124,7 +122,7 @@ async def test_kill_ends_a_machine_at_once(harness: Harness, recorder: Recorder)
     assert not await answers(placement)
 
 
-async def test_a_suspended_machine_does_not_answer_until_it_is_resumed(
+async def test_a_suspended_machine_does_not_respond_until_it_is_resumed(
     harness: Harness, recorder: Recorder
 ) -> None:
     placement = await launch(harness, recorder)
@@ -148,9 +146,7 @@ async def test_a_suspended_machine_can_be_stopped(harness: Harness, recorder: Re
     assert len(recorder.endings(ONE)) == 1
 
 
-async def test_a_machine_keeps_its_placement_from_launch_to_launch(
-    harness: Harness, recorder: Recorder
-) -> None:
+async def test_a_machine_has_the_same_placement_in_every_launch(harness: Harness, recorder: Recorder) -> None:
     first = await launch(harness, recorder)
     await becomes_reachable(first)
     await harness.backend.stop(ONE)
@@ -169,27 +165,27 @@ async def test_a_released_machine_can_be_launched_again(harness: Harness, record
     await becomes_reachable(await launch(harness, recorder))
 
 
-async def test_what_is_asked_of_a_machine_that_was_never_launched_is_not_done(harness: Harness) -> None:
-    for ask in (
+async def test_actions_on_a_machine_that_was_never_launched_do_nothing(harness: Harness) -> None:
+    for act in (
         harness.backend.stop,
         harness.backend.kill,
         harness.backend.suspend,
         harness.backend.resume,
         harness.backend.release,
     ):
-        await ask(ONE)
+        await act(ONE)
 
     assert await harness.backend.listening_addresses(ONE) == ()
 
 
-async def test_a_machine_that_listens_itself_has_no_impostor(harness: Harness, recorder: Recorder) -> None:
+async def test_a_machine_that_listens_has_no_port_conflict(harness: Harness, recorder: Recorder) -> None:
     placement = await launch(harness, recorder)
     await becomes_reachable(placement)
 
     assert await harness.backend.find_port_conflict(ONE, placement.port) is None
 
 
-async def test_close_ends_every_machine_and_reports_it(harness: Harness, recorder: Recorder) -> None:
+async def test_close_kills_every_machine_and_reports_its_exit(harness: Harness, recorder: Recorder) -> None:
     placements = [await launch(harness, recorder, number) for number in (1, 2)]
     for placement in placements:
         await becomes_reachable(placement)
@@ -211,7 +207,7 @@ async def test_a_command_that_does_not_exist_is_named(harness: Harness, recorder
     assert recorder.told == []
 
 
-async def test_an_isolated_machine_answers_again_once_it_has_rejoined(
+async def test_an_isolated_machine_responds_again_once_it_has_rejoined(
     harness: Harness, recorder: Recorder
 ) -> None:
     placement = await launch(harness, recorder)
@@ -225,6 +221,6 @@ async def test_an_isolated_machine_answers_again_once_it_has_rejoined(
     await becomes_reachable(placement)
 
 
-async def test_what_does_not_run_is_neither_isolated_nor_rejoined(harness: Harness) -> None:
+async def test_a_machine_that_does_not_run_is_neither_isolated_nor_rejoined(harness: Harness) -> None:
     assert not await harness.backend.isolate(ONE)
     await harness.backend.rejoin(ONE)

@@ -1,4 +1,4 @@
-"""A name server that knows what a test tells it, in the place of Docker's own."""
+"""DNS server for tests, instead of Docker's: it resolves the names that a test sets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import dns.rrset
 
 @dataclass
 class NameServer(asyncio.DatagramProtocol):
-    """Answers by UDP."""
+    """Responds over UDP."""
 
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Name -> addresses; a name without any exists."""
+    """Name -> addresses; a name with an empty tuple exists, but has no addresses."""
     is_silent: bool = False
     is_broken: bool = False
     asked: list[str] = field(default_factory=list)
@@ -44,15 +44,15 @@ class NameServer(asyncio.DatagramProtocol):
             answer.set_rcode(dns.rcode.SERVFAIL if self.is_broken else dns.rcode.NXDOMAIN)
             return answer
         kind = question.question[0].rdtype
-        fitting = [address for address in addresses if (":" in address) is (kind == dns.rdatatype.AAAA)]
-        if fitting:
-            answer.answer.append(dns.rrset.from_text(f"{name}.", 5, "IN", kind, *fitting))
+        matching = [address for address in addresses if (":" in address) is (kind == dns.rdatatype.AAAA)]
+        if matching:
+            answer.answer.append(dns.rrset.from_text(f"{name}.", 5, "IN", kind, *matching))
         return answer
 
 
 @asynccontextmanager
 async def name_server(**names: tuple[str, ...]) -> AsyncIterator[NameServer]:
-    """Dashes are underscores in the arguments."""
+    """Run a name server; underscores in the arguments stand for dashes."""
     server = NameServer({name.replace("_", "-"): addresses for name, addresses in names.items()})
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", 0))

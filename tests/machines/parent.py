@@ -1,8 +1,8 @@
-"""A flysim of the smallest kind, to be killed: runs machines until it is interrupted, and writes what they write.
+"""Minimal flysim for tests that kill it: runs machines until it is interrupted, and prints their output.
 
     python parent.py PROGRAM [COUNT]
 
-Once a machine wrote two lines, it writes the pid of its watchdog; with a COUNT it writes an empty line first.
+After two lines of output it prints the pid of its cleanup process. With a COUNT it prints an empty line first.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from tests.contract.harness import machine_spec
 
 
 class Relay:
-    """Writes what the machines write, and after two lines, its watchdog's pid."""
+    """Prints the output of the machines, and after two lines the pid of the cleanup process."""
 
     def __init__(self) -> None:
         self.lines = 0
 
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
         self.lines += 1
-        say(line)
+        print_line(line)
         if self.lines == 2:
-            say(cleanup_pid())
+            print_line(cleanup_pid())
 
-    def machine_exited(self, machine_id: str, ending: Exit) -> None: ...
+    def machine_exited(self, machine_id: str, exited: Exit) -> None: ...
 
 
-def say(line: object) -> None:
+def print_line(line: object) -> None:
     os.write(1, f"{line}\n".encode())
 
 
@@ -56,7 +56,7 @@ async def main() -> None:
     interrupted = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted.set)
     if count > 1:
-        say("")
+        print_line("")
     for number in range(1, count + 1):
         spec = machine_spec(number, (sys.executable, "-I", "-u", "-c", program))
         await backend.launch(spec, relay, dns_address="")

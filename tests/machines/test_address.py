@@ -14,9 +14,7 @@ from simulator.errors import EnvironmentFault
 from simulator.machines.address import AddressBook, has_loopback_network, is_free
 from tests.contract.harness import INTERNAL_PORT, machine_spec
 
-needs_loopback_network = pytest.mark.skipif(
-    not has_loopback_network(), reason="127/8 is not all of this computer"
-)
+needs_loopback_network = pytest.mark.skipif(not has_loopback_network(), reason="not all of 127/8 is local")
 
 SHARED = machine_spec(1, ("serve",))
 
@@ -40,7 +38,9 @@ def other_run() -> Iterator[AddressBook]:
 
 
 @needs_loopback_network
-def test_a_machine_that_asks_for_a_host_gets_its_own_with_the_internal_port(book: AddressBook) -> None:
+def test_a_machine_whose_command_has_host_gets_its_own_address_and_the_internal_port(
+    book: AddressBook,
+) -> None:
     one, two = book.take(own(1)), book.take(own(2))
 
     assert one.port == two.port == INTERNAL_PORT
@@ -50,7 +50,7 @@ def test_a_machine_that_asks_for_a_host_gets_its_own_with_the_internal_port(book
 
 @needs_loopback_network
 def test_a_private_address_can_be_connected_to(book: AddressBook) -> None:
-    """F-8.19: A choice of ours where Fly has 6PN addresses (F-8.16): AAAA answers must lead to the machine."""
+    """F-8.19: flysim's choice instead of 6PN addresses (F-8.16): clients must be able to connect to AAAA answers."""
     placement = book.take(own())
     with (
         socket.create_server((placement.host, placement.port)) as listener,
@@ -61,7 +61,7 @@ def test_a_private_address_can_be_connected_to(book: AddressBook) -> None:
     assert peer[0] == "127.0.0.1"
 
 
-def test_without_a_network_of_its_own_a_machine_gets_a_port_of_its_own(
+def test_without_a_loopback_network_each_machine_gets_its_own_port(
     book: AddressBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on macOS."""
@@ -73,7 +73,7 @@ def test_without_a_network_of_its_own_a_machine_gets_a_port_of_its_own(
     assert {address.split(":")[0] for address in placements} == {"127.0.0.1"}
 
 
-def test_a_machine_that_asks_for_no_host_shares_one_and_has_a_private_address_all_the_same(
+def test_a_machine_whose_command_lacks_host_shares_an_address_and_has_its_own_private_address(
     book: AddressBook,
 ) -> None:
     """F-8.16: fdaa, then the network, the host and the machine."""
@@ -85,7 +85,7 @@ def test_a_machine_that_asks_for_no_host_shares_one_and_has_a_private_address_al
 
 
 @pytest.mark.parametrize("spec", [SHARED, own()], ids=["shared host", "own host"])
-def test_a_machine_has_the_same_address_run_after_run(spec: MachineSpec) -> None:
+def test_a_machine_has_the_same_address_in_every_run(spec: MachineSpec) -> None:
     first, second = AddressBook(), AddressBook()
     placement = first.take(spec)
     first.close()
@@ -103,9 +103,7 @@ def test_two_runs_at_once_get_different_addresses_before_anything_listens(
 
 
 @pytest.mark.parametrize("spec", [SHARED, own()], ids=["shared host", "own host"])
-def test_an_address_in_use_is_passed_over(
-    spec: MachineSpec, book: AddressBook, other_run: AddressBook
-) -> None:
+def test_an_address_in_use_is_skipped(spec: MachineSpec, book: AddressBook, other_run: AddressBook) -> None:
     placement = book.take(spec)
     book.close()
 
@@ -122,12 +120,13 @@ def test_an_address_is_kept_until_it_is_given_back(book: AddressBook) -> None:
 
 
 @needs_loopback_network
-def test_who_holds_the_port_on_every_address_is_named(book: AddressBook) -> None:
+def test_the_process_that_listens_on_all_addresses_is_named(book: AddressBook) -> None:
     with socket.create_server(("0.0.0.0", 0)) as listener:
         port = listener.getsockname()[1]
 
         with pytest.raises(
-            EnvironmentFault, match=rf"port {port} .* taken by .*\(pid {os.getpid()}\).*ams-1"
+            EnvironmentFault,
+            match=rf"ams-1 cannot listen on .* port {port} is in use by .*\(pid {os.getpid()}\), which listens on",
         ) as fault:
             book.take(own(port=port))
 

@@ -1,4 +1,4 @@
-"""A program that outlives flysim is let go of, whatever became of it meanwhile."""
+"""The launcher of a cleanup process, which ends it even if the process is suspended or killed."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from simulator.machines.cleanup.launcher import CleanupProcess
 
 SCRIPT = """
 import pathlib, sys
-words = sys.stdin.read()
-pathlib.Path(sys.argv[1]).write_text(words)
+received = sys.stdin.read()
+pathlib.Path(sys.argv[1]).write_text(received)
 """
 
 
 @pytest.fixture
-def helper(tmp_path: Path) -> CleanupProcess:
-    """It writes down what it was told, once its pipe has ended."""
+def cleanup(tmp_path: Path) -> CleanupProcess:
+    """A process that writes what it received to a file, once its pipe is closed."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    return CleanupProcess(str(tmp_path / "script.py"), str(tmp_path / "told"), env=os.environ)
+    return CleanupProcess(str(tmp_path / "script.py"), str(tmp_path / "received"), env=os.environ)
 
 
-def start(helper: CleanupProcess) -> psutil.Process:
-    """The only new child: for an instant after its start a program has no command line to know it by."""
+def start(cleanup: CleanupProcess) -> psutil.Process:
+    """The only new child: just after its start a process has no command line yet to identify it."""
     before = psutil.Process().children()
-    helper.start()
+    cleanup.start()
     (process,) = [each for each in psutil.Process().children() if each not in before]
     return process
 
 
-async def test_it_is_told_of_an_orderly_end(helper: CleanupProcess, tmp_path: Path) -> None:
-    await helper.finish()
-    process = start(helper)
-    helper.start()
-    helper.tell("+1")
-    await helper.finish()
-    await helper.finish()
-    assert (tmp_path / "told").read_text() == "+1\n.\n"
+async def test_it_receives_the_end_mark_on_a_normal_exit(cleanup: CleanupProcess, tmp_path: Path) -> None:
+    await cleanup.finish()
+    process = start(cleanup)
+    cleanup.start()
+    cleanup.send("+1")
+    await cleanup.finish()
+    await cleanup.finish()
+    assert (tmp_path / "received").read_text() == "+1\n.\n"
     assert not process.is_running()
-    assert helper.pipe == ()
+    assert cleanup.pipe == ()
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-async def test_one_that_does_not_listen_any_more_is_not_waited_for(
-    helper: CleanupProcess, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+async def test_a_suspended_or_killed_cleanup_process_does_not_delay_the_exit(
+    cleanup: CleanupProcess, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulator.machines.cleanup.launcher._PATIENCE_SECONDS", 0.2)
-    process = start(helper)
+    monkeypatch.setattr("simulator.machines.cleanup.launcher._EXIT_SECONDS", 0.2)
+    process = start(cleanup)
     process.send_signal(number)
     if number == signal.SIGKILL:
         psutil.wait_procs([process], timeout=5)
-    helper.tell("+1")
-    await helper.finish()
+    cleanup.send("+1")
+    await cleanup.finish()
     assert not process.is_running()

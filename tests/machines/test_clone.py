@@ -1,4 +1,4 @@
-"""A clone of a container that flysim did not make: what it has of the original, and what the engine chooses."""
+"""Clones of containers that flysim did not create: variables, labels and ports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPEC = MachineSpec("286533db064e58", "dfw-1", "streams", "dfw", further_ports=(9
 
 
 async def clone(folder: Path, environment: list[str] | None, patch: pytest.MonkeyPatch) -> Any:
-    """What an engine is told to make of an original with these variables."""
+    """The request that creates a clone of a container with these variables."""
     original = {
         "Config": {**BARE, "Env": environment, "Labels": LABELS},
         "HostConfig": {},
@@ -51,30 +51,30 @@ async def no_edge(port: int, asker: str) -> None: ...
 
 
 @pytest.mark.parametrize("environment", [None, [], ["FLY_REGION=ams", "LANG"]])
-async def test_a_clone_has_the_variables_of_its_original_if_that_has_any(
+async def test_a_clone_has_the_variables_of_its_original(
     environment: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine may say null; one that is unset on purpose has no value."""
+    """The engine may return null; a variable that is explicitly unset has no value."""
     variables = (await clone(tmp_path, environment, monkeypatch))["Env"]
 
     assert [each for each in variables if "=" not in each] == (environment or [])[1:]
     assert [each for each in variables if each.startswith("FLY_REGION")] == ["FLY_REGION=dfw"]
 
 
-async def test_the_engine_chooses_the_ports_of_a_clone(
+async def test_the_engine_selects_the_ports_of_a_clone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flysim in a container sees none of the computer's, and another one there may want the same."""
+    """A flysim in a container does not see the host's ports, and a second flysim may want the same ones."""
     bindings = (await clone(tmp_path, None, monkeypatch))["HostConfig"]["PortBindings"]
 
     chosen = [{"HostIp": "127.0.0.1", "HostPort": "0"}]
     assert bindings == {"8080/tcp": chosen, "9090/tcp": chosen}
 
 
-async def test_a_clone_is_labelled_as_its_projects_and_as_no_machine_of_it(
+async def test_a_clone_has_the_labels_of_its_project_but_is_not_one_of_its_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As what `docker compose run` made: should flysim be killed, the next one does not take it for a machine."""
+    """As a container of `docker compose run`: if flysim is killed, the next flysim does not use it as a machine."""
     labels = (await clone(tmp_path, None, monkeypatch))["Labels"]
 
     assert labels == {

@@ -1,4 +1,4 @@
-"""The FLY_* environment, F-7.1 to F-7.17."""
+"""Environment of a machine, F-7.1 to F-7.17."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def command(*words: str) -> tuple[str, ...]:
         ("PORT", "8080"),
     ],
 )
-def test_a_machine_is_told_of_itself(name: str, value: str) -> None:
+def test_the_environment_describes_the_machine(name: str, value: str) -> None:
     assert environment()[name] == value
 
 
@@ -59,7 +59,7 @@ def test_the_public_address_is_ipv6() -> None:
     assert IPv6Address(environment()["FLY_PUBLIC_IP"])
 
 
-def test_the_image_is_named_as_a_deployment_of_the_app() -> None:
+def test_the_image_reference_is_a_deployment_of_the_app() -> None:
     """F-7.7"""
     assert re.fullmatch(r"[a-z.]+/chat:deployment-[0-9A-Z]{26}", environment()["FLY_IMAGE_REF"])
     assert environment(replace(SPEC, image="chat:latest"))["FLY_IMAGE_REF"] == "chat:latest"
@@ -75,7 +75,7 @@ def test_the_version_is_a_ulid_that_changes_with_the_configuration_only() -> Non
 
 
 def test_primary_region_is_absent_without_one() -> None:
-    """F-7.15; the caller's own must not stand in for it, nor that of the app's [env] (F-7.12)."""
+    """F-7.15; neither the caller's variable nor that of the app's [env] replaces it (F-7.12)."""
     spec = replace(SPEC, primary_region=None, env={"PRIMARY_REGION": "iad"})
 
     assert "PRIMARY_REGION" not in environment(spec, PRIMARY_REGION="lhr")
@@ -86,41 +86,41 @@ def test_primary_region_overrides_the_apps_own() -> None:
     assert environment(replace(SPEC, env={"PRIMARY_REGION": "iad"}))["PRIMARY_REGION"] == "dfw"
 
 
-def test_the_callers_environment_lies_underneath() -> None:
-    told = environment(HOME="/home/me", GREETING="bye", PORT="9")
+def test_a_machine_inherits_the_environment_of_the_caller() -> None:
+    variables = environment(HOME="/home/me", GREETING="bye", PORT="9")
 
-    assert told["HOME"] == "/home/me"
-    assert told["GREETING"] == "hello"
-    assert told["PORT"] == "8080"
+    assert variables["HOME"] == "/home/me"
+    assert variables["GREETING"] == "hello"
+    assert variables["PORT"] == "8080"
 
 
 @pytest.mark.parametrize("name", ["FLY_API_TOKEN", "FLY_REGION_OF_MINE", "FLYSIM_CONTROL"])
-def test_what_belongs_to_fly_in_the_callers_environment_does_not_get_through(name: str) -> None:
+def test_fly_variables_of_the_caller_are_not_inherited(name: str) -> None:
     assert name not in environment(**{name: "secret"})
 
 
-def test_python_writes_its_lines_at_once_unless_told_otherwise() -> None:
+def test_python_output_is_unbuffered_by_default() -> None:
     assert environment()["PYTHONUNBUFFERED"] == "1"
     assert environment(PYTHONUNBUFFERED="")["PYTHONUNBUFFERED"] == ""
     assert environment(replace(SPEC, env={"PYTHONUNBUFFERED": "0"}))["PYTHONUNBUFFERED"] == "0"
 
 
-def test_placeholders_are_filled_in_in_values_too() -> None:
+def test_placeholders_are_replaced_in_environment_values() -> None:
     assert environment()["PEERS"] == "ams.chat.internal@127.0.0.1:5353"
 
 
-def test_placeholders_are_filled_in_in_the_command() -> None:
+def test_placeholders_are_replaced_in_the_command() -> None:
     words = command("{python}", "--bind={host}:{port}", "{machine_id}/{region}", "{dns}")
 
     assert words == (sys.executable, "--bind=127.64.1.2:8080", "d8dd626f379508/ams", "127.0.0.1:5353")
 
 
 @pytest.mark.parametrize("word", ['{"port": 1}', "${HOME}", "{", "}", "{}", "{hosts}", "{{", "{0}"])
-def test_other_braces_stay_as_they_are(word: str) -> None:
+def test_other_braces_stay_unchanged(word: str) -> None:
     assert command(word) == (word,)
 
 
-def test_a_value_is_not_filled_in_twice() -> None:
+def test_a_replaced_value_is_not_replaced_again() -> None:
     spec = replace(SPEC, command=("{region}",), region="{host}")
 
     assert machine_command(spec, PLACEMENT, dns_address="") == ("{host}",)

@@ -1,4 +1,4 @@
-"""Health by the app's checks, F-5.17 to F-5.23, against listeners on loopback."""
+"""Health checks, F-5.17 to F-5.23, against listeners on loopback."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ TCP = Check("tcp")
 
 @dataclass
 class Listener:
-    """Answers every request with `answer`, or not at all; remembers what it was asked."""
+    """Sends `response` for every request, or nothing if it is None; records the requests."""
 
-    answer: bytes | None = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    response: bytes | None = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     requests: list[str] = field(default_factory=list)
     connections: int = 0
     server: asyncio.Server | None = None
@@ -39,10 +39,10 @@ class Listener:
         self.connections += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             self.requests.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            if self.answer is None:
+            if self.response is None:
                 await reader.read()
             else:
-                writer.write(self.answer)
+                writer.write(self.response)
                 await writer.drain()
         writer.close()
 
@@ -66,7 +66,7 @@ async def unused_port() -> int:
 @pytest.mark.parametrize("status", [200, 204, 299])
 async def test_a_check_passes_on_2xx(listener: Listener, status: int) -> None:
     """X-9, F-5.19"""
-    listener.answer = f"HTTP/1.1 {status} Fine\r\n\r\n".encode()
+    listener.response = f"HTTP/1.1 {status} Fine\r\n\r\n".encode()
 
     assert await find_failure(HTTP, await listener.listen()) is None
 
@@ -76,15 +76,17 @@ async def test_a_check_fails_on_anything_else_and_follows_no_redirect(
     listener: Listener, status: int
 ) -> None:
     """X-9, F-5.19; failure 20 of the gallery: an app that replays or redirects its check is unhealthy."""
-    listener.answer = f"HTTP/1.1 {status} Other\r\nlocation: /\r\nfly-replay: elsewhere=true\r\n\r\n".encode()
+    listener.response = (
+        f"HTTP/1.1 {status} Other\r\nlocation: /\r\nfly-replay: elsewhere=true\r\n\r\n".encode()
+    )
 
     failure = await find_failure(HTTP, await listener.listen())
 
-    assert str(failure) == f"GET /healthz was answered with {status}, not 2xx"
+    assert str(failure) == f"GET /healthz returned {status}, expected 2xx"
     assert len(listener.requests) == 1
 
 
-async def test_a_check_asks_as_it_was_told(listener: Listener) -> None:
+async def test_a_check_sends_the_configured_request(listener: Listener) -> None:
     """F-5.22: method, path, headers."""
     placement = await listener.listen()
     check = Check(
@@ -100,7 +102,7 @@ async def test_a_check_asks_as_it_was_told(listener: Listener) -> None:
     assert len([line for line in request if line.lower().startswith("host:")]) == 1
 
 
-async def test_a_check_names_the_machine_as_its_host(listener: Listener) -> None:
+async def test_a_check_sends_the_address_of_the_machine_as_host(listener: Listener) -> None:
     placement = await listener.listen()
 
     await find_failure(HTTP, placement)
@@ -108,7 +110,7 @@ async def test_a_check_names_the_machine_as_its_host(listener: Listener) -> None
     assert f"Host: {placement.address}" in listener.requests[0]
 
 
-async def test_a_tcp_check_passes_when_there_is_a_connection(listener: Listener) -> None:
+async def test_a_tcp_check_passes_once_it_connects(listener: Listener) -> None:
     """F-5.20"""
     assert await find_failure(TCP, await listener.listen()) is None
 
@@ -123,35 +125,34 @@ async def test_a_check_fails_when_nothing_listens(check: Check) -> None:
     )
 
 
-async def test_a_check_of_another_port_goes_there(listener: Listener) -> None:
+async def test_a_check_of_another_port_connects_to_that_port(listener: Listener) -> None:
     port = (await listener.listen()).port
     check = Check("http", port=port)
 
     assert await find_failure(check, Placement("127.0.0.1", await unused_port(), "")) is None
 
 
-async def test_a_check_that_is_not_answered_fails_after_its_timeout(listener: Listener) -> None:
-    listener.answer = None
+async def test_a_check_without_a_response_fails_after_its_timeout(listener: Listener) -> None:
+    listener.response = None
 
     failure = await find_failure(Check("http", timeout_seconds=0.05), await listener.listen())
 
-    assert str(failure) == "GET / was not answered within 0.05 s"
+    assert str(failure) == "no response to GET / within 0.05 s"
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"\r\n", b"220 mail ready\r\n", b"HTTP/1.1 fine\r\n", b"x" * 100_000]
+    "response", [b"", b"\r\n", b"220 mail ready\r\n", b"HTTP/1.1 fine\r\n", b"x" * 100_000]
 )
-async def test_an_answer_that_is_not_http_fails(listener: Listener, answer: bytes) -> None:
-    listener.answer = answer
+async def test_a_response_that_is_not_http_fails(listener: Listener, response: bytes) -> None:
+    listener.response = response
 
     assert (
-        str(await find_failure(HTTP, await listener.listen()))
-        == "GET /healthz was answered with no HTTP response"
+        str(await find_failure(HTTP, await listener.listen())) == "the response to GET /healthz is not HTTP"
     )
 
 
 async def test_a_machine_that_resets_every_connection_fails_its_check() -> None:
-    """At once: often before the checker has learnt whom it is connected to."""
+    """It resets each connection at once, often before the check knows that it is connected."""
     with socket.create_server(("127.0.0.1", 0), backlog=300) as listener:
         resetting = threading.Thread(target=_reset_all, args=(listener,), daemon=True)
         resetting.start()
@@ -161,20 +162,20 @@ async def test_a_machine_that_resets_every_connection_fails_its_check() -> None:
         resetting.join()
 
     assert {str(failure) for failure in failures} <= {
-        "GET /healthz was answered with no HTTP response",
+        "the response to GET /healthz is not HTTP",
         f"nothing listens on {there.address}",
     }
 
 
 def _reset_all(listener: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # It is shut down.
+    with contextlib.suppress(OSError):  # The listener is shut down.
         while True:
             connection, _ = listener.accept()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()
 
 
-async def test_an_answer_that_never_ends_passes_by_its_head(listener: Listener) -> None:
+async def test_a_response_without_an_end_passes_by_its_head(listener: Listener) -> None:
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nevent: 1\n\n")
         await reader.read()
@@ -187,7 +188,7 @@ async def test_an_answer_that_never_ends_passes_by_its_head(listener: Listener) 
 
 @dataclass
 class Monitored:
-    """A monitor under way, and what it reported."""
+    """A running monitor, and its reports."""
 
     clock: Clock = field(default_factory=Clock)
     reports: list[tuple[bool, str]] = field(default_factory=list)
@@ -203,7 +204,7 @@ class Monitored:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_machine_without_checks_is_healthy_once_it_listens_and_is_not_asked_again(
+async def test_a_machine_without_checks_is_healthy_once_it_listens_and_is_not_checked_again(
     listener: Listener,
 ) -> None:
     """F-5.23"""
@@ -215,7 +216,7 @@ async def test_a_machine_without_checks_is_healthy_once_it_listens_and_is_not_as
     assert listener.connections == 1
 
 
-async def test_a_start_is_noticed_soon_after_the_machine_listens(listener: Listener) -> None:
+async def test_a_start_is_detected_soon_after_the_machine_listens(listener: Listener) -> None:
     monitored, port = Monitored(), await unused_port()
     async with monitored.watch(Placement("127.0.0.1", port, ""), Check("http", interval_seconds=60)):
         await listener.listen(port)
@@ -226,23 +227,23 @@ async def test_a_start_is_noticed_soon_after_the_machine_listens(listener: Liste
 
 
 async def test_a_check_is_repeated_at_its_interval_on_the_simulated_clock(listener: Listener) -> None:
-    """F-5.17, F-5.18: health goes down and up again with the checks, and nothing else happens."""
+    """F-5.17, F-5.18: the health follows the checks, and nothing else happens."""
     monitored = Monitored()
     async with monitored.watch(await listener.listen(), Check("http", path="/up", interval_seconds=3600)):
         await eventually(lambda: len(monitored.reports) == 1, "the first pass")
-        listener.answer = b"HTTP/1.1 503 Busy\r\n\r\n"
+        listener.response = b"HTTP/1.1 503 Busy\r\n\r\n"
         monitored.clock.advance(3600)
         await eventually(lambda: len(monitored.reports) == 2, "the failure")
-        listener.answer = b"HTTP/1.1 200 OK\r\n\r\n"
+        listener.response = b"HTTP/1.1 200 OK\r\n\r\n"
         monitored.clock.advance(3600)
         await eventually(lambda: len(monitored.reports) == 3, "the recovery")
 
-    assert monitored.reports == [(True, ""), (False, "GET /up was answered with 503, not 2xx"), (True, "")]
+    assert monitored.reports == [(True, ""), (False, "GET /up returned 503, expected 2xx"), (True, "")]
     assert len(listener.requests) == 3
 
 
-async def test_a_clock_that_goes_back_puts_no_check_off(listener: Listener) -> None:
-    """Between two scenarios the simulated clock is reset: what was put forward before must not be waited for."""
+async def test_a_clock_reset_does_not_delay_the_next_check(listener: Listener) -> None:
+    """The simulated clock is reset between scenarios: an earlier advance must not delay the next check."""
     monitored = Monitored()
     monitored.clock.advance(86_400)
     async with monitored.watch(await listener.listen(), Check("http", interval_seconds=0.5)):
@@ -252,9 +253,9 @@ async def test_a_clock_that_goes_back_puts_no_check_off(listener: Listener) -> N
 
 
 async def test_all_checks_must_pass(listener: Listener) -> None:
-    listener.answer = b"HTTP/1.1 404 Not Found\r\n\r\n"
+    listener.response = b"HTTP/1.1 404 Not Found\r\n\r\n"
     monitored = Monitored()
     async with monitored.watch(await listener.listen(), TCP, HTTP):
-        await eventually(lambda: len(listener.requests) >= 2, "two tries of the second check")
+        await eventually(lambda: len(listener.requests) >= 2, "two attempts of the second check")
 
     assert monitored.reports == []

@@ -1,4 +1,4 @@
-"""Who listens where, by the tables of the kernel."""
+"""TCP listeners and their processes, from the tables of the kernel."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from simulator.machines.processes.listener import (
     all_listeners,
-    find_holder,
     find_marker,
-    holds_any,
+    find_owner,
     listeners_at,
+    owns_any,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/net/tcp")
@@ -25,14 +25,14 @@ def listen(host: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"])
-def test_a_listener_that_answers_at_an_address_is_found_whatever_it_listens_on(host: str) -> None:
+def test_a_listener_is_found_at_an_address_whether_exact_or_wildcard(host: str) -> None:
     with listen(host) as listener:
         port = listener.getsockname()[1]
 
-        assert holds_any([os.getpid()], listeners_at("127.0.0.1", port))
+        assert owns_any([os.getpid()], listeners_at("127.0.0.1", port))
 
 
-def test_a_listener_of_exactly_the_address_goes_before_a_wildcard() -> None:
+def test_a_listener_on_the_exact_address_takes_precedence_over_a_wildcard() -> None:
     with listen("127.77.0.1") as exact:
         port = exact.getsockname()[1]
         with socket.socket() as wildcard:
@@ -45,26 +45,26 @@ def test_a_listener_of_exactly_the_address_goes_before_a_wildcard() -> None:
             assert {listener.host for listener in listeners_at("127.77.0.2", port)} == {"127.77.0.2"}
 
 
-def test_a_listener_of_another_address_does_not_count() -> None:
+def test_a_listener_on_another_address_is_ignored() -> None:
     with listen("127.77.0.1") as listener:
         assert listeners_at("127.0.0.1", listener.getsockname()[1]) == ()
 
 
-def test_a_socket_that_only_connects_listens_nowhere() -> None:
+def test_a_connected_socket_is_not_a_listener() -> None:
     with listen("127.0.0.1") as listener, socket.create_connection(listener.getsockname()) as connection:
         port = connection.getsockname()[1]
 
         assert all(listener.port != port for listener in all_listeners())
 
 
-def test_the_process_that_holds_a_listener_is_found() -> None:
+def test_the_owner_of_a_listener_is_found() -> None:
     with listen("127.0.0.1") as listener:
         there = listeners_at("127.0.0.1", listener.getsockname()[1])
 
-        assert find_holder(there) == os.getpid()
-        assert not holds_any([1_000_000_000], there)
-    assert find_holder(there) is None
+        assert find_owner(there) == os.getpid()
+        assert not owns_any([1_000_000_000], there)
+    assert find_owner(there) is None
 
 
-def test_a_process_that_is_gone_has_no_marker() -> None:
+def test_an_ended_process_has_no_marker() -> None:
     assert find_marker(1_000_000_000) is None

@@ -26,25 +26,25 @@ def lines_of(*chunks: bytes, max_bytes: int = 65_536) -> list[str]:
         ([], []),
     ],
 )
-def test_bytes_become_lines(chunks: list[bytes], lines: list[str]) -> None:
+def test_bytes_are_split_into_lines(chunks: list[bytes], lines: list[str]) -> None:
     assert lines_of(*chunks) == lines
 
 
-def test_a_long_line_is_cut_into_pieces() -> None:
+def test_a_long_line_is_split_into_pieces() -> None:
     assert lines_of(b"abcdefghij\nk\n", max_bytes=4) == ["abcd", "efgh", "ij", "k"]
 
 
-def test_a_long_line_is_told_before_it_ends() -> None:
+def test_a_piece_of_a_long_line_is_emitted_before_the_line_ends() -> None:
     splitter = LineSplitter(4)
 
     assert splitter.feed(b"abcde") == ["abcd"]
 
 
-def test_a_line_of_just_the_limit_is_not_cut() -> None:
+def test_a_line_of_exactly_the_limit_is_not_split() -> None:
     assert lines_of(b"abcd\nefgh\n", max_bytes=4) == ["abcd", "efgh"]
 
 
-def test_no_character_is_cut_in_two() -> None:
+def test_no_character_is_split() -> None:
     assert lines_of("€€€\n".encode(), max_bytes=4) == ["€", "€", "€"]
 
 
@@ -52,7 +52,7 @@ def test_no_character_is_cut_in_two() -> None:
     text=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=60),
     sizes=st.integers(1, 9),
 )
-def test_whatever_the_chunks_nothing_is_lost(text: str, sizes: int) -> None:
+def test_no_character_is_lost_for_any_chunk_size(text: str, sizes: int) -> None:
     data = text.encode()
     chunks = [data[start : start + sizes] for start in range(0, len(data), sizes)]
 

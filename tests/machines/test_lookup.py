@@ -1,4 +1,4 @@
-"""Machines that are found by name, with a real resolver and a name server of the test's own."""
+"""The DNS lookup backend, with a real resolver and a test name server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.machines.name_server import NameServer, name_server
 AMS, DFW = "d8dd626f379508", "286533db064e58"
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.close()
 
 
@@ -31,7 +31,7 @@ class Listeners:
         self._servers: dict[str, asyncio.Server] = {}
 
     async def open(self, host: str) -> None:
-        self._servers[host] = await asyncio.start_server(answer, host, self.port)
+        self._servers[host] = await asyncio.start_server(accept, host, self.port)
         self.port = self._servers[host].sockets[0].getsockname()[1]
 
     def close(self, *hosts: str) -> None:
@@ -40,18 +40,20 @@ class Listeners:
 
 
 class Harness:
-    """A room whose machines listen on loopback addresses, if at all, and are known by name."""
+    """A supervisor whose machines are found by name and listen on loopback addresses."""
 
     def __init__(self, names: NameServer, listeners: Listeners) -> None:
         self.names = names
         self.listeners = listeners
         port = listeners.port
-        self.told: list[str] = []
+        self.unassigned: list[str] = []
         self.forgotten: list[str] = []
-        self.news: list[Event] = []
+        self.events: list[Event] = []
         bus = Bus()
-        bus.subscribe(self.news.append)
-        backend = LookupBackend(["dfw"], self.told.append, self.forgotten.append, name_server=names.address)
+        bus.subscribe(self.events.append)
+        backend = LookupBackend(
+            ["dfw"], self.unassigned.append, self.forgotten.append, name_server=names.address
+        )
         specs = [
             MachineSpec(AMS, "ams-1", "streams", "ams", lookup="ams-1", internal_port=port),
             MachineSpec(DFW, "dfw-1", "streams", "dfw", lookup="dfw-1", internal_port=port),
@@ -62,13 +64,13 @@ class Harness:
         return self.supervisor.machine(machine_id).is_candidate
 
     def states(self, machine_id: str) -> list[MachineState]:
-        changes = (event for event in self.news if isinstance(event, MachineStateChanged))
+        changes = (event for event in self.events if isinstance(event, MachineStateChanged))
         return [change.after for change in changes if change.machine_id == machine_id]
 
 
 @asynccontextmanager
 async def machines_at(*hosts: str) -> AsyncIterator[Listeners]:
-    """Something that listens at each address, on one port."""
+    """A listener on each address, all on the same port."""
     listeners = Listeners()
     try:
         for host in hosts:
@@ -86,8 +88,8 @@ async def harness() -> AsyncIterator[Harness]:
         await harness.supervisor.close()
 
 
-async def test_a_machine_whose_name_leads_somewhere_is_routed_to(harness: Harness) -> None:
-    """F-8.17: the proxy comes by IPv4, others by IPv6."""
+async def test_a_machine_whose_name_resolves_gets_requests(harness: Harness) -> None:
+    """F-8.17: the proxy connects over IPv4, other machines over IPv6."""
     harness.names.names = {"ams-1": ("127.0.0.1", "fdaa::1:2")}
 
     await harness.supervisor.open()
@@ -97,14 +99,14 @@ async def test_a_machine_whose_name_leads_somewhere_is_routed_to(harness: Harnes
     assert (machine.host, machine.private_ip) == ("127.0.0.1", "fdaa::1:2")
 
 
-async def test_one_that_has_ipv6_alone_is_reached_by_that(harness: Harness) -> None:
+async def test_a_machine_with_only_an_ipv6_address_is_reached_over_ipv6(harness: Harness) -> None:
     harness.names.names = {"ams-1": ("::1",)}
 
     await harness.supervisor.open()
     await eventually(lambda: harness.is_routed_to(AMS), "its first check")
 
 
-async def test_one_that_has_ipv4_alone_is_known_to_others_by_that(harness: Harness) -> None:
+async def test_a_machine_with_only_an_ipv4_address_has_it_as_its_private_address(harness: Harness) -> None:
     harness.names.names = {"ams-1": ("127.0.0.1",)}
 
     await harness.supervisor.open()
@@ -113,7 +115,7 @@ async def test_one_that_has_ipv4_alone_is_known_to_others_by_that(harness: Harne
 
 
 @pytest.mark.parametrize("addresses", [None, ()], ids=["no such name", "a name without addresses"])
-async def test_one_that_is_not_there_is_stopped_and_does_not_fail_the_start(
+async def test_an_absent_machine_is_stopped_and_does_not_fail_the_start(
     harness: Harness, addresses: tuple[str, ...] | None
 ) -> None:
     if addresses is not None:
@@ -124,14 +126,14 @@ async def test_one_that_is_not_there_is_stopped_and_does_not_fail_the_start(
     assert harness.supervisor.machine(DFW).state is MachineState.STOPPED
 
 
-async def test_one_that_goes_is_out_of_routing_and_comes_back(harness: Harness) -> None:
+async def test_a_machine_that_disappears_gets_no_requests_until_it_returns(harness: Harness) -> None:
     harness.names.names = {"dfw-1": ("127.0.0.1",)}
     await harness.supervisor.open()
     await eventually(lambda: harness.is_routed_to(DFW), "its first check")
 
     harness.listeners.close("127.0.0.1")
     harness.names.names = {}
-    await eventually(lambda: harness.supervisor.machine(DFW).state is MachineState.STOPPED, "its end")
+    await eventually(lambda: harness.supervisor.machine(DFW).state is MachineState.STOPPED, "its exit")
     await harness.listeners.open("127.0.0.1")
     harness.names.names = {"dfw-1": ("127.0.0.1",)}
     await eventually(lambda: harness.is_routed_to(DFW), "its return")
@@ -139,7 +141,7 @@ async def test_one_that_goes_is_out_of_routing_and_comes_back(harness: Harness) 
     assert harness.states(DFW) == [MachineState.STARTED, MachineState.STOPPED, MachineState.STARTED]
 
 
-async def test_one_that_only_the_name_server_has_forgotten_stays_and_that_is_told_once(
+async def test_a_machine_that_still_listens_stays_started_without_a_name_and_is_reported_once(
     harness: Harness,
 ) -> None:
     harness.names.names = {"dfw-1": ("127.0.0.1",)}
@@ -147,17 +149,17 @@ async def test_one_that_only_the_name_server_has_forgotten_stays_and_that_is_tol
     await eventually(lambda: harness.is_routed_to(DFW), "its first check")
 
     harness.names.names = {}
-    await eventually(lambda: bool(harness.forgotten), "the news of it")
+    await eventually(lambda: bool(harness.forgotten), "the report")
     asked = len(harness.names.asked)
-    await eventually(lambda: len(harness.names.asked) > asked + 8, "more looks")
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more queries")
     assert harness.forgotten == ["dfw-1"]
     assert harness.is_routed_to(DFW)
 
     harness.listeners.close("127.0.0.1")
-    await eventually(lambda: harness.supervisor.machine(DFW).state is MachineState.STOPPED, "its end")
+    await eventually(lambda: harness.supervisor.machine(DFW).state is MachineState.STOPPED, "its exit")
 
 
-async def test_one_that_moves_is_started_anew(harness: Harness) -> None:
+async def test_a_machine_that_changes_its_address_is_restarted(harness: Harness) -> None:
     harness.names.names = {"dfw-1": ("127.0.0.1",)}
     await harness.supervisor.open()
 
@@ -168,7 +170,7 @@ async def test_one_that_moves_is_started_anew(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("fault", ["is_silent", "is_broken"])
-async def test_a_name_server_that_does_not_answer_is_no_news_of_a_machine(
+async def test_a_name_server_without_a_response_does_not_change_a_machine(
     harness: Harness, fault: str
 ) -> None:
     harness.names.names = {"dfw-1": ("127.0.0.1",)}
@@ -176,28 +178,28 @@ async def test_a_name_server_that_does_not_answer_is_no_news_of_a_machine(
     asked = len(harness.names.asked)
 
     setattr(harness.names, fault, True)
-    await eventually(lambda: len(harness.names.asked) > asked + 8, "more questions")
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more queries")
     setattr(harness.names, fault, False)
     asked = len(harness.names.asked)
-    await eventually(lambda: len(harness.names.asked) > asked + 8, "more questions")
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more queries")
 
     assert harness.states(DFW) == [MachineState.STARTED]
 
 
-async def test_a_name_that_no_machine_has_is_told_of_once(harness: Harness) -> None:
+async def test_a_name_that_belongs_to_no_machine_is_reported_once(harness: Harness) -> None:
     await harness.supervisor.open()
-    assert harness.told == []
+    assert harness.unassigned == []
 
     harness.names.names = {"dfw": ("127.0.0.1", "127.0.0.2")}
-    await eventually(lambda: bool(harness.told), "the word of it")
+    await eventually(lambda: bool(harness.unassigned), "the report")
     asked = len(harness.names.asked)
-    await eventually(lambda: len(harness.names.asked) > asked + 8, "more questions")
+    await eventually(lambda: len(harness.names.asked) > asked + 8, "more queries")
 
-    assert harness.told == ["dfw"]
+    assert harness.unassigned == ["dfw"]
     assert [machine.name for machine in harness.supervisor.fleet.machines] == ["ams-1", "dfw-1"]
 
 
-async def test_nothing_can_be_done_to_it_without_the_engine(harness: Harness) -> None:
+async def test_a_looked_up_machine_cannot_be_controlled_without_the_engine(harness: Harness) -> None:
     await harness.supervisor.open()
     for verb in (
         harness.supervisor.start,
@@ -209,7 +211,7 @@ async def test_nothing_can_be_done_to_it_without_the_engine(harness: Harness) ->
             await verb(DFW)
 
 
-async def test_where_no_name_leads_anywhere_and_docker_is_not_asked_it_says_so() -> None:
+async def test_without_docker_and_without_a_name_that_resolves_the_start_fails() -> None:
     backend = LookupBackend()
     spec = MachineSpec(AMS, "ams-1", "streams", "ams", lookup="no-such-machine")
     supervisor = MachineSupervisor([App("streams")], [spec], backend, Bus(), Clock(), is_patient=True)

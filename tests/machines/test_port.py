@@ -12,16 +12,16 @@ from simulator.machines.port import addresses_of, find_holder, free_port, port_t
 
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("asked_of", ["127.0.0.1", "0.0.0.0"])
-def test_the_holder_of_a_port_is_found(listens_on: str, asked_of: str) -> None:
+def test_the_process_that_uses_a_port_is_found(listens_on: str, asked_of: str) -> None:
     with socket.create_server((listens_on, 0)) as listener:
         assert find_holder(asked_of, listener.getsockname()[1]) == (listens_on, os.getpid())
 
 
-def test_nobody_holds_a_free_port() -> None:
+def test_no_process_uses_a_free_port() -> None:
     assert find_holder("127.0.0.1", free_port()) is None
 
 
-def test_a_port_that_is_taken_for_udp_or_tcp_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_for_udp_or_tcp_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     free = free_port()
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
@@ -39,7 +39,7 @@ def test_a_port_that_is_taken_for_udp_or_tcp_is_not_free(monkeypatch: pytest.Mon
             free_port()
 
 
-def test_a_connection_holds_no_port() -> None:
+def test_a_connection_does_not_use_its_local_port() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as connection,
@@ -48,16 +48,16 @@ def test_a_connection_holds_no_port() -> None:
 
 
 @pytest.mark.parametrize(
-    ("listens_on", "wanted", "told"),
-    [("127.0.0.1", "127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.84.200.133", "every address")],
+    ("listens_on", "wanted", "scope"),
+    [("127.0.0.1", "127.0.0.1", ""), ("0.0.0.0", "127.84.200.133", ", which listens on all addresses")],
 )
-def test_the_fault_names_port_holder_and_mend(listens_on: str, wanted: str, told: str) -> None:
+def test_the_error_names_the_port_its_process_and_a_hint(listens_on: str, wanted: str, scope: str) -> None:
     with socket.create_server((listens_on, 0)) as listener:
         port = listener.getsockname()[1]
         fault = port_taken(wanted, port, wanted_by="edge ams", hint="set ams = 0 under [edges]")
 
-    assert f"port {port} on {told} is taken by" in str(fault)
-    assert f"(pid {os.getpid()}), so edge ams cannot listen there" in str(fault)
+    assert f"edge ams cannot listen on {wanted}:{port}: port {port} is in use by " in str(fault)
+    assert f"(pid {os.getpid()}){scope}\n" in str(fault)
     assert "hint: stop that process, or set ams = 0 under [edges]" in str(fault)
     assert fault.exit_status == 3
 

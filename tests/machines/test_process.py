@@ -1,4 +1,4 @@
-"""What is the process backend's own: groups, grandchildren, logs, and the end of flysim itself."""
+"""Process backend: process groups, grandchildren, logs, and cleanup after flysim is killed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ONE, TWO = machine_id(1), machine_id(2)
 PARENT = Path(__file__).parent / "parent.py"
 
 SLEEPER = "import os, time; os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
-"""A grandchild: writes its pid, then lives on."""
+"""A grandchild: prints its pid, then keeps running."""
 
 
 def with_grandchild(program: str, *, leaves_the_group: bool = False) -> str:
-    """A machine's program that starts a `child` first."""
+    """The program of a machine that starts a `child` first."""
     popen = f"subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], start_new_session={leaves_the_group})"
     return f"import os, subprocess, sys; child = {popen}; {program}"
 
@@ -59,13 +59,13 @@ async def exit_of(recorder: Recorder, whose: str = ONE) -> Exit:
     return recorder.endings(whose)[0]
 
 
-async def pid_told_by(recorder: Recorder) -> int:
+async def printed_pid(recorder: Recorder) -> int:
     await eventually(lambda: bool(recorder.of(ONE)), "a line with a pid")
     return int(str(recorder.of(ONE)[0]))
 
 
 def is_running(pid: int) -> bool:
-    """A zombie does not run: it only waits for its parent, which after its own end is init."""
+    """Whether a process runs; a zombie does not, it only waits for its parent."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -78,18 +78,18 @@ async def test_grandchildren_end_with_their_machine(
     backend: ProcessBackend, recorder: Recorder, verb: str, leaves_the_group: bool
 ) -> None:
     if leaves_the_group and sys.platform != "linux":
-        pytest.skip("only /proc tells of processes that left their group")
+        pytest.skip("only /proc shows processes that left their group")
     await launch(
         backend, recorder, python(with_grandchild("child.wait()", leaves_the_group=leaves_the_group))
     )
-    grandchild = await pid_told_by(recorder)
+    grandchild = await printed_pid(recorder)
 
     await getattr(backend, verb)(ONE)
 
     assert not is_running(grandchild)
 
 
-async def test_what_a_machine_leaves_behind_ends_when_its_main_process_does(
+async def test_leftover_processes_end_with_the_main_process(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
     await launch(backend, recorder, python(with_grandchild("print(child.pid); sys.exit(4)")))
@@ -97,21 +97,21 @@ async def test_what_a_machine_leaves_behind_ends_when_its_main_process_does(
     assert await exit_of(recorder) == Exit(4)
     await backend.stop(ONE)
 
-    assert not is_running(await pid_told_by(recorder))
+    assert not is_running(await printed_pid(recorder))
 
 
-async def test_a_start_just_after_an_end_is_not_taken_for_what_was_left_behind(
+async def test_a_restart_is_not_killed_as_a_leftover_of_the_previous_run(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
-    """Both have the same marker, by which that is found and killed."""
+    """Both runs have the same marker, by which leftovers are found and killed."""
     spec = python(with_grandchild("os._exit(0)", leaves_the_group=True))
     for number in range(1, 11):
         await launch(backend, recorder, spec)
-        await eventually(lambda: len(recorder.endings(ONE)) == number, "its own end")  # noqa: B023 - awaited here
-    assert {ending.status for ending in recorder.endings(ONE)} == {0}
+        await eventually(lambda: len(recorder.endings(ONE)) == number, "its exit")  # noqa: B023 - awaited here
+    assert {each.status for each in recorder.endings(ONE)} == {0}
 
 
-async def test_nothing_is_left_of_a_closed_backend(recorder: Recorder) -> None:
+async def test_a_closed_backend_leaves_no_processes_or_files(recorder: Recorder) -> None:
     before = set(psutil.Process().children(recursive=True))
     open_files = psutil.Process().num_fds()
     backend = ProcessBackend()
@@ -121,7 +121,7 @@ async def test_nothing_is_left_of_a_closed_backend(recorder: Recorder) -> None:
     await backend.close()
 
     assert set(psutil.Process().children(recursive=True)) <= before
-    await eventually(lambda: psutil.Process().num_fds() <= open_files, "pipes and leases are closed")
+    await eventually(lambda: psutil.Process().num_fds() <= open_files, "closed pipes and leases")
 
 
 @asynccontextmanager
@@ -148,11 +148,11 @@ async def test_no_process_outlives_a_flysim_that_was_killed(
     number: signal.Signals, leaves_the_group: bool
 ) -> None:
     if leaves_the_group and sys.platform != "linux":
-        pytest.skip("only /proc tells of processes that left their group")
+        pytest.skip("only /proc shows processes that left their group")
     program = with_grandchild("print(os.getpid()); child.wait()", leaves_the_group=leaves_the_group)
     async with flysim_like_parent(program) as parent:
         pids = [int(await next_line(parent)) for _ in range(3)]
-        assert all(is_running(pid) for pid in pids)  # machine, grandchild, watchdog
+        assert all(is_running(pid) for pid in pids)  # machine, grandchild, cleanup process
 
         parent.send_signal(number)
 
@@ -160,26 +160,28 @@ async def test_no_process_outlives_a_flysim_that_was_killed(
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere, flysim must have had the time to tell of a machine"
+    sys.platform != "linux", reason="elsewhere, flysim must have sent the process group before it is killed"
 )
 @pytest.mark.parametrize("delay_ms", range(0, 40, 5))
 async def test_no_process_outlives_a_flysim_that_was_killed_while_it_started_machines(delay_ms: int) -> None:
-    """However early: the pipe to the watchdog ends only when the last process that is being started runs."""
+    """At any moment: the pipe to the cleanup process closes only once the last process that is being started runs."""
     program = f"import time; time.sleep(60.{delay_ms:03})"
     async with flysim_like_parent(program, "20") as parent:
         await next_line(parent)
-        await asyncio.sleep(delay_ms / 1000)  # It is the moment that is varied, nothing is waited for.
+        await asyncio.sleep(
+            delay_ms / 1000
+        )  # Not a wait for a condition: the test varies the moment of the kill.
 
     await eventually(lambda: not running_with(program), "the end of all machines")
 
 
-def running_with(word: str) -> list[psutil.Process]:
+def running_with(argument: str) -> list[psutil.Process]:
     return [
-        process for process in psutil.process_iter(["cmdline"]) if word in (process.info["cmdline"] or [])
+        process for process in psutil.process_iter(["cmdline"]) if argument in (process.info["cmdline"] or [])
     ]
 
 
-async def test_an_interrupted_flysim_stops_its_machines_in_order() -> None:
+async def test_an_interrupted_flysim_stops_its_machines_gracefully() -> None:
     program = (
         "import os, signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit('goodbye'));"
         "print(os.getpid()); print(os.getpid()); time.sleep(60)"
@@ -194,7 +196,7 @@ async def test_an_interrupted_flysim_stops_its_machines_in_order() -> None:
     assert not any(is_running(pid) for pid in pids)
 
 
-async def test_a_flood_of_lines_is_told_whole_and_in_order(
+async def test_a_flood_of_lines_is_logged_completely_and_in_order(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
     await launch(backend, recorder, python("for number in range(20000): print(number)"))
@@ -204,7 +206,7 @@ async def test_a_flood_of_lines_is_told_whole_and_in_order(
     assert recorder.of(ONE)[:-1] == [str(number) for number in range(20000)]
 
 
-async def test_a_line_of_any_length_is_told_in_pieces(backend: ProcessBackend, recorder: Recorder) -> None:
+async def test_a_very_long_line_is_logged_in_pieces(backend: ProcessBackend, recorder: Recorder) -> None:
     await launch(backend, recorder, python("print('x' * 1_000_000)"))
 
     await exit_of(recorder)
@@ -214,7 +216,7 @@ async def test_a_line_of_any_length_is_told_in_pieces(backend: ProcessBackend, r
     assert max(map(len, pieces)) == 65_536
 
 
-async def test_the_last_words_without_a_line_end_come_before_the_exit(
+async def test_a_last_line_without_a_line_end_is_logged_before_the_exit(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
     await launch(backend, recorder, python("import sys; sys.stdout.write('Segmentation fault'); sys.exit(1)"))
@@ -224,11 +226,11 @@ async def test_the_last_words_without_a_line_end_come_before_the_exit(
     assert recorder.of(ONE) == ["Segmentation fault", Exit(1)]
 
 
-async def test_the_last_words_come_before_the_exit_although_a_grandchild_holds_the_pipe(
+async def test_the_last_line_is_logged_before_the_exit_although_a_grandchild_holds_the_pipe(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
     program = with_grandchild("child.stdout.readline(); sys.stdout.write('Aborted'); sys.exit(1)")
-    # The grandchild writes elsewhere, and has the machine's own output as its error output.
+    # The grandchild writes to its own pipe, and inherits the machine's output as stderr.
     spec = python(
         program.replace("start_new_session", "stdout=subprocess.PIPE, stderr=sys.stdout, start_new_session")
     )
@@ -239,10 +241,10 @@ async def test_the_last_words_come_before_the_exit_although_a_grandchild_holds_t
     assert recorder.of(ONE) == ["Aborted", Exit(1)]
 
 
-async def test_the_lines_of_two_machines_are_told_in_the_order_in_which_they_were_written(
+async def test_the_lines_of_two_machines_are_logged_in_the_order_in_which_they_were_written(
     backend: ProcessBackend, recorder: Recorder, tmp_path: Path
 ) -> None:
-    """The second waits for the word of the first, as the machines of one exchange do."""
+    """The second machine waits for the first, as the machines of one exchange do."""
     os.mkfifo(tmp_path / "turn")
     await launch(
         backend, recorder, python(f"print('first'); open({str(tmp_path / 'turn')!r}, 'w').close()", 1)
@@ -263,7 +265,7 @@ async def test_a_machine_reads_nothing_from_the_terminal(backend: ProcessBackend
     assert recorder.of(ONE)[0] == "''"
 
 
-async def test_a_machine_starts_in_its_folder_and_finds_its_program_there(
+async def test_a_machine_starts_in_its_directory_and_finds_its_program_there(
     backend: ProcessBackend, recorder: Recorder, tmp_path: Path
 ) -> None:
     program = tmp_path / "serve"
@@ -276,7 +278,7 @@ async def test_a_machine_starts_in_its_folder_and_finds_its_program_there(
     assert recorder.of(ONE)[0] == str(tmp_path)
 
 
-async def test_a_folder_that_does_not_exist_is_named(
+async def test_a_directory_that_does_not_exist_is_named(
     backend: ProcessBackend, recorder: Recorder, tmp_path: Path
 ) -> None:
     spec = replace(python("pass"), cwd=tmp_path / "gone")
@@ -285,34 +287,30 @@ async def test_a_folder_that_does_not_exist_is_named(
         await launch(backend, recorder, spec)
 
 
-async def test_a_file_that_is_no_program_is_named(
+async def test_a_file_that_is_not_executable_is_named(
     backend: ProcessBackend, recorder: Recorder, tmp_path: Path
 ) -> None:
     (tmp_path / "serve").write_text("")
     spec = replace(machine_spec(1, ("./serve",)), cwd=tmp_path)
 
-    with pytest.raises(InputError, match=r'"./serve" may not be executed'):
+    with pytest.raises(InputError, match=r'"./serve" is not executable'):
         await launch(backend, recorder, spec)
 
 
 async def test_a_kill_signal_that_does_not_exist_is_named(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
-    with pytest.raises(InputError, match='kill_signal "SIGSTERN" is no signal'):
+    with pytest.raises(InputError, match='kill_signal "SIGSTERN" is not a signal'):
         await launch(backend, recorder, replace(python("pass"), kill_signal="SIGSTERN"))
 
 
-async def test_a_machine_without_a_command_has_nothing_to_run(
-    backend: ProcessBackend, recorder: Recorder
-) -> None:
-    with pytest.raises(InputError, match="has nothing to run"):
+async def test_a_machine_without_a_command_is_refused(backend: ProcessBackend, recorder: Recorder) -> None:
+    with pytest.raises(InputError, match="has no command to run"):
         await launch(backend, recorder, machine_spec(1, ()))
 
 
-async def test_the_machine_hears_the_kill_signal_of_its_app(
-    backend: ProcessBackend, recorder: Recorder
-) -> None:
-    """F-5.37: kill_signal is the app's choice."""
+async def test_a_machine_gets_the_kill_signal_of_its_app(backend: ProcessBackend, recorder: Recorder) -> None:
+    """F-5.37: the app configures kill_signal."""
     program = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
         "print('ready'); time.sleep(60)"
@@ -325,10 +323,10 @@ async def test_the_machine_hears_the_kill_signal_of_its_app(
     assert recorder.endings(ONE) == [Exit(0)]
 
 
-async def test_a_machine_that_is_asked_twice_to_stop_hears_it_once(
+async def test_a_machine_that_is_stopped_twice_gets_one_signal(
     backend: ProcessBackend, recorder: Recorder
 ) -> None:
-    """Many apps take a second signal for impatience, and drop what they do."""
+    """Many apps exit without cleanup on a second signal."""
     program = (
         "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: print('asked'));"
         "print('ready'); time.sleep(60)"
@@ -341,18 +339,18 @@ async def test_a_machine_that_is_asked_twice_to_stop_hears_it_once(
     assert recorder.of(ONE) == ["ready", "asked", Exit(-9)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells of what is ending")
-def test_what_is_ending_lives_until_it_is_a_zombie() -> None:
-    """It has its sockets until then, and no environment any more by which it could be found."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc shows exiting processes")
+def test_an_exiting_process_is_alive_until_it_is_a_zombie() -> None:
+    """Until then it has its sockets, but no environment with a marker."""
     child = psutil.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
-        assert process_cleanup.any_lives(child.pid, set()) is True
-        assert process_cleanup.any_lives(-1, {child.pid}) is True
+        assert process_cleanup.any_alive(child.pid, set()) is True
+        assert process_cleanup.any_alive(-1, {child.pid}) is True
         child.send_signal(signal.SIGSTOP)
-        assert process_cleanup.any_lives(child.pid, set()) is True
+        assert process_cleanup.any_alive(child.pid, set()) is True
     finally:
         child.kill()
     while is_running(child.pid):
-        assert process_cleanup.any_lives(child.pid, set()) is not False or not is_running(child.pid)
-    assert process_cleanup.any_lives(child.pid, {child.pid}) is False
+        assert process_cleanup.any_alive(child.pid, set()) is not False or not is_running(child.pid)
+    assert process_cleanup.any_alive(child.pid, {child.pid}) is False
     child.wait()

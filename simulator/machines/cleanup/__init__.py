@@ -1,1 +1,1 @@
-"""Cleanup processes: small programs that outlive flysim and remove what it made, should it be killed."""
+"""Cleanup processes: small programs that remove what flysim created if flysim is killed."""

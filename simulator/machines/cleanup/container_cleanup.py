@@ -1,8 +1,8 @@
-"""A small process that outlives flysim just long enough to remove its containers, should flysim be killed.
+"""Cleanup process for containers: removes those of a flysim run if flysim is killed.
 
-It runs as a script, apart from the package, and loads the engine's SDK only when there is something to remove. It is
-told "." when flysim ends in order; if the pipe ends without that, flysim was killed, and everything on the engine with
-the label of the run goes.
+It runs as a script, isolated from the package, and loads the engine's SDK only if there is something to remove. It
+reads a pipe: flysim writes "." when it exits normally. If the pipe closes without that, flysim was killed, and the
+script removes everything on the engine that has the label of the run.
 
 container_cleanup.py RUN
 """
@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import Any
 
 RUN = "flysim.run"
-"""The label of everything that one run made: its id. It stands here because this file is run by itself."""
-_PATIENCE_SECONDS = 60.0
-_ENOUGH = 3
-"""Rounds without trouble: a container that was being made appears a moment later."""
+"""The label of everything that a run created; its value is the id of the run. Defined here: this file is a script."""
+_TIMEOUT_SECONDS = 60.0
+_CLEAN_ROUNDS = 3
+"""Rounds without an error: a container that was being created may appear a moment later."""
 _PAUSE_SECONDS = 0.5
 
 
@@ -28,9 +28,10 @@ def main(run: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.stdin.buffer.read():
         return
-    end, done = time.monotonic() + _PATIENCE_SECONDS, 0
-    while done < _ENOUGH and time.monotonic() < end:
-        with suppress(Exception):  # The engine may be busy, or starting again: the next round asks anew.
+    end, done = time.monotonic() + _TIMEOUT_SECONDS, 0
+    # Not simulator.retry: the script runs isolated, with only the standard library.
+    while done < _CLEAN_ROUNDS and time.monotonic() < end:
+        with suppress(Exception):  # The engine may be busy or restarting: the next round tries again.
             sweep(connect(), run)
             done += 1
         time.sleep(_PAUSE_SECONDS)
@@ -43,12 +44,12 @@ def connect() -> Any:
 
 
 def sweep(api: Any, run: str) -> None:
-    """Remove everything of a run. Blocks."""
+    """Remove the containers and networks of a run. Blocks."""
     from docker.errors import APIError
 
     ours = {"label": f"{RUN}={run}"}
     for container in api.containers(all=True, quiet=True, filters=ours):
-        with suppress(APIError):  # it is being removed already
+        with suppress(APIError):  # its removal is under way
             api.remove_container(container["Id"], v=True, force=True)
     for network in api.networks(filters=ours):
         with suppress(APIError):

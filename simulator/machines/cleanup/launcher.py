@@ -1,7 +1,7 @@
-"""A small program that outlives flysim just long enough to clean up after it, should flysim be killed: our side of it.
+"""Launcher of a cleanup process, a small program that cleans up after flysim if flysim is killed.
 
-It reads from a pipe, and is told "." on a line of its own when flysim ends in order. A pipe that ends without that
-means that flysim was killed: the kernel closes it when all who hold it are gone.
+The program reads a pipe. flysim writes a line "." when it exits normally; if the pipe closes without that, flysim was
+killed: the kernel closes the pipe once no process holds it any more.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from contextlib import suppress
 
 from simulator.cancellation import shielded
 
-_PATIENCE_SECONDS = 2.0
+_EXIT_SECONDS = 2.0
 
 
 class CleanupProcess:
-    """One such program, from `start` to `dismiss`; both may be called again."""
+    """One cleanup process, from `start` to `finish`; both may be called more than once."""
 
     def __init__(
         self, script: str, argument: str, *, options: Sequence[str] = ("-I", "-S"), env: Mapping[str, str]
     ) -> None:
-        """`options`: Python's; those given load nothing but the standard library."""
+        """`options` are those of Python; the default ones allow only imports from the standard library."""
         self._command = [sys.executable, *options, script, argument]
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def pipe(self) -> tuple[int, ...]:
-        """Its descriptor, while there is one: a process that holds it open is waited for."""
+        """The descriptor of the pipe, while the program runs: it waits for every process that inherits this."""
         process = self._process
         return () if process is None or process.stdin is None else (process.stdin.fileno(),)
 
     def start(self) -> None:
-        """Before there is anything to clean up; takes a millisecond or two, since nothing waits for it to be ready."""
+        """Called before there is anything to clean up. Takes about 2 ms: it does not wait for the program."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command,
@@ -45,26 +45,28 @@ class CleanupProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=self._env,
-                start_new_session=True,  # Ctrl-C in the terminal is for flysim, which then cleans up itself.
+                start_new_session=True,  # Ctrl-C in the terminal must reach only flysim, which cleans up itself.
             )
 
-    def tell(self, word: str) -> None:
-        with suppress(BrokenPipeError):  # Somebody killed it: flysim still cleans up in order.
+    def send(self, line: str) -> None:
+        with suppress(
+            BrokenPipeError
+        ):  # The program was killed; flysim still cleans up when it exits normally.
             for pipe in self.pipe:
-                os.write(pipe, f"{word}\n".encode())
+                os.write(pipe, f"{line}\n".encode())
 
     async def finish(self) -> None:
-        """Nothing is left to clean up: returns when it has ended."""
-        self.tell(".")
+        """End the program, because nothing is left to clean up; returns once it has exited."""
+        self.send(".")
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
-            await shielded(asyncio.to_thread(_await_end, process))
+            await shielded(asyncio.to_thread(_wait_or_kill, process))
 
 
-def _await_end(process: subprocess.Popen[bytes]) -> None:
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(_PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:  # Somebody stopped it, for example.
+        process.wait(_EXIT_SECONDS)
+    except subprocess.TimeoutExpired:  # It may be suspended, for example.
         process.kill()
         process.wait()

@@ -1,10 +1,10 @@
-"""A small process that outlives flysim just long enough to kill its machines, should flysim be killed itself.
+"""Cleanup process for machines that are processes: kills those of a flysim run if flysim is killed.
 
-It runs as a script, apart from the package, on the standard library alone, and is told of process groups over a
-pipe: `+<group>` and `-<group>`, each on a line; `.` when flysim ends in order. If the pipe ends without that,
-flysim was killed, and everything of its run is killed too: the groups, and on Linux every process that carries the
-run's marker in its environment, because a daemon leaves its group. The kernel closes the pipe when flysim and
-all that it was about to start have let go of it, so there is no moment at which a machine could slip by.
+It runs as a script, isolated from the package, with only the standard library. It reads process groups from a pipe:
+`+<group>` and `-<group>`, one per line, and `.` when flysim exits normally. If the pipe closes without that, flysim was
+killed, and the script kills the groups, and on Linux every process with the run's marker in its environment, because a
+daemon leaves its group. The kernel closes the pipe once flysim and every process that it was starting have closed it,
+so no machine is missed.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ import sys
 import time
 
 MARKER = "FLYSIM_MACHINE"
-"""The variable that marks every process of a machine, with `<run>/<machine id>`."""
+"""The environment variable of every process of a machine; its value is `<run>/<machine id>/`."""
 
 _ROUNDS = 40
 _PAUSE_SECONDS = 0.025
 
 
 def find_marked(marker: str) -> list[int]:
-    """The processes that were started with a marker that begins so; none where /proc does not tell."""
+    """The pids of processes whose marker starts with `marker`; none without /proc."""
     wanted = f"\0{MARKER}={marker}".encode()
     marked = []
     for name in _processes():
         try:
-            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123 - pathlib takes its time to load
+            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
                 environment = file.read()
-        except OSError:  # It has ended, or is another user's.
+        except OSError:  # The process has ended or belongs to another user.
             continue
         if wanted in b"\0" + environment:
             marked.append(int(name))
     return marked
 
 
-def any_lives(group: int, pids: set[int]) -> bool | None:
-    """Whether one of a process group, or of these, has not ended yet; a zombie has. None where /proc does not tell.
+def any_alive(group: int, pids: set[int]) -> bool | None:
+    """Whether a process of a group, or one of `pids`, has not ended yet; a zombie has ended. None without /proc.
 
-    One that is ending has no environment any more, and may still have its sockets.
+    A process that is exiting no longer has an environment, but may still have its sockets.
     """
     names = _processes()
     for name in names:
         try:
             with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                 state, _, its_group = file.read().rpartition(b") ")[2].split()[:3]
-        except (OSError, ValueError):  # It has ended meanwhile.
+        except (OSError, ValueError):  # The process has ended meanwhile.
             continue
         if state not in (b"Z", b"X") and (int(its_group) == group or int(name) in pids):
             return True
@@ -61,10 +61,10 @@ def _processes() -> list[str]:
 
 
 def kill_group(group: int, signal_number: int = signal.SIGKILL) -> bool:
-    """Send a signal to a whole process group; whether there was anyone to get it."""
+    """Signal a process group; whether it has any process."""
     try:
         os.killpg(group, signal_number)
-    except (ProcessLookupError, PermissionError):  # macOS: the latter, when only a zombie is left.
+    except (ProcessLookupError, PermissionError):  # PermissionError: on macOS, if only a zombie is left.
         return False
     return True
 
@@ -78,7 +78,7 @@ def kill_processes(pids: list[int]) -> None:
 
 
 def watch(pipe: int) -> set[int] | None:
-    """The process groups that are left when flysim was killed; None when it ended in order."""
+    """The process groups that are left if flysim was killed; None if it exited normally."""
     groups: set[int] = set()
     rest = b""
     while data := os.read(pipe, 4096):
@@ -98,7 +98,7 @@ def main() -> None:
         return
     for group in groups:
         kill_group(group)
-    for round_number in range(_ROUNDS):
+    for round_number in range(_ROUNDS):  # Not simulator.retry: the script runs isolated.
         marked = find_marked(sys.argv[1])
         if not marked and round_number:
             return

@@ -1,4 +1,4 @@
-"""flysim's side of the watchdog: starts it once per run, and tells it which process groups are alive."""
+"""flysim's side of the process cleanup: starts it once per run, and sends it the live process groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simulator.machines.cleanup.launcher import CleanupProcess
 
 
 class ProcessGroupCleanup:
-    """Sees to it that no machine outlives this process, however it ends."""
+    """Ensures that no machine outlives this process, even if it is killed."""
 
     def __init__(self) -> None:
         self.marker = f"{os.getpid()}-{secrets.token_hex(6)}/"
@@ -18,19 +18,19 @@ class ProcessGroupCleanup:
         self._process = CleanupProcess(process_cleanup.__file__, self.marker, env=unmarked)
 
     def marker_of(self, machine_id: str) -> str:
-        """What the processes of a machine carry in `watchdog.MARKER`; it begins with the marker of the run."""
+        """The value of `process_cleanup.MARKER` for a machine's processes; it starts with the marker of the run."""
         return f"{self.marker}{machine_id}/"
 
     def start(self) -> None:
-        """Before the first machine."""
+        """Called before the first machine starts."""
         self._process.start()
 
     def add(self, group: int) -> None:
-        self._process.tell(f"+{group}")
+        self._process.send(f"+{group}")
 
     def remove(self, group: int) -> None:
-        """Once the group is gone, because its number may come to mean another."""
-        self._process.tell(f"-{group}")
+        """Called once the group is gone, because the kernel may reuse its number."""
+        self._process.send(f"-{group}")
 
     async def close(self) -> None:
         await self._process.finish()

@@ -1,7 +1,8 @@
-"""A small process that outlives flysim just long enough to remove its stack, should flysim be killed itself.
+"""Cleanup process for a Swarm stack: removes the stack of a flysim run if flysim is killed.
 
-It runs as a script, apart from the package, on the standard library alone. It is told "." when flysim ends in order;
-if the pipe ends without that, flysim was killed. A deployment that was under way holds the pipe open until it ends.
+It runs as a script, isolated from the package, with only the standard library. It reads a pipe: flysim writes "." when
+it exits normally. If the pipe closes without that, flysim was killed. A deployment that is under way keeps the pipe
+open until it ends.
 
 stack_cleanup.py STACK
 """
@@ -21,25 +22,25 @@ _PAUSE_SECONDS = 1.0
 def main(stack: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    told = b""
+    received = b""
     while data := os.read(0, 64):
-        told += data
-    if told:
+        received += data
+    if received:
         return
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS):  # Not simulator.retry: the script runs isolated.
         docker("stack", "rm", stack)
-        if not left(stack):
+        if not has_resources(stack):
             return
         time.sleep(_PAUSE_SECONDS)
 
 
-def left(stack: str) -> bool:
+def has_resources(stack: str) -> bool:
     wanted = ("--filter", f"label=com.docker.stack.namespace={stack}", "--quiet")
     return bool(docker("service", "ls", *wanted) or docker("network", "ls", *wanted))
 
 
-def docker(*words: str) -> bytes:
-    return subprocess.run(["docker", *words], capture_output=True, check=False).stdout
+def docker(*arguments: str) -> bytes:
+    return subprocess.run(["docker", *arguments], capture_output=True, check=False).stdout
 
 
 if __name__ == "__main__":

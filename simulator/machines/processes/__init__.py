@@ -1,1 +1,1 @@
-"""Machines that are plain processes of this computer."""
+"""Machines that run as plain processes on this computer."""

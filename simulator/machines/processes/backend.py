@@ -1,7 +1,8 @@
-"""The backend of plain processes: each machine is one, in a session and process group of its own.
+"""Process backend: each machine is a process in its own session and process group.
 
-As on Fly, a machine is over when its main process is: whatever that left behind is killed with it, also what left
-the process group (found by its marker in /proc, on Linux). Should flysim itself be killed, the watchdog does that.
+As on Fly, a machine ends when its main process exits. flysim then kills the remaining processes of the machine, on
+Linux also those that left the process group: it finds them by a marker in their environment. If flysim itself is
+killed, a cleanup process does this.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from simulator.machines.port import describe_process
 from simulator.machines.processes.listener import (
     Listener,
     all_listeners,
-    find_holder,
     find_marker,
-    holds_any,
+    find_owner,
     listeners_at,
+    owns_any,
 )
 
-_SETTLE_SECONDS = 2.0
-_SETTLE_PAUSE_SECONDS = 0.005
+_CLEANUP_SECONDS = 2.0
+_CLEANUP_PAUSE_SECONDS = 0.005
 
 
 class ProcessBackend:
-    """Runs every machine as a process of this computer."""
+    """Runs every machine as a process on this computer."""
 
     freezes = True
 
@@ -46,12 +47,12 @@ class ProcessBackend:
         self._processes: dict[str, _MachineProcess] = {}
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        """Nobody else has a way to start a machine that is a process of ours."""
+        """Nothing to watch: no other tool starts these processes."""
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
-        _check(spec)
+        _check_spec(spec)
         if previous := self._processes.get(spec.id):
-            await previous.settled()
+            await previous.wait_for_leftovers()
         placement = self._take_address(spec)
         self._cleanup.start()
         process = _MachineProcess(spec, placement.host, observer, self._cleanup)
@@ -78,7 +79,7 @@ class ProcessBackend:
             process.signal(signal.SIGCONT)
 
     async def isolate(self, machine_id: str) -> bool:
-        return False  # Processes of one computer share its network.
+        return False  # The processes of a computer share its network.
 
     async def rejoin(self, machine_id: str) -> None:
         pass
@@ -95,8 +96,8 @@ class ProcessBackend:
         process = self._processes.get(machine_id)
         if process is None:
             return None
-        impostor = await asyncio.to_thread(process.find_port_conflict, port)
-        return self._name(impostor) if impostor else None
+        conflict = await asyncio.to_thread(process.find_port_conflict, port)
+        return self._describe(conflict) if conflict else None
 
     async def close(self) -> None:
         await asyncio.gather(*(self.kill(machine_id) for machine_id in self._processes))
@@ -109,27 +110,27 @@ class ProcessBackend:
             return self._addresses.take(spec)
         except EnvironmentFault:
             there = listeners_at(SHARED_HOST, spec.internal_port)
-            holder = find_holder(listener for listener in there if listener.is_wildcard)
-            marker = find_marker(holder) if holder is not None else None
+            owner = find_owner(listener for listener in there if listener.is_wildcard)
+            marker = find_marker(owner) if owner is not None else None
             if marker is None or not spec.has_own_address:
                 raise
         raise EnvironmentFault(
-            f"{self._name(PortConflict(holder, marker))} listens on port {spec.internal_port} of every address, "
-            f"so machine {spec.name} of app {spec.app} cannot listen on its own",
-            hint="let each machine bind its own address, which is {host} in command or env, and not 0.0.0.0",
+            f"machine {spec.name} of app {spec.app} cannot listen on its own address: port {spec.internal_port} is in "
+            f"use by {self._describe(PortConflict(owner, marker))}, which listens on all addresses (0.0.0.0)",
+            hint="bind each machine to its own address instead: {host} in `command` or `env`",
         )
 
-    def _name(self, impostor: PortConflict) -> str:
-        run, _, machine_id = (impostor.marker or "").rstrip("/").partition("/")
+    def _describe(self, conflict: PortConflict) -> str:
+        run, _, machine_id = (conflict.marker or "").rstrip("/").partition("/")
         process = self._processes.get(machine_id) if f"{run}/" == self._cleanup.marker else None
         if process is not None:
             return f"machine {process.name}"
-        return f"{'a machine of another flysim: ' if run else ''}{describe_process(impostor.pid)}"
+        return f"{'a machine of another flysim, ' if run else ''}{describe_process(conflict.pid)}"
 
 
 @dataclass(frozen=True, slots=True)
 class PortConflict:
-    """The process that answers in a machine's place, and the marker by which it is one of a machine itself."""
+    """The process that answers instead of a machine, and its marker if it belongs to a machine itself."""
 
     pid: int | None
     marker: str | None
@@ -146,19 +147,21 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         self.ended = asyncio.Event()
         self._spec = spec
         self._host = host
-        self._earlier: frozenset[Listener] = frozenset()
+        self._listeners_before: frozenset[Listener] = frozenset()
         self._observer = observer
         self._cleanup = cleanup
         self._marker = cleanup.marker_of(spec.id)
         self._outputs: tuple[LogPipe, ...] = ()
         self._transport: asyncio.SubprocessTransport | None = None
-        self._group: int | None = None  # Never 0: as a group, that is flysim's own.
+        self._group: int | None = None  # Never 0, which is flysim's own process group.
         self._is_stopping = False
-        self._settling: asyncio.Task[None] | None = None
+        self._cleanup_task: asyncio.Task[None] | None = None
 
     async def launch(self, command: tuple[str, ...], environment: dict[str, str]) -> None:
-        self._earlier = frozenset(all_listeners())
-        stdout, stderr = self._outputs = tuple(LogPipe(self._emitter(name)) for name in ("stdout", "stderr"))
+        self._listeners_before = frozenset(all_listeners())
+        stdout, stderr = self._outputs = tuple(
+            LogPipe(self._make_emit(name)) for name in ("stdout", "stderr")
+        )
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: self,
@@ -173,7 +176,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         except OSError as error:
             self._close_outputs()
             self.ended.set()
-            raise _launch_fault(self._spec, command[0], error) from error
+            raise _make_launch_fault(self._spec, command[0], error) from error
         finally:
             self.launched.set()
             stdout.close_writing_end()
@@ -186,15 +189,15 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         self._cleanup.add(self._group)
 
     def signal(self, number: int) -> None:
-        """To the whole group, as a terminal would, so that a wrapper such as a shell need not pass it on."""
-        if self._group is not None and self._settling is None:
+        """Signal the whole process group, as a terminal does: a wrapper such as a shell may not forward signals."""
+        if self._group is not None and self._cleanup_task is None:
             process_cleanup.kill_group(self._group, number)
 
     async def stop(self) -> None:
-        if not self._is_stopping:  # Many apps take a second signal for impatience.
+        if not self._is_stopping:  # Many apps exit without cleanup on a second signal.
             self._is_stopping = True
             self.signal(signal.Signals[self._spec.kill_signal])
-            self.signal(signal.SIGCONT)  # One that is suspended hears nothing before.
+            self.signal(signal.SIGCONT)  # A suspended process receives signals only once it continues.
         try:
             async with asyncio.timeout(self._spec.kill_timeout_seconds):
                 await self.ended.wait()
@@ -206,9 +209,9 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         self.signal(signal.SIGKILL)
         await self.ended.wait()
 
-    async def settled(self) -> None:
-        """Until what a run that is over has left behind has ended, too: another run is found by the same marker."""
-        if self._settling is not None:
+    async def wait_for_leftovers(self) -> None:
+        """Wait until the leftovers of an ended run are gone: they have the same marker as the next run."""
+        if self._cleanup_task is not None:
             await self.ended.wait()
 
     def process_exited(self) -> None:
@@ -218,7 +221,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         process_cleanup.kill_group(group)
         for output in self._outputs:
             output.drain()
-        self._settling = asyncio.get_running_loop().create_task(self._settle(group))
+        self._cleanup_task = asyncio.get_running_loop().create_task(self._remove_leftovers(group))
         self._observer.machine_exited(self._spec.id, Exit(status or 0))
 
     def listening_addresses(self) -> tuple[str, ...]:
@@ -227,47 +230,46 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         return addresses_of({self._group, *process_cleanup.find_marked(self._marker)})
 
     def find_port_conflict(self, port: int) -> PortConflict | None:
-        """Who answers there instead: a listener that was there before this machine, or that another machine has.
+        """Another process that answers on `port`: one that listened before this machine, or another machine's.
 
-        Any other listener that is not of its own processes is let pass, because a command may have the work done
-        by a daemon, as `docker run` does.
+        Any other listener is accepted, because a command may delegate its work to a daemon, as `docker run` does.
         """
         there = listeners_at(self._host, port)
         own = () if self._group is None else (self._group,)
-        if not there or holds_any(own, there) or holds_any(process_cleanup.find_marked(self._marker), there):
+        if not there or owns_any(own, there) or owns_any(process_cleanup.find_marked(self._marker), there):
             return None
-        holder = find_holder(there)
-        marker = None if holder is None else find_marker(holder)
-        if marker is None and not self._earlier.issuperset(there):
+        owner = find_owner(there)
+        marker = None if owner is None else find_marker(owner)
+        if marker is None and not self._listeners_before.issuperset(there):
             return None
-        return PortConflict(holder, marker)
+        return PortConflict(owner, marker)
 
-    async def _settle(self, group: int) -> None:
-        """Wait until nothing of the machine is left, so that its port is free again."""
+    async def _remove_leftovers(self, group: int) -> None:
+        """Kill the leftovers of the machine, and wait until its port is free again."""
         from simulator.retry import poll  # Not at the top: `flysim --help` loads this module.
 
         killed = set[int]()
 
         async def is_over() -> bool | None:
-            return None if await asyncio.to_thread(self._kill_rest, group, killed) else True
+            return None if await asyncio.to_thread(self._kill_leftovers, group, killed) else True
 
-        await poll(is_over, timeout_seconds=_SETTLE_SECONDS, interval_seconds=_SETTLE_PAUSE_SECONDS)
+        await poll(is_over, timeout_seconds=_CLEANUP_SECONDS, interval_seconds=_CLEANUP_PAUSE_SECONDS)
         self._cleanup.remove(group)
         self._close_outputs()
         self.ended.set()
 
-    def _kill_rest(self, group: int, killed: set[int]) -> bool:
-        """Blocks. What is left of it is killed, and counted in; whether any of that has not ended yet."""
+    def _kill_leftovers(self, group: int, killed: set[int]) -> bool:
+        """Kill what is left of the machine and add it to `killed`; whether any of it has not ended yet. Blocks."""
         marked = process_cleanup.find_marked(self._marker)
         process_cleanup.kill_processes(marked)
         killed.update(marked)
         has_group = process_cleanup.kill_group(group)
         if marked or not (has_group or killed):
             return bool(marked)
-        lives = process_cleanup.any_lives(group, killed)
+        lives = process_cleanup.any_alive(group, killed)
         return has_group if lives is None else lives
 
-    def _emitter(self, stream: str) -> Callable[[str], None]:
+    def _make_emit(self, stream: str) -> Callable[[str], None]:
         return lambda line: self._observer.line_logged(self._spec.id, stream, line)
 
     def _close_outputs(self) -> None:
@@ -275,32 +277,32 @@ class _MachineProcess(asyncio.SubprocessProtocol):
             output.close()
 
 
-def _check(spec: MachineSpec) -> None:
+def _check_spec(spec: MachineSpec) -> None:
     if not spec.command:
-        containers = f", or --backend docker: it has the image {spec.image}" if spec.image else ""
+        containers = f", or --backend docker to run its image {spec.image}" if spec.image else ""
         raise InputError(
-            f"machine {spec.name} of app {spec.app} has nothing to run",
+            f"machine {spec.name} of app {spec.app} has no command to run",
             expected=f'a `command` under [apps.{spec.app}], as in command = ["python", "app.py"]{containers}',
         )
     if spec.kill_signal not in signal.Signals.__members__:
         raise InputError(
-            f'app {spec.app}: kill_signal "{spec.kill_signal}" is no signal',
-            expected="one such as SIGINT or SIGTERM",
+            f'app {spec.app}: kill_signal "{spec.kill_signal}" is not a signal',
+            expected="a signal name such as SIGINT or SIGTERM",
         )
 
 
-def _launch_fault(spec: MachineSpec, program: str, error: OSError) -> InputError | EnvironmentFault:
-    """What the operating system says of a program that it does not run, in the user's words."""
-    of_machine = f"machine {spec.name} of app {spec.app}"
+def _make_launch_fault(spec: MachineSpec, program: str, error: OSError) -> InputError | EnvironmentFault:
+    """The error for a program that the operating system does not start."""
+    machine = f"machine {spec.name} of app {spec.app}"
     if not Path(spec.cwd).is_dir():
-        return InputError(f"{of_machine} cannot start in {spec.cwd}", expected="a folder that exists")
+        return InputError(f"{machine} cannot start in {spec.cwd}", expected="an existing directory")
     if isinstance(error, FileNotFoundError):
         return InputError(
-            f'{of_machine}: there is no command "{program}"',
-            expected=f"a program on the PATH, or its path from {spec.cwd}; {{python}} is flysim's own Python",
+            f'{machine}: command "{program}" not found',
+            expected=f"a program on the PATH, or a path relative to {spec.cwd}; {{python}} is flysim's own Python",
         )
     if isinstance(error, PermissionError):
         return InputError(
-            f'{of_machine}: "{program}" may not be executed', expected="a program: chmod +x may be missing"
+            f'{machine}: "{program}" is not executable', expected="an executable file (chmod +x)"
         )
-    return EnvironmentFault(f'{of_machine}: "{program}" could not be started: {error.strerror}')
+    return EnvironmentFault(f'{machine}: "{program}" could not be started: {error.strerror}')

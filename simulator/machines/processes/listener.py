@@ -1,8 +1,9 @@
-"""Who really listens at a machine's address: the machine itself, or another process in its place.
+"""TCP listeners and their processes, to tell a machine's own listener from that of another process.
 
-A program that listens on every address (0.0.0.0) answers at the address of every other machine too, so an answer
-alone proves nothing. On Linux the kernel tells more: /proc/net/tcp{,6} which sockets listen, /proc/PID/fd whose they
-are. Elsewhere nothing is told; there every machine has a port of its own, so there is little to confuse.
+A program that listens on all addresses (0.0.0.0) also answers on the addresses of all machines, so a response alone
+proves nothing. On Linux, /proc/net/tcp{,6} lists the listening sockets, and /proc/PID/fd their processes. Not psutil:
+that reads the files of all processes on each call, and this runs with each health check. Other systems show nothing;
+there every machine has its own port, so that a conflict is unlikely.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One socket that listens; `inode` is the kernel's name for it."""
+    """A listening socket; the kernel identifies it by its `inode`."""
 
     host: str
     port: int
@@ -35,25 +36,25 @@ class Listener:
 
 
 def all_listeners() -> tuple[Listener, ...]:
-    """Of this computer; none where the kernel does not tell."""
+    """All listeners on this computer; none where the kernel does not show them."""
     return tuple(listener for table in _TABLES for listener in _read(table))
 
 
 def listeners_at(host: str, port: int) -> tuple[Listener, ...]:
-    """Those that a connection to `host`:`port` can come to: one of exactly this address goes before a wildcard."""
+    """The listeners that accept connections to `host`:`port`: an exact address takes precedence over a wildcard."""
     there = [listener for listener in all_listeners() if listener.port == port]
     exact = [listener for listener in there if listener.host in (host, f"::ffff:{host}")]
     return tuple(exact or [listener for listener in there if listener.is_wildcard])
 
 
-def holds_any(pids: Iterable[int], listeners: Iterable[Listener]) -> bool:
-    """Whether one of these processes has one of these sockets."""
+def owns_any(pids: Iterable[int], listeners: Iterable[Listener]) -> bool:
+    """Whether one of these processes owns one of these sockets."""
     inodes = {listener.inode for listener in listeners}
     return any(not inodes.isdisjoint(_sockets_of(pid)) for pid in pids)
 
 
-def find_holder(listeners: Iterable[Listener]) -> int | None:
-    """A process that has one of these sockets, as far as this user may know it."""
+def find_owner(listeners: Iterable[Listener]) -> int | None:
+    """A process that owns one of these sockets; None if there is none, or the kernel does not show it."""
     inodes = {listener.inode for listener in listeners}
     for name in _entries("/proc"):
         if name.isdigit() and not inodes.isdisjoint(_sockets_of(int(name))):
@@ -62,7 +63,7 @@ def find_holder(listeners: Iterable[Listener]) -> int | None:
 
 
 def find_marker(pid: int) -> str | None:
-    """The `<run>/<machine id>/` that every process of a machine carries."""
+    """The marker `<run>/<machine id>/` in the environment of a machine's process; None if it has none."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -85,7 +86,7 @@ def _read(table: Path) -> Iterator[Listener]:
 
 
 def _address(digits: str) -> str:
-    """The kernel writes addresses as 32-bit words, each in the order of this computer's bytes: x86's and ARM's."""
+    """Decode an address: 32-bit words, each in the host's byte order (little endian on x86 and ARM)."""
     words = (bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8))
     packed = b"".join(words)
     if len(packed) == 4:
@@ -98,7 +99,7 @@ def _sockets_of(pid: int) -> Iterator[int]:
     for name in _entries(f"/proc/{pid}/fd"):
         try:
             match = _SOCKET.fullmatch(os.readlink(f"/proc/{pid}/fd/{name}"))  # noqa: PTH115 - thousands of times
-        except OSError:  # It was closed meanwhile.
+        except OSError:  # The file was closed meanwhile.
             continue
         if match:
             yield int(match[1])
@@ -107,5 +108,5 @@ def _sockets_of(pid: int) -> Iterator[int]:
 def _entries(folder: str) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208
-    except OSError:  # It has ended, or is another user's.
+    except OSError:  # The process has ended or belongs to another user.
         return []
