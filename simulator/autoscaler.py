@@ -1,6 +1,6 @@
-"""What Fly's proxy does to machines on its own: starts one that a request waits for, stops those nobody needs.
+"""Autostart and autostop of machines, as Fly's proxy does them.
 
-Which machine, and when, is decided in `simulator.routing`; this carries it out and writes the proxy's log lines.
+`simulator.routing` decides which machine to start or stop, and when; this module does it and writes the proxy's log.
 Sources: F-5.25 to F-5.37.
 """
 
@@ -22,16 +22,16 @@ from simulator.routing.service import Autostop
 AUTOSTOP_SECONDS = 300.0
 """F-5.32: "every few minutes" of simulated time; Fly does not say how many."""
 _CHECK_SECONDS = 0.2
-"""How often, really, to see whether the simulated clock has come to the next pass."""
+"""Real time between two checks whether the next pass is due on the simulated clock."""
 _WEBSOCKET_CLOSE_SECONDS = 0.05
-"""F-5.36: the proxy waits briefly between a GoAway and the stop."""
+"""F-5.36: the proxy waits briefly between GoAway and the stop."""
 
 GoAway = Callable[[str], Awaitable[None]]
-"""Tells the clients of a machine's open WebSockets that it is about to leave."""
+"""Sends GoAway to the clients of a machine's open WebSockets."""
 
 
 class Autoscaler:
-    """Autostart and autostop for one fleet. `load` gives the router's load as it is."""
+    """Autostart and autostop for one fleet. `load` returns the current load of the router."""
 
     def __init__(
         self, supervisor: MachineSupervisor, load: Callable[[], Load], bus: Bus, clock: Clock, go_away: GoAway
@@ -46,7 +46,7 @@ class Autoscaler:
         self._last_pass = clock.now()
 
     def open(self) -> None:
-        """Begin to look after the machines."""
+        """Start the autostop passes."""
         self._passes = asyncio.create_task(self._run_passes(), name="autostop")
 
     async def close(self) -> None:
@@ -56,13 +56,13 @@ class Autoscaler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def reset(self) -> None:
-        """The clock was set back: the next pass is a whole while away."""
+        """The clock was reset: the next pass is due after a full interval."""
         self._last_pass = self._clock.now()
 
     # Autostart.
 
     def request_start(self, machine_id: str) -> None:
-        """A request waits for this machine: start it, unless that is under way (F-1.59, F-5.25)."""
+        """Start a machine that a request waits for, unless a start is under way (F-1.59, F-5.25)."""
         if machine_id not in self._starting:
             task = asyncio.create_task(self._start(machine_id), name=f"autostart {machine_id}")
             self._starting[machine_id] = task
@@ -84,14 +84,14 @@ class Autoscaler:
     # Autostop.
 
     async def _run_passes(self) -> None:
-        while True:
+        while True:  # Not a retry: periodic work until the task is cancelled.
             await asyncio.sleep(_CHECK_SECONDS)
             if self._clock.now() - self._last_pass >= AUTOSTOP_SECONDS:
                 self._last_pass = self._clock.now()
                 await self.stop_idle()
 
     async def stop_idle(self) -> None:
-        """One pass: at most one machine of each region and app (F-5.32, F-5.33)."""
+        """One pass: stop at most one machine per app and region (F-5.32, F-5.33)."""
         fleet = self._supervisor.fleet
         chosen = [each for app in fleet.apps.values() for each in machines_to_stop(fleet, self._load(), app)]
         await asyncio.gather(*(self._stop_excess(machine, how) for machine, how in chosen))
@@ -100,7 +100,7 @@ class Autoscaler:
         self._log(
             machine, "info", f"App {machine.app} has excess capacity, autostopping machine {machine.id}"
         )
-        with suppress(SimulatorError):  # it may have been stopped, or destroyed, by someone else meanwhile
+        with suppress(SimulatorError):  # It may have been stopped or destroyed meanwhile.
             await self._supervisor.cordon(machine.id)  # F-5.36
             await self.close_websockets(machine.id)
             await (self._supervisor.suspend if how is Autostop.SUSPEND else self._supervisor.stop)(machine.id)
@@ -108,7 +108,7 @@ class Autoscaler:
             await self._supervisor.uncordon(machine.id)
 
     async def close_websockets(self, machine_id: str) -> None:
-        """Before a machine stops, its clients' WebSockets are closed in good order (F-5.36)."""
+        """Close the clients' WebSockets with GoAway before a machine stops (F-5.36)."""
         await self._go_away(machine_id)
         await asyncio.sleep(_WEBSOCKET_CLOSE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""How parts are started and left so that none is lost when it is cancelled in the middle."""
+"""Cancellation helpers for asyncio: work that runs to its end, or is abandoned, when its caller is cancelled."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 async def cancel_and_wait(task: asyncio.Task[None]) -> None:
-    """Take a task that may have been left behind to its end, whatever that is."""
+    """Cancel a task and wait until it has ended; its result or error is ignored."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 async def shielded(work: Awaitable[T]) -> T:
-    """Carry it out to the end, also when we are cancelled: asyncio loses a listener that is cancelled at birth."""
+    """Run `work` to its end even if the caller is cancelled: asyncio leaks a listener whose start is cancelled."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -28,25 +28,29 @@ async def shielded(work: Awaitable[T]) -> T:
         if not task.done():
             await asyncio.wait(
                 [task]
-            )  # Unlike `gather`, it leaves the task alone when it is cancelled itself.
+            )  # Unlike `gather`, it does not cancel the task when it is cancelled itself.
         if not task.cancelled():
-            task.exception()  # Who has been cancelled is not told of it, nor is anybody else.
+            task.exception()  # Retrieve it: a cancelled caller does not, and asyncio would log it.
 
 
 async def run_abandonable(work: Callable[..., T], *args: object) -> T:
-    """In a thread, for what may block for minutes and leaves nothing behind: given up together with whoever asked."""
-    answer: Future[T] = Future()
-    threading.Thread(target=set_outcome, args=(answer, partial(work, *args)), daemon=True).start()
-    return await asyncio.wrap_future(answer)
+    """Run blocking work in a daemon thread, and abandon the thread if the caller is cancelled.
+
+    For work that may block for minutes and has no effect to undo. Not `anyio.to_thread`: its threads are not daemons,
+    so that Python would wait for an abandoned one before it exits.
+    """
+    future: Future[T] = Future()
+    threading.Thread(target=set_outcome, args=(future, partial(work, *args)), daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
-def set_outcome(answer: Future[T], work: Callable[[], T]) -> None:
-    """Do it, and put what comes of it into `answer`, an error too."""
+def set_outcome(future: Future[T], work: Callable[[], T]) -> None:
+    """Run `work`, and set its result or error on `future`."""
     try:
         result = work()
     except Exception as error:
-        with suppress(InvalidStateError):  # nobody wants it any more
-            answer.set_exception(error)
+        with suppress(InvalidStateError):  # The caller was cancelled.
+            future.set_exception(error)
     else:
         with suppress(InvalidStateError):
-            answer.set_result(result)
+            future.set_result(result)

@@ -1,7 +1,7 @@
-"""The simulated clock: it runs with the real one, and can be put forward.
+"""Simulated clock: it runs at the speed of the real clock, and can be advanced.
 
-Everything that the emulated proxy waits for (an error delay, a back-off) is waited for on this clock, so
-that a scenario can skip it. Times are seconds since the Unix epoch.
+The emulated proxy waits on this clock (error delays, backoff), so that a scenario can skip the wait. Times are seconds
+since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import asyncio
 import time
 
 _TICK_SECONDS = 0.2
-"""How late it may be noticed that the clock was put forward."""
+"""The longest delay until `elapse` notices that the clock was advanced."""
 
 
 class Clock:
     """Simulated time in seconds since the Unix epoch.
 
-    With `realtime`, `pause_seconds` answers how long really to wait; without it, simulated waits are
-    skipped: the clock is put forward by them and nothing waits.
+    With `realtime`, a simulated wait takes real time. Without it, waits are skipped: they only advance the clock.
     """
 
     def __init__(self, *, realtime: bool = True) -> None:
@@ -28,17 +27,17 @@ class Clock:
         return time.time() + self._offset_seconds
 
     def advance(self, seconds: float) -> None:
-        """Put the clock forward. Raises ValueError for a negative number of seconds."""
+        """Advance the clock. Raises ValueError for a negative number of seconds."""
         if seconds < 0:
-            raise ValueError(f"the clock only goes forward: {seconds} s")
+            raise ValueError(f"cannot advance the clock by {seconds} s: it only goes forward")
         self._offset_seconds += seconds
 
     def reset(self) -> None:
-        """Back to the real time."""
+        """Return to the real time."""
         self._offset_seconds = 0.0
 
     def pause_seconds(self, seconds: float) -> float:
-        """How long really to wait for `seconds` of simulated time; puts the clock forward where waits are skipped."""
+        """The real seconds to wait for `seconds` of simulated time; advances the clock if waits are skipped."""
         if self.realtime:
             return seconds
         self.advance(seconds)
@@ -48,12 +47,12 @@ class Clock:
         await asyncio.sleep(self.pause_seconds(seconds))
 
     async def elapse(self, seconds: float) -> None:
-        """Until so much time has passed, by itself or because the clock was put forward; it is never skipped.
+        """Wait until `seconds` of simulated time have passed, in real time or by `advance`. It is never skipped.
 
-        For what is real and takes its time. Where the clock is set back meanwhile, it is no longer than from then.
+        For periodic work on real machines. If the clock is reset meanwhile, the wait starts again.
         """
         until = self.now() + seconds
-        while (left := until - self.now()) > 0:
+        while (left := until - self.now()) > 0:  # Not simulator.retry: this is the simulated clock.
             if left > seconds:
                 until = self.now() + seconds
             await asyncio.sleep(min(left, _TICK_SECONDS))

@@ -1,4 +1,4 @@
-"""What a person is told of an error that nobody foresaw: its name, and the file that its traceback went into."""
+"""Crash reports: the message for an unexpected error, and the file with its traceback."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import tempfile
 import traceback
 
 CRASHED = 4
-"""The exit status."""
+"""The exit status of a crash."""
 
 
 def format_traceback(error: BaseException) -> str:
-    """Its traceback: for files and reports, not for a terminal."""
+    """The full traceback of an error, for files and reports."""
     return "".join(traceback.format_exception(error))
 
 
 def describe_crash(error: BaseException) -> str:
-    """Writes the traceback into a temporary file; where that cannot be done, says why."""
+    """The message for an unexpected error. Writes the traceback to a temporary file, or says why it could not."""
     try:
         with tempfile.NamedTemporaryFile(
-            "w", prefix="flysim-fault-", suffix=".txt", encoding="utf-8", errors="replace", delete=False
+            "w", prefix="flysim-crash-", suffix=".txt", encoding="utf-8", errors="replace", delete=False
         ) as file:
             file.write(format_traceback(error))
-        place = file.name
+        location = file.name
     except OSError as full:
-        place = f"nowhere to write it to: {full.strerror}"
-    return f"this is a fault of flysim itself: {type(error).__name__}: {error}\n  where it arose: {place}"
+        location = f"could not be written: {full.strerror}"
+    return f"internal error in flysim: {type(error).__name__}: {error}\n  traceback: {location}"

@@ -1,6 +1,6 @@
-"""Faults of the user or of the machine room, each with the exit status it ends flysim with.
+"""Errors of user input, environment and machines, each with its exit status.
 
-Failures that the simulator *emulates* (PA02, PR04 ...) are values in `simulator.routing.errors`, never these.
+Failures that the simulator *emulates* (PA02, PR04 ...) are values in `simulator.routing.errors`, never exceptions.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 class SimulatorError(Exception):
-    """What flysim cannot go on from. Its text is all that a user sees; exit status 4 where a child says no other."""
+    """Base class of errors that end a command. The CLI prints the text without a traceback. Exit status 4."""
 
     exit_status = 4
 
 
 class InputError(SimulatorError):
-    """A command, config or scenario file is wrong: where, what was read, what was expected. Exit status 2."""
+    """A command, config file or scenario file is invalid: where, what was read, what was expected. Exit status 2."""
 
     exit_status = 2
 
@@ -42,11 +42,11 @@ class InputError(SimulatorError):
 
 
 class WrongStateError(InputError):
-    """What was asked for is right, but the machine is in a state that does not allow it."""
+    """The input is valid, but the state of the machine does not allow the action."""
 
 
 class EnvironmentFault(SimulatorError):
-    """The machine room is not in order: a port is taken, an app did not start, no Docker engine. Exit status 3."""
+    """The environment has a problem: a port is in use, an app did not start, no Docker engine. Exit status 3."""
 
     exit_status = 3
 
@@ -57,7 +57,7 @@ class EnvironmentFault(SimulatorError):
 
 
 class MachineFault(EnvironmentFault):
-    """A machine did not do what was asked of it; carries its last log lines."""
+    """A machine failed to do an action; carries its last log lines."""
 
     def __init__(
         self, machine: str, problem: str, *, log_tail: tuple[str, ...] = (), hint: str | None = None

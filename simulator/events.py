@@ -1,7 +1,7 @@
-"""What happened, as frozen values, and the bus that fans them out.
+"""Events of the simulator, as frozen dataclasses, and the bus that delivers them to subscribers.
 
-Publishing is synchronous and never fails the publisher: subscribers are few, trusted and quick. All times are
-seconds since the Unix epoch, on the simulated clock.
+Publishing is synchronous. Subscribers must be fast and must not raise. All times are seconds since the Unix epoch, on
+the simulated clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from simulator.routing.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class FleetChanged:
-    """Any machine joined, left, or changed state, health or cordon."""
+    """A machine was added or removed, or its state, health or cordon changed."""
 
     at: float
     fleet: Fleet
@@ -46,7 +46,7 @@ class MachineHealthChanged:
 
 @dataclass(frozen=True, slots=True)
 class MachineLogged:
-    """One line that a machine wrote, without its line end."""
+    """One line of a machine's output, without its line end."""
 
     at: float
     machine_id: str
@@ -59,7 +59,7 @@ class MachineLogged:
 
 @dataclass(frozen=True, slots=True)
 class ProxyLogged:
-    """One line of the emulated proxy, in the log of the app it concerns (F-6.1, F-6.2, F-6.62)."""
+    """One log line of the emulated proxy, in the log of the app it is about (F-6.1, F-6.2, F-6.62)."""
 
     at: float
     app: str
@@ -72,7 +72,7 @@ class ProxyLogged:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeAnswered:
-    """The client has its final response head, or the proxy's own rejection; a body or a WebSocket may follow."""
+    """The client received its final response head, from a machine or the proxy; a body or WebSocket may follow."""
 
     at: float
     trace: Trace
@@ -80,7 +80,7 @@ class ExchangeAnswered:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFinished:
-    """Nothing more comes of this exchange: the body is through, the WebSocket closed, or the client left."""
+    """The exchange is over: the body is complete, the WebSocket is closed, or the client disconnected."""
 
     at: float
     trace: Trace
@@ -99,13 +99,13 @@ Subscriber = Callable[[Event], None]
 
 
 class Bus:
-    """Hands each event to every subscriber, in the order in which they subscribed."""
+    """Passes each event to all subscribers, in the order of their subscription."""
 
     def __init__(self) -> None:
         self._subscribers: list[Subscriber] = []
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Returns what ends the subscription."""
+        """Returns a function that ends the subscription."""
         self._subscribers.append(subscriber)
 
         def unsubscribe() -> None:

@@ -1,6 +1,6 @@
-"""What a running simulator remembers: the latest exchanges and log lines, all bounded.
+"""Journal of a running simulator: a bounded history of exchanges and log lines.
 
-It subscribes to the bus and answers questions; nothing that it forgets is needed for routing.
+It subscribes to the event bus. Routing does not depend on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_LINES = 500
 
 
 class Journal:
-    """The last exchanges by their `Fly-Request-Id`, and the last log lines of every machine and of the proxy."""
+    """The latest exchanges by `Fly-Request-Id`, and the latest log lines of each machine and of the proxy."""
 
     def __init__(self, bus: Bus, *, max_traces: int = MAX_TRACES, max_lines: int = MAX_LINES) -> None:
         self._max_traces = max_traces
@@ -42,14 +42,14 @@ class Journal:
         return self._traces.get(request_id)
 
     def traces(self) -> tuple[Trace, ...]:
-        """The oldest first."""
+        """All exchanges in the journal, oldest first."""
         return tuple(self._traces.values())
 
     def log_of(self, machine_id: str) -> tuple[MachineLogged, ...]:
         return tuple(self._lines.get(machine_id, ()))
 
     def log(self) -> tuple[MachineLogged | ProxyLogged, ...]:
-        """Every line that is remembered, machines' and the proxy's, in order of time."""
+        """All lines in the journal, of machines and proxy, ordered by time."""
         lines: list[MachineLogged | ProxyLogged] = [line for lines in self._lines.values() for line in lines]
         return tuple(sorted([*lines, *self._proxy_lines], key=lambda line: line.at))
 

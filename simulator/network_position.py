@@ -1,7 +1,8 @@
-"""Where flysim stands: on a computer of its own, as usual, or inside the network that its machines are in.
+"""Network position of flysim: the addresses it listens on, and the ports they are published as.
 
-Inside, it listens for everybody there, resolves every name as Fly's name server does (F-8.15), and what a person
-outside is told are the ports that its own are published as.
+flysim usually runs on the host, next to its machines. It can also run inside the private network of its machines. Then
+it listens on all addresses, resolves every name as Fly's name server does (F-8.15), and shows URLs with the published
+ports.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ _DISCARD = 9
 
 @dataclass(frozen=True, slots=True)
 class NetworkPosition:
+    """Listen addresses, published ports and private address of one flysim."""
+
     hosts: tuple[str, ...] = (LOOPBACK,)
-    """The addresses to listen on; of the name server, too."""
+    """The addresses that the edges and the name server listen on."""
     dns_port: int | None = None
-    """Of the name server; None: a free one."""
+    """The port of the name server; None for a free one."""
     private_ip: str | None = None
-    """Our address in the machines' network, if we are in it."""
+    """flysim's address in the network of the machines, if it runs inside."""
     published: Mapping[int, int] = field(default_factory=dict)
-    """Port of ours -> what people outside know it as; others are the same there."""
+    """flysim's port -> the port it is published as; ports that are not listed are the same outside."""
 
     @property
     def is_everywhere(self) -> bool:
@@ -37,16 +40,16 @@ class NetworkPosition:
 
     @property
     def own_host(self) -> str:
-        """Where we find ourselves."""
+        """The address on which flysim reaches its own listeners."""
         return LOOPBACK if self.is_everywhere else self.hosts[0]
 
     @property
     def control_hosts(self) -> tuple[str, ...]:
-        """The control API answers to no name but a loopback one, so it is nowhere else unless Docker publishes it."""
+        """The control API accepts loopback host names only, so it listens on loopback unless Docker publishes it."""
         return self.hosts if self.is_everywhere else (LOOPBACK,)
 
     def url(self, host: str, port: int) -> str:
-        """As a person writes it who is where flysim was started."""
+        """The URL of a listener, as seen from the host that flysim was started on."""
         host = LOOPBACK if host in (_EVERYWHERE, "::") else host
         return f"http://{join_address(host, self.public(port))}"
 
@@ -54,16 +57,16 @@ class NetworkPosition:
         return self.published.get(port, port)
 
     def check_ports(self, config: Config, *, edges_too: bool = True) -> None:
-        """Raises EnvironmentFault that names the process which holds a port of the config's."""
-        hint = "set another `port` under [control] in flysim.toml, 0 for any free one, or take --free-ports"
+        """Raises EnvironmentFault, which names the process that uses the port, if a port of the config is in use."""
+        hint = "set another `port` under [control] in flysim.toml (0: any free port), or use --free-ports"
         check_port(self.control_hosts[0], config.control_port, "the control API", hint)
         for region, port in config.edges.items() if edges_too else ():
-            hint = f"give {region} another port under [edges], 0 for any free one, or take --free-ports"
+            hint = f"set another port for {region} under [edges] in flysim.toml (0: any free port), or use --free-ports"
             check_port(self.hosts[0], port, f"edge {region}", hint)
 
 
 def addresses_of(listen: str) -> tuple[str, ...]:
-    """All that `any` stands for, since `::` alone leaves IPv4 out; any other word for itself."""
+    """The addresses that `any` stands for, IPv4 and IPv6; every other value stands for itself."""
     if listen != ANY:
         return (listen,)
     return (_EVERYWHERE, "::") if socket.has_ipv6 and _can_bind("::") else (_EVERYWHERE,)
@@ -79,13 +82,13 @@ def _can_bind(host: str) -> bool:
 
 
 def find_private_ip() -> str | None:
-    """Our own address by which others in this network reach us: by IPv6 where there is such a way, else by IPv4."""
-    for family, somewhere in ((socket.AF_INET6, "fdaa::"), (socket.AF_INET, "10.255.255.255")):
+    """flysim's own address in the private network: IPv6 if there is a route, else IPv4; None without either."""
+    for family, destination in ((socket.AF_INET6, "fdaa::"), (socket.AF_INET, "10.255.255.255")):
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(
-                    (somewhere, _DISCARD)
-                )  # Sends nothing; the kernel chooses the way and our address.
+                    (destination, _DISCARD)
+                )  # Sends nothing: the kernel selects the route and source address.
             except OSError:
                 continue
             address = ipaddress.ip_address(probe.getsockname()[0])

@@ -1,4 +1,4 @@
-"""Simulator: builds the parts, wires them to one another, and owns their lifetimes."""
+"""The simulator as a whole: builds its parts, connects them, and owns their lifetimes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class Simulator:
-    """A fleet behind Fly's proxy, from `async with` to its end.
+    """A fleet behind Fly's proxy, which runs inside `async with`.
 
-    `realtime`: simulated waits are really waited for. `free_ports`: every port is a free one, whatever the
-    config says. `backend`: what the machines are, by its name or as it is; `is_patient`: one that others run may be
-    ill at the start. `make_proxy`: another class in the place of `ProxyServer`. Entering raises SimulatorError, with
-    nothing left running, when a part cannot start.
+    `realtime`: simulated waits take real time. `free_ports`: use free ports instead of those of the config.
+    `backend`: the backend of the machines, or its name. `is_patient`: a machine that runs outside flysim may be
+    unhealthy at the start. `make_proxy`: a class to use instead of `ProxyServer`. Entering raises SimulatorError if a
+    part cannot start; nothing is left running then.
     """
 
     def __init__(
@@ -63,9 +63,8 @@ class Simulator:
         self._network_position = network_position or NetworkPosition()
         self._free_ports = free_ports
         self._make_proxy = make_proxy
-        self.dns_port = (
-            self._network_position.dns_port or free_port()
-        )  # The machines are told of it before the name server listens there.
+        # Chosen here, because the environment of the machines contains it before the name server listens.
+        self.dns_port = self._network_position.dns_port or free_port()
         self.supervisor = MachineSupervisor(
             [app.app for app in config.apps],
             config.machines,
@@ -99,10 +98,10 @@ class Simulator:
         self.check_ports()
         async with AsyncExitStack() as parts:
             parts.callback(self.bus.subscribe(self._follow_fleet))
-            if self._asks_for_names():
+            if self._uses_name_server():
                 await self._start_proxy(parts)
                 opening = self._start_machines(parts)
-            else:  # mitmproxy takes its time to import: the machines boot meanwhile.
+            else:  # mitmproxy is slow to import: the machines boot meanwhile.
                 opening = self._start_machines(parts)
                 await self._start_proxy(parts)
             await self._start_control(parts)
@@ -121,21 +120,21 @@ class Simulator:
     ) -> None:
         await self._parts.aclose()
 
-    # Where things are.
+    # Addresses and machines.
 
     @property
     def fleet(self) -> Fleet:
-        """All machines now."""
+        """All current machines."""
         return self.router.fleet
 
     @property
     def edges(self) -> Mapping[str, str]:
-        """Region of the edge -> its base URL."""
+        """Region of an edge -> its base URL."""
         return {region: self._network_position.url(*where) for region, where in self._proxy.addresses.items()}
 
     @property
     def extra_ports(self) -> Mapping[str, Mapping[int, str]]:
-        """Region of the edge -> public port other than 80 and 443 -> where it is to be had."""
+        """Region of an edge -> public port other than 80 and 443 -> its base URL."""
         found: dict[str, dict[int, str]] = {}
         for (region, public_port), where in self._proxy.all_addresses.items():
             if public_port != HTTP_PORT:
@@ -148,11 +147,11 @@ class Simulator:
 
     @property
     def dns_address(self) -> str:
-        """Of the name server that knows the `.internal` names."""
+        """The address of the name server for `.internal` names."""
         return join_address(self._network_position.own_host, self.dns_port)
 
     def ready(self) -> dict[str, Any]:
-        """What the ready file says."""
+        """The content of the ready file."""
         return {
             "edges": dict(self.edges),
             "control": self.control_url,
@@ -172,7 +171,7 @@ class Simulator:
         }
 
     def find_machine(self, key: str) -> Machine:
-        """By id, by name, or as app/name. Raises InputError that lists the machines there are, or several that fit."""
+        """Find a machine by id, name or app/name. Raises InputError, which lists the candidates, unless one matches."""
         machines = self.fleet.machines
         found = [each for each in machines if key in (each.id, each.name, f"{each.app}/{each.name}")]
         if len(found) == 1:
@@ -182,18 +181,18 @@ class Simulator:
         raise InputError(problem, expected=f"one of {known}")
 
     def spec_of(self, machine_id: str) -> MachineSpec | None:
-        """How the machine is run; None if it is gone."""
+        """The spec of a machine; None if it is destroyed."""
         return self.supervisor.spec(machine_id) if self.fleet.find(machine_id) else None
 
     def health_problems(self) -> dict[str, str]:
         return self.supervisor.health_problems()
 
     def findings(self, trace: Trace | None = None) -> tuple[Finding, ...]:
-        """What diagnosis says of one exchange, or of all that are remembered."""
+        """The findings of the diagnosis for one exchange, or for all in the journal."""
         traces = self.journal.traces() if trace is None else (trace,)
         return tuple(finding for each in traces for finding in diagnose(each, self.fleet))
 
-    # What can be done.
+    # Actions.
 
     async def start_machine(self, machine_id: str) -> None:
         await self.supervisor.start(machine_id)
@@ -222,17 +221,19 @@ class Simulator:
         return await self.supervisor.clone(machine_id, region=region)
 
     async def inject(self, fault: Fault) -> None:
-        """Bring a fault about, until it is healed, or the fleet reset. Raises SimulatorError where it cannot be."""
+        """Inject a fault; it lasts until `heal` or `reset`. Raises SimulatorError if it cannot be injected."""
         if self._make_proxy is not None:
-            raise InputError("faults cannot be had inside stock mitmproxy", expected="flysim up, run or exec")
+            raise InputError(
+                "faults cannot be injected inside stock mitmproxy", expected="flysim up, run or exec"
+            )
         await self.faults.inject(fault)
 
     async def heal(self, which: Fault | str = "all") -> None:
-        """Mend one fault, all of a kind or of a machine by their name, or all. Raises WrongStateError for none."""
+        """End one fault, all faults of a kind or of a machine, or all. Raises WrongStateError if none matches."""
         await self.faults.heal(which)
 
     async def reset(self) -> None:
-        """As at the start: no fault, every machine of the config started and healthy, no other; nothing remembered."""
+        """Restore the state after the start: no faults, only the config's machines, all healthy, an empty journal."""
         await self.faults.clear()
         await self.supervisor.reset()
         self.journal.clear()
@@ -241,7 +242,7 @@ class Simulator:
         self._autoscaler.reset()
         self._random.seed(self._seed)
 
-    # The parts.
+    # Parts.
 
     async def _go_away(self, machine_id: str) -> None:
         await self._proxy.go_away(machine_id)
@@ -251,7 +252,7 @@ class Simulator:
             self.router.fleet = event.fleet
 
     def _find_edge(self, public_port: int, region: str) -> tuple[str, int] | None:
-        """The edge nearest to a region; 80 and 443 are one port here."""
+        """The address of the edge nearest to a region; 80 and 443 are the same port here."""
         addresses = self._proxy.all_addresses
         port = HTTP_PORT if public_port == HTTPS_PORT else public_port
         edges = [edge for edge, its_port in addresses if its_port == port]
@@ -261,8 +262,8 @@ class Simulator:
         host, listening = addresses[nearest, port]
         return LOOPBACK if host == "0.0.0.0" else host, listening
 
-    def _asks_for_names(self) -> bool:
-        """Whether a machine is told of the name server, which then must be there before the machine."""
+    def _uses_name_server(self) -> bool:
+        """Whether a command or env contains `{dns}`: then the name server must listen before the machines start."""
         return any(
             "{dns}" in text
             for machine in self.config.machines
@@ -277,7 +278,7 @@ class Simulator:
 
     async def _start_proxy(self, parts: AsyncExitStack) -> None:
         with ExitStack() as hold:
-            with suppress(OSError):  # The name server will say that its port is taken.
+            with suppress(OSError):  # The name server reports that its port is in use.
                 hold_port(self.dns_port, hold)
             await asyncio.to_thread(importlib.import_module, "simulator.proxy")
         from simulator.proxy import ProxyCore, ProxyServer
@@ -307,6 +308,6 @@ class Simulator:
         self._control_port = await shielded(self._control.start())
 
     def check_ports(self) -> None:
-        """Raises EnvironmentFault that names the process which holds a port of ours; entering does it, too."""
+        """Raises EnvironmentFault, which names the process, if a port of the config is in use. Entering checks, too."""
         if not self._free_ports:
             self._network_position.check_ports(self.config, edges_too=self._make_proxy is None)

@@ -1,3 +1,5 @@
+"""The simulated clock: advancing, skipped waits, and waits in simulated time."""
+
 from __future__ import annotations
 
 import asyncio
@@ -13,7 +15,7 @@ def test_the_clock_runs_with_the_real_one() -> None:
     assert before <= Clock().now() <= time.time()
 
 
-def test_it_can_be_put_forward_again_and_again() -> None:
+def test_it_can_be_advanced_repeatedly() -> None:
     clock = Clock()
     clock.advance(3600)
     clock.advance(0.5)
@@ -22,38 +24,38 @@ def test_it_can_be_put_forward_again_and_again() -> None:
 
 def test_it_never_goes_back() -> None:
     clock = Clock()
-    with pytest.raises(ValueError, match="only goes forward: -1 s"):
+    with pytest.raises(ValueError, match="cannot advance the clock by -1 s"):
         clock.advance(-1)
     assert clock.now() - time.time() == pytest.approx(0.0, abs=1.0)
 
 
-def test_a_reset_brings_back_the_real_time() -> None:
+def test_a_reset_restores_the_real_time() -> None:
     clock = Clock()
     clock.advance(3600)
     clock.reset()
     assert clock.now() - time.time() == pytest.approx(0.0, abs=1.0)
 
 
-def test_in_real_time_a_pause_is_really_waited_for() -> None:
+def test_in_real_time_a_pause_takes_real_time() -> None:
     clock = Clock(realtime=True)
     assert clock.pause_seconds(7.5) == 7.5
     assert clock.now() - time.time() == pytest.approx(0.0, abs=1.0)
 
 
-def test_without_real_time_a_pause_only_puts_the_clock_forward() -> None:
+def test_without_real_time_a_pause_only_advances_the_clock() -> None:
     clock = Clock(realtime=False)
     assert clock.pause_seconds(7.5) == 0.0
     assert clock.now() - time.time() == pytest.approx(7.5, abs=1.0)
 
 
-async def test_a_sleep_of_an_hour_is_over_at_once_where_waits_are_skipped() -> None:
+async def test_a_sleep_returns_at_once_where_waits_are_skipped() -> None:
     clock = Clock(realtime=False)
     async with asyncio.timeout(5):
         await clock.sleep(3600)
     assert clock.now() - time.time() == pytest.approx(3600, abs=5.0)
 
 
-async def test_in_real_time_a_sleep_lasts() -> None:
+async def test_in_real_time_a_sleep_takes_real_time() -> None:
     clock = Clock()
     before = time.monotonic()
     await clock.sleep(0.01)
@@ -61,7 +63,7 @@ async def test_in_real_time_a_sleep_lasts() -> None:
 
 
 @pytest.mark.parametrize("realtime", [True, False])
-async def test_what_elapses_is_never_skipped_but_ends_when_the_clock_is_put_forward(realtime: bool) -> None:
+async def test_elapse_is_never_skipped_but_ends_when_the_clock_is_advanced(realtime: bool) -> None:
     clock = Clock(realtime=realtime)
     waiting = asyncio.create_task(clock.elapse(3600))
     before = time.monotonic()

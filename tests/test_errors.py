@@ -1,3 +1,5 @@
+"""Texts and exit statuses of errors."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,13 +12,13 @@ from simulator.errors import EnvironmentFault, InputError, MachineFault, Simulat
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (SimulatorError("a fault of flysim"), 4),
+        (SimulatorError("an internal error"), 4),
         (InputError("wrong"), 2),
         (EnvironmentFault("wrong"), 3),
         (MachineFault("ams-1", "ended"), 3),
     ],
 )
-def test_each_kind_of_fault_has_its_exit_status(error: SimulatorError, status: int) -> None:
+def test_each_kind_of_error_has_its_exit_status(error: SimulatorError, status: int) -> None:
     """interfaces.md: 2 the input is wrong, 3 the environment, 4 the simulator"""
     assert error.exit_status == status
 
@@ -33,10 +35,10 @@ def test_each_kind_of_fault_has_its_exit_status(error: SimulatorError, status: i
             "flysim.toml:7:3: region is 'xyz'\n  expected: a region such as ams",
         ),
         (InputError("region is 'xyz'", path="flysim.toml", line=7), "flysim.toml:7: region is 'xyz'"),
-        (EnvironmentFault("port 8080 is taken"), "port 8080 is taken"),
+        (EnvironmentFault("port 8080 is in use"), "port 8080 is in use"),
         (
-            EnvironmentFault("port 8080 is taken by nginx (812)", hint="choose another under [edges]"),
-            "port 8080 is taken by nginx (812)\n  hint: choose another under [edges]",
+            EnvironmentFault("port 8080 is in use by nginx (812)", hint="choose another under [edges]"),
+            "port 8080 is in use by nginx (812)\n  hint: choose another under [edges]",
         ),
         (MachineFault("ams-1", "ended with status 1"), "machine ams-1 ended with status 1"),
         (
@@ -47,11 +49,11 @@ def test_each_kind_of_fault_has_its_exit_status(error: SimulatorError, status: i
         ),
     ],
 )
-def test_a_fault_says_where_what_was_read_and_the_mend(error: SimulatorError, text: str) -> None:
+def test_an_error_shows_the_location_the_problem_and_a_hint(error: SimulatorError, text: str) -> None:
     assert str(error) == text
 
 
-def test_what_a_fault_is_made_of_can_be_asked_for() -> None:
+def test_the_parts_of_an_error_are_attributes() -> None:
     wrong = InputError("wrong", path="flysim.toml", line=7, column=3, expected="right")
     assert (wrong.problem, wrong.path, wrong.line, wrong.column, wrong.expected) == (
         "wrong",

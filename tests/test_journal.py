@@ -1,3 +1,5 @@
+"""The journal of exchanges and log lines, and the event bus."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -36,14 +38,14 @@ def journal_of(*events: Event, max_traces: int = 3, max_lines: int = 3) -> Journ
     return journal
 
 
-def test_an_exchange_is_known_from_its_answer_on() -> None:
+def test_an_exchange_is_in_the_journal_from_its_response_on() -> None:
     answered = trace(1)
     journal = journal_of(ExchangeAnswered(1.0, answered))
     assert journal.find_trace("request-1") == answered
     assert journal.find_trace("request-2") is None
 
 
-def test_the_end_of_an_exchange_replaces_what_was_known_of_it() -> None:
+def test_a_finished_exchange_replaces_its_earlier_trace() -> None:
     answered = trace(1)
     finished = replace(answered, outcome=Outcome.RELAYED, ended_at=2.0)
     journal = journal_of(
@@ -52,40 +54,40 @@ def test_the_end_of_an_exchange_replaces_what_was_known_of_it() -> None:
     assert journal.traces() == (finished, trace(2))
 
 
-def test_the_oldest_exchange_is_forgotten_first() -> None:
+def test_the_oldest_exchange_is_dropped_first() -> None:
     journal = journal_of(*(ExchangeFinished(1.0, trace(number)) for number in range(5)))
     assert [trace.request_id for trace in journal.traces()] == ["request-2", "request-3", "request-4"]
     assert journal.find_trace("request-1") is None
 
 
-def test_each_machine_has_its_own_last_lines() -> None:
+def test_the_journal_keeps_the_last_lines_of_each_machine() -> None:
     journal = journal_of(*(line(f"line {number}") for number in range(5)), line("other", machine_id=DFW_1.id))
     assert [logged.line for logged in journal.log_of(AMS_1.id)] == ["line 2", "line 3", "line 4"]
     assert [logged.line for logged in journal.log_of(DFW_1.id)] == ["other"]
     assert journal.log_of("00000000000000") == ()
 
 
-def test_the_log_of_all_is_in_order_of_time() -> None:
+def test_the_combined_log_is_ordered_by_time() -> None:
     late, early, between = line("late", 3.0), line("early", 1.0, DFW_1.id), proxy_line("between", 2.0)
     assert journal_of(late, early, between).log() == (early, between, late)
 
 
-def test_lines_of_one_instant_stay_in_the_order_in_which_a_machine_wrote_them() -> None:
+def test_lines_with_the_same_time_keep_their_order() -> None:
     lines = [line(text) for text in ("one", "two", "three")]
     assert journal_of(*lines).log() == tuple(lines)
 
 
-def test_of_the_proxys_lines_the_last_are_kept() -> None:
+def test_the_journal_keeps_the_last_lines_of_the_proxy() -> None:
     lines = [proxy_line(f"line {number}", float(number)) for number in range(5)]
     assert journal_of(*lines).log() == tuple(lines[2:])
 
 
-def test_other_events_are_no_business_of_the_journal() -> None:
+def test_the_journal_ignores_other_events() -> None:
     journal = journal_of(FleetChanged(1.0, DEMO))
     assert (journal.traces(), journal.log()) == ((), ())
 
 
-def test_a_cleared_journal_remembers_nothing_and_goes_on() -> None:
+def test_a_cleared_journal_is_empty_and_keeps_recording() -> None:
     bus = Bus()
     journal = Journal(bus)
     for event in (ExchangeFinished(1.0, trace(1)), line("one"), proxy_line("two")):
@@ -96,7 +98,7 @@ def test_a_cleared_journal_remembers_nothing_and_goes_on() -> None:
     assert [logged.line for logged in journal.log_of(AMS_1.id)] == ["three"]
 
 
-# The bus that brings it all.
+# The event bus.
 
 
 def test_every_subscriber_gets_every_event_in_the_order_of_subscription() -> None:
@@ -109,17 +111,17 @@ def test_every_subscriber_gets_every_event_in_the_order_of_subscription() -> Non
     assert got == [("first", event), ("second", event)]
 
 
-def test_a_subscription_ends_once_and_for_all_even_while_an_event_is_handed_out() -> None:
+def test_a_subscriber_can_unsubscribe_while_it_receives_an_event() -> None:
     bus = Bus()
     got: list[str] = []
 
-    def take(event: Event) -> None:
-        got.append("taken")
+    def receive(event: Event) -> None:
+        got.append("received")
         end()
 
-    end = bus.subscribe(take)
+    end = bus.subscribe(receive)
     bus.subscribe(lambda event: got.append("other"))
     bus.publish(line("one"))
     bus.publish(line("two"))
     end()
-    assert got == ["taken", "other", "other"]
+    assert got == ["received", "other", "other"]

@@ -1,4 +1,4 @@
-"""Where flysim listens, and what people are told of it."""
+"""Listen addresses and published ports of flysim."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from simulator.runtime import Simulator
 from tests.test_runtime import config_of
 
 
-def test_any_is_every_address_of_both_kinds() -> None:
+def test_any_stands_for_all_ipv4_and_ipv6_addresses() -> None:
     assert addresses_of("any") == (("0.0.0.0", "::") if socket.has_dualstack_ipv6() else ("0.0.0.0",))
     assert addresses_of("127.0.0.1") == ("127.0.0.1",)
 
 
-def test_a_person_is_told_the_port_that_ours_is_published_as() -> None:
+def test_urls_have_the_published_port() -> None:
     network_position = NetworkPosition(hosts=("0.0.0.0", "::"), published={8080: 18080})
 
     assert network_position.url("0.0.0.0", 8080) == "http://127.0.0.1:18080"
@@ -31,7 +31,7 @@ def test_a_person_is_told_the_port_that_ours_is_published_as() -> None:
     assert network_position.url("::1", 8081) == "http://[::1]:8081"
 
 
-def test_our_own_private_address_is_one_of_this_computer() -> None:
+def test_the_private_address_belongs_to_this_computer() -> None:
     address = find_private_ip()
     if address is not None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -49,18 +49,18 @@ def test_our_own_private_address_is_one_of_this_computer() -> None:
         ("any", ["8080:http"], "--published is '8080:http'"),
     ],
 )
-def test_what_cannot_be_a_place_is_refused(listen: str, published: list[str], problem: str) -> None:
+def test_invalid_network_options_are_refused(listen: str, published: list[str], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         read_network_position(listen, None, published, beside_machines=False)
 
 
-def test_names_are_private_unless_it_listens_for_all_beside_the_machines() -> None:
+def test_there_is_a_private_address_only_when_listening_on_all_addresses_beside_the_machines() -> None:
     assert read_network_position("any", 53, [], beside_machines=False).private_ip is None
     assert read_network_position("127.0.0.1", 53, [], beside_machines=True).private_ip is None
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this computer has no IPv6")
-async def test_on_any_address_edges_and_control_answer_by_ipv4_and_ipv6(tmp_path: Path) -> None:
+async def test_on_any_address_edges_and_control_api_respond_over_ipv4_and_ipv6(tmp_path: Path) -> None:
     network_position = NetworkPosition(hosts=addresses_of("any"))
     async with (
         Simulator(config_of(tmp_path), network_position=network_position) as simulator,
@@ -72,7 +72,7 @@ async def test_on_any_address_edges_and_control_answer_by_ipv4_and_ipv6(tmp_path
                 assert response.status_code == 200, (url, host)
 
 
-async def test_the_control_api_is_nowhere_but_on_loopback_when_the_edges_are_elsewhere(
+async def test_the_control_api_listens_on_loopback_even_if_the_edges_do_not(
     tmp_path: Path,
 ) -> None:
     network_position = NetworkPosition(hosts=("127.0.0.2",))
@@ -82,12 +82,14 @@ async def test_the_control_api_is_nowhere_but_on_loopback_when_the_edges_are_els
         assert simulator.dns_address.startswith("127.0.0.2:")
 
 
-async def test_a_taken_port_on_any_address_is_told_with_its_holder(tmp_path: Path) -> None:
+async def test_a_port_in_use_on_any_address_is_reported_with_its_process(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     listener = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
     async with listener:
         simulator = Simulator(
             config_of(tmp_path, control=port), network_position=NetworkPosition(("0.0.0.0", "::"))
         )
-        with pytest.raises(EnvironmentFault, match=rf"port {port} on 0\.0\.0\.0 is taken by .*\(pid \d+\)"):
+        with pytest.raises(
+            EnvironmentFault, match=rf"cannot listen on 0\.0\.0\.0:{port}: .* in use by .*\(pid \d+\)"
+        ):
             simulator.check_ports()

@@ -11,7 +11,7 @@ from simulator.retry import poll, poll_blocking, retry_on, retry_on_blocking
 
 
 class Flaky:
-    """Fails `failures` times, then answers."""
+    """Fails `failures` times, then returns a result."""
 
     def __init__(self, failures: int, error: BaseException | None = None) -> None:
         self.calls = 0
@@ -31,7 +31,7 @@ class Flaky:
 
 
 class Pauses:
-    """Takes the place of `asyncio.sleep`, and remembers for how long it was asked to."""
+    """Replaces `asyncio.sleep`, and records the pauses."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -40,7 +40,7 @@ class Pauses:
         self.seconds.append(seconds)
 
 
-async def test_a_call_is_made_again_after_the_named_error_only() -> None:
+async def test_a_call_is_retried_only_after_a_named_error() -> None:
     pauses, refused = Pauses(), Flaky(2, ConnectionRefusedError())
     policy = retry_on(OSError, interval_seconds=0.5, sleep=pauses.sleep)
     assert await policy(refused.later) == "found"
@@ -59,7 +59,7 @@ async def test_the_last_error_is_raised_when_the_attempts_are_used_up() -> None:
 
 
 @pytest.mark.parametrize("attempts", [None, 1000])
-async def test_the_last_error_is_raised_when_the_time_is_over(attempts: int | None) -> None:
+async def test_the_last_error_is_raised_after_the_timeout(attempts: int | None) -> None:
     policy = retry_on(OSError, interval_seconds=0.001, timeout_seconds=0.02, attempts=attempts)
     with pytest.raises(OSError, match="refused"):
         await policy(Flaky(10**6, OSError("refused")).later)
@@ -72,13 +72,13 @@ async def test_pauses_double_up_to_the_longest() -> None:
     assert pauses.seconds == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
 
 
-async def test_polling_returns_what_was_found() -> None:
+async def test_polling_returns_the_result() -> None:
     assert await poll(Flaky(3), timeout_seconds=5, interval_seconds=0) == "found"
     assert await poll(Flaky(3).later, interval_seconds=0) == "found"
     assert poll_blocking(Flaky(3), timeout_seconds=5, interval_seconds=0) == "found"
 
 
-async def test_polling_ends_with_a_last_look_when_the_time_is_over() -> None:
+async def test_polling_makes_a_last_attempt_at_the_timeout() -> None:
     began, nothing = time.monotonic(), Flaky(10**6)
     assert await poll(nothing, timeout_seconds=0.05, interval_seconds=10) is None
     assert nothing.calls == 2
@@ -86,7 +86,7 @@ async def test_polling_ends_with_a_last_look_when_the_time_is_over() -> None:
     assert poll_blocking(Flaky(10**6), timeout_seconds=0.01) is None
 
 
-async def test_no_time_at_all_is_one_look() -> None:
+async def test_polling_with_a_zero_timeout_makes_one_attempt() -> None:
     nothing = Flaky(10**6)
     assert await poll(nothing, timeout_seconds=0) is None
     assert nothing.calls == 1

@@ -1,4 +1,4 @@
-"""The simulator as a whole, on real processes: what it starts, what it leaves behind (nothing), and its reset."""
+"""The simulator as a whole, on real processes: start, cleanup and reset."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from simulator.config import Config, load_config
 from simulator.errors import EnvironmentFault, InputError, MachineFault
 from simulator.events import Event, MachineLogged
 from simulator.machines.port import free_ports
+from simulator.retry import poll
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 
@@ -40,8 +41,8 @@ class App(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), App).serve_forever()
 """
 NEVER_LISTENS = "import time; print('up', flush=True); time.sleep(600)"
-DIES = "print('no database here'); raise SystemExit(7)"
-ASKS_FOR_A_NAME = """
+EXITS = "print('no database here'); raise SystemExit(7)"
+QUERIES_DNS = """
 import os, socket
 host, port = os.environ["NAMES"].split(":")
 labels = b"".join(bytes([len(part)]) + part for part in (b"regions", b"web", b"internal"))
@@ -69,7 +70,7 @@ def config_of(
 
 
 def left_behind(folder: Path) -> str:
-    """Machines of that folder, listening sockets and tasks that are still there; empty if none."""
+    """The machines of a folder, the listening sockets and the tasks that are left; empty if none."""
     me = psutil.Process()
     machines = [child for child in me.children(recursive=True) if _runs_in(child, folder)]
     listening = [each.laddr for each in me.net_connections() if each.status == psutil.CONN_LISTEN]
@@ -89,9 +90,12 @@ async def nothing_left(folder: Path) -> AsyncIterator[None]:
     before = left_behind(folder)
     async with asyncio.timeout(DEADLINE_SECONDS):
         yield
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while left_behind(folder) != before and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0)  # A task that is cancelled is gone a moment later.
+    # A cancelled task ends a moment later.
+    await poll(
+        lambda: True if left_behind(folder) == before else None,
+        timeout_seconds=SETTLE_SECONDS,
+        interval_seconds=0,
+    )
     assert left_behind(folder) == before
 
 
@@ -100,22 +104,22 @@ async def get(url: str) -> httpx.Response:
         return await client.get(url)
 
 
-async def first(simulator: Simulator, is_meant: Callable[[Event], bool]) -> Event:
-    """The next event that is meant."""
+async def first(simulator: Simulator, matches: Callable[[Event], bool]) -> Event:
+    """The next event that matches."""
     found: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
-    def hear(event: Event) -> None:
-        if is_meant(event) and not found.done():
+    def receive(event: Event) -> None:
+        if matches(event) and not found.done():
             found.set_result(event)
 
-    unsubscribe = simulator.bus.subscribe(hear)
+    unsubscribe = simulator.bus.subscribe(receive)
     try:
         return await found
     finally:
         unsubscribe()
 
 
-async def test_ready_says_where_everything_is_and_it_is_there(tmp_path: Path) -> None:
+async def test_ready_lists_addresses_that_respond(tmp_path: Path) -> None:
     async with nothing_left(tmp_path), Simulator(config_of(tmp_path)) as simulator:
         ready = json.loads(json.dumps(simulator.ready()))
         assert list(ready["edges"]) == ["ams", "dfw"]
@@ -138,7 +142,7 @@ async def test_a_simulator_can_be_started_again_at_once_on_the_same_ports(tmp_pa
             assert (await get(simulator.edges["ams"])).status_code == 200
 
 
-async def test_free_ports_are_taken_whatever_the_config_says(tmp_path: Path) -> None:
+async def test_free_ports_override_the_ports_of_the_config(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = config_of(tmp_path, ams=taken.getsockname()[1])
         async with nothing_left(tmp_path), Simulator(config, free_ports=True) as simulator:
@@ -146,7 +150,7 @@ async def test_free_ports_are_taken_whatever_the_config_says(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("what", "wanted_by"), [("ams", "edge ams"), ("control", "the control API")])
-async def test_a_port_that_is_taken_is_told_with_its_holder_before_any_machine_starts(
+async def test_a_port_in_use_is_reported_with_its_process_before_any_machine_starts(
     tmp_path: Path, what: str, wanted_by: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -157,14 +161,14 @@ async def test_a_port_that_is_taken_is_told_with_its_holder_before_any_machine_s
         async with nothing_left(tmp_path):
             with pytest.raises(EnvironmentFault) as caught:
                 await simulator.__aenter__()
-        assert f"port {port} on 127.0.0.1 is taken by" in str(caught.value)
-        assert f"(pid {psutil.Process().pid}), so {wanted_by} cannot listen there" in str(caught.value)
+        assert f"{wanted_by} cannot listen on 127.0.0.1:{port}: port {port} is in use by" in str(caught.value)
+        assert f"(pid {psutil.Process().pid})" in str(caught.value)
         assert not events
 
 
-async def test_a_machine_that_dies_at_start_ends_all_others(tmp_path: Path) -> None:
+async def test_a_machine_that_exits_at_start_stops_all_others(tmp_path: Path) -> None:
     more = '[apps.bad]\ncommand = ["{python}", "bad.py"]\n[[apps.bad.machines]]\nregion = "lhr"\n'
-    (tmp_path / "bad.py").write_text(DIES)
+    (tmp_path / "bad.py").write_text(EXITS)
     async with nothing_left(tmp_path):
         with pytest.raises(MachineFault) as caught:
             await Simulator(config_of(tmp_path, more=more)).__aenter__()
@@ -173,69 +177,72 @@ async def test_a_machine_that_dies_at_start_ends_all_others(tmp_path: Path) -> N
 
 
 class _NoProxy:
-    """Fails to start, once the machines have begun to."""
+    """A proxy that fails to start, after the machines began to start."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.addresses: dict[str, tuple[str, int]] = {}
 
     async def start(self) -> None:
-        raise EnvironmentFault("no proxy today")
+        raise EnvironmentFault("the proxy failed")
 
     async def stop(self) -> None:
         pass
 
 
-async def test_a_proxy_that_does_not_start_ends_the_machines(tmp_path: Path) -> None:
+async def test_a_proxy_that_fails_to_start_stops_the_machines(tmp_path: Path) -> None:
     async with nothing_left(tmp_path):
-        with pytest.raises(EnvironmentFault, match="no proxy today"):
+        with pytest.raises(EnvironmentFault, match="the proxy failed"):
             await Simulator(config_of(tmp_path), make_proxy=_NoProxy).__aenter__()
 
 
 class _SlowProxy(_NoProxy):
-    """Takes a few turns of the event loop to start."""
+    """A proxy that takes a few iterations of the event loop to start."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
-        self.story: list[str] = []
+        self.calls: list[str] = []
         _SlowProxy.latest = self
 
     async def start(self) -> None:
-        self.story.append("starting")
+        self.calls.append("starting")
         for _ in range(10):
             await asyncio.sleep(0)
-        self.story.append("started")
+        self.calls.append("started")
 
     async def stop(self) -> None:
-        self.story.append("stopped")
+        self.calls.append("stopped")
 
     latest: _SlowProxy | None = None
 
+    @classmethod
+    def find_started(cls) -> _SlowProxy | None:
+        return cls.latest if cls.latest and cls.latest.calls else None
 
-async def test_a_part_that_is_starting_when_the_start_is_cancelled_is_stopped_once_it_has(
+
+async def test_a_part_whose_start_is_cancelled_is_stopped_after_its_start(
     tmp_path: Path,
 ) -> None:
-    """asyncio's own start_server leaves its socket listening when it is cancelled at the wrong moment."""
+    """asyncio's start_server leaks its listening socket when it is cancelled at the wrong moment."""
     async with nothing_left(tmp_path):
         starting = asyncio.create_task(Simulator(config_of(tmp_path), make_proxy=_SlowProxy).__aenter__())
-        while _SlowProxy.latest is None or not _SlowProxy.latest.story:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0)
+        await poll(_SlowProxy.find_started, interval_seconds=0)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
-    assert _SlowProxy.latest.story == ["starting", "started", "stopped"]
+    assert _SlowProxy.latest.calls == ["starting", "started", "stopped"]
 
 
-async def test_a_control_port_that_is_taken_meanwhile_ends_machines_and_edges(tmp_path: Path) -> None:
+async def test_a_control_port_that_is_in_use_by_then_stops_machines_and_edges(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     simulator = Simulator(config_of(tmp_path, control=port))
     async with nothing_left(tmp_path):
         starting = asyncio.create_task(simulator.__aenter__())
-        await first(simulator, lambda event: True)  # The ports were looked at before.
+        await first(simulator, lambda event: True)  # The check of the ports is over by then.
         with socket.create_server(("127.0.0.1", port)), pytest.raises(EnvironmentFault, match=str(port)):
             await starting
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_start_leaves_nothing_running(tmp_path: Path) -> None:
     simulator = Simulator(config_of(tmp_path, app=NEVER_LISTENS))
     async with nothing_left(tmp_path):
         starting = asyncio.create_task(simulator.__aenter__())
@@ -246,15 +253,15 @@ async def test_a_start_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     assert {machine.state for machine in simulator.fleet.machines} == {MachineState.STOPPED}
 
 
-async def test_a_machine_that_is_told_of_the_name_server_finds_it_there(tmp_path: Path) -> None:
-    """F-8.1: `.internal` answers from the first moment of a machine."""
-    config = config_of(tmp_path, app=ASKS_FOR_A_NAME + APP, env='NAMES = "{dns}"')
+async def test_a_machine_with_dns_in_its_env_reaches_the_name_server_at_start(tmp_path: Path) -> None:
+    """F-8.1: `.internal` names resolve from the start of a machine."""
+    config = config_of(tmp_path, app=QUERIES_DNS + APP, env='NAMES = "{dns}"')
     async with nothing_left(tmp_path), Simulator(config) as simulator:
         for machine in simulator.fleet.machines:
             assert [line.line for line in simulator.journal.log_of(machine.id)] == ["answered"]
 
 
-async def test_reset_brings_the_fleet_back_and_forgets_what_was(tmp_path: Path) -> None:
+async def test_reset_restores_the_fleet_and_clears_the_journal(tmp_path: Path) -> None:
     async with nothing_left(tmp_path), Simulator(config_of(tmp_path)) as simulator:
         before = simulator.ready()
         ams, dfw = simulator.fleet.machines
@@ -273,7 +280,7 @@ async def test_reset_brings_the_fleet_back_and_forgets_what_was(tmp_path: Path) 
         assert (await get(simulator.edges["dfw"])).text == dfw.id
 
 
-async def test_every_verb_is_seen_by_the_fleet_at_once(tmp_path: Path) -> None:
+async def test_every_action_changes_the_fleet_at_once(tmp_path: Path) -> None:
     async with nothing_left(tmp_path), Simulator(config_of(tmp_path)) as simulator:
         machine_id = simulator.find_machine("dfw-1").id
 
@@ -296,7 +303,7 @@ async def test_every_verb_is_seen_by_the_fleet_at_once(tmp_path: Path) -> None:
         assert simulator.spec_of(machine_id) is None
 
 
-def test_a_machine_is_found_by_id_by_name_and_by_app_and_name(tmp_path: Path) -> None:
+def test_a_machine_is_found_by_id_name_or_app_and_name(tmp_path: Path) -> None:
     more = '[[apps.other.machines]]\nregion = "ams"\nurl = "http://127.0.0.1:9"\n'
     simulator = Simulator(config_of(tmp_path, more=more))
     dfw = simulator.find_machine("dfw-1")

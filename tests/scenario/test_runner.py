@@ -297,8 +297,8 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
     failure = report.results[0].failure
     assert failure is not None
     assert (str(failure.location), failure.step) == (f"{tmp_path}/a.yaml:5", "machine stop ams-1")
-    told, where = failure.problem.split("\n  where it arose: ")
-    assert told == "this is a fault of flysim itself: RuntimeError: a bug"
+    told, where = failure.problem.split("\n  traceback: ")
+    assert told == "internal error in flysim: RuntimeError: a bug"
     assert "Traceback" in Path(where).read_text()
     Path(where).unlink()
     # What a CI keeps has it, too.
@@ -324,8 +324,8 @@ async def test_a_fault_of_diagnosis_ends_nothing_else(
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
     failure = report.results[0].failure
     assert failure is not None
-    assert "flysim itself: RuntimeError: a bug" in failure.problem
-    Path(failure.problem.split("where it arose: ")[1]).unlink()
+    assert "internal error in flysim: RuntimeError: a bug" in failure.problem
+    Path(failure.problem.split("traceback: ")[1]).unlink()
 
 
 @pytest.mark.usefixtures("_stops_are_broken")
@@ -339,7 +339,7 @@ async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another
     failure = report.results[0].failure
     assert failure is not None
     assert "RuntimeError: a bug" in failure.problem
-    Path(failure.problem.split("where it arose: ")[1]).unlink()
+    Path(failure.problem.split("traceback: ")[1]).unlink()
 
 
 async def test_a_scenario_that_takes_too_long_is_ended(
