@@ -86,9 +86,8 @@ def find_private_ip() -> str | None:
     for family, destination in ((socket.AF_INET6, "fdaa::"), (socket.AF_INET, "10.255.255.255")):
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect(
-                    (destination, _DISCARD)
-                )  # Sends nothing: the kernel selects the route and source address.
+                # Sends nothing: the kernel selects the route and the source address.
+                probe.connect((destination, _DISCARD))
             except OSError:
                 continue
             address = ipaddress.ip_address(probe.getsockname()[0])

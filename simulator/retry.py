@@ -37,7 +37,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 Sleep = Callable[[float], Awaitable[None]]
 Interval = float | Callable[[], float]
-"""Seconds between two attempts, or a function that returns them anew before each pause."""
+"""Seconds between two attempts, or a function that returns them before each pause."""
 FAST_POLL_SECONDS = 0.01
 
 

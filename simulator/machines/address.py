@@ -19,7 +19,7 @@ from ipaddress import IPv6Address
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.backend import Placement
-from simulator.machines.port import port_taken
+from simulator.machines.port import port_in_use_error
 
 SHARED_HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)
@@ -79,7 +79,7 @@ class AddressBook:
                 lambda: self._try(spec, *next(candidates), own=own)
             )
         except _InUseError as error:
-            raise port_taken(
+            raise port_in_use_error(
                 error.host,
                 error.port,
                 wanted_by=f"machine {spec.name}",

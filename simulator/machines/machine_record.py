@@ -142,44 +142,42 @@ def exited_during_start(
     when: str,
     *,
     port_in_use: int | None = None,
-    holder: str | None = None,
+    owner: str | None = None,
 ) -> MachineFault:
     """The error of a machine that exited during a start; `when` completes its text.
 
-    `holder` describes the process that uses `port_in_use`.
+    `owner` describes the process that uses `port_in_use`.
     """
     return MachineFault(
         f"{record.spec.name} of app {record.spec.app}",
         f"{exited} {when}" + ("" if record.log_tail else ", without any output"),
         log_tail=tuple(record.log_tail),
-        hint=_port_in_use_hint(record, port_in_use, holder) if port_in_use else _exit_hint(record),
+        hint=_port_in_use_hint(record, port_in_use, owner) if port_in_use else _exit_hint(record),
     )
 
 
-def _port_in_use_hint(record: MachineRecord, port: int, holder: str | None) -> str:
-    holder = holder or "another process"
+def _port_in_use_hint(record: MachineRecord, port: int, owner: str | None) -> str:
+    owner = owner or "another process"
     if record.placement.host != SHARED_HOST:
         return (
-            f"{holder} listens on port {port} on all addresses (0.0.0.0); bind each machine to its own address "
+            f"{owner} listens on port {port} on all addresses (0.0.0.0); bind each machine to its own address "
             f"instead: {{host}} in `command` or `env` (here {record.placement.host})"
         )
     return (
-        f"port {port} is in use by {holder}; listen on the port in PORT, which differs for each machine "
+        f"port {port} is in use by {owner}; listen on the port in PORT, which differs for each machine "
         f"(here {record.placement.port}), or add {{host}} to `command` or `env` and bind to that address"
     )
 
 
 def _exit_hint(record: MachineRecord) -> str:
-    reason = "see its last log lines above" if record.log_tail else "run it alone to see why"
+    advice = "see its last log lines above, or run it alone" if record.log_tail else "run it alone to see why"
     if record.placement.is_forwarded and record.spec.image is not None:
         arguments = shlex.join(
             ("-e", f"PORT={record.spec.internal_port}", record.spec.image, *record.spec.image_command)
         )
-        return f"{reason}; to run it alone: docker run --rm {arguments}"
+        return f"{advice}: docker run --rm {arguments}"
     command = machine_command(record.spec, record.placement, dns_address="127.0.0.1:53")
-    return (
-        f"{reason}; to run it alone, in {record.spec.cwd}: PORT={record.placement.port} {shlex.join(command)}"
-    )
+    return f"{advice}, in {record.spec.cwd}: PORT={record.placement.port} {shlex.join(command)}"
 
 
 def not_healthy_in_time(record: MachineRecord, listening: tuple[str, ...] | None) -> MachineFault:

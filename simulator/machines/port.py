@@ -21,7 +21,7 @@ _ATTEMPTS = 100
 _WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
 
 
-def find_holder(host: str, port: int) -> tuple[str, int | None] | None:
+def find_listener(host: str, port: int) -> tuple[str, int | None] | None:
     """The address and pid of the listener that uses `host`:`port`; None if there is none.
 
     The pid is None where the kernel does not show it. A listener on all addresses uses the port of each of them, and a
@@ -40,18 +40,16 @@ def addresses_of(pids: Container[int | None]) -> tuple[str, ...]:
     )
 
 
-def port_taken(host: str, port: int, *, wanted_by: str, hint: str) -> EnvironmentFault:
+def port_in_use_error(host: str, port: int, *, wanted_by: str, hint: str) -> EnvironmentFault:
     """The error for a port in use that `wanted_by` needs; it names the process that uses the port."""
-    found = find_holder(host, port)
-    holder = describe_process(found[1]) if found else "another process"
+    found = find_listener(host, port)
+    owner = describe_process(found[1]) if found else "another process"
     scope = ", which listens on all addresses" if found and found[0] in _WILDCARDS else ""
     stop = (
-        "stop the container that publishes it (see `docker ps`)"
-        if "docker" in holder
-        else "stop that process"
+        "stop the container that publishes it (see `docker ps`)" if "docker" in owner else "stop that process"
     )
     return EnvironmentFault(
-        f"{wanted_by} cannot listen on {join_address(host, port)}: port {port} is in use by {holder}{scope}",
+        f"{wanted_by} cannot listen on {join_address(host, port)}: port {port} is in use by {owner}{scope}",
         hint=f"{stop}, or {hint}",
     )
 
@@ -62,9 +60,7 @@ def _listeners() -> Iterator[tuple[str, int, int | None]]:
 
     try:
         connections = [(connection, connection.pid) for connection in psutil.net_connections(kind="tcp")]
-    except (
-        psutil.AccessDenied
-    ):  # macOS lists all connections to root only, but those of own processes to anyone.
+    except psutil.AccessDenied:  # macOS lists all connections only to root.
         connections = list(_connections_one_by_one())
     for connection, pid in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr:
@@ -101,7 +97,7 @@ def check_port(host: str, port: int, wanted_by: str, hint: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise port_taken(host, port, wanted_by=wanted_by, hint=hint) from error
+                raise port_in_use_error(host, port, wanted_by=wanted_by, hint=hint) from error
             problem = f"{wanted_by} cannot listen on {join_address(host, port)}: {error.strerror}"
             raise EnvironmentFault(problem, hint=hint) from error
 

@@ -272,8 +272,8 @@ class MachineSupervisor:
         self, record: MachineRecord, exited: Exit, when: str = "before it was healthy"
     ) -> MachineFault:
         port = find_port_in_use(record)
-        holder = await self._backend.find_port_conflict(record.spec.id, port) if port else None
-        return exited_during_start(record, exited, when, port_in_use=port, holder=holder)
+        owner = await self._backend.find_port_conflict(record.spec.id, port) if port else None
+        return exited_during_start(record, exited, when, port_in_use=port, owner=owner)
 
     async def _remove(self, record: MachineRecord) -> None:
         self._registry.change(record, MachineState.DESTROYING, reason="destroy requested")

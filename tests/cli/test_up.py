@@ -34,13 +34,13 @@ def test_a_failing_and_a_passing_check_are_printed(
 ) -> None:
     for event in (
         health(healthy=True),
-        health(healthy=False, reason="GET / was answered with 500, not 2xx"),
+        health(healthy=False, reason="GET / returned 500, expected 2xx"),
         health(healthy=True),
         health(healthy=True),
     ):
         printer.print(event)
     assert capsys.readouterr().err.splitlines() == [
-        "dfw-1 is unhealthy: GET / was answered with 500, not 2xx",
+        "dfw-1 is unhealthy: GET / returned 500, expected 2xx",
         "dfw-1 is healthy again",
     ]
 

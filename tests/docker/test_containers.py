@@ -206,7 +206,7 @@ async def test_an_app_that_listens_on_its_own_loopback_only_is_told_so(tmp_path:
     app = config.apps[0]
     hasty = replace(app, machines=tuple(replace(spec, start_timeout_seconds=3.0) for spec in app.machines))
     with pytest.raises(
-        EnvironmentFault, match=r"127\.0\.0\.1:8080 of its container: let it listen on 0\.0\.0\.0"
+        EnvironmentFault, match=r"127\.0\.0\.1:8080 of its container; make it listen on 0\.0\.0\.0"
     ):
         async with Simulator(replace(config, apps=(hasty,)), free_ports=True, backend="docker"):
             pass

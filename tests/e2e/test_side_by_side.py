@@ -36,7 +36,7 @@ def test_exec_uses_free_ports_unless_fixed_ports_is_given(
     assert flysim("exec", "-c", config, "--", "true").returncode == 0
     kept = flysim("exec", "--fixed-ports", "-c", config, "--", "true")
     assert kept.returncode == 3
-    assert f"port {taken_ports[1]} on 127.0.0.1 is taken by" in kept.stderr
+    assert f"127.0.0.1:{taken_ports[1]}: port {taken_ports[1]} is in use by" in kept.stderr
 
 
 def test_up_uses_free_ports_with_the_option_and_else_fails_before_it_starts_machines(

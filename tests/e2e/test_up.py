@@ -126,7 +126,7 @@ def test_the_error_for_a_port_in_use_names_the_process(up: Up, tmp_path: Path) -
     config.write_text(config.read_text().replace("ams = 0", f"ams = {port}"))
     result = flysim("up", "-c", str(config))
     assert result.returncode == 3
-    assert f"port {port} on 127.0.0.1 is taken by" in result.stderr
+    assert f"127.0.0.1:{port}: port {port} is in use by" in result.stderr
     assert f"(pid {up.process.pid})" in result.stderr
     assert "hint:" in result.stderr
 

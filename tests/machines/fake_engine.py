@@ -1,4 +1,4 @@
-"""A server on a socket that answers the real SDK as a Docker engine does: what it is told to, or with a refusal."""
+"""Fake Docker engine for tests: an HTTP server on a Unix socket that returns prepared responses to the real SDK."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Answer = tuple[int, Any]
-"""A status, and what is said: bytes as they are, all else as JSON."""
+"""A status and a body: bytes are sent unchanged, everything else as JSON."""
 _PATIENCE_SECONDS = 10.0
 
 
 class Broken(bytes):
-    """An answer that breaks off after them."""
+    """A body after which the connection is closed, although more was announced."""
 
 
 class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """`answers` are by method and path, as in `GET /containers/json`, or by the last part of the path alone.
+    """`answers` maps a method and path, as in `GET /containers/json`, or the last part of a path to a response.
 
-    A list is of one answer after the other, the last for good; all else is answered by `otherwise`.
+    A list contains successive responses; the last one is repeated. Every other request gets `otherwise`.
     """
 
     daemon_threads = True
@@ -40,14 +40,14 @@ class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         }
         self.otherwise = otherwise
         self.asked: list[str] = []
-        """Methods and paths, without the version of the API; a query as it came."""
+        """The methods and paths of all requests, without the API version, with the query unchanged."""
         self.held: dict[str, threading.Event] = {}
-        """By the last part of the path: what is answered only once this is set."""
+        """Last part of a path -> an event: the response is delayed until it is set."""
         self.told: list[Any] = []
-        """The bodies that came along."""
+        """The JSON bodies of all requests."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who does not wait for an answer is not there to take it."""
+        """Ignore clients that disconnect before the response."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -108,7 +108,7 @@ def small_engine(
 def refusing_engine(
     socket: Path, status: int = 500, words: str = "", answers: Mapping[str, Sequence[Any]] | None = None
 ) -> Iterator[SmallEngine]:
-    """One that refuses everything but `answers`: what it says to each of these; None is a refusal, too."""
+    """An engine that refuses all requests except `answers`, which are successive bodies; None is a refusal, too."""
     refusal = status, {"message": words}
     said = {
         request: [refusal if body is None else (200, body) for body in bodies]

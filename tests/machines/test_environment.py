@@ -32,8 +32,8 @@ def environment(spec: MachineSpec = SPEC, **inherited: str) -> dict[str, str]:
     return machine_environment(spec, PLACEMENT, dns_address="127.0.0.1:5353", inherited=inherited)
 
 
-def command(*words: str) -> tuple[str, ...]:
-    return machine_command(replace(SPEC, command=words), PLACEMENT, dns_address="127.0.0.1:5353")
+def command(*arguments: str) -> tuple[str, ...]:
+    return machine_command(replace(SPEC, command=arguments), PLACEMENT, dns_address="127.0.0.1:5353")
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_placeholders_are_replaced_in_environment_values() -> None:
 
 
 def test_placeholders_are_replaced_in_the_command() -> None:
-    words = command("{python}", "--bind={host}:{port}", "{machine_id}/{region}", "{dns}")
+    arguments = command("{python}", "--bind={host}:{port}", "{machine_id}/{region}", "{dns}")
 
-    assert words == (sys.executable, "--bind=127.64.1.2:8080", "d8dd626f379508/ams", "127.0.0.1:5353")
+    assert arguments == (sys.executable, "--bind=127.64.1.2:8080", "d8dd626f379508/ams", "127.0.0.1:5353")
 
 
 @pytest.mark.parametrize("word", ['{"port": 1}', "${HOME}", "{", "}", "{}", "{hosts}", "{{", "{0}"])

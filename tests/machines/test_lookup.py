@@ -201,14 +201,14 @@ async def test_a_name_that_belongs_to_no_machine_is_reported_once(harness: Harne
 
 async def test_a_looked_up_machine_cannot_be_controlled_without_the_engine(harness: Harness) -> None:
     await harness.supervisor.open()
-    for verb in (
+    for action in (
         harness.supervisor.start,
         harness.supervisor.stop,
         harness.supervisor.kill,
         harness.supervisor.clone,
     ):
         with pytest.raises(InputError, match="access to the Docker engine"):
-            await verb(DFW)
+            await action(DFW)
 
 
 async def test_without_docker_and_without_a_name_that_resolves_the_start_fails() -> None:

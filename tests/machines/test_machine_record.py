@@ -19,7 +19,7 @@ def test_a_container_that_exits_is_reported_with_a_docker_run_command() -> None:
 
     message = str(exited_during_start(record, Exit(1), "before it was healthy"))
 
-    assert message.endswith("to run it alone: docker run --rm -e PORT=8080 chat:1 serve 'a b'")
+    assert message.endswith("run it alone to see why: docker run --rm -e PORT=8080 chat:1 serve 'a b'")
 
 
 def test_a_process_that_exits_is_reported_with_its_command_and_directory() -> None:
@@ -27,7 +27,7 @@ def test_a_process_that_exits_is_reported_with_its_command_and_directory() -> No
 
     message = str(exited_during_start(record, Exit(1), "before it was healthy"))
 
-    assert message.endswith("to run it alone, in .: PORT=8080 npm start")
+    assert message.endswith("run it alone to see why, in .: PORT=8080 npm start")
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,18 @@ import pytest
 
 from simulator.errors import EnvironmentFault
 from simulator.machines import port as port_module
-from simulator.machines.port import addresses_of, find_holder, free_port, port_taken
+from simulator.machines.port import addresses_of, find_listener, free_port, port_in_use_error
 
 
 @pytest.mark.parametrize("listens_on", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("asked_of", ["127.0.0.1", "0.0.0.0"])
 def test_the_process_that_uses_a_port_is_found(listens_on: str, asked_of: str) -> None:
     with socket.create_server((listens_on, 0)) as listener:
-        assert find_holder(asked_of, listener.getsockname()[1]) == (listens_on, os.getpid())
+        assert find_listener(asked_of, listener.getsockname()[1]) == (listens_on, os.getpid())
 
 
 def test_no_process_uses_a_free_port() -> None:
-    assert find_holder("127.0.0.1", free_port()) is None
+    assert find_listener("127.0.0.1", free_port()) is None
 
 
 def test_a_port_in_use_for_udp_or_tcp_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_a_connection_does_not_use_its_local_port() -> None:
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as connection,
     ):
-        assert find_holder("127.0.0.1", connection.getsockname()[1]) is None
+        assert find_listener("127.0.0.1", connection.getsockname()[1]) is None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_connection_does_not_use_its_local_port() -> None:
 def test_the_error_names_the_port_its_process_and_a_hint(listens_on: str, wanted: str, scope: str) -> None:
     with socket.create_server((listens_on, 0)) as listener:
         port = listener.getsockname()[1]
-        fault = port_taken(wanted, port, wanted_by="edge ams", hint="set ams = 0 under [edges]")
+        fault = port_in_use_error(wanted, port, wanted_by="edge ams", hint="set ams = 0 under [edges]")
 
     assert f"edge ams cannot listen on {wanted}:{port}: port {port} is in use by " in str(fault)
     assert f"(pid {os.getpid()}){scope}\n" in str(fault)

@@ -73,9 +73,9 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("leaves_the_group", [False, True])
-@pytest.mark.parametrize("verb", ["stop", "kill"])
+@pytest.mark.parametrize("action", ["stop", "kill"])
 async def test_grandchildren_end_with_their_machine(
-    backend: ProcessBackend, recorder: Recorder, verb: str, leaves_the_group: bool
+    backend: ProcessBackend, recorder: Recorder, action: str, leaves_the_group: bool
 ) -> None:
     if leaves_the_group and sys.platform != "linux":
         pytest.skip("only /proc shows processes that left their group")
@@ -84,7 +84,7 @@ async def test_grandchildren_end_with_their_machine(
     )
     grandchild = await printed_pid(recorder)
 
-    await getattr(backend, verb)(ONE)
+    await getattr(backend, action)(ONE)
 
     assert not is_running(grandchild)
 

@@ -493,16 +493,16 @@ async def test_an_external_machine_gets_requests(harness: Harness, running_serve
     assert supervisor.machine(AMS).is_candidate
 
 
-@pytest.mark.parametrize("verb", ["start", "stop", "kill", "suspend", "destroy", "clone"])
+@pytest.mark.parametrize("action", ["start", "stop", "kill", "suspend", "destroy", "clone"])
 async def test_an_external_machine_cannot_be_controlled(
-    harness: Harness, running_server: int, verb: str
+    harness: Harness, running_server: int, action: str
 ) -> None:
     supervisor = await harness.open_supervisor(spec(command="", url=f"http://127.0.0.1:{running_server}"))
 
     with pytest.raises(
         InputError, match=rf"runs at http://127.0.0.1:{running_server}, outside flysim, so it cannot"
     ):
-        await getattr(supervisor, verb)(AMS)
+        await getattr(supervisor, action)(AMS)
 
 
 async def test_an_external_server_that_does_not_run_is_named(harness: Harness) -> None:
