@@ -26,9 +26,8 @@ async def shielded(work: Awaitable[T]) -> T:
         return await asyncio.shield(task)
     finally:
         if not task.done():
-            await asyncio.wait(
-                [task]
-            )  # Unlike `gather`, it does not cancel the task when it is cancelled itself.
+            # Unlike `gather`, it does not cancel the task when it is cancelled itself.
+            await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # Retrieve it: a cancelled caller does not, and asyncio would log it.
 

@@ -58,10 +58,10 @@ class NetworkPosition:
 
     def check_ports(self, config: Config, *, edges_too: bool = True) -> None:
         """Raises EnvironmentFault, which names the process that uses the port, if a port of the config is in use."""
-        hint = "set another `port` under [control] in flysim.toml (0: any free port), or use --free-ports"
+        hint = "set another `port` under [control] in flysim.toml (0 or --free-ports: any free port)"
         check_port(self.control_hosts[0], config.control_port, "the control API", hint)
         for region, port in config.edges.items() if edges_too else ():
-            hint = f"set another port for {region} under [edges] in flysim.toml (0: any free port), or use --free-ports"
+            hint = f"set another port for {region} under [edges] in flysim.toml (0 or --free-ports: any free port)"
             check_port(self.hosts[0], port, f"edge {region}", hint)
 
 

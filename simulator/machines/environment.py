@@ -46,9 +46,8 @@ def machine_environment(
     environment |= {
         name: _fill_in(value, spec, placement, dns_address, python) for name, value in spec.env.items()
     }
-    environment.pop(
-        "PRIMARY_REGION", None
-    )  # F-7.12, F-7.15: the value of fly.toml counts, not that of [env].
+    # F-7.12, F-7.15: the value of fly.toml counts, not that of [env].
+    environment.pop("PRIMARY_REGION", None)
     return environment | fly_variables(spec, placement)
 
 

@@ -110,9 +110,8 @@ class LookupBackend:
         await asyncio.gather(*updates, *map(self._check_unassigned, tuple(self._unassigned_names)))
 
     async def _update(self, spec: MachineSpec, observer: Observer) -> None:
-        with suppress(
-            _LookupFailedError
-        ):  # A name server that does not respond says nothing about the machine.
+        # A name server that does not respond says nothing about the machine.
+        with suppress(_LookupFailedError):
             before, now = self._placements.get(spec.id), await self._resolve(spec)
             if before is not None and now is None and await _is_listening(before):
                 self._report_forgotten(spec)

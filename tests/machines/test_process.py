@@ -168,9 +168,8 @@ async def test_no_process_outlives_a_flysim_that_was_killed_while_it_started_mac
     program = f"import time; time.sleep(60.{delay_ms:03})"
     async with flysim_like_parent(program, "20") as parent:
         await next_line(parent)
-        await asyncio.sleep(
-            delay_ms / 1000
-        )  # Not a wait for a condition: the test varies the moment of the kill.
+        # Not a wait for a condition: the test varies the moment of the kill.
+        await asyncio.sleep(delay_ms / 1000)
 
     await eventually(lambda: not running_with(program), "the end of all machines")
 

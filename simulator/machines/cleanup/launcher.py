@@ -49,9 +49,8 @@ class CleanupProcess:
             )
 
     def send(self, line: str) -> None:
-        with suppress(
-            BrokenPipeError
-        ):  # The program was killed; flysim still cleans up when it exits normally.
+        # A broken pipe: the program was killed. flysim still cleans up when it exits normally.
+        with suppress(BrokenPipeError):
             for pipe in self.pipe:
                 os.write(pipe, f"{line}\n".encode())
 
