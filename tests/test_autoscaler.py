@@ -16,7 +16,7 @@ from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.balancing.load import Load
 from simulator.routing.model import App, MachineState
 from simulator.routing.service import Autostop, Service
-from tests.contract.harness import INTERNAL_PORT, eventually
+from simulator.testing import INTERNAL_PORT, eventually
 
 AMS, DFW, DFW_2 = "d8dd626f379508", "286533db064e58", "4d891ee9b43e08"
 SERVICE = Service(autostop=Autostop.STOP)

@@ -18,11 +18,11 @@ from tests.e2e.command import flysim
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-CHECK_NICENESS = """
+CHECK_LABELS = """
 import os, psutil
 others = [each for each in psutil.Process(os.getppid()).children() if each.pid != os.getpid()]
 machines = [each for each in others if "sample_app" in each.cmdline()]
-assert [each.nice() for each in machines] == [10, 10, 10], machines
+assert [each.environ()["LABEL"] for each in machines] == ["nightly"] * 3, machines
 """
 
 
@@ -47,7 +47,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     install(folder)
     monkeypatch.syspath_prepend(folder)
-    for module in ("flysim_markdown", "flysim_nice"):  # each test has files of its own
+    for module in ("flysim_markdown", "flysim_label"):  # each test has files of its own
         monkeypatch.delitem(sys.modules, module, raising=False)
     return folder
 
@@ -62,14 +62,14 @@ def test_the_reporter_of_another_package_writes_its_report(packages: Path, tmp_p
 
 
 def test_the_backend_of_another_package_runs_the_machines(packages: Path) -> None:
-    command = ("exec", "--backend", "nice", "--", sys.executable, "-c", CHECK_NICENESS)
+    command = ("exec", "--backend", "label:nightly", "--", sys.executable, "-c", CHECK_LABELS)
     result = flysim(*command, env={"PYTHONPATH": str(packages)})
     assert result.returncode == 0, result.stderr
 
 
 def test_the_contract_suite_runs_on_the_backend_of_another_package(packages: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_nice.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_label.py"],
         cwd=packages,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(packages), str(ROOT)])},
         capture_output=True,
@@ -87,11 +87,11 @@ def test_what_does_not_exist_is_an_error_that_lists_what_does() -> None:
     with pytest.raises(InputError, match=r"no reporter 'pdf'\n  expected: one of json, junit, markdown"):
         find_reporter("pdf")
     with pytest.raises(
-        InputError, match=r"no backend 'nise'\n  expected: one of process, docker, swarm, nice, or"
+        InputError, match=r"no backend 'lable'\n  expected: one of process, docker, swarm, label, or"
     ):
-        backend_name("nise")
-    with pytest.raises(InputError, match="no backend 'nice:x'"):
-        backend_name("nice:x")
+        backend_name("lable")
+    with pytest.raises(InputError, match="no backend 'label:'"):
+        backend_name("label:")
 
 
 def test_a_plugin_that_cannot_be_loaded_names_its_package_and_the_cause(packages: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_plugin_that_cannot_be_loaded_names_its_package_and_the_cause(packages
         InputError, match=r"'markdown' of flysim-examples cannot be loaded: ModuleNotFoundError"
     ):
         find_reporter("markdown")
-    (packages / "flysim_nice.py").write_text("NICE = 7")
-    with pytest.raises(InputError, match="'nice' is no backend: 7"):
-        backend_name("nice")
+    (packages / "flysim_label.py").write_text("LABEL = 7")
+    with pytest.raises(InputError, match="'label' is no backend: 7"):
+        backend_name("label")
     assert load_plugin("flysim.reporters", "nothing") is None

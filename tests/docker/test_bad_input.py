@@ -17,7 +17,7 @@ from simulator.machines.docker import labels as label
 from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.image.images import PYTHON_IMAGE
-from tests.contract.harness import Recorder
+from simulator.testing import RecordingObserver
 from tests.docker.swarm import docker
 from tests.e2e.command import flysim, start_up
 
@@ -123,7 +123,9 @@ async def test_a_port_that_another_container_publishes_is_told_with_its_mend(con
     taken = docker("port", containers.make("one"), "8080/tcp").rpartition(":")[2]
     name = containers.make("other", port=taken, verb="create")
     engine, spec = await Engine.connect(), MachineSpec(DFW, "dfw-1", "chat", "dfw", is_taken=True)
-    machine = MachineContainer(engine, docker("inspect", "--format={{.Id}}", name), spec, NOWHERE, Recorder())
+    machine = MachineContainer(
+        engine, docker("inspect", "--format={{.Id}}", name), spec, NOWHERE, RecordingObserver()
+    )
 
     with pytest.raises(
         EnvironmentFault, match=r"^machine dfw-1 of app chat publishes a port that is taken: "

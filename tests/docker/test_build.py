@@ -15,7 +15,7 @@ from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.image.build import build_image
 from simulator.machines.docker.image.images import PYTHON_IMAGE
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.docker.swarm import docker
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

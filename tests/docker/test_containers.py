@@ -21,7 +21,7 @@ from simulator.errors import EnvironmentFault, InputError, SimulatorError
 from simulator.machines.docker import DockerBackend
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.docker.demo import Demo, demo_up
 from tests.docker.runs import made_by, run_of, sweepers_of
 from tests.docker.swarm import docker

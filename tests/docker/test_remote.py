@@ -11,7 +11,7 @@ from simulator.config import load_config
 from simulator.machines.docker.labels import RUN
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.docker.remote import remote_engine
 from tests.docker.swarm import docker
 from tests.e2e.command import ROOT

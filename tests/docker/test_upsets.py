@@ -17,7 +17,7 @@ from simulator.machines.docker.image.images import PYTHON_IMAGE
 from simulator.machines.docker.project import Project
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
-from tests.contract.harness import Recorder, eventually
+from simulator.testing import RecordingObserver, eventually
 from tests.docker.runs import made_by, run_of, sweepers_of
 from tests.docker.swarm import docker
 from tests.docker.test_containers import AMS, DFW, DFW_2, container_of, state_of
@@ -125,7 +125,7 @@ def run_in(project: str, machine_id: str, *more: str, command: tuple[str, ...] =
 async def test_containers_that_come_before_anybody_listens_join_and_are_met_once(
     wire: Wire, project: str, tmp_path: Path
 ) -> None:
-    recorder, backend = Recorder(), DockerBackend(project=Project(project, tmp_path))
+    recorder, backend = RecordingObserver(), DockerBackend(project=Project(project, tmp_path))
     run_in(project, AMS)
     watching = asyncio.create_task(backend.watch((), recorder))
     late = await asyncio.to_thread(run_in, project, DFW)
@@ -144,7 +144,7 @@ async def test_at_the_end_nobody_listens_to_containers_that_run_on(
 ) -> None:
     backend = DockerBackend(project=Project(project, tmp_path))
     running = run_in(project, AMS)
-    await backend.watch((), Recorder())
+    await backend.watch((), RecordingObserver())
     assert wire.open_connections >= 2  # the events, and the log
     await backend.close()
 
@@ -155,7 +155,7 @@ async def test_at_the_end_nobody_listens_to_containers_that_run_on(
 async def test_a_container_that_docker_restarts_until_it_runs_is_met_in_the_end(
     wire: Wire, project: str, tmp_path: Path
 ) -> None:
-    recorder, backend = Recorder(), DockerBackend(project=Project(project, tmp_path))
+    recorder, backend = RecordingObserver(), DockerBackend(project=Project(project, tmp_path))
     crashing = run_in(project, AMS, "--restart", "always", command=("sh", "-c", CRASHES))
 
     def pauses() -> bool:

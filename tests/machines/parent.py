@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from simulator.machines.backend import Exit
 from simulator.machines.processes.backend import ProcessBackend
-from tests.contract.harness import machine_spec
+from simulator.testing import machine_spec
 
 
 class Relay:

@@ -12,7 +12,7 @@ import pytest
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault
 from simulator.machines.address import AddressBook, has_loopback_network, is_free
-from tests.contract.harness import INTERNAL_PORT, machine_spec
+from simulator.testing import INTERNAL_PORT, machine_spec
 
 needs_loopback_network = pytest.mark.skipif(not has_loopback_network(), reason="not all of 127/8 is local")
 

@@ -13,7 +13,7 @@ from simulator.machines.docker.container.factory import ContainerFactory
 from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.project import Project
-from tests.contract.harness import Recorder
+from simulator.testing import RecordingObserver
 from tests.machines.fake_engine import refusing_engine
 
 BARE: dict[str, Any] = {"Image": "web", "Cmd": None, "Entrypoint": ["/web"], "User": "", "WorkingDir": ""}
@@ -37,7 +37,7 @@ async def clone(folder: Path, environment: list[str] | None, patch: pytest.Monke
     answers = {"POST /containers/create": [{"Id": "c2"}], "GET /containers/c1/json": [original]}
     with refusing_engine(folder / "s", answers=answers) as server:
         patch.setenv("DOCKER_HOST", server.host)
-        engine, observer = await Engine.connect(), Recorder()
+        engine, observer = await Engine.connect(), RecordingObserver()
         before = MachineContainer(engine, "c1", SPEC, Placement("10.0.0.2", 8080, ""), observer)
         made = await ContainerFactory(engine, "r1", (), no_edge).clone(
             SPEC, before, observer, frozenset({"private"})

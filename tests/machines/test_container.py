@@ -16,7 +16,7 @@ from simulator.machines.backend import Exit, Placement
 from simulator.machines.docker.container.machine_container import MachineContainer
 from simulator.machines.docker.engine import Engine, Refusal
 from simulator.machines.docker.events import ContainerEvent
-from tests.contract.harness import Recorder, eventually, machine_id, machine_spec
+from simulator.testing import RecordingObserver, eventually, machine_id, machine_spec
 from tests.machines.fake_engine import Broken, SmallEngine, small_engine
 
 ONE = machine_id(1)
@@ -55,23 +55,23 @@ async def engine(server: SmallEngine) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
+def recorder() -> RecordingObserver:
+    return RecordingObserver()
 
 
-def make_container(engine: Engine, recorder: Recorder, **of_spec: Any) -> MachineContainer:
+def make_container(engine: Engine, recorder: RecordingObserver, **of_spec: Any) -> MachineContainer:
     spec = replace(machine_spec(1, ()), is_taken=True, **of_spec)
     return MachineContainer(engine, "c1", spec, Placement("127.0.0.1", 1, "::1"), recorder)
 
 
 @pytest.fixture
-def fresh(engine: Engine, recorder: Recorder) -> MachineContainer:
+def fresh(engine: Engine, recorder: RecordingObserver) -> MachineContainer:
     """One that was not started."""
     return make_container(engine, recorder)
 
 
 @pytest.fixture
-async def container(engine: Engine, recorder: Recorder) -> MachineContainer:
+async def container(engine: Engine, recorder: RecordingObserver) -> MachineContainer:
     """One that runs."""
     container = make_container(engine, recorder)
     await container.look()
@@ -85,7 +85,7 @@ def event(action: str, status: int = 0) -> ContainerEvent:
 
 
 async def test_an_end_and_a_new_start_are_both_told_however_close(
-    container: MachineContainer, recorder: Recorder
+    container: MachineContainer, recorder: RecordingObserver
 ) -> None:
     """The end waits for the last lines of the log; the start must not overtake it, nor be lost."""
     await asyncio.gather(container.hear(event("die", 137)), container.hear(event("start")))
@@ -93,7 +93,7 @@ async def test_an_end_and_a_new_start_are_both_told_however_close(
 
 
 async def test_a_start_and_its_end_are_both_told_however_close(
-    container: MachineContainer, recorder: Recorder
+    container: MachineContainer, recorder: RecordingObserver
 ) -> None:
     await container.hear(event("die", 1))
     await asyncio.gather(container.hear(event("start")), container.hear(event("die", 2)))
@@ -108,7 +108,7 @@ def log_of(text: bytes) -> tuple[int, bytes]:
 
 
 async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
-    container: MachineContainer, recorder: Recorder, server: SmallEngine
+    container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     """As of one that Docker starts again and again."""
     server.answers["logs"] = log_of(b"no database\n")
@@ -131,7 +131,7 @@ async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
 
 
 async def test_a_log_that_is_kept_elsewhere_is_not_told_of(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["logs"] = 501, {"message": "configured logging driver does not support reading"}
     server.answers["json"] = state(running=False, status=1)
@@ -140,7 +140,7 @@ async def test_a_log_that_is_kept_elsewhere_is_not_told_of(
 
 
 async def test_a_run_that_could_not_be_looked_at_is_not_called_brief(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["attach"] = 500, {"message": "not now"}
     with pytest.raises(Refusal, match="not now"):
@@ -150,7 +150,7 @@ async def test_a_run_that_could_not_be_looked_at_is_not_called_brief(
 
 
 async def test_a_run_of_a_container_that_is_gone_already_is_no_matter(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["json"] = 404, {"message": "No such container: c1"}
     await fresh.hear(event("start"))
@@ -159,7 +159,7 @@ async def test_a_run_of_a_container_that_is_gone_already_is_no_matter(
 
 
 async def test_an_end_that_was_found_before_it_was_told_is_no_brief_run(
-    container: MachineContainer, recorder: Recorder, server: SmallEngine
+    container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["json"] = state(running=False, status=1)
     await container.look()
@@ -168,7 +168,7 @@ async def test_an_end_that_was_found_before_it_was_told_is_no_brief_run(
 
 
 async def test_one_that_is_paused_already_is_taken_as_it_is(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     """The engine lets nobody listen to it until it goes on."""
     server.answers["json"] = state(paused=True)
@@ -187,7 +187,7 @@ async def test_one_that_is_paused_already_is_taken_as_it_is(
 
 @pytest.mark.parametrize("refusal", [(404, "no such container"), (409, "it is not running")])
 async def test_a_kill_that_comes_too_late_finds_the_end(
-    container: MachineContainer, recorder: Recorder, server: SmallEngine, refusal: tuple[int, str]
+    container: MachineContainer, recorder: RecordingObserver, server: SmallEngine, refusal: tuple[int, str]
 ) -> None:
     """The news of it may never come: flysim would wait for ever."""
     status, words = refusal
@@ -198,7 +198,7 @@ async def test_a_kill_that_comes_too_late_finds_the_end(
 
 
 async def test_an_end_of_which_no_news_come_is_asked_for(
-    container: MachineContainer, recorder: Recorder, server: SmallEngine
+    container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     killing = asyncio.create_task(container.kill())
     await eventually(lambda: server.was_asked("kill"), "the request")
@@ -217,7 +217,7 @@ async def test_a_kill_that_is_refused_is_told(container: MachineContainer, serve
 
 
 async def test_a_pause_that_is_refused_is_none(
-    container: MachineContainer, recorder: Recorder, server: SmallEngine
+    container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["pause"] = (500, {"message": "the freezer cgroup is not there"})
     with pytest.raises(Refusal, match="the freezer cgroup is not there"):
@@ -249,7 +249,7 @@ async def test_one_that_somebody_has_paused_is_left_so_unless_they_resume_it(
 
 
 async def test_a_start_that_is_refused_leaves_nothing_that_runs(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["start"] = (500, {"message": "Bind for 127.0.0.1:1 failed: port is already allocated"})
     with pytest.raises(
@@ -261,7 +261,7 @@ async def test_a_start_that_is_refused_leaves_nothing_that_runs(
 
 
 async def test_a_start_that_is_given_up_leaves_nothing_to_wait_for(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     """What is under way is refused afterwards, and nobody is told."""
     server.answers["start"] = (500, {"message": "no space left on device"})
@@ -274,7 +274,7 @@ async def test_a_start_that_is_given_up_leaves_nothing_to_wait_for(
 
 
 async def test_late_news_of_an_earlier_run_end_no_later_one(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     starting = asyncio.create_task(fresh.start())
     await asyncio.sleep(0)
@@ -326,7 +326,7 @@ async def test_a_cut_that_is_given_up_on_its_way_is_mended_once_it_is_made(
 
 
 async def test_a_log_that_broke_off_is_listened_to_again(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["attach"] = (200, Broken())
     await fresh.look()
@@ -346,7 +346,7 @@ async def test_a_log_that_broke_off_is_listened_to_again(
 
 
 async def test_one_that_docker_is_restarting_does_not_run(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     """Meanwhile it lets nobody in, and its state says both. Source: moby, container/state.go."""
     server.answers["attach"] = (409, {"message": "container c1 is restarting, wait until it is running"})
@@ -367,7 +367,7 @@ async def test_one_that_docker_is_restarting_does_not_run(
 
 @pytest.mark.parametrize("name", ["SIGRTMIN+3", "QUIT", "3"])
 async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
-    engine: Engine, recorder: Recorder, server: SmallEngine, name: str
+    engine: Engine, recorder: RecordingObserver, server: SmallEngine, name: str
 ) -> None:
     container = make_container(engine, recorder, kill_signal=name)
     await container.look()
@@ -380,7 +380,7 @@ async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
 
 
 async def test_no_such_program_is_said_as_such(
-    fresh: MachineContainer, recorder: Recorder, server: SmallEngine
+    fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     words = 'OCI runtime create failed: exec: "npm": executable file not found in $PATH'
     server.answers["start"] = (404, {"message": words})
@@ -390,7 +390,7 @@ async def test_no_such_program_is_said_as_such(
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
 async def test_one_that_is_told_to_end_has_ended_once_the_engine_holds_it_for_ended(
-    container: MachineContainer, recorder: Recorder, server: SmallEngine, verb: str
+    container: MachineContainer, recorder: RecordingObserver, server: SmallEngine, verb: str
 ) -> None:
     """It tells of the end before: whoever starts the container in between starts nothing."""
     server.answers["wait"] = (200, {"StatusCode": 0})

@@ -11,7 +11,7 @@ from simulator.errors import InputError, MachineFault, WrongStateError
 from simulator.machines.fake import FakeBackend
 from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import MachineState
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.machines.test_supervisor import AMS, DFW, Harness, spec
 
 HOUR = 3600.0

@@ -16,7 +16,7 @@ from simulator.clock import Clock
 from simulator.config.model import Check
 from simulator.machines.backend import Placement
 from simulator.machines.health import HealthMonitor, find_failure
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 
 HTTP = Check("http", path="/healthz")
 TCP = Check("tcp")

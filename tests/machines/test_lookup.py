@@ -15,7 +15,7 @@ from simulator.events import Bus, Event, MachineStateChanged
 from simulator.machines.lookup import LookupBackend
 from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import App, MachineState
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.machines.name_server import NameServer, name_server
 
 AMS, DFW = "d8dd626f379508", "286533db064e58"

@@ -8,7 +8,7 @@ import pytest
 
 from simulator.machines.backend import Exit
 from simulator.machines.machine_record import exited_during_start, make_record, not_healthy_in_time
-from tests.contract.harness import machine_spec
+from simulator.testing import machine_spec
 
 
 def test_a_container_that_exits_is_reported_with_a_docker_run_command() -> None:

@@ -15,7 +15,7 @@ from simulator.machines.fake import FakeApp, FakeBackend
 from simulator.machines.observer import MachineObserver
 from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import App, MachineState
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.machines.test_supervisor import AMS, DFW, Harness, spec
 
 ADOPTED = spec(DFW, "dfw-1", is_taken=True)

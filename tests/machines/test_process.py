@@ -19,7 +19,7 @@ from simulator.errors import InputError
 from simulator.machines.backend import Exit
 from simulator.machines.cleanup import process_cleanup as process_cleanup
 from simulator.machines.processes.backend import ProcessBackend
-from tests.contract.harness import Recorder, eventually, machine_id, machine_spec
+from simulator.testing import RecordingObserver, eventually, machine_id, machine_spec
 
 ONE, TWO = machine_id(1), machine_id(2)
 PARENT = Path(__file__).parent / "parent.py"
@@ -42,24 +42,24 @@ async def backend() -> AsyncIterator[ProcessBackend]:
 
 
 @pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
+def recorder() -> RecordingObserver:
+    return RecordingObserver()
 
 
 def python(program: str, number: int = 1) -> MachineSpec:
     return machine_spec(number, (sys.executable, "-I", "-u", "-c", program))
 
 
-async def launch(backend: ProcessBackend, recorder: Recorder, spec: MachineSpec) -> None:
+async def launch(backend: ProcessBackend, recorder: RecordingObserver, spec: MachineSpec) -> None:
     await backend.launch(spec, recorder, dns_address="127.0.0.1:5353")
 
 
-async def exit_of(recorder: Recorder, whose: str = ONE) -> Exit:
+async def exit_of(recorder: RecordingObserver, whose: str = ONE) -> Exit:
     await eventually(lambda: bool(recorder.endings(whose)), f"exit of {whose}")
     return recorder.endings(whose)[0]
 
 
-async def printed_pid(recorder: Recorder) -> int:
+async def printed_pid(recorder: RecordingObserver) -> int:
     await eventually(lambda: bool(recorder.of(ONE)), "a line with a pid")
     return int(str(recorder.of(ONE)[0]))
 
@@ -75,7 +75,7 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize("leaves_the_group", [False, True])
 @pytest.mark.parametrize("action", ["stop", "kill"])
 async def test_grandchildren_end_with_their_machine(
-    backend: ProcessBackend, recorder: Recorder, action: str, leaves_the_group: bool
+    backend: ProcessBackend, recorder: RecordingObserver, action: str, leaves_the_group: bool
 ) -> None:
     if leaves_the_group and sys.platform != "linux":
         pytest.skip("only /proc shows processes that left their group")
@@ -90,7 +90,7 @@ async def test_grandchildren_end_with_their_machine(
 
 
 async def test_leftover_processes_end_with_the_main_process(
-    backend: ProcessBackend, recorder: Recorder
+    backend: ProcessBackend, recorder: RecordingObserver
 ) -> None:
     await launch(backend, recorder, python(with_grandchild("print(child.pid); sys.exit(4)")))
 
@@ -101,7 +101,7 @@ async def test_leftover_processes_end_with_the_main_process(
 
 
 async def test_a_restart_is_not_killed_as_a_leftover_of_the_previous_run(
-    backend: ProcessBackend, recorder: Recorder
+    backend: ProcessBackend, recorder: RecordingObserver
 ) -> None:
     """Both runs have the same marker, by which leftovers are found and killed."""
     spec = python(with_grandchild("os._exit(0)", leaves_the_group=True))
@@ -111,7 +111,7 @@ async def test_a_restart_is_not_killed_as_a_leftover_of_the_previous_run(
     assert {each.status for each in recorder.endings(ONE)} == {0}
 
 
-async def test_a_closed_backend_leaves_no_processes_or_files(recorder: Recorder) -> None:
+async def test_a_closed_backend_leaves_no_processes_or_files(recorder: RecordingObserver) -> None:
     before = set(psutil.Process().children(recursive=True))
     open_files = psutil.Process().num_fds()
     backend = ProcessBackend()
@@ -196,7 +196,7 @@ async def test_an_interrupted_flysim_stops_its_machines_gracefully() -> None:
 
 
 async def test_a_flood_of_lines_is_logged_completely_and_in_order(
-    backend: ProcessBackend, recorder: Recorder
+    backend: ProcessBackend, recorder: RecordingObserver
 ) -> None:
     await launch(backend, recorder, python("for number in range(20000): print(number)"))
 
@@ -205,7 +205,9 @@ async def test_a_flood_of_lines_is_logged_completely_and_in_order(
     assert recorder.of(ONE)[:-1] == [str(number) for number in range(20000)]
 
 
-async def test_a_very_long_line_is_logged_in_pieces(backend: ProcessBackend, recorder: Recorder) -> None:
+async def test_a_very_long_line_is_logged_in_pieces(
+    backend: ProcessBackend, recorder: RecordingObserver
+) -> None:
     await launch(backend, recorder, python("print('x' * 1_000_000)"))
 
     await exit_of(recorder)
@@ -216,7 +218,7 @@ async def test_a_very_long_line_is_logged_in_pieces(backend: ProcessBackend, rec
 
 
 async def test_a_last_line_without_a_line_end_is_logged_before_the_exit(
-    backend: ProcessBackend, recorder: Recorder
+    backend: ProcessBackend, recorder: RecordingObserver
 ) -> None:
     await launch(backend, recorder, python("import sys; sys.stdout.write('Segmentation fault'); sys.exit(1)"))
 
@@ -226,7 +228,7 @@ async def test_a_last_line_without_a_line_end_is_logged_before_the_exit(
 
 
 async def test_the_last_line_is_logged_before_the_exit_although_a_grandchild_holds_the_pipe(
-    backend: ProcessBackend, recorder: Recorder
+    backend: ProcessBackend, recorder: RecordingObserver
 ) -> None:
     program = with_grandchild("child.stdout.readline(); sys.stdout.write('Aborted'); sys.exit(1)")
     # The grandchild writes to its own pipe, and inherits the machine's output as stderr.
@@ -241,7 +243,7 @@ async def test_the_last_line_is_logged_before_the_exit_although_a_grandchild_hol
 
 
 async def test_the_lines_of_two_machines_are_logged_in_the_order_in_which_they_were_written(
-    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+    backend: ProcessBackend, recorder: RecordingObserver, tmp_path: Path
 ) -> None:
     """The second machine waits for the first, as the machines of one exchange do."""
     os.mkfifo(tmp_path / "turn")
@@ -256,7 +258,9 @@ async def test_the_lines_of_two_machines_are_logged_in_the_order_in_which_they_w
     assert [what for _, what in recorder.told if isinstance(what, str)] == ["first", "second"]
 
 
-async def test_a_machine_reads_nothing_from_the_terminal(backend: ProcessBackend, recorder: Recorder) -> None:
+async def test_a_machine_reads_nothing_from_the_terminal(
+    backend: ProcessBackend, recorder: RecordingObserver
+) -> None:
     await launch(backend, recorder, python("import sys; print(repr(sys.stdin.read()))"))
 
     await exit_of(recorder)
@@ -265,7 +269,7 @@ async def test_a_machine_reads_nothing_from_the_terminal(backend: ProcessBackend
 
 
 async def test_a_machine_starts_in_its_directory_and_finds_its_program_there(
-    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+    backend: ProcessBackend, recorder: RecordingObserver, tmp_path: Path
 ) -> None:
     program = tmp_path / "serve"
     program.write_text("#!/bin/sh\npwd\n")
@@ -278,7 +282,7 @@ async def test_a_machine_starts_in_its_directory_and_finds_its_program_there(
 
 
 async def test_a_directory_that_does_not_exist_is_named(
-    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+    backend: ProcessBackend, recorder: RecordingObserver, tmp_path: Path
 ) -> None:
     spec = replace(python("pass"), cwd=tmp_path / "gone")
 
@@ -287,7 +291,7 @@ async def test_a_directory_that_does_not_exist_is_named(
 
 
 async def test_a_file_that_is_not_executable_is_named(
-    backend: ProcessBackend, recorder: Recorder, tmp_path: Path
+    backend: ProcessBackend, recorder: RecordingObserver, tmp_path: Path
 ) -> None:
     (tmp_path / "serve").write_text("")
     spec = replace(machine_spec(1, ("./serve",)), cwd=tmp_path)
@@ -297,18 +301,22 @@ async def test_a_file_that_is_not_executable_is_named(
 
 
 async def test_a_kill_signal_that_does_not_exist_is_named(
-    backend: ProcessBackend, recorder: Recorder
+    backend: ProcessBackend, recorder: RecordingObserver
 ) -> None:
     with pytest.raises(InputError, match='kill_signal "SIGSTERN" is not a signal'):
         await launch(backend, recorder, replace(python("pass"), kill_signal="SIGSTERN"))
 
 
-async def test_a_machine_without_a_command_is_refused(backend: ProcessBackend, recorder: Recorder) -> None:
+async def test_a_machine_without_a_command_is_refused(
+    backend: ProcessBackend, recorder: RecordingObserver
+) -> None:
     with pytest.raises(InputError, match="has no command to run"):
         await launch(backend, recorder, machine_spec(1, ()))
 
 
-async def test_a_machine_gets_the_kill_signal_of_its_app(backend: ProcessBackend, recorder: Recorder) -> None:
+async def test_a_machine_gets_the_kill_signal_of_its_app(
+    backend: ProcessBackend, recorder: RecordingObserver
+) -> None:
     """F-5.37: the app configures kill_signal."""
     program = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
@@ -323,7 +331,7 @@ async def test_a_machine_gets_the_kill_signal_of_its_app(backend: ProcessBackend
 
 
 async def test_a_machine_that_is_stopped_twice_gets_one_signal(
-    backend: ProcessBackend, recorder: Recorder
+    backend: ProcessBackend, recorder: RecordingObserver
 ) -> None:
     """Many apps exit without cleanup on a second signal."""
     program = (

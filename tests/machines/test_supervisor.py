@@ -23,7 +23,7 @@ from simulator.events import (
 from simulator.machines.fake import FakeApp, FakeBackend
 from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import App, MachineState
-from tests.contract.harness import INTERNAL_PORT, eventually
+from simulator.testing import INTERNAL_PORT, eventually
 
 AMS, DFW = "d8dd626f379508", "286533db064e58"
 CREATED, STARTING, STARTED = MachineState.CREATED, MachineState.STARTING, MachineState.STARTED

@@ -20,7 +20,7 @@ from simulator.machines.processes.backend import ProcessBackend
 from simulator.machines.processes.listener import all_listeners
 from simulator.machines.supervisor import MachineSupervisor
 from simulator.routing.model import App
-from tests.contract.harness import INTERNAL_PORT, eventually, machine_id, machine_spec
+from simulator.testing import INTERNAL_PORT, eventually, machine_id, machine_spec
 
 FILES = ("{python}", "-m", "http.server", "--bind", "{host}", "{port}")
 FILES_PROGRAM = (

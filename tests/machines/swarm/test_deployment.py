@@ -11,7 +11,7 @@ import pytest
 
 from simulator.machines.cleanup import stack_cleanup as stack_cleanup
 from simulator.machines.swarm.deployment import Deployment
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 
 DOCKER = """#!/bin/sh
 echo "$@" >> "{folder}/told"

@@ -10,7 +10,7 @@ import pytest
 
 from simulator.machines.swarm import service_log as log
 from simulator.machines.swarm.service_log import Line, ServiceLog
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.machines.swarm.recorded_engine import RecordedManager, frame
 
 

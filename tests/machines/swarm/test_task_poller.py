@@ -16,7 +16,7 @@ from simulator.config.model import MachineSpec
 from simulator.errors import InputError
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.swarm.task_poller import TaskPoller
-from tests.contract.harness import eventually
+from simulator.testing import eventually
 from tests.machines.swarm.recorded_engine import ROW, SINGLE, RecordedManager, frame, recorded, tasks_of_row
 
 TOML = """

@@ -1,82 +1,24 @@
-"""Harness of the contract suite: each backend, with machines whose behaviour the tests configure."""
+"""What tests of machines need: an observer that records, specs, and waiting for a condition."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, field
 
 from simulator.config.model import MachineSpec
-from simulator.machines.backend import Backend, Exit, Placement
-from simulator.machines.docker import DockerBackend
-from simulator.machines.docker.image.images import PYTHON_IMAGE
-from simulator.machines.fake import FakeApp, FakeBackend
+from simulator.machines.backend import Exit, Placement
 from simulator.machines.port import free_port
-from simulator.machines.processes.backend import ProcessBackend
 from simulator.retry import poll
-from simulator.routing.model import App
 
-APP = Path(__file__).parent / "app.py"
 POLL_SECONDS = 0.005
 
 INTERNAL_PORT = free_port()
 """Not 8080: another process may listen on that port on all addresses."""
 
 
-class Harness(Protocol):
-    """One backend, and the command that gives a machine on it a behaviour."""
-
-    backend: Backend
-
-    def command(self, app: FakeApp) -> tuple[str, ...]: ...
-
-    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec: ...
-
-
-class FakeHarness:
-    def __init__(self) -> None:
-        self.fake = FakeBackend()
-        self.backend: Backend = self.fake
-
-    def command(self, app: FakeApp) -> tuple[str, ...]:
-        name = f"app-{len(self.fake.apps)}"
-        self.fake.apps[name] = app
-        return (name, "{host}", "{port}")
-
-    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
-        return machine_spec(number, command, **options)
-
-
-class ProcessHarness:
-    def __init__(self) -> None:
-        self.backend: Backend = ProcessBackend()
-
-    def command(self, app: FakeApp) -> tuple[str, ...]:
-        return (sys.executable, "-I", "-S", str(APP), "{host}", "{port}", json.dumps(asdict(app)))
-
-    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
-        return machine_spec(number, command, **options)
-
-
-class DockerHarness:
-    def __init__(self) -> None:
-        self.backend: Backend = DockerBackend([App("chat")])
-
-    def command(self, app: FakeApp) -> tuple[str, ...]:
-        return ("{python}", APP.name, "{host}", "{port}", json.dumps(asdict(app)))
-
-    def spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
-        """A command other than {python} becomes that of an image without such a program."""
-        spec = replace(machine_spec(number, command, **options), cwd=APP.parent)
-        return spec if command[0] == "{python}" else replace(spec, image=PYTHON_IMAGE, image_command=command)
-
-
 @dataclass
-class Recorder:
+class RecordingObserver:
     """Observer that records all reports, in order."""
 
     told: list[tuple[str, str | Exit]] = field(default_factory=list)
