@@ -75,7 +75,7 @@ async def _engine_fleet(compose: Path, base: Config | None) -> FleetSource:
         own = await own_project(engine)
         project = Project(own or file.project, compose, file.services, base)
         # As a container of the project, flysim may start before all others.
-        machines = await project.find_machines(engine, may_be_none=own is not None)
+        machines = await project.find_machines(engine, allow_empty=own is not None)
     finally:
         engine.close()
     config = config_of_machines(machines, file, base)

@@ -9,17 +9,17 @@ from simulator.machines.docker.labels import RUN
 from tests.docker.swarm import docker
 
 
-def made_by(run: str) -> list[str]:
+def objects_of(run: str) -> list[str]:
     """Containers and networks."""
     kinds = (("ps", "-aq"), ("network", "ls", "-q"))
     return [each for kind in kinds for each in docker(*kind, "--filter", f"label={RUN}={run}").split()]
 
 
-def sweepers_of(process_id: int) -> list[psutil.Process]:
+def cleanup_processes_of(process_id: int) -> list[psutil.Process]:
     """Of a flysim: one, from before its first container until its end."""
     children = psutil.Process(process_id).children()
     return [each for each in children if container_cleanup.__file__ in each.cmdline()]
 
 
-def run_of(container_cleanup: psutil.Process) -> str:
+def run_id_of(container_cleanup: psutil.Process) -> str:
     return str(container_cleanup.cmdline()[-1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.docker.runs import made_by, run_of, sweepers_of
+from tests.docker.runs import objects_of, run_id_of, cleanup_processes_of
 from tests.e2e.command import start_up, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
@@ -36,9 +36,9 @@ def test_nothing_is_left_of_a_run_from_a_folder_with_modules_of_its_own(
     number: signal.Signals, folder: Path, tmp_path: Path
 ) -> None:
     with start_up(tmp_path, None, "--backend", "docker", cwd=folder) as up:
-        (last,) = sweepers_of(up.process.pid)
-        run = run_of(last)
-        assert len(made_by(run)) == 5  # three machines, the gateway, a network
+        (last,) = cleanup_processes_of(up.process.pid)
+        run = run_id_of(last)
+        assert len(objects_of(run)) == 5  # three machines, the gateway, a network
 
         up.process.send_signal(number)
         up.process.wait(30)
@@ -46,4 +46,4 @@ def test_nothing_is_left_of_a_run_from_a_folder_with_modules_of_its_own(
             assert is_over(last)
 
     wait_for(lambda: is_over(last), "the end of the sweeper", up.log)
-    assert made_by(run) == []
+    assert objects_of(run) == []

@@ -23,7 +23,7 @@ from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from simulator.testing import eventually
 from tests.docker.demo import Demo, demo_up
-from tests.docker.runs import made_by, run_of, sweepers_of
+from tests.docker.runs import objects_of, run_id_of, cleanup_processes_of
 from tests.docker.swarm import docker
 from tests.e2e.command import FLYSIM, ROOT, flysim, start_up, wait_for
 
@@ -138,13 +138,13 @@ async def test_a_container_that_somebody_removed_is_made_again_by_a_reset(simula
 def test_nothing_is_left_however_flysim_ends(number: signal.Signals, tmp_path: Path) -> None:
     volumes = docker("volume", "ls", "-q")
     with start_up(tmp_path, None, "--backend", "docker") as up:
-        run = run_of(*sweepers_of(up.process.pid))
-        assert len(made_by(run)) == 5  # three machines, the gateway, a network
+        run = run_id_of(*cleanup_processes_of(up.process.pid))
+        assert len(objects_of(run)) == 5  # three machines, the gateway, a network
 
         up.process.send_signal(number)
         up.process.wait(30)
 
-    wait_for(lambda: not made_by(run), "an empty engine", up.log)
+    wait_for(lambda: not objects_of(run), "an empty engine", up.log)
     assert docker("volume", "ls", "-q") == volumes
 
 
@@ -157,16 +157,16 @@ def test_nothing_is_left_of_a_start_that_is_interrupted(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_for(lambda: bool(sweepers_of(process.pid)), "the first request", log)
-            run = run_of(*sweepers_of(process.pid))
-            wait_for(lambda: bool(made_by(run)), "the first container", log)
+            wait_for(lambda: bool(cleanup_processes_of(process.pid)), "the first request", log)
+            run = run_id_of(*cleanup_processes_of(process.pid))
+            wait_for(lambda: bool(objects_of(run)), "the first container", log)
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130, log.read_text()
         finally:
             process.kill()
             process.wait()
 
-    assert made_by(run) == []
+    assert objects_of(run) == []
 
 
 def config_with(tmp_path: Path, *lines: str) -> Config:
@@ -197,7 +197,7 @@ async def test_what_cannot_be_run_is_told_with_its_mend_and_nothing_is_left(
 
     assert words in str(told.value)
     assert "hint: " in str(told.value) or "expected: " in str(told.value)
-    assert made_by(backend.run) == []
+    assert objects_of(backend.run) == []
 
 
 async def test_an_app_that_listens_on_its_own_loopback_only_is_told_so(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from simulator.machines.docker.project import Project
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from simulator.testing import RecordingObserver, eventually
-from tests.docker.runs import made_by, run_of, sweepers_of
+from tests.docker.runs import objects_of, run_id_of, cleanup_processes_of
 from tests.docker.swarm import docker
 from tests.docker.test_containers import AMS, DFW, DFW_2, container_of, state_of
 from tests.docker.wire import ENGINE, Wire, wire_to_engine
@@ -85,25 +85,25 @@ async def test_an_end_that_is_cut_short_is_carried_through(wire: Wire) -> None:
     backend = DockerBackend()
     config = load_config(ROOT / "flysim.toml")
     async with Simulator(config, realtime=False, free_ports=True, backend=backend):
-        run, there = backend.run, len(made_by(backend.run))
+        run, there = backend.run, len(objects_of(backend.run))
         assert there == 5  # three machines, the gateway, a network
         ending = asyncio.create_task(backend.close())
-        await eventually(lambda: len(made_by(run)) < there, "the first one's end", within_seconds=20)
+        await eventually(lambda: len(objects_of(run)) < there, "the first one's end", within_seconds=20)
         ending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await ending
-        assert made_by(run) == []
+        assert objects_of(run) == []
 
 
 def test_two_interruptions_leave_nothing(tmp_path: Path) -> None:
     with start_up(tmp_path, None, "--backend", "docker") as up:
-        run = run_of(*sweepers_of(up.process.pid))
-        there = len(made_by(run))
+        run = run_id_of(*cleanup_processes_of(up.process.pid))
+        there = len(objects_of(run))
         up.process.send_signal(signal.SIGINT)
-        wait_for(lambda: len(made_by(run)) < there, "the first one's end", up.log)
+        wait_for(lambda: len(objects_of(run)) < there, "the first one's end", up.log)
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(30) == 130, up.log.read_text()
-        assert made_by(run) == []
+        assert objects_of(run) == []
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Exit, Placement
 from simulator.machines.docker.container.machine_container import MachineContainer
-from simulator.machines.docker.engine import Engine, Refusal
+from simulator.machines.docker.engine import Engine, EngineError
 from simulator.machines.docker.events import ContainerEvent
 from simulator.testing import RecordingObserver, eventually, machine_id, machine_spec
 from tests.machines.fake_engine import Broken, SmallEngine, small_engine
@@ -74,7 +74,7 @@ def fresh(engine: Engine, recorder: RecordingObserver) -> MachineContainer:
 async def container(engine: Engine, recorder: RecordingObserver) -> MachineContainer:
     """One that runs."""
     container = make_container(engine, recorder)
-    await container.look()
+    await container.refresh()
     assert recorder.of(ONE) == ["began"]
     recorder.told.clear()
     return container
@@ -88,15 +88,15 @@ async def test_an_end_and_a_new_start_are_both_told_however_close(
     container: MachineContainer, recorder: RecordingObserver
 ) -> None:
     """The end waits for the last lines of the log; the start must not overtake it, nor be lost."""
-    await asyncio.gather(container.hear(event("die", 137)), container.hear(event("start")))
+    await asyncio.gather(container.handle_event(event("die", 137)), container.handle_event(event("start")))
     assert recorder.of(ONE) == [KILLED, "began"]
 
 
 async def test_a_start_and_its_end_are_both_told_however_close(
     container: MachineContainer, recorder: RecordingObserver
 ) -> None:
-    await container.hear(event("die", 1))
-    await asyncio.gather(container.hear(event("start")), container.hear(event("die", 2)))
+    await container.handle_event(event("die", 1))
+    await asyncio.gather(container.handle_event(event("start")), container.handle_event(event("die", 2)))
     assert recorder.of(ONE) == [Exit(1), "began", Exit(2)]
 
 
@@ -112,21 +112,21 @@ async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
 ) -> None:
     """As of one that Docker starts again and again."""
     server.answers["logs"] = log_of(b"no database\n")
-    await container.hear(event("die", 1))
+    await container.handle_event(event("die", 1))
     server.answers["json"] = state(running=False, status=1)
     for _ in range(3):
-        await container.hear(event("start"))
-        await container.hear(event("die", 1))
+        await container.handle_event(event("start"))
+        await container.handle_event(event("die", 1))
     assert recorder.of(ONE) == [
         Exit(1),
         f'{BRIEF}: its last line is "no database"; docker logs c1 has them all',
     ]
     server.answers["json"] = state()
-    await container.hear(event("start"))
-    await container.hear(event("die", 0))
+    await container.handle_event(event("start"))
+    await container.handle_event(event("die", 0))
     server.answers["json"] = state(running=False, status=1)
     server.answers["logs"] = log_of(b"\n")
-    await container.hear(event("start"))
+    await container.handle_event(event("start"))
     assert recorder.of(ONE)[2:] == ["began", Exit(0), f"{BRIEF}: it wrote nothing"]
 
 
@@ -135,7 +135,7 @@ async def test_a_log_that_is_kept_elsewhere_is_not_told_of(
 ) -> None:
     server.answers["logs"] = 501, {"message": "configured logging driver does not support reading"}
     server.answers["json"] = state(running=False, status=1)
-    await fresh.hear(event("start"))
+    await fresh.handle_event(event("start"))
     assert recorder.of(ONE) == [f"{BRIEF}: the engine does not tell what it wrote"]
 
 
@@ -143,9 +143,9 @@ async def test_a_run_that_could_not_be_looked_at_is_not_called_brief(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["attach"] = 500, {"message": "not now"}
-    with pytest.raises(Refusal, match="not now"):
-        await fresh.hear(event("start"))
-    await fresh.hear(event("die", 1))
+    with pytest.raises(EngineError, match="not now"):
+        await fresh.handle_event(event("start"))
+    await fresh.handle_event(event("die", 1))
     assert recorder.of(ONE) == []
 
 
@@ -153,8 +153,8 @@ async def test_a_run_of_a_container_that_is_gone_already_is_no_matter(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["json"] = 404, {"message": "No such container: c1"}
-    await fresh.hear(event("start"))
-    await fresh.hear(event("destroy"))
+    await fresh.handle_event(event("start"))
+    await fresh.handle_event(event("destroy"))
     assert recorder.of(ONE) == []
 
 
@@ -162,8 +162,8 @@ async def test_an_end_that_was_found_before_it_was_told_is_no_brief_run(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["json"] = state(running=False, status=1)
-    await container.look()
-    await container.hear(event("die", 1))
+    await container.refresh()
+    await container.handle_event(event("die", 1))
     assert recorder.of(ONE) == [Exit(1)]
 
 
@@ -176,11 +176,11 @@ async def test_one_that_is_paused_already_is_taken_as_it_is(
         409,
         {"message": "container c1 is paused, unpause the container before attach"},
     )
-    await fresh.look()
+    await fresh.refresh()
     assert recorder.of(ONE) == ["began", "froze"]
 
     server.answers |= {"json": state(), "attach": (200, None)}
-    await fresh.hear(event("unpause"))
+    await fresh.handle_event(event("unpause"))
     assert recorder.of(ONE)[2:] == ["thawed"]
     assert server.was_asked("attach")
 
@@ -210,9 +210,9 @@ async def test_an_end_of_which_no_news_come_is_asked_for(
 
 async def test_a_kill_that_is_refused_is_told(container: MachineContainer, server: SmallEngine) -> None:
     server.answers["kill"] = (500, {"message": "permission denied"})
-    with pytest.raises(Refusal, match="permission denied"):
+    with pytest.raises(EngineError, match="permission denied"):
         await container.kill()
-    with pytest.raises(Refusal, match="permission denied"):
+    with pytest.raises(EngineError, match="permission denied"):
         await container.stop()
 
 
@@ -220,17 +220,17 @@ async def test_a_pause_that_is_refused_is_none(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["pause"] = (500, {"message": "the freezer cgroup is not there"})
-    with pytest.raises(Refusal, match="the freezer cgroup is not there"):
+    with pytest.raises(EngineError, match="the freezer cgroup is not there"):
         await container.suspend()
     server.answers["json"] = state(paused=True)  # So it is somebody else who pauses it now.
-    await container.hear(event("pause"))
+    await container.handle_event(event("pause"))
     assert recorder.of(ONE) == ["froze"]
 
 
 async def test_a_resumption_that_is_refused_is_told(container: MachineContainer, server: SmallEngine) -> None:
     await container.suspend()
     server.answers["json"] = state(paused=True)
-    with pytest.raises(Refusal, match="it is not paused"):
+    with pytest.raises(EngineError, match="it is not paused"):
         await container.resume()
 
 
@@ -239,11 +239,11 @@ async def test_one_that_somebody_has_paused_is_left_so_unless_they_resume_it(
     container: MachineContainer, server: SmallEngine, is_theirs: bool
 ) -> None:
     server.answers |= {"json": state(paused=True), "unpause": (204, None)}
-    await container.hear(event("pause"))
+    await container.handle_event(event("pause"))
     if not is_theirs:
         await container.resume()
     server.answers["json"] = state()
-    await container.hear(event("unpause"))
+    await container.handle_event(event("unpause"))
     await container.restore()
     assert server.was_asked("containers/c1/pause") is not is_theirs
 
@@ -278,10 +278,10 @@ async def test_late_news_of_an_earlier_run_end_no_later_one(
 ) -> None:
     starting = asyncio.create_task(fresh.start())
     await asyncio.sleep(0)
-    await fresh.hear(event("die", 137))
+    await fresh.handle_event(event("die", 137))
     await starting
-    await fresh.look()
-    assert fresh.runs
+    await fresh.refresh()
+    assert fresh.is_running
     assert recorder.endings(ONE) == []
 
 
@@ -329,18 +329,18 @@ async def test_a_log_that_broke_off_is_listened_to_again(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["attach"] = (200, Broken())
-    await fresh.look()
+    await fresh.refresh()
     server.answers["attach"] = (500, {"message": "not now"})
 
     async def look_until_refused() -> None:
         while True:
-            await fresh.look()
+            await fresh.refresh()
 
-    with pytest.raises(Refusal, match="not now"):
+    with pytest.raises(EngineError, match="not now"):
         await asyncio.wait_for(look_until_refused(), 5)
     server.answers["attach"] = (200, None)
     server.asked.clear()
-    await fresh.look()
+    await fresh.refresh()
     assert server.was_asked("containers/c1/attach")
     assert recorder.of(ONE) == ["began"]
 
@@ -352,16 +352,16 @@ async def test_one_that_docker_is_restarting_does_not_run(
     server.answers["attach"] = (409, {"message": "container c1 is restarting, wait until it is running"})
     server.answers["json"] = state(restarting=True, status=1)
     server.answers["logs"] = log_of(b"oh no\n")
-    await fresh.look()
-    assert not fresh.runs
+    await fresh.refresh()
+    assert not fresh.is_running
     assert recorder.of(ONE) == [f'{BRIEF}: its last line is "oh no"; docker logs c1 has them all']
     recorder.told.clear()
     server.answers["attach"] = (200, None)
     server.answers["json"] = state()
-    await fresh.hear(event("start"))
+    await fresh.handle_event(event("start"))
     assert recorder.of(ONE) == ["began"]
     server.answers["json"] = state(restarting=True, status=3)
-    await fresh.look()
+    await fresh.refresh()
     assert recorder.of(ONE) == ["began", Exit(3)]
 
 
@@ -370,10 +370,10 @@ async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
     engine: Engine, recorder: RecordingObserver, server: SmallEngine, name: str
 ) -> None:
     container = make_container(engine, recorder, kill_signal=name)
-    await container.look()
+    await container.refresh()
     stopping = asyncio.create_task(container.stop())
     await eventually(lambda: server.was_asked("kill"), "the request")
-    await container.hear(event("die"))
+    await container.handle_event(event("die"))
     await stopping
     (asked,) = [each for each in server.asked if "/kill" in each]
     assert f"signal={name.replace('+', '%2B')}" in asked
@@ -397,7 +397,7 @@ async def test_one_that_is_told_to_end_has_ended_once_the_engine_holds_it_for_en
     server.held["wait"] = threading.Event()
     ending = asyncio.create_task(getattr(container, verb)())
     await eventually(lambda: server.was_asked("containers/c1/kill"), "the request")
-    await container.hear(event("die"))
+    await container.handle_event(event("die"))
     await eventually(lambda: server.was_asked("containers/c1/wait"), "the question")
     assert recorder.of(ONE) == [Exit(0)], "the proxy knows at once"
     assert not ending.done()

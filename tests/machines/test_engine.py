@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from simulator.errors import EnvironmentFault
-from simulator.machines.docker.engine import Engine, Refusal
+from simulator.machines.docker.engine import Engine, EngineError
 from simulator.machines.swarm.manager import Manager
 from tests.machines.fake_engine import Broken, refusing_engine, small_engine
 from tests.machines.swarm.recorded_engine import SINGLE, recorded
@@ -26,13 +26,17 @@ async def test_a_refusal_has_the_engines_words_and_its_status(
     with refusing_engine(tmp_path / "s", 409, "container is not paused") as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
-        with pytest.raises(Refusal, match=r"^the Docker engine refuses: container is not paused$") as told:
-            await engine.do(engine.api.unpause, "x")
+        with pytest.raises(
+            EngineError, match=r"^the Docker engine refuses: container is not paused$"
+        ) as told:
+            await engine.call(engine.api.unpause, "x")
         assert (told.value.status, told.value.exit_status) == (409, 3)
         engine.close()
 
 
-@pytest.mark.parametrize("said", [Broken(b'[{"Id": "c'), Broken(b"[]")], ids=["in a word", "before its end"])
+@pytest.label_selector.parametrize(
+    "said", [Broken(b'[{"Id": "c'), Broken(b"[]")], ids=["in a word", "before its end"]
+)
 async def test_an_answer_that_breaks_off_is_that_of_an_engine_that_has_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
@@ -40,7 +44,7 @@ async def test_an_answer_that_breaks_off_is_that_of_an_engine_that_has_gone(
         monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
         with pytest.raises(EnvironmentFault, match=r"does not answer any more: .*\n  hint: .*docker info"):
-            await engine.do(engine.api.containers)
+            await engine.call(engine.api.containers)
         engine.close()
 
 
@@ -55,9 +59,9 @@ async def test_a_manager_that_falls_silent_is_waited_for_no_longer_than_any_engi
         manager = Manager(engine, IN_SWARM)
         async with asyncio.timeout(5):
             with pytest.raises(EnvironmentFault, match="does not answer any more"):
-                await manager.look("fleet")
+                await manager.fetch_tasks("fleet")
             with pytest.raises(EnvironmentFault, match="does not answer any more"):
-                await manager.change("service", lambda spec: None)
+                await manager.update_service("service", lambda spec: None)
             await manager.close()
         for each in server.held.values():
             each.set()
@@ -73,11 +77,11 @@ async def test_tasks_are_named_by_their_services_which_are_asked_for_once(
     with small_engine(tmp_path / "s", {**told, "services": (200, services)}, (404, {})) as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         manager = Manager(await Engine.connect(), IN_SWARM)
-        seen = await manager.look("fleet")
+        seen = await manager.fetch_tasks("fleet")
         assert seen is not None
-        assert await manager.look("fleet") == seen
+        assert await manager.fetch_tasks("fleet") == seen
         await manager.close()
-    assert seen[SINGLE].words == "task 1 of service fleet_streams-ams-1"
+    assert seen[SINGLE].display_name == "task 1 of service fleet_streams-ams-1"
     gone = {each.service_id for each in seen.values()} - {single}
     assert gone == {each.service_name for each in seen.values()} - {"fleet_streams-ams-1"}
     assert sum(each.startswith("GET /services?") for each in server.asked) == 1
@@ -112,7 +116,7 @@ def as_nobody(socket: Path) -> Iterator[None]:
         os.seteuid(user)
 
 
-@pytest.mark.parametrize(("status", "is_let"), [(404, True), (500, False)])
+@pytest.label_selector.parametrize(("status", "is_let"), [(404, True), (500, False)])
 async def test_a_service_that_is_gone_needs_no_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, is_let: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""Machines that are containers of a Docker engine. What needs the engine's SDK is loaded once it is asked for."""
+"""Machines as containers of a Docker engine. The engine's SDK is imported on first use."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The Docker engine: its answers awaited in threads of our own, its failures told in the user's words.
+"""Asynchronous access to the Docker engine: SDK calls in threads, SDK exceptions mapped to faults.
 
-The SDK blocks, so every request has a thread. A request that was begun is carried out also when whoever asked has
-been cancelled, and `settle` waits for all of them: a container that is being made is never overlooked at the end.
+The SDK blocks, so every call runs in a thread. The engine carries out a request even if its caller is cancelled;
+`wait_for_pending` waits for all requests in flight, so that cleanup sees every container that was being created.
 """
 
 from __future__ import annotations
@@ -25,66 +25,65 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_THREADS = 16
-_SOCKETS = 256
-"""Log streams stay open for as long as their machines run."""
-_SLOWEST_SECONDS = 60
+_MAX_THREADS = 16
+_MAX_CONNECTIONS = 256
+"""Each running container holds one connection for its log stream."""
+_REQUEST_TIMEOUT_SECONDS = 60
 LOOPBACK = "127.0.0.1"
-USE_PROCESSES = "or run the machines as processes: --backend process, and no --compose"
+PROCESS_BACKEND_HINT = "or run the machines as processes: --backend process, without --compose"
 
 
-class Refusal(EnvironmentFault):
-    """The engine answers, and will not: 404 for what is not there, 409 for what its state does not allow."""
+class EngineError(EnvironmentFault):
+    """The engine answered with an error: 404 for a missing object, 409 for a conflict with the object's state."""
 
     def __init__(self, explanation: str, status: int) -> None:
         self.explanation = explanation
         self.status = status
-        super().__init__(f"the Docker engine refuses: {explanation}")
+        super().__init__(f"error response from the Docker engine: {explanation}")
 
     @property
-    def is_out_of_date(self) -> bool:
-        """Whether it is only that somebody else was quicker: what was to be changed is gone, or so already."""
+    def is_gone_or_conflict(self) -> bool:
+        """Whether the object has been removed, or is in the requested state already."""
         return self.status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 
 class Engine:
-    """One engine, as DOCKER_HOST and the like name it."""
+    """One engine, selected by DOCKER_HOST and the other variables of the Docker SDK."""
 
     def __init__(self, api: APIClient) -> None:
         self.api = api
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="docker")
         self._pending: set[asyncio.Future[Any]] = set()
 
     @classmethod
     async def connect(cls) -> Engine:
-        """Raises EnvironmentFault when no engine answers, or when it may not be asked."""
+        """Raises EnvironmentFault if no engine answers, or if this user may not use it."""
         return await asyncio.to_thread(_connect)
 
-    async def do(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
-        """One request. Raises Refusal; EnvironmentFault for an engine that has gone."""
-        answer: Future[T] = (
-            Future()
-        )  # Not asyncio's: that tells the terminal of errors for which nobody waits any more.
+    async def call(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run one request. Raises EngineError for an error response, EnvironmentFault if the connection fails."""
+        # Not an asyncio.Future: that logs an error that nobody retrieved, and the caller may have been cancelled.
+        outcome: Future[T] = Future()
         work = partial(request, *args, **options)
-        done = asyncio.get_running_loop().run_in_executor(self._threads, set_outcome, answer, work)
+        done = asyncio.get_running_loop().run_in_executor(self._threads, set_outcome, outcome, work)
         self._pending.add(done)
         done.add_done_callback(self._pending.discard)
         await asyncio.shield(done)
-        with self._in_words():
-            return answer.result()
+        with self._translated_errors():
+            return outcome.result()
 
-    async def do_abandonable(self, request: Callable[..., T], *args: Any) -> T:
-        """As `do`, for what may take minutes and leaves nothing behind: given up together with whoever asked."""
-        with self._in_words():
+    async def call_cancellable(self, request: Callable[..., T], *args: Any) -> T:
+        """As `call`, for a request that may take minutes and leaves nothing behind: abandoned on cancellation."""
+        with self._translated_errors():
             return await run_abandonable(request, *args)
 
-    async def settle(self) -> None:
-        """Wait until nothing is under way; what is goes on also when this is cancelled."""
+    async def wait_for_pending(self) -> None:
+        """Wait until no request is in flight. If this is cancelled, the requests continue."""
         while self._pending:
             await asyncio.wait(self._pending)
 
     @contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         from docker.errors import APIError
         from requests import RequestException
         from urllib3.exceptions import HTTPError
@@ -92,11 +91,11 @@ class Engine:
         try:
             yield
         except APIError as error:
-            raise Refusal(str(error.explanation or error), error.status_code or 0) from error
-        except (RequestException, HTTPError) as error:  # It cannot be reached, or broke off in mid-answer.
+            raise EngineError(str(error.explanation or error), error.status_code or 0) from error
+        except (RequestException, HTTPError) as error:  # No connection, or an incomplete response.
             raise EnvironmentFault(
-                f"the Docker engine at {self.address} does not answer any more: {_root_cause(error)}",
-                hint=f"see whether it runs: docker info; {USE_PROCESSES}",
+                f"the connection to the Docker engine at {self.address} failed: {_root_cause(error)}",
+                hint=f"check that it runs: docker info; {PROCESS_BACKEND_HINT}",
             ) from error
 
     def close(self) -> None:
@@ -105,7 +104,7 @@ class Engine:
 
     @property
     def address(self) -> str:
-        return os.environ.get("DOCKER_HOST") or "its usual socket"
+        return os.environ.get("DOCKER_HOST") or "its default socket"
 
     @property
     def is_local(self) -> bool:
@@ -113,18 +112,18 @@ class Engine:
 
     @property
     def published_host(self) -> str:
-        """Where ports are that containers publish: on this computer, or on the engine's."""
+        """The host on which published ports are reachable: this computer, or the engine's."""
         url = urlsplit(os.environ.get("DOCKER_HOST", ""))
         return url.hostname if url.scheme in ("tcp", "http", "https", "ssh") and url.hostname else LOOPBACK
 
     @property
     def publishing_address(self) -> str:
-        """On which of the engine's addresses to publish them."""
+        """The address on the engine's host to which ports are published."""
         return LOOPBACK if self.is_local or self.published_host == "localhost" else "0.0.0.0"
 
 
-async def give_up(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Let no task ask for anything more; a request that is under way is waited for by `settle`."""
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait for them. Their requests in flight continue: see `Engine.wait_for_pending`."""
     tasks = tuple(tasks)
     for task in tasks:
         task.cancel()
@@ -136,40 +135,42 @@ def _connect() -> Engine:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(use_ssh_client=True, timeout=_SLOWEST_SECONDS, max_pool_size=_SOCKETS)
+        client = docker.from_env(
+            use_ssh_client=True, timeout=_REQUEST_TIMEOUT_SECONDS, max_pool_size=_MAX_CONNECTIONS
+        )
         client.ping()
     except (DockerException, OSError, ValueError) as error:
-        raise _no_engine(error) from error
+        raise _connection_fault(error) from error
     return Engine(client.api)
 
 
-def _no_engine(error: BaseException) -> EnvironmentFault:
+def _connection_fault(error: BaseException) -> EnvironmentFault:
     cause = _root_cause(error)
     where = os.environ.get("DOCKER_HOST") or "/var/run/docker.sock"
     if isinstance(cause, PermissionError):
         return EnvironmentFault(
-            f"the Docker engine at {where} may not be used by this user",
-            hint=f"ask for membership in the group docker (it is as good as root), {USE_PROCESSES}",
+            f"permission denied: this user may not access the Docker engine at {where}",
+            hint=f"add the user to the group docker (equivalent to root access), {PROCESS_BACKEND_HINT}",
         )
     if isinstance(cause, FileNotFoundError | ConnectionRefusedError | socket.gaierror):
         return EnvironmentFault(
-            f"no Docker engine answers at {where}: {cause.strerror}",
-            hint=f"start it, or let DOCKER_HOST name the one to use; {USE_PROCESSES}",
+            f"cannot connect to a Docker engine at {where}: {cause.strerror}",
+            hint=f"start the engine, or set DOCKER_HOST to the address of one; {PROCESS_BACKEND_HINT}",
         )
-    if isinstance(cause, NameError):  # What the SDK comes to where that is missing.
+    if isinstance(cause, NameError):  # The SDK raises it if paramiko is not installed.
         return EnvironmentFault(
-            f"no Docker engine is reached by {where}: that takes paramiko, which is not installed",
-            hint="pip install paramiko where flysim is, or let DOCKER_HOST name a socket that is forwarded: "
+            f"cannot connect to a Docker engine at {where}: this needs paramiko, which is not installed",
+            hint="run pip install paramiko in flysim's environment, or forward the socket and set DOCKER_HOST to it: "
             "ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST",
         )
     return EnvironmentFault(
-        f"no Docker engine answers at {where}: {cause}",
-        hint=f"see what `docker info` says; {USE_PROCESSES}",
+        f"cannot connect to a Docker engine at {where}: {cause}",
+        hint=f"check the output of docker info; {PROCESS_BACKEND_HINT}",
     )
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """The SDK wraps requests' errors, which wrap urllib3's, which wrap the operating system's."""
+    """The SDK wraps exceptions of requests, which wraps those of urllib3, which wraps OSError."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))

@@ -1,4 +1,4 @@
-"""What the engine tells of its containers, as it happens, heard by a thread and passed on to the event loop."""
+"""Stream of container events from the engine, read by a thread and handled on the event loop."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ class ContainerEvent:
     attributes: dict[str, str]
 
     @property
-    def exit_status(self) -> int:
+    def exit_code(self) -> int:
         return int(self.attributes.get("exitCode", "0"))
 
 
-Hear = Callable[[ContainerEvent], None]
+OnEvent = Callable[[ContainerEvent], None]
 
 
 class EventStream:
-    """Calls `hear` on the event loop with every event of any container, and `lost` when the engine hangs up."""
+    """Calls `on_event` for every event of any container, and `on_disconnect` when the engine closes the stream."""
 
-    def __init__(self, api: APIClient, hear: Hear, lost: Callable[[], None]) -> None:
+    def __init__(self, api: APIClient, on_event: OnEvent, on_disconnect: Callable[[], None]) -> None:
         self._api = api
-        self._hear = hear
-        self._lost = lost
+        self._on_event = on_event
+        self._on_disconnect = on_disconnect
         self._loop = asyncio.get_running_loop()
         self._stream: Any = None
 
     def open(self) -> None:
-        """Blocks until the engine listens: what happens afterwards is heard."""
+        """Block until the engine has accepted the subscription; later events are not missed."""
         filters = {"type": "container", "event": list(ACTIONS)}
         self._stream = self._api.events(decode=True, filters=filters)
-        threading.Thread(target=self._follow, name="docker events", daemon=True).start()
+        threading.Thread(target=self._read, name="docker events", daemon=True).start()
 
     def close(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            with suppress(Exception):  # it may have broken by itself
+            with suppress(Exception):  # The connection may be broken already.
                 stream.close()
 
-    def _follow(self) -> None:
-        with suppress(Exception):  # the engine went away, or we do
+    def _read(self) -> None:
+        with suppress(Exception):  # The engine closed the connection, or `close` did.
             for raw in self._stream:
                 actor = raw["Actor"]
                 event = ContainerEvent(actor["ID"], raw["Action"], actor.get("Attributes") or {})
-                self._loop.call_soon_threadsafe(self._hear, event)
+                self._loop.call_soon_threadsafe(self._on_event, event)
         if self._stream is not None:
-            with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._lost)
+            with suppress(RuntimeError):  # The event loop is closed.
+                self._loop.call_soon_threadsafe(self._on_disconnect)

@@ -1,4 +1,4 @@
-"""Labels of what flysim and Compose made; a machine's own labels are in `simulator.config.compose.labels`."""
+"""Labels set by flysim and by Compose; a machine's own labels are in `simulator.config.compose.labels`."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
 ONE_OFF = "com.docker.compose.oneoff"
-"""Says "True" of a container that `docker compose run` made for one command."""
+"""Is "True" on a container that `docker compose run` created for one command."""

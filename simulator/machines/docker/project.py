@@ -1,4 +1,4 @@
-"""The containers of a Compose project, taken as the machines that their labels say they are."""
+"""Containers of a Compose project, read as machines by their labels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Placement
 from simulator.machines.docker import labels as label
-from simulator.machines.docker.engine import LOOPBACK, Engine, Refusal
+from simulator.machines.docker.engine import LOOPBACK, Engine, EngineError
 
 _DEFAULT_STOP_SIGNAL = "SIGTERM"
 _DEFAULT_STOP_SECONDS = 10.0
-_ANY = ("", "0.0.0.0", "::")
+_ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A Compose project by its name. `services` is their order, `base` what is known of the apps beside the labels."""
+    """A Compose project. `services`: in the order of the file; `base`: settings of the apps that labels do not have.
+
+    `attrs` is a container as `docker inspect` shows it, everywhere in this module.
+    """
 
     name: str
     path: Path
@@ -37,45 +40,45 @@ class Project:
         return is_machine and labels.get(label.ONE_OFF) != "True"
 
     async def find_containers(self, engine: Engine) -> list[Any]:
-        """What the engine says of each machine's container, in the order of the file."""
-        wanted = {"label": [f"{label.PROJECT}={self.name}", REGION]}
-        listed = await engine.do(engine.api.containers, all=True, filters=wanted)
+        """The `attrs` of each machine's container, in the order of the file."""
+        filters = {"label": [f"{label.PROJECT}={self.name}", REGION]}
+        listed = await engine.call(engine.api.containers, all=True, filters=filters)
         found = []
         for each in filter(lambda each: self.is_machine(each["Labels"]), listed):
-            with suppress(Refusal):  # it has gone since
-                found.append(await engine.do(engine.api.inspect_container, each["Id"]))
-        return sorted(found, key=self._place_in_order)
+            with suppress(EngineError):  # It has been removed since it was listed.
+                found.append(await engine.call(engine.api.inspect_container, each["Id"]))
+        return sorted(found, key=self._sort_key)
 
-    async def find_machines(self, engine: Engine, *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
-        """Raises EnvironmentFault when there is none, InputError for labels that are wrong."""
-        return self.read_all(await self.find_containers(engine), may_be_none=may_be_none)
+    async def find_machines(self, engine: Engine, *, allow_empty: bool = False) -> tuple[MachineSpec, ...]:
+        """Raises EnvironmentFault if there are none, InputError for invalid labels."""
+        return self.read_all(await self.find_containers(engine), allow_empty=allow_empty)
 
-    def read_all(self, containers: Iterable[Any], *, may_be_none: bool = False) -> tuple[MachineSpec, ...]:
-        """As `find_machines`, of containers that have been found."""
+    def read_all(self, containers: Iterable[Any], *, allow_empty: bool = False) -> tuple[MachineSpec, ...]:
+        """As `find_machines`, for containers that have been found already."""
         specs: list[MachineSpec] = []
         names: dict[str, str] = {}
-        for described in containers:
-            spec, name = self.read(described, specs), name_of(described)
+        for attrs in containers:
+            spec, name = self.read(attrs, specs), container_name(attrs)
             if spec.id in names:
                 raise InputError(
-                    f"the containers {names[spec.id]} and {name} are both machine {spec.id}",
+                    f"containers {names[spec.id]} and {name} have the same machine id {spec.id}",
                     path=self.path,
-                    expected="another fly.machine_id for each, or none in a service that is scaled: "
-                    "then the host name that Docker makes is the id",
+                    expected="a different fly.machine_id for each container; a scaled service has no fly.machine_id: "
+                    "the host name that Docker generates is then the id",
                 )
             names[spec.id] = name
             specs.append(spec)
-        if not specs and not may_be_none:
+        if not specs and not allow_empty:
             raise EnvironmentFault(
                 f"the Compose project {self.name} has no container with the label {REGION}",
-                hint=f"docker compose -f {self.path} up -d --wait --no-deps {' '.join(self.services)}; a project that "
-                "Compose was given another name for, by -p, needs COMPOSE_PROJECT_NAME here",
+                hint=f"docker compose -f {self.path} up -d --wait --no-deps {' '.join(self.services)}; if the project "
+                "was started under another name (-p), set COMPOSE_PROJECT_NAME to it",
             )
         return tuple(specs)
 
-    def read(self, described: Any, known: Iterable[MachineSpec]) -> MachineSpec:
+    def read(self, attrs: Any, known: Iterable[MachineSpec]) -> MachineSpec:
         """The machine that a container is. Raises InputError, which names the container."""
-        config = described["Config"]
+        config = attrs["Config"]
         pairs = (pair.partition("=") for pair in config.get("Env") or ())
         try:
             spec = machine_of_labels(
@@ -88,7 +91,7 @@ class Project:
             )
         except InputError as error:
             raise InputError(
-                f"container {name_of(described)}: {error.problem}", path=self.path, expected=error.expected
+                f"container {container_name(attrs)}: {error.problem}", path=self.path, expected=error.expected
             ) from error
         stop_seconds = config.get("StopTimeout")
         return replace(
@@ -98,55 +101,55 @@ class Project:
             kill_timeout_seconds=_DEFAULT_STOP_SECONDS if stop_seconds is None else stop_seconds,
         )
 
-    def _place_in_order(self, described: Any) -> tuple[int, str, int]:
-        labels = described["Config"]["Labels"]
+    def _sort_key(self, attrs: Any) -> tuple[int, str, int]:
+        labels = attrs["Config"]["Labels"]
         service = labels.get(label.SERVICE, "")
         order = self.services.index(service) if service in self.services else len(self.services)
         return order, service, int(labels.get(label.NUMBER, "0"))
 
 
-def name_of(described: Any) -> str:
-    return str(described["Name"]).lstrip("/")
+def container_name(attrs: Any) -> str:
+    return str(attrs["Name"]).lstrip("/")
 
 
 async def own_container(engine: Engine) -> Any | None:
-    """What the engine says of the container that flysim itself runs in, if it does in one of this engine."""
-    if not os.path.exists("/.dockerenv"):  # noqa: ASYNC240, PTH110 - at once, and once
+    """The `attrs` of the container that flysim runs in, or None if it is not in a container of this engine."""
+    if not os.path.exists("/.dockerenv"):  # noqa: ASYNC240, PTH110 - one call, which does not block
         return None
     try:
-        return await engine.do(engine.api.inspect_container, socket.gethostname())
-    except Refusal:
+        return await engine.call(engine.api.inspect_container, socket.gethostname())
+    except EngineError:
         return None
 
 
 async def own_project(engine: Engine) -> str | None:
-    """The Compose project that flysim itself is a container of."""
-    described = await own_container(engine)
-    return described["Config"]["Labels"].get(label.PROJECT) if described else None
+    """The Compose project of the container that flysim runs in."""
+    attrs = await own_container(engine)
+    return attrs["Config"]["Labels"].get(label.PROJECT) if attrs else None
 
 
 async def own_networks(engine: Engine) -> frozenset[str]:
-    """The networks that flysim itself is in."""
-    described = await own_container(engine)
-    return frozenset(described["NetworkSettings"]["Networks"] if described else ())
+    """The networks of the container that flysim runs in."""
+    attrs = await own_container(engine)
+    return frozenset(attrs["NetworkSettings"]["Networks"] if attrs else ())
 
 
 def locate(
-    described: Any, ports: Sequence[int], published_host: str, ours: frozenset[str] = frozenset()
+    attrs: Any, ports: Sequence[int], published_host: str, own_networks: frozenset[str] = frozenset()
 ) -> Placement:
-    """Where a container's machine is reached: in a network that we share, else where it publishes its ports."""
-    settings = described["NetworkSettings"]
+    """The address of a container's machine: in a network shared with flysim, otherwise at its published ports."""
+    settings = attrs["NetworkSettings"]
     networks: Mapping[str, Any] = settings["Networks"]
-    shared = [networks[name] for name in networks if name in ours]
+    shared = [networks[name] for name in networks if name in own_networks]
     private_ip = next(iter(map(_address_of, [*shared, *networks.values()])), "")
-    if shared:  # The proxy comes by IPv4 (F-8.17).
+    if shared:  # Fly's proxy connects by IPv4 (F-8.17).
         return Placement(str(shared[0].get("IPAddress") or private_ip), ports[0], _as_ipv6(private_ip))
     published = {port: found for port in ports if (found := _published(settings, port)) is not None}
     if ports[0] not in published:
         return Placement(private_ip or LOOPBACK, ports[0], _as_ipv6(private_ip))
     host = published[ports[0]][0]
-    forwarded = tuple((port, there) for port, (_, there) in published.items())
-    host = published_host if host in (*_ANY, LOOPBACK) else host
+    forwarded = tuple((port, public) for port, (_, public) in published.items())
+    host = published_host if host in (*_ANY_ADDRESS, LOOPBACK) else host
     return Placement(host, forwarded[0][1], _as_ipv6(private_ip), forwarded)
 
 

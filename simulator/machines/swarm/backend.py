@@ -20,13 +20,13 @@ from simulator.machines.backend import Observer, Placement
 from simulator.machines.swarm import task_labels as label
 from simulator.machines.swarm.deployment import Deployment, make_name
 from simulator.machines.swarm.fleet_service import FleetService, service_of, services_of
-from simulator.machines.swarm.manager import Manager, alter_replicas
+from simulator.machines.swarm.manager import Manager, set_replicas
 from simulator.machines.swarm.stackfile import render_stack
 from simulator.machines.swarm.task_poller import FAST_POLL_SECONDS, TaskPoller, now_in_seconds
 from simulator.machines.swarm.task_tracker import TrackedMachine
 
 _REMOVAL_SECONDS = 60.0
-_REQUEST_STOP = "stop instead, or another backend: --backend process"
+_SUSPEND_ALTERNATIVE = "stop instead, or another backend: --backend process"
 
 
 def as_tasks(config: Config) -> Config:
@@ -72,28 +72,28 @@ class SwarmBackend:
         poller.specs.update((spec.id, spec) for spec in specs if not spec.is_external)
         if self._deployment.is_own:
             await self._deploy(manager, services)
-            starts = [poller.track(each).await_start(is_strict=True) for each in poller.specs]
+            pending_starts = [poller.track(each).wait_for_start(is_required=True) for each in poller.specs]
         else:
             await _check_stack(manager, self.stack)
-            await poller.look()
-            coming = [each for each in poller.tracked.values() if each.is_coming]
-            starts = [each.await_start(is_strict=False) for each in coming]
+            await poller.poll()
+            pending = [each for each in poller.tracked.values() if each.is_pending]
+            pending_starts = [each.wait_for_start(is_required=False) for each in pending]
         poller.open()
-        async with poller.poll_soon():
-            await asyncio.gather(*starts)
+        async with poller.fast_polling():
+            await asyncio.gather(*pending_starts)
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
         """Also a machine that was not in the stack. `dns_address` is nothing that a container could reach."""
         manager, poller = self._parts()
         poller.specs[spec.id] = spec
         tracked = poller.track(spec.id)
-        if tracked.is_one_of_many:
-            self._refuse(spec, "started")
-        tracked.pass_over()
-        starting = tracked.await_start(is_strict=True)
-        async with poller.poll_soon():
+        if tracked.shares_service:
+            self._reject_shared(spec, "started")
+        tracked.ignore_current_task()
+        starting = tracked.wait_for_start(is_required=True)
+        async with poller.fast_polling():
             service_id = tracked.service_id or await manager.find_service(self.stack, spec.id)
-            if not await _scale(manager, service_id, 1, anew=True):
+            if not await _scale(manager, service_id, 1, force=True):
                 await self._add(manager, spec)
             placement = await starting
         assert placement is not None
@@ -104,11 +104,11 @@ class SwarmBackend:
         if tracked is None:
             return
         manager, poller = self._parts()
-        if tracked.is_one_of_many:
-            self._refuse(poller.specs[machine_id], "stopped")
-        async with poller.poll_soon():
+        if tracked.shares_service:
+            self._reject_shared(poller.specs[machine_id], "stopped")
+        async with poller.fast_polling():
             await _scale(manager, tracked.service_id, 0)
-            await tracked.gone.wait()
+            await tracked.exited.wait()
 
     async def kill(self, machine_id: str) -> None:
         """At once where this engine is the machine's own; else Swarm is asked to stop it, which takes its time."""
@@ -116,24 +116,24 @@ class SwarmBackend:
         if tracked is None or tracked.latest is None:
             return
         manager, poller = self._parts()
-        async with poller.poll_soon():
+        async with poller.fast_polling():
             if tracked.latest.node_id == manager.node_id:
                 await manager.kill(tracked.latest.container_id)
-                await tracked.gone.wait()
-                if not tracked.is_one_of_many:  # Swarm starts it again when it next looks at the service.
+                await tracked.exited.wait()
+                if not tracked.shares_service:  # Swarm starts it again when it next looks at the service.
                     await _scale(manager, tracked.service_id, 0)
-            elif tracked.is_one_of_many:
-                self._refuse(poller.specs[machine_id], "killed")
+            elif tracked.shares_service:
+                self._reject_shared(poller.specs[machine_id], "killed")
             else:
                 await _scale(manager, tracked.service_id, 0)
-            await tracked.gone.wait()
+            await tracked.exited.wait()
 
     async def suspend(self, machine_id: str) -> None:
         if self._find(machine_id) is not None:
             spec = self._parts()[1].specs[machine_id]
             raise InputError(
                 f"machine {spec.name} cannot be suspended: Swarm has no way to freeze a task",
-                expected=_REQUEST_STOP,
+                expected=_SUSPEND_ALTERNATIVE,
             )
 
     async def resume(self, machine_id: str) -> None:
@@ -152,7 +152,7 @@ class SwarmBackend:
             return
         manager, poller = self._parts()
         is_ours = self._deployment.is_own or machine_id in self._added
-        if is_ours and tracked.service_id and not tracked.is_one_of_many:
+        if is_ours and tracked.service_id and not tracked.shares_service:
             await manager.remove_service(tracked.service_id)
         poller.tracked.pop(machine_id, None)
 
@@ -170,9 +170,9 @@ class SwarmBackend:
         if manager is None:
             return
         try:
-            if self._deployment.is_begun and poller is not None:
-                poller.is_ending = True
-                await self._withdraw(manager, poller)
+            if self._deployment.is_started and poller is not None:
+                poller.is_closing = True
+                await self._remove_deployed(manager, poller)
             await self._deployment.finish()
         finally:
             if poller is not None:
@@ -187,13 +187,13 @@ class SwarmBackend:
         await self._deploy(manager, (service if own else replace(service, name=f"flysim-{spec.id}"),))
 
     async def _deploy(self, manager: Manager, services: tuple[FleetService, ...]) -> None:
-        if manager.is_alone:  # Otherwise the image has to come from where every node can get it.
+        if manager.is_single_node:  # Otherwise the image has to come from where every node can get it.
             await manager.require_images(service.spec for service in services)
         placed = bool(await manager.regions())
         text = render_stack(services, placed=placed, labels=self._deployment.labels)
-        await self._deployment.deploy(text, from_registry=not manager.is_alone)
+        await self._deployment.deploy(text, from_registry=not manager.is_single_node)
 
-    async def _withdraw(self, manager: Manager, poller: TaskPoller) -> None:
+    async def _remove_deployed(self, manager: Manager, poller: TaskPoller) -> None:
         patience = max((spec.kill_timeout_seconds for spec in poller.specs.values()), default=0.0)
         deadline = time.monotonic() + _REMOVAL_SECONDS + patience
         if self._deployment.is_own:
@@ -204,38 +204,38 @@ class SwarmBackend:
                     f"Swarm has not removed all that flysim made of the stack {self.stack}: {left} left",
                     hint=f"see what is left: docker stack ps {self.stack}",
                 )
-            await poller.look()
+            await poller.poll()
             await asyncio.sleep(FAST_POLL_SECONDS)
 
     async def _find_left(self, manager: Manager, poller: TaskPoller) -> str:
         """What is still to go, in words."""
         if not self._deployment.is_own:
-            await manager.remove_all(self._deployment.mark)
+            await manager.remove_all(self._deployment.label_selector)
         ours = poller.tracked.keys() if self._deployment.is_own else poller.tracked.keys() & self._added
         words = f"{len(ours)} machine{'s' if len(ours) > 1 else ''}" if ours else ""
-        return await manager.find_left(self._deployment.mark) or words
+        return await manager.find_remaining(self._deployment.label_selector) or words
 
     def _find(self, machine_id: str) -> TrackedMachine | None:
         """One that runs."""
         tracked = self._poller.tracked.get(machine_id) if self._poller else None
-        return tracked if tracked is not None and tracked.is_told else None
+        return tracked if tracked is not None and tracked.is_running else None
 
     def _parts(self) -> tuple[Manager, TaskPoller]:
         assert self._manager is not None
         assert self._poller is not None
         return self._manager, self._poller
 
-    def _refuse(self, spec: MachineSpec, deed: str) -> NoReturn:
+    def _reject_shared(self, spec: MachineSpec, action: str) -> NoReturn:
         raise InputError(
-            f"machine {spec.name} cannot be {deed} by itself: it is one of several that are one service of Swarm",
+            f"machine {spec.name} cannot be {action} by itself: it is one of several that are one service of Swarm",
             expected="a row of its own in flysim.toml, without count; or docker service scale, for as many as "
             "there shall be",
         )
 
 
-async def _scale(manager: Manager, service_id: str, replicas: int, *, anew: bool = False) -> bool:
+async def _scale(manager: Manager, service_id: str, replicas: int, *, force: bool = False) -> bool:
     """Whether there is such a service."""
-    return bool(service_id) and await manager.change(service_id, alter_replicas(replicas, anew=anew))
+    return bool(service_id) and await manager.update_service(service_id, set_replicas(replicas, force=force))
 
 
 async def _check_stack(manager: Manager, stack: str) -> None:

@@ -34,50 +34,52 @@ class Deployment:
     def __init__(self, name: str, *, is_own: bool) -> None:
         self.name = name
         self.is_own = is_own
-        self.is_begun = False
-        self.run = f"process {os.getpid()} on {socket.gethostname()}"
+        self.is_started = False
+        self.owner = f"process {os.getpid()} on {socket.gethostname()}"
         self._env = {"DOCKER_HOST": DEFAULT_ENGINE, **os.environ}
         """Not that of a context, of which the SDK is unaware."""
-        self._talking: asyncio.Task[tuple[int, str]] | None = None
+        self._running_command: asyncio.Task[tuple[int, str]] | None = None
         self._cleanup = CleanupProcess(stack_cleanup.__file__, name, env=self._env)
 
     @property
     def labels(self) -> dict[str, str]:
         """Of each service and network that we deploy."""
-        return {label.RUN if self.is_own else label.ADDED: self.run}
+        return {label.RUN if self.is_own else label.ADDED: self.owner}
 
     @property
-    def mark(self) -> str:
+    def label_selector(self) -> str:
         """The label, with its value, of all that we have deployed and of nothing else."""
-        return f"{label.STACK}={self.name}" if self.is_own else f"{label.ADDED}={self.run}"
+        return f"{label.STACK}={self.name}" if self.is_own else f"{label.ADDED}={self.owner}"
 
-    async def deploy(self, text: str, *, from_registry: bool) -> None:
+    async def deploy(self, stack_file: str, *, from_registry: bool) -> None:
         """Also more services of the same stack; those that are there already stay as they are.
 
         `from_registry`: nodes fetch the images by themselves. Raises EnvironmentFault with what `docker` said.
         """
-        self.is_begun = True
+        self.is_started = True
         if self.is_own:
             self._cleanup.start()
         login = ["--with-registry-auth"] if from_registry else []
         # Every node asks for the image itself, if it can; to ask beforehand takes seconds where no registry answers.
         words = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "never", *login, self.name]
-        status, said = await self._docker(*words, stdin=text)
+        status, stderr = await self._docker(*words, stdin=stack_file)
         if status:
             raise EnvironmentFault(
-                f"docker stack deploy ended with status {status}: {_gist(said)}",
+                f"docker stack deploy ended with status {status}: {_last_line(stderr)}",
                 hint="flysim stack prints the file that it was given; try it by hand",
             )
 
     async def remove(self) -> None:
         """Begins it; the stack's tasks take as long as they may to stop."""
-        if self._talking is not None:  # A deployment that was given up on again and again still goes on.
+        if (
+            self._running_command is not None
+        ):  # A deployment that was given up on again and again still goes on.
             with suppress(EnvironmentFault):
-                await shielded(self._talking)
-        status, said = await self._docker("stack", "rm", self.name)
+                await shielded(self._running_command)
+        status, stderr = await self._docker("stack", "rm", self.name)
         if status:
             raise EnvironmentFault(
-                f"docker stack rm {self.name} ended with status {status}: {_gist(said)}",
+                f"docker stack rm {self.name} ended with status {status}: {_last_line(stderr)}",
                 hint=f"remove it by hand: docker stack rm {self.name}",
             )
 
@@ -87,10 +89,10 @@ class Deployment:
 
     async def _docker(self, *words: str, stdin: str = "") -> tuple[int, str]:
         """Goes on to its end also when we are cancelled: half a deployment is not worth having."""
-        self._talking = asyncio.create_task(self._talk(words, stdin))
-        return await shielded(self._talking)
+        self._running_command = asyncio.create_task(self._run_docker(words, stdin))
+        return await shielded(self._running_command)
 
-    async def _talk(self, words: Sequence[str], stdin: str) -> tuple[int, str]:
+    async def _run_docker(self, words: Sequence[str], stdin: str) -> tuple[int, str]:
         try:
             process = await asyncio.create_subprocess_exec(
                 "docker",
@@ -107,11 +109,11 @@ class Deployment:
                 "there is no command docker, which deploys the stack",
                 hint="install the Docker CLI (not only the engine), or see flysim stack",
             ) from None
-        _, said = await process.communicate(stdin.encode())
-        return process.returncode or 0, said.decode(errors="replace")
+        _, stderr = await process.communicate(stdin.encode())
+        return process.returncode or 0, stderr.decode(errors="replace")
 
 
-def _gist(said: str) -> str:
+def _last_line(stderr: str) -> str:
     """The last line is the error; before it stand hints."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"

@@ -13,9 +13,9 @@ from hashlib import sha256
 
 from simulator.config.model import AppConfig, Config, MachineSpec
 from simulator.errors import InputError
-from simulator.machines.swarm.task_labels import MOST_SLOTS, SLOT, SLOT_DIGITS
+from simulator.machines.swarm.task_labels import MAX_SLOTS, SLOT, SLOT_DIGITS
 
-_MOST_CHARACTERS = 40
+_MAX_NAME_LENGTH = 40
 """Of a service's name; with that of the stack before it, it has to be a DNS label."""
 
 
@@ -57,18 +57,20 @@ def _services_of_app(app: AppConfig) -> Iterator[FleetService]:
 def _rows(specs: Iterable[MachineSpec]) -> list[tuple[MachineSpec, ...]]:
     rows: list[list[MachineSpec]] = []
     for spec in specs:
-        if rows and _is_next(rows[-1], spec):
+        if rows and _continues_row(rows[-1], spec):
             rows[-1].append(spec)
         else:
             rows.append([spec])
     return [tuple(row) for row in rows]
 
 
-def _is_next(row: list[MachineSpec], spec: MachineSpec) -> bool:
+def _continues_row(row: list[MachineSpec], spec: MachineSpec) -> bool:
     first = row[0]
-    wanted = f"{first.id[:-SLOT_DIGITS]}{len(row) + 1:0{SLOT_DIGITS}d}"
-    counts = first.id.endswith("1".zfill(SLOT_DIGITS)) and spec.id == wanted and len(row) < MOST_SLOTS
-    return counts and replace(spec, id=first.id, name=first.name) == first
+    expected_id = f"{first.id[:-SLOT_DIGITS]}{len(row) + 1:0{SLOT_DIGITS}d}"
+    is_numbered = (
+        first.id.endswith("1".zfill(SLOT_DIGITS)) and spec.id == expected_id and len(row) < MAX_SLOTS
+    )
+    return is_numbered and replace(spec, id=first.id, name=first.name) == first
 
 
 def _check(spec: MachineSpec) -> None:
@@ -85,7 +87,7 @@ def _name(specs: tuple[MachineSpec, ...]) -> str:
     if len(specs) > 1:
         name += f"-to-{specs[-1].name.rpartition('-')[2]}"
     name = re.sub(r"[^a-zA-Z0-9-]", "-", name)
-    if len(name) <= _MOST_CHARACTERS:
+    if len(name) <= _MAX_NAME_LENGTH:
         return name
     digest = sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: _MOST_CHARACTERS - 9]}-{digest}"
+    return f"{name[: _MAX_NAME_LENGTH - 9]}-{digest}"

@@ -24,13 +24,13 @@ from simulator.machines.environment import machine_environment
 from simulator.machines.swarm import task_labels as label
 from simulator.machines.swarm.fleet_service import FleetService
 
-EVERY_ADDRESS = "0.0.0.0"
+ANY_ADDRESS = "0.0.0.0"
 RESOLVER = "127.0.0.11:53"
 """Docker's name server, as every container has it; it stands for {dns}."""
-_SMALL_NETWORK = 200
+_DEFAULT_NETWORK_MACHINES = 200
 _WIDE_SUBNET = "10.224.0.0"
 
-_HEAD = """\
+_HEADER = """\
 # {count} of {apps}, for Docker Swarm. Rendered by `flysim stack`; nothing in it is secret but what was in env.
 #   docker stack deploy --compose-file THIS-FILE NAME     deploys it, or changes what has been deployed
 #   flysim up --backend swarm:NAME                        is Fly's proxy in front of it
@@ -49,13 +49,13 @@ def render_stack(
         "networks": {"default": {**_network(count), **({"labels": dict(labels)} if labels else {})}},
     }
     apps = ", ".join(dict.fromkeys(service.spec.app for service in services))
-    head = _HEAD.format(count=f"{count} machine{'s' if count != 1 else ''}", apps=apps or "no app")
-    return head + yaml.safe_dump(_literal(document), sort_keys=False, allow_unicode=True, width=100)
+    head = _HEADER.format(count=f"{count} machine{'s' if count != 1 else ''}", apps=apps or "no app")
+    return head + yaml.safe_dump(_escape_dollars(document), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _service(service: FleetService, placed: bool, extra: Mapping[str, str]) -> dict[str, Any]:
-    spec = _in_container(service.spec)
-    placement = Placement(EVERY_ADDRESS, spec.internal_port, private_ip(spec))
+    spec = _escape_braces(service.spec)
+    placement = Placement(ANY_ADDRESS, spec.internal_port, private_ip(spec))
     labels = {**_labels(spec), **extra}
     return {
         "image": spec.image,
@@ -105,7 +105,7 @@ def _names(spec: MachineSpec) -> list[str]:
     return [app, f"{spec.region}.{app}", f"{spec.group}.process.{app}", *own]
 
 
-def _in_container(spec: MachineSpec) -> MachineSpec:
+def _escape_braces(spec: MachineSpec) -> MachineSpec:
     """Braces of the app's own variables mean nothing to Swarm."""
     return replace(spec, env={name: value.replace("{{", '{{"{{"}}') for name, value in spec.env.items()})
 
@@ -118,23 +118,23 @@ def _ports(spec: MachineSpec) -> tuple[int, ...]:
 
 def private_ip(spec: MachineSpec) -> str:
     """Made as Fly's 6PN addresses are (F-8.16), unique, and leading nowhere: overlay networks have IPv4 only."""
-    return f"fdaa:0:1:{_halves(spec.region)}:{_halves(_stem(spec))}:{_number(spec)}"
+    return f"fdaa:0:1:{_hash_groups(spec.region)}:{_hash_groups(_id_prefix(spec))}:{_last_group(spec)}"
 
 
 def _public_ip(spec: MachineSpec) -> str:
     """Of the prefix for documentation, which no network routes (F-7.6)."""
-    return f"2001:db8:0:0:1:{_halves(_stem(spec))}:{_number(spec)}"
+    return f"2001:db8:0:0:1:{_hash_groups(_id_prefix(spec))}:{_last_group(spec)}"
 
 
-def _stem(spec: MachineSpec) -> str:
+def _id_prefix(spec: MachineSpec) -> str:
     return spec.id.removesuffix(label.SLOT)
 
 
-def _number(spec: MachineSpec) -> str:
+def _last_group(spec: MachineSpec) -> str:
     return "{{.Task.Slot}}" if label.is_shared(spec.id) else "2"
 
 
-def _halves(text: str) -> str:
+def _hash_groups(text: str) -> str:
     """32 bits, as two groups of an IPv6 address."""
     digits = sha256(text.encode()).digest()
     return f"{int.from_bytes(digits[:2]):x}:{int.from_bytes(digits[2:4]):x}"
@@ -142,16 +142,16 @@ def _halves(text: str) -> str:
 
 def _network(count: int) -> dict[str, Any]:
     """Swarm's own choice has 254 addresses; machines that come and go, and every node, take some as well."""
-    if count <= _SMALL_NETWORK:
+    if count <= _DEFAULT_NETWORK_MACHINES:
         return {"driver": "overlay"}
     bits = (2 * count).bit_length()
     return {"driver": "overlay", "ipam": {"config": [{"subnet": f"{_WIDE_SUBNET}/{32 - bits}"}]}}
 
 
-def _literal(value: Any) -> Any:
+def _escape_dollars(value: Any) -> Any:
     """`docker stack deploy` fills in $NAME from its own environment; none of ours are meant for that."""
     if isinstance(value, dict):
-        return {key: _literal(each) for key, each in value.items()}
+        return {key: _escape_dollars(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_literal(each) for each in value]
+        return [_escape_dollars(each) for each in value]
     return value.replace("$", "$$") if isinstance(value, str) else value

@@ -32,14 +32,14 @@ Nodes = Mapping[str, Node]
 """By their ids."""
 Names = Mapping[str, str]
 """Of services, by their ids."""
-NAMELESS: Names = {}
+NO_NAMES: Names = {}
 
 
 class Phase(Enum):
-    COMING = "coming"
+    PENDING = "coming"
     RUNNING = "running"
     ENDED = "ended"
-    NEVER_RAN = "never ran"
+    START_FAILED = "never ran"
 
 
 _ENDED = frozenset({"complete", "shutdown", "failed", "remove", "orphaned"})
@@ -56,44 +56,44 @@ class TaskSnapshot:
     service_id: str
     service_name: str
     slot: int
-    is_one_of_many: bool
+    shares_service: bool
     """Whether its service has a machine in each of its slots."""
     phase: Phase
     node_id: str
     container_id: str
     placement: Placement
-    """Its port is the first that is published; see `placed_at`."""
-    complaint: str
+    """Its port is the first that is published; see `placement_for`."""
+    error: str
     """What Swarm says is wrong."""
     ending: Exit
     """How it ended, if it has."""
     labels: Mapping[str, str]
-    made_at: str
+    created_at: str
     env: Mapping[str, str]
-    is_leaving: bool
+    is_stopping: bool
     """Whether it still runs, and was told to end."""
-    is_staying: bool
+    should_run: bool
     """Whether it runs or is about to, and is meant to."""
-    endings: Mapping[str, Exit] = field(default_factory=dict)
+    earlier_exits: Mapping[str, Exit] = field(default_factory=dict)
     """Of the tasks whose place it took, as far as Swarm remembers them."""
-    rival: str = ""
+    duplicate: str = ""
     """Another task that stays, too, and says that it is the same machine; in words."""
 
     @property
-    def words(self) -> str:
+    def display_name(self) -> str:
         return f"task {self.slot} of service {self.service_name}"
 
     @property
-    def copy(self) -> tuple[str, int | str]:
+    def slot_key(self) -> tuple[str, int | str]:
         """Of its service. Tasks that take one another's place share it; a global service has one on each node."""
         return self.service_id, self.slot or self.node_id
 
     @property
     def is_stuck(self) -> bool:
         """Whether Swarm has found no place for it."""
-        return self.phase is Phase.COMING and bool(self.complaint)
+        return self.phase is Phase.PENDING and bool(self.error)
 
-    def placed_at(self, internal_port: int) -> Placement:
+    def placement_for(self, internal_port: int) -> Placement:
         """Where it is reached, if it listens there unless its label says where; or else at what it publishes."""
         port = find_port(self.labels) or internal_port
         is_guess = PORT not in self.labels and port not in dict(self.placement.ports)
@@ -104,11 +104,11 @@ class TaskSnapshot:
 
 NODE_DOWN = Exit(0, "is out of reach: its node is down")
 """Swarm has no news of what runs there."""
-UNSEEN = Exit(0, "ended; Swarm does not say how")
+UNKNOWN_EXIT = Exit(0, "ended; Swarm does not say how")
 """It forgets a task that was told to go; sometimes before anybody can look."""
 
 
-def is_leaving(task: Task) -> bool:
+def is_stopping(task: Task) -> bool:
     """Whether it runs, as far as Swarm knows, and is not to."""
     return task["Status"]["State"] == "running" and task.get("DesiredState") != "running"
 
@@ -117,76 +117,78 @@ def is_down(node: Mapping[str, Any]) -> bool:
     return bool(node["Status"]["State"] == "down")
 
 
-def snapshot_tasks(tasks: Iterable[Task], nodes: Nodes, names: Names = NAMELESS) -> dict[str, TaskSnapshot]:
+def snapshot_tasks(tasks: Iterable[Task], nodes: Nodes, names: Names = NO_NAMES) -> dict[str, TaskSnapshot]:
     """Machine id -> its task; tasks without a region are no machines."""
     found: dict[str, TaskSnapshot] = {}
     for task in tasks:
-        sighting = read_task(task, nodes, names)
-        if sighting is not None:
-            earlier = found.get(sighting.machine_id)
-            found[sighting.machine_id] = sighting if earlier is None else _choose(earlier, sighting)
+        snapshot = read_task(task, nodes, names)
+        if snapshot is not None:
+            earlier = found.get(snapshot.machine_id)
+            found[snapshot.machine_id] = snapshot if earlier is None else _choose(earlier, snapshot)
     return found
 
 
 def _choose(one: TaskSnapshot, another: TaskSnapshot) -> TaskSnapshot:
-    chosen = _prefer(one, another)
+    chosen = _select(one, another)
     other = another if chosen.task_id == one.task_id else one
     if other.phase is not Phase.ENDED:
         return chosen
-    return replace(chosen, endings={**chosen.endings, **other.endings, other.task_id: other.ending})
+    return replace(
+        chosen, earlier_exits={**chosen.earlier_exits, **other.earlier_exits, other.task_id: other.ending}
+    )
 
 
-def _prefer(one: TaskSnapshot, another: TaskSnapshot) -> TaskSnapshot:
+def _select(one: TaskSnapshot, another: TaskSnapshot) -> TaskSnapshot:
     """The newer of two, but one that stays before one that does not; of two that are rivals, who was there first."""
-    if one.is_staying is not another.is_staying:
-        return one if one.is_staying else another
-    older, newer = sorted((one, another), key=lambda each: each.made_at)
-    if newer.is_staying and older.copy != newer.copy:
-        return replace(older, rival=newer.words)
+    if one.should_run is not another.should_run:
+        return one if one.should_run else another
+    older, newer = sorted((one, another), key=lambda each: each.created_at)
+    if newer.should_run and older.slot_key != newer.slot_key:
+        return replace(older, duplicate=newer.display_name)
     return newer
 
 
-def read_task(task: Task, nodes: Nodes, names: Names = NAMELESS) -> TaskSnapshot | None:
+def read_task(task: Task, nodes: Nodes, names: Names = NO_NAMES) -> TaskSnapshot | None:
     container = task["Spec"].get("ContainerSpec", {})
     labels = container.get("Labels") or {}
     if REGION not in labels:
         return None
     status, slot = task["Status"], task.get("Slot", 0)
-    ran = status.get("ContainerStatus") or {}
+    container_status = status.get("ContainerStatus") or {}
     variables = (variable.partition("=") for variable in container.get("Env") or ())
     env = {name: label.fill_in_slot(value, slot) for name, _, value in variables}
     machine_label = labels.get(MACHINE_ID)
     node = nodes.get(task.get("NodeID", ""), _NOWHERE)
-    is_lost = node.is_down and is_leaving(task)
-    phase = Phase.ENDED if is_lost else _phase(status)
+    is_unreachable = node.is_down and is_stopping(task)
+    phase = Phase.ENDED if is_unreachable else _phase(status)
     return TaskSnapshot(
         machine_id=label.machine_id_of(machine_label, task["ServiceID"], slot),
         task_id=task["ID"],
         service_id=task["ServiceID"],
         service_name=names.get(task["ServiceID"], task["ServiceID"]),
         slot=slot,
-        is_one_of_many=label.is_shared(machine_label),
+        shares_service=label.is_shared(machine_label),
         phase=phase,
         node_id=task.get("NodeID", ""),
-        container_id=ran.get("ContainerID", ""),
+        container_id=container_status.get("ContainerID", ""),
         placement=_placement(task, env, node.host),
-        complaint=status.get("Err", ""),
-        ending=NODE_DOWN if is_lost else Exit.of_status(ran.get("ExitCode", 0)),
+        error=status.get("Err", ""),
+        ending=NODE_DOWN if is_unreachable else Exit.of_status(container_status.get("ExitCode", 0)),
         labels=labels,
-        made_at=task["CreatedAt"],
+        created_at=task["CreatedAt"],
         env=env,
-        is_leaving=is_leaving(task) and not is_lost,
-        is_staying=phase in (Phase.COMING, Phase.RUNNING) and task.get("DesiredState") == "running",
+        is_stopping=is_stopping(task) and not is_unreachable,
+        should_run=phase in (Phase.PENDING, Phase.RUNNING) and task.get("DesiredState") == "running",
     )
 
 
 def _phase(status: Mapping[str, Any]) -> Phase:
     state = status["State"]
     if state == "rejected" or (state == "failed" and status.get("Err", "").startswith(_NOT_STARTED)):
-        return Phase.NEVER_RAN
+        return Phase.START_FAILED
     if state in _ENDED:
         return Phase.ENDED
-    return Phase.RUNNING if state == "running" else Phase.COMING
+    return Phase.RUNNING if state == "running" else Phase.PENDING
 
 
 def _placement(task: Task, env: Mapping[str, str], host: str) -> Placement:

@@ -14,7 +14,7 @@ STACK = "com.docker.stack.namespace"
 SLOT = '{{slice "0000" (len .Task.Slot)}}{{.Task.Slot}}'
 """The number of a task within its service, four digits. To a template it is a text: `printf "%04x"` would spell it."""
 SLOT_DIGITS = 4
-MOST_SLOTS = 10**SLOT_DIGITS - 1
+MAX_SLOTS = 10**SLOT_DIGITS - 1
 
 
 def fill_in_slot(text: str, slot: int) -> str:

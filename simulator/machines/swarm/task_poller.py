@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager, suppress
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer
-from simulator.machines.swarm.adoption import check, check_duplicate, join
+from simulator.machines.swarm.adoption import check_task_labels, check_duplicate, machine_spec_of
 from simulator.machines.swarm.manager import Manager
 from simulator.machines.swarm.service_log import Line, ServiceLog
 from simulator.machines.swarm.task import Phase, TaskSnapshot
-from simulator.machines.swarm.task_tracker import TrackedMachine, why_not_started
+from simulator.machines.swarm.task_tracker import TrackedMachine, start_fault
 
-PAUSE_SECONDS = 0.5
+POLL_SECONDS = 0.5
 FAST_POLL_SECONDS = 0.1
 """Swarm forgets a task that was told to go a quarter of a second after its end."""
 _STUCK_SECONDS = 5.0
@@ -31,7 +31,7 @@ class TaskPoller:
         """`since`: from when on the logs are of interest, in seconds since 1970."""
         self.specs: dict[str, MachineSpec] = {}
         self.tracked: dict[str, TrackedMachine] = {}
-        self.is_ending = False
+        self.is_closing = False
         """Whether machines that leave do so with us, so that nobody needs to be told."""
         self._manager = manager
         self._stack = stack
@@ -39,29 +39,29 @@ class TaskPoller:
         self._observer = observer
         self._since = since
         self._logs: dict[str, ServiceLog] = {}
-        self._owners: dict[str, str] = {}
+        self._machine_of_task: dict[str, str] = {}
         """Task -> the machine that it is."""
-        self._early: dict[str, list[Line]] = {}
+        self._buffered_lines: dict[str, list[Line]] = {}
         """Task that has not been told to run yet -> what it wrote: nobody would know whose words these are."""
-        self._unseen: set[str] = set()
+        self._recent_tasks: set[str] = set()
         """Tasks of which a line has come since the last look: it may have been too early to see them."""
-        self._looking: asyncio.Task[None] | None = None
-        self._seen: dict[str, TaskSnapshot] = {}
-        self._looking_once = asyncio.Lock()
-        self._hurried = 0
-        self._is_one_leaving = False
-        self._complaints: set[str] = set()
-        self._earlier_complaints: set[str] = set()
+        self._poll_task: asyncio.Task[None] | None = None
+        self._snapshots: dict[str, TaskSnapshot] = {}
+        self._poll_lock = asyncio.Lock()
+        self._fast_poll_requests = 0
+        self._is_any_stopping = False
+        self._problems: set[str] = set()
+        self._previous_problems: set[str] = set()
         """Of the look before: one that lasts is told once."""
-        self._poke = asyncio.Event()
+        self._wake_up = asyncio.Event()
 
     def open(self) -> None:
-        self._looking = asyncio.create_task(self._keep_looking(), name=f"stack {self._stack}")
+        self._poll_task = asyncio.create_task(self._run(), name=f"stack {self._stack}")
 
     async def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        if self._poll_task is not None:
+            self._poll_task.cancel()
+            await asyncio.gather(self._poll_task, return_exceptions=True)
         for tracked in self.tracked.values():
             tracked.close()
         for log in self._logs.values():
@@ -73,127 +73,131 @@ class TaskPoller:
         return self.tracked[machine_id]
 
     @asynccontextmanager
-    async def poll_soon(self) -> AsyncIterator[None]:
+    async def fast_polling(self) -> AsyncIterator[None]:
         """Look more often: something is about to happen."""
-        self._hurried += 1
-        self._poke.set()
+        self._fast_poll_requests += 1
+        self._wake_up.set()
         try:
             yield
         finally:
-            self._hurried -= 1
+            self._fast_poll_requests -= 1
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Once; never two at a time, or the older would be told after the newer."""
-        async with self._looking_once:
-            self._earlier_complaints, self._complaints = self._complaints, set()
-            await self._look()
+        async with self._poll_lock:
+            self._previous_problems, self._problems = self._problems, set()
+            await self._poll()
 
-    async def _look(self) -> None:
-        news = await self._manager.look(self._stack)
-        seen = self._seen = self._seen if news is None else news
-        self._is_one_leaving = any(each.is_leaving for each in seen.values())
-        vanished = [machine_id for machine_id in self.tracked if machine_id not in seen]
-        services = await self._manager.services(self._stack) if vanished else {}
-        for sighting in seen.values():
-            self._take(sighting)
-        self._forget()
-        for machine_id in vanished:
+    async def _poll(self) -> None:
+        fetched = await self._manager.poll(self._stack)
+        snapshots = self._snapshots = self._snapshots if fetched is None else fetched
+        self._is_any_stopping = any(each.is_stopping for each in snapshots.values())
+        missing = [machine_id for machine_id in self.tracked if machine_id not in snapshots]
+        services = await self._manager.services(self._stack) if missing else {}
+        for snapshot in snapshots.values():
+            self._update(snapshot)
+        self._prune()
+        for machine_id in missing:
             if machine_id in self.tracked:  # Somebody may have released it while the manager was asked.
-                self._miss(machine_id, services)
+                self._handle_missing(machine_id, services)
 
-    async def _keep_looking(self) -> None:
+    async def _run(self) -> None:
         while True:
             with suppress(TimeoutError):
-                in_hurry = self._hurried or self._is_one_leaving
-                async with asyncio.timeout(FAST_POLL_SECONDS if in_hurry else PAUSE_SECONDS):
-                    await self._poke.wait()
-            self._poke.clear()
+                is_fast = self._fast_poll_requests or self._is_any_stopping
+                async with asyncio.timeout(FAST_POLL_SECONDS if is_fast else POLL_SECONDS):
+                    await self._wake_up.wait()
+            self._wake_up.clear()
             try:
-                await self.look()
+                await self.poll()
             except EnvironmentFault:
                 pass  # It may answer again; until then, nothing is known.
             except Exception as error:  # Whatever it is, one bad look is not to be the last.
-                self._complain(f"what Swarm says of the stack {self._stack} is not understood: {error!r}")
+                self._report_problem(
+                    f"what Swarm says of the stack {self._stack} is not understood: {error!r}"
+                )
 
-    def _take(self, now: TaskSnapshot) -> None:
-        if not self._knows(now):
+    def _update(self, snapshot: TaskSnapshot) -> None:
+        if not self._is_accepted(snapshot):
             return
-        tracked = self.track(now.machine_id)
-        self._owners[now.task_id] = now.machine_id
-        self._log_of(now.service_id).open()
-        tracked.take(now)
-        if tracked.told == now.task_id:
-            for line in self._early.pop(now.task_id, ()):
-                self._tell_line(line)
-        if tracked.fails(now, _STUCK_SECONDS):
-            spec = self.specs[now.machine_id]
-            tracked.fail_start(why_not_started(spec, now.complaint, is_alone=self._manager.is_alone))
+        tracked = self.track(snapshot.machine_id)
+        self._machine_of_task[snapshot.task_id] = snapshot.machine_id
+        self._log_of(snapshot.service_id).open()
+        tracked.update(snapshot)
+        if tracked.running_task_id == snapshot.task_id:
+            for line in self._buffered_lines.pop(snapshot.task_id, ()):
+                self._emit_line(line)
+        if tracked.has_start_failed(snapshot, _STUCK_SECONDS):
+            spec = self.specs[snapshot.machine_id]
+            tracked.fail_start(start_fault(spec, snapshot.error, is_single_node=self._manager.is_single_node))
 
-    def _miss(self, machine_id: str, services: Container[str]) -> None:
+    def _handle_missing(self, machine_id: str, services: Container[str]) -> None:
         """Its task is no more: it was told to go, or the whole service was removed."""
         tracked = self.tracked[machine_id]
-        tracked.take(None)
-        has_left = bool(tracked.service_id) and (tracked.is_one_of_many or tracked.service_id not in services)
-        if tracked.is_told or not (has_left or self.is_ending):
+        tracked.update(None)
+        has_left = bool(tracked.service_id) and (tracked.shares_service or tracked.service_id not in services)
+        if tracked.is_running or not (has_left or self.is_closing):
             return
         tracked.close()
         del self.tracked[machine_id]
-        if not self.is_ending:
+        if not self.is_closing:
             self.specs.pop(machine_id, None)
             self._observer.machine_left(machine_id)
 
-    def _knows(self, now: TaskSnapshot) -> bool:
+    def _is_accepted(self, snapshot: TaskSnapshot) -> bool:
         """Whether it is one of our machines, or one that has just come, of an app that we know."""
-        is_known = now.machine_id in self.specs
-        if now.phase in (Phase.ENDED, Phase.NEVER_RAN):
+        is_known = snapshot.machine_id in self.specs
+        if snapshot.phase in (Phase.ENDED, Phase.START_FAILED):
             return is_known
         try:
             if not is_known:
-                self._admit(join(now, self._config, self.specs))
-            elif now.task_id not in self._owners:
-                check(now, self._config)
-            check_duplicate(now)
+                self._join(machine_spec_of(snapshot, self._config, self.specs))
+            elif snapshot.task_id not in self._machine_of_task:
+                check_task_labels(snapshot, self._config)
+            check_duplicate(snapshot)
         except InputError as error:
-            if self._looking is None:  # Later it is nobody's fault here, and others are served meanwhile.
+            if self._poll_task is None:  # Later it is nobody's fault here, and others are served meanwhile.
                 raise
-            self._complain(f"{error}", now.machine_id)
-        return now.machine_id in self.specs
+            self._report_problem(f"{error}", snapshot.machine_id)
+        return snapshot.machine_id in self.specs
 
-    def _admit(self, spec: MachineSpec) -> None:
+    def _join(self, spec: MachineSpec) -> None:
         self.specs[spec.id] = spec
         self._observer.machine_joined(spec)
 
-    def _complain(self, problem: str, machine_id: str = "") -> None:
-        self._complaints.add(problem)
-        if problem not in self._earlier_complaints:
+    def _report_problem(self, problem: str, machine_id: str = "") -> None:
+        self._problems.add(problem)
+        if problem not in self._previous_problems:
             self._observer.problem_met(problem, machine_id if machine_id in self.tracked else None)
 
     def _log_of(self, service_id: str) -> ServiceLog:
         if service_id not in self._logs:
-            self._logs[service_id] = ServiceLog(self._manager, service_id, self._tell_line, since=self._since)
+            self._logs[service_id] = ServiceLog(self._manager, service_id, self._emit_line, since=self._since)
         return self._logs[service_id]
 
     async def _drain(self, service_id: str, task_id: str) -> None:
         await self._log_of(service_id).drain(task_id)
 
-    def _tell_line(self, line: Line) -> None:
-        machine_id = self._owners.get(line.task_id)
+    def _emit_line(self, line: Line) -> None:
+        machine_id = self._machine_of_task.get(line.task_id)
         tracked = self.tracked.get(machine_id) if machine_id else None
-        if machine_id and tracked and tracked.told == line.task_id:
+        if machine_id and tracked and tracked.running_task_id == line.task_id:
             self._observer.line_logged(machine_id, line.stream, line.text)
         elif tracked or not machine_id:
-            self._early.setdefault(line.task_id, []).append(line)
-            self._unseen.add(line.task_id)
+            self._buffered_lines.setdefault(line.task_id, []).append(line)
+            self._recent_tasks.add(line.task_id)
 
-    def _forget(self) -> None:
+    def _prune(self) -> None:
         """Tasks that Swarm has forgotten, or this would grow for ever; their machines may still have a last word."""
-        there = {each.task_id for each in self._seen.values()} | self._unseen
-        known = there | {each.told for each in self.tracked.values()}
-        self._owners = {each: whose for each, whose in self._owners.items() if each in known}
-        self._early = {each: lines for each, lines in self._early.items() if each in there}
-        self._unseen.clear()
+        there = {each.task_id for each in self._snapshots.values()} | self._recent_tasks
+        known = there | {each.running_task_id for each in self.tracked.values()}
+        self._machine_of_task = {
+            each: whose for each, whose in self._machine_of_task.items() if each in known
+        }
+        self._buffered_lines = {each: lines for each, lines in self._buffered_lines.items() if each in there}
+        self._recent_tasks.clear()
         services = {each.service_id for each in self.tracked.values()}
-        services |= {each.service_id for each in self._seen.values()}
+        services |= {each.service_id for each in self._snapshots.values()}
         for service_id, log in tuple(self._logs.items()):
             log.keep(known)
             if service_id not in services:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, MachineFault
 from simulator.machines.backend import Observer, Placement
-from simulator.machines.swarm.task import UNSEEN, Phase, TaskSnapshot
+from simulator.machines.swarm.task import UNKNOWN_EXIT, Phase, TaskSnapshot
 
 Drain = Callable[[str, str], Awaitable[None]]
 """Of a service, and of one of its tasks: tell what that wrote last."""
@@ -20,134 +20,142 @@ class TrackedMachine:
 
     def __init__(self, spec: MachineSpec, observer: Observer, drain: Drain) -> None:
         self.latest: TaskSnapshot | None = None
-        self.gone = asyncio.Event()
+        self.exited = asyncio.Event()
         """Set while it does not run, as far as has been told."""
-        self.gone.set()
+        self.exited.set()
         self._spec = spec
         self._observer = observer
         self._drain = drain
-        self.told = ""
+        self.running_task_id = ""
         """The task that was told to have begun, until it is told to have ended."""
-        self._over = ""
+        self._ignored_task_id = ""
         """A task of which nothing is to be told any more."""
-        self._telling: asyncio.Task[None] | None = None
-        self._starting: asyncio.Future[Placement | None] | None = None
-        self._is_strict = False
+        self._exit_report: asyncio.Task[None] | None = None
+        self._start: asyncio.Future[Placement | None] | None = None
+        self._is_required = False
         self._stuck_since: float | None = None
 
     @property
-    def is_told(self) -> bool:
-        return bool(self.told)
+    def is_running(self) -> bool:
+        return bool(self.running_task_id)
 
     @property
-    def is_ending(self) -> bool:
+    def is_reporting_exit(self) -> bool:
         """Whether its end is being told."""
-        return self._telling is not None and not self._telling.done()
+        return self._exit_report is not None and not self._exit_report.done()
 
     @property
-    def is_coming(self) -> bool:
-        return self.latest is not None and self.latest.phase is Phase.COMING
+    def is_pending(self) -> bool:
+        return self.latest is not None and self.latest.phase is Phase.PENDING
 
     @property
-    def is_one_of_many(self) -> bool:
-        return self.latest is not None and self.latest.is_one_of_many
+    def shares_service(self) -> bool:
+        return self.latest is not None and self.latest.shares_service
 
     @property
     def service_id(self) -> str:
         return self.latest.service_id if self.latest else ""
 
-    def await_start(self, *, is_strict: bool) -> asyncio.Future[Placement | None]:
-        """Its placement once it runs. One that cannot start is a fault if `is_strict`, else None."""
-        if self._starting is None or self._starting.done():
-            self._starting = asyncio.get_running_loop().create_future()
-            self._is_strict = is_strict
-            if self.told and self.latest is not None:
-                self._starting.set_result(self._place(self.latest))
-        return self._starting
+    def wait_for_start(self, *, is_required: bool) -> asyncio.Future[Placement | None]:
+        """Its placement once it runs. One that cannot start is a fault if `is_required`, else None."""
+        if self._start is None or self._start.done():
+            self._start = asyncio.get_running_loop().create_future()
+            self._is_required = is_required
+            if self.running_task_id and self.latest is not None:
+                self._start.set_result(self._placement(self.latest))
+        return self._start
 
-    def pass_over(self) -> None:
+    def ignore_current_task(self) -> None:
         """The task that there is belongs to the past: it is another that is waited for."""
-        if self.latest is not None and not self.told:
-            self._over = self.latest.task_id
+        if self.latest is not None and not self.running_task_id:
+            self._ignored_task_id = self.latest.task_id
 
-    def take(self, now: TaskSnapshot | None) -> None:
+    def update(self, snapshot: TaskSnapshot | None) -> None:
         """What has been seen of it; None: it has no task."""
-        if self.is_ending:
+        if self.is_reporting_exit:
             return  # One thing after the other.
-        self.latest = now or self.latest
-        if self.told:
-            if now is None or now.task_id != self.told or now.phase is Phase.ENDED:
-                self._telling = asyncio.create_task(self._tell_end(now))
-        elif now is not None and now.task_id != self._over and now.phase in (Phase.RUNNING, Phase.ENDED):
-            self._tell_begin(now)
+        self.latest = snapshot or self.latest
+        if self.running_task_id:
+            if snapshot is None or snapshot.task_id != self.running_task_id or snapshot.phase is Phase.ENDED:
+                self._exit_report = asyncio.create_task(self._report_exit(snapshot))
+        elif (
+            snapshot is not None
+            and snapshot.task_id != self._ignored_task_id
+            and snapshot.phase in (Phase.RUNNING, Phase.ENDED)
+        ):
+            self._report_start(snapshot)
 
-    def fails(self, now: TaskSnapshot, patience_seconds: float) -> bool:
+    def has_start_failed(self, snapshot: TaskSnapshot, timeout_seconds: float) -> bool:
         """Whether it is not going to run: Swarm has said so, or has found no place for it for a while."""
-        if now.task_id == self._over or not now.is_stuck:
+        if snapshot.task_id == self._ignored_task_id or not snapshot.is_stuck:
             self._stuck_since = None
-            return now.phase is Phase.NEVER_RAN and now.task_id != self._over
+            return snapshot.phase is Phase.START_FAILED and snapshot.task_id != self._ignored_task_id
         self._stuck_since = self._stuck_since or time.monotonic()
-        return time.monotonic() - self._stuck_since >= patience_seconds
+        return time.monotonic() - self._stuck_since >= timeout_seconds
 
     def fail_start(self, fault: EnvironmentFault) -> None:
-        if self._starting is None or self._starting.done():
+        if self._start is None or self._start.done():
             return
-        if self._is_strict:
-            self._starting.set_exception(fault)
+        if self._is_required:
+            self._start.set_exception(fault)
         else:
-            self._starting.set_result(None)
+            self._start.set_result(None)
 
     def close(self) -> None:
-        for each in (self._telling, self._starting):
+        for each in (self._exit_report, self._start):
             if each is not None:
                 each.cancel()
 
-    def _tell_begin(self, now: TaskSnapshot) -> None:
-        self.told = now.task_id
-        self.gone.clear()
-        self._observer.machine_began(self._spec.id, self._place(now))
-        if self._starting is not None and not self._starting.done():
-            self._starting.set_result(self._place(now))
+    def _report_start(self, snapshot: TaskSnapshot) -> None:
+        self.running_task_id = snapshot.task_id
+        self.exited.clear()
+        self._observer.machine_began(self._spec.id, self._placement(snapshot))
+        if self._start is not None and not self._start.done():
+            self._start.set_result(self._placement(snapshot))
 
-    def _place(self, now: TaskSnapshot) -> Placement:
-        return now.placed_at(self._spec.internal_port)
+    def _placement(self, snapshot: TaskSnapshot) -> Placement:
+        return snapshot.placement_for(self._spec.internal_port)
 
-    async def _tell_end(self, now: TaskSnapshot | None) -> None:
-        ending = UNSEEN
-        if now is not None:
-            ending = now.ending if now.task_id == self.told else now.endings.get(self.told, UNSEEN)
-        await self._drain(self.service_id, self.told)
-        self._over, self.told = self.told, ""
+    async def _report_exit(self, snapshot: TaskSnapshot | None) -> None:
+        ending = UNKNOWN_EXIT
+        if snapshot is not None:
+            ending = (
+                snapshot.ending
+                if snapshot.task_id == self.running_task_id
+                else snapshot.earlier_exits.get(self.running_task_id, UNKNOWN_EXIT)
+            )
+        await self._drain(self.service_id, self.running_task_id)
+        self._ignored_task_id, self.running_task_id = self.running_task_id, ""
         self._observer.machine_exited(self._spec.id, ending)
-        self.gone.set()
+        self.exited.set()
 
 
-def why_not_started(spec: MachineSpec, complaint: str, *, is_alone: bool) -> MachineFault:
+def start_fault(spec: MachineSpec, error: str, *, is_single_node: bool) -> MachineFault:
     """In Swarm's own words, with what helps against them."""
-    words = complaint or "it does not say why"
+    words = error or "it does not say why"
     return MachineFault(
         f"{spec.name} of app {spec.app}",
         f"was not started by Swarm: {words}",
-        hint=_hint(spec, complaint, is_alone=is_alone),
+        hint=_start_hint(spec, error, is_single_node=is_single_node),
     )
 
 
-def _hint(spec: MachineSpec, complaint: str, *, is_alone: bool) -> str:
-    if "No such image" in complaint or "pull access denied" in complaint:
-        if is_alone:
+def _start_hint(spec: MachineSpec, error: str, *, is_single_node: bool) -> str:
+    if "No such image" in error or "pull access denied" in error:
+        if is_single_node:
             return f"docker build -t {spec.image} …, or docker pull {spec.image}"
         return (
             f"every node has to have {spec.image}: push it to a registry that all of them reach, and name that one "
             "in `image`, as in registry.example.com/app:1"
         )
-    if "no suitable node" in complaint:
+    if "no suitable node" in error:
         return (
             f"give a node the label of the region: docker node update --label-add fly.region={spec.region} NODE; "
             "docker node ls tells which nodes are ready and active"
         )
-    if "address already in use" in complaint or "port is already allocated" in complaint:
+    if "address already in use" in error or "port is already allocated" in error:
         return "its port is taken on that node: flysim lets each node choose a free one, with no `published` in `ports`"
-    if "executable file not found" in complaint:
+    if "executable file not found" in error:
         return (
             f"the command {spec.command[0]!r} is not in the image"
             if spec.command

@@ -40,7 +40,7 @@ def _another(model: dict[str, Any], slot: int) -> dict[str, Any]:
 class RecordedManager:
     """Answers as `Manager` does, with the tasks that it was given."""
 
-    is_alone = True
+    is_single_node = True
     node_id = NODE
 
     def __init__(self, tasks: list[dict[str, Any]]) -> None:
@@ -51,7 +51,7 @@ class RecordedManager:
         self.asked_for_logs: list[dict[str, str]] = []
         self.logs_read = 0
 
-    async def look(self, stack: str) -> dict[str, TaskSnapshot]:
+    async def fetch_tasks(self, stack: str) -> dict[str, TaskSnapshot]:
         self.requests += 1
         return snapshot_tasks(self.listed, {NODE: Node("127.0.0.1")})
 

@@ -31,7 +31,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "told"
 
 
-def caretakers() -> list[str]:
+def watched_stacks() -> list[str]:
     """The stacks that have one."""
     commands = [each.cmdline() for each in psutil.Process().children()]
     return [command[-1] for command in commands if stack_cleanup.__file__ in command]
@@ -41,21 +41,21 @@ async def test_a_stack_of_our_own_has_a_caretaker_until_it_is_gone(told: Path) -
     deployment = Deployment("ours", is_own=True)
     await deployment.deploy("the file", from_registry=False)
     assert (told.parent / "deployed").read_text() == "the file"
-    assert caretakers() == ["ours"]
+    assert watched_stacks() == ["ours"]
     await deployment.remove()
     await deployment.finish()
     assert told.read_text().splitlines()[-2:] == ["stack rm ours", "done rm"]
-    assert caretakers() == []
+    assert watched_stacks() == []
 
 
 async def test_nobody_would_remove_a_stack_that_is_not_ours(told: Path) -> None:
     deployment = Deployment("theirs", is_own=False)
     await deployment.deploy("the file", from_registry=False)
-    assert caretakers() == []
+    assert watched_stacks() == []
     await deployment.finish()
     assert "rm" not in told.read_text().split()
     assert deployment.labels.keys() == {"flysim.added"}
-    assert deployment.mark == f"flysim.added={deployment.run}"
+    assert deployment.label_selector == f"flysim.added={deployment.run}"
 
 
 async def test_a_stack_is_removed_after_it_was_deployed_however_often_that_was_given_up(told: Path) -> None:
@@ -70,7 +70,7 @@ async def test_a_stack_is_removed_after_it_was_deployed_however_often_that_was_g
         await asyncio.sleep(0)
     assert (await asyncio.gather(deploying, return_exceptions=True))[0].__class__ is asyncio.CancelledError
     removing = asyncio.create_task(deployment.remove())
-    assert caretakers() == ["ours"]
+    assert watched_stacks() == ["ours"]
     busy.unlink()
     await removing
     await deployment.finish()

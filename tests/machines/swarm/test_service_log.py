@@ -45,7 +45,7 @@ async def test_a_log_that_breaks_off_is_followed_again_after_a_while(monkeypatch
     assert not followed.is_open, "not at once"
     followed.close()
 
-    monkeypatch.setattr(log, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(log, "_REOPEN_SECONDS", 0.0)
     followed = log_of(manager, told, since="100")
     followed.open()
     await eventually(lambda: len(told) == 2 and not followed.is_open, "its end")
@@ -57,7 +57,7 @@ async def test_a_log_that_breaks_off_is_followed_again_after_a_while(monkeypatch
     assert [each["since"] for each in manager.asked_for_logs] == [
         "100",
         "100",
-        str(log.epoch_seconds(told[1].moment)),
+        str(log.epoch_seconds(told[1].timestamp)),
     ]
 
 

@@ -8,7 +8,7 @@ from simulator.config.model import MachineSpec
 from simulator.machines.backend import Exit
 from simulator.machines.swarm.service_log import Line, epoch_seconds, read_lines
 from simulator.machines.swarm.task import Node, Phase, TaskSnapshot, snapshot_tasks
-from simulator.machines.swarm.task_tracker import why_not_started
+from simulator.machines.swarm.task_tracker import start_fault
 from tests.machines.swarm.recorded_engine import NODE, RECORDED, ROW, SINGLE, recorded
 
 SPEC = MachineSpec(id=SINGLE, name="ams-1", app="streams", region="ams", image="streams:1")
@@ -21,15 +21,15 @@ def seen(name: str) -> dict[str, TaskSnapshot]:
 def test_every_task_of_a_service_is_a_machine_with_an_id_of_its_own() -> None:
     fleet = seen("fleet")
     assert sorted(fleet) == [f"{ROW}0001", f"{ROW}0002", f"{ROW}0003", SINGLE]
-    assert [fleet[each].is_one_of_many for each in sorted(fleet)] == [True, True, True, False]
-    assert len({sighting.placement.address for sighting in fleet.values()}) == 4
+    assert [fleet[each].shares_service for each in sorted(fleet)] == [True, True, True, False]
+    assert len({snapshot.placement.address for snapshot in fleet.values()}) == 4
 
 
 def test_a_machine_is_reached_at_the_port_that_its_node_gave_it() -> None:
     """The numbers for IPv6 are others, and those of other machines for IPv4."""
     fleet = seen("fleet")
-    assert {sighting.placement.host for sighting in fleet.values()} == {"10.1.2.3"}
-    assert sorted(sighting.placement.ports for sighting in fleet.values()) == [
+    assert {snapshot.placement.host for snapshot in fleet.values()} == {"10.1.2.3"}
+    assert sorted(snapshot.placement.ports for snapshot in fleet.values()) == [
         ((8080, port),) for port in (32932, 32933, 32934, 32935)
     ]
     assert fleet[SINGLE].placement.port == dict(fleet[SINGLE].placement.ports)[8080]
@@ -37,19 +37,19 @@ def test_a_machine_is_reached_at_the_port_that_its_node_gave_it() -> None:
 
 
 def test_a_machine_is_known_by_the_private_address_that_it_was_told() -> None:
-    ips = [sighting.placement.private_ip for sighting in seen("fleet").values()]
+    ips = [snapshot.placement.private_ip for snapshot in seen("fleet").values()]
     assert all(ip.startswith("fdaa:0:1:") and "{" not in ip for ip in ips)
     assert len(set(ips)) == 4
 
 
-@pytest.mark.parametrize(
+@pytest.label_selector.parametrize(
     ("number", "phase"),
     [
-        (1, Phase.NEVER_RAN),
-        (2, Phase.COMING),
+        (1, Phase.START_FAILED),
+        (2, Phase.PENDING),
         (3, Phase.ENDED),
-        (4, Phase.NEVER_RAN),
-        (5, Phase.NEVER_RAN),
+        (4, Phase.START_FAILED),
+        (5, Phase.START_FAILED),
         (6, Phase.ENDED),
         (7, Phase.RUNNING),
     ],
@@ -77,10 +77,10 @@ def test_a_task_that_is_meant_to_run_comes_before_a_newer_one_that_ended() -> No
     newer["Status"]["State"], newer["DesiredState"] = "complete", "shutdown"
     for tasks in ([newer, older], [older, newer]):
         (found,) = snapshot_tasks(tasks, {}).values()
-        assert (found.task_id, found.rival) == (older["ID"], "")
+        assert (found.task_id, found.duplicate) == (older["ID"], "")
 
 
-@pytest.mark.parametrize(
+@pytest.label_selector.parametrize(
     ("label", "published", "reached"),
     [
         ("3000", (8080, 3000), 33000),
@@ -102,12 +102,12 @@ def test_a_label_says_the_port_then_the_app_then_what_is_published(
         "Ports": [{"TargetPort": port, "PublishedPort": 30000 + port} for port in published]
     }
     (found,) = snapshot_tasks([task], {}).values()
-    assert found.placed_at(8080).port == reached
+    assert found.placement_for(8080).port == reached
 
 
 def test_one_that_is_told_to_end_is_leaving_and_one_that_finds_no_place_is_stuck() -> None:
     states = seen("states")
-    assert [each for each in sorted(states) if states[each].is_leaving] == ["00000000000007"]
+    assert [each for each in sorted(states) if states[each].is_stopping] == ["00000000000007"]
     assert [each for each in sorted(states) if states[each].is_stuck] == ["00000000000002"]
 
 
@@ -116,15 +116,17 @@ def test_what_ran_on_a_node_that_is_down_is_out_of_reach() -> None:
     lost = snapshot_tasks(recorded("states"), {NODE: Node("10.1.2.3", is_down=True)})["00000000000007"]
     assert lost.phase is Phase.ENDED
     assert str(lost.ending) == "is out of reach: its node is down"
-    assert not lost.is_leaving
+    assert not lost.is_stopping
 
 
-@pytest.mark.parametrize(("status", "ending"), [(0, Exit(0)), (3, Exit(3)), (130, Exit(-2)), (137, Exit(-9))])
+@pytest.label_selector.parametrize(
+    ("status", "ending"), [(0, Exit(0)), (3, Exit(3)), (130, Exit(-2)), (137, Exit(-9))]
+)
 def test_a_status_above_128_is_a_signal(status: int, ending: Exit) -> None:
     assert Exit.of_status(status) == ending
 
 
-@pytest.mark.parametrize(
+@pytest.label_selector.parametrize(
     ("number", "hint"),
     [
         (1, "docker build -t streams:1"),
@@ -136,15 +138,15 @@ def test_a_status_above_128_is_a_signal(status: int, ending: Exit) -> None:
 def test_a_machine_that_swarm_does_not_start_is_told_in_its_words_with_the_mend(
     number: int, hint: str
 ) -> None:
-    complaint = seen("states")[f"{number:014d}"].complaint
-    assert complaint
-    fault = str(why_not_started(SPEC, complaint, is_alone=True))
-    assert f"machine ams-1 of app streams was not started by Swarm: {complaint}" in fault
+    error = seen("states")[f"{number:014d}"].error
+    assert error
+    fault = str(start_fault(SPEC, error, is_single_node=True))
+    assert f"machine ams-1 of app streams was not started by Swarm: {error}" in fault
     assert hint in fault
 
 
 def test_on_several_nodes_an_image_has_to_come_from_a_registry() -> None:
-    fault = str(why_not_started(SPEC, "No such image: streams:1", is_alone=False))
+    fault = str(start_fault(SPEC, "No such image: streams:1", is_single_node=False))
     assert "push it to a registry that all of them reach" in fault
 
 
@@ -158,4 +160,4 @@ def test_the_lines_of_a_log_come_with_their_task() -> None:
         "[info] Listening on http://0.0.0.0:8080",
     )
     assert len({line.task_id for line in lines}) == 3
-    assert epoch_seconds(lines[0].moment) == "1795433539"
+    assert epoch_seconds(lines[0].timestamp) == "1795433539"

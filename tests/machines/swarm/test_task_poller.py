@@ -66,21 +66,21 @@ def recorder() -> Recorder:
     return Recorder()
 
 
-def lookout_on(
+def poller_for(
     tasks: list[dict[str, Any]], config: Config, recorder: Recorder
 ) -> tuple[TaskPoller, RecordedManager]:
     manager = RecordedManager(tasks)
     return TaskPoller(manager, "fleet", config, recorder), manager  # type: ignore[arg-type]
 
 
-async def settle(poller: TaskPoller) -> None:
+async def wait_until_reported(poller: TaskPoller) -> None:
     """Until everything that has been seen is told."""
-    await eventually(lambda: not any(each.is_ending for each in poller.tracked.values()), "all is told")
+    await eventually(lambda: not any(each.is_closing for each in poller.tracked.values()), "all is told")
 
 
 async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: Recorder) -> None:
-    poller, _ = lookout_on(recorded("fleet"), config, recorder)
-    await poller.look()
+    poller, _ = poller_for(recorded("fleet"), config, recorder)
+    await poller.poll()
     assert sorted(recorder.told) == sorted(
         (what, each)
         for what in ("joined", "began")
@@ -88,16 +88,16 @@ async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: R
     )
     assert recorder.specs[SINGLE].region == "ams"
     assert sorted(spec.name for spec in recorder.specs.values()) == ["ams-1", "dfw-1", "dfw-2", "dfw-3"]
-    await poller.look()
+    await poller.poll()
     assert len(recorder.told) == 8
 
 
 async def test_a_label_that_means_nothing_is_named(config: Config, recorder: Recorder) -> None:
     tasks = recorded("fleet")
     tasks[0]["Spec"]["ContainerSpec"]["Labels"]["fly.app"] = "strams"
-    poller, _ = lookout_on(tasks, config, recorder)
+    poller, _ = poller_for(tasks, config, recorder)
     with pytest.raises(InputError, match=r'task \d of service .*: the label fly.app is "strams".*streams'):
-        await poller.look()
+        await poller.poll()
 
 
 def labels_of(task: dict[str, Any]) -> dict[str, str]:
@@ -116,30 +116,30 @@ def another(task: dict[str, Any], **labels: str) -> dict[str, Any]:
 PORT_HTTP = r'the label fly.internal_port is "http"\n  expected: a port: a whole number'
 
 
-@pytest.mark.parametrize("is_known", [False, True], ids=["joins", "of the config"])
+@pytest.label_selector.parametrize("is_known", [False, True], ids=["joins", "of the config"])
 async def test_a_port_that_is_none_is_named_at_the_start(
     config: Config, recorder: Recorder, is_known: bool
 ) -> None:
     tasks = recorded("fleet")
     labels_of(tasks[1])["fly.internal_port"] = "http"
-    poller, _ = lookout_on(tasks, config, recorder)
+    poller, _ = poller_for(tasks, config, recorder)
     if is_known:
         poller.specs[SINGLE] = MachineSpec(SINGLE, "ams-1", "streams", "ams")
     with pytest.raises(InputError, match=rf"task 1 of service {tasks[1]['ServiceID']}: {PORT_HTTP}"):
-        await poller.look()
+        await poller.poll()
 
 
 async def test_two_services_that_are_one_machine_are_named_at_the_start(
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
-    poller, _ = lookout_on([*tasks, another(tasks[1])], config, recorder)
+    poller, _ = poller_for([*tasks, another(tasks[1])], config, recorder)
     both = rf"service {tasks[1]['ServiceID']} and task 1 of service another-service are both machine {SINGLE}"
     with pytest.raises(InputError, match=rf"{both}.*\n  expected: another fly.machine_id"):
-        await poller.look()
+        await poller.poll()
 
 
-@pytest.mark.parametrize(
+@pytest.label_selector.parametrize(
     ("labels", "said"),
     [
         ({"fly_machine_id": "0" * 14, "fly_region": "lon"}, 'the label fly.region is "lon"'),
@@ -152,21 +152,21 @@ async def test_what_is_wrong_with_one_that_joins_later_stands_in_a_log_once(
     config: Config, recorder: Recorder, labels: dict[str, str], said: str
 ) -> None:
     tasks = recorded("fleet")
-    poller, manager = lookout_on(tasks, config, recorder)
-    await poller.look()
+    poller, manager = poller_for(tasks, config, recorder)
+    await poller.poll()
     poller.open()
     recorder.told.clear()
     manager.listed = [*tasks, another(tasks[1], **labels)]
     for _ in range(3):
-        await poller.look()
+        await poller.poll()
     ((what, _, line),) = recorder.told
     assert what == "problem"
     assert re.search(f"^task 1 of service .*{said}", line)
 
     manager.listed = tasks
-    await poller.look()
+    await poller.poll()
     manager.listed = [*tasks, another(tasks[1], **labels)]
-    await poller.look()
+    await poller.poll()
     assert [each[2] for each in recorder.told] == [line, line], "it came again, so it is told again"
     await poller.close()
 
@@ -176,11 +176,11 @@ async def test_a_twin_takes_its_machine_over_when_the_first_has_ended(
 ) -> None:
     tasks = recorded("fleet")
     twin = another(tasks[1])
-    poller, manager = lookout_on(tasks, config, recorder)
-    await poller.look()
+    poller, manager = poller_for(tasks, config, recorder)
+    await poller.poll()
     poller.open()
     manager.listed = [*tasks, twin]
-    await poller.look()
+    await poller.poll()
     assert poller.tracked[SINGLE].told == tasks[1]["ID"]
     tasks[1]["Status"]["State"], tasks[1]["DesiredState"] = "complete", "shutdown"
     await eventually(lambda: poller.tracked[SINGLE].told == twin["ID"], "the twin is told")
@@ -189,12 +189,12 @@ async def test_a_twin_takes_its_machine_over_when_the_first_has_ended(
 
 async def test_a_look_that_fails_is_told_and_not_the_last(config: Config, recorder: Recorder) -> None:
     tasks = recorded("fleet")
-    poller, manager = lookout_on(tasks, config, recorder)
-    await poller.look()
+    poller, manager = poller_for(tasks, config, recorder)
+    await poller.poll()
     poller.open()
     recorder.told.clear()
     manager.listed = [{"ID": "of a version to come"}]
-    async with poller.poll_soon():
+    async with poller.fast_polling():
         await eventually(lambda: bool(recorder.told), "the failure is told")
     ((_, _, line),) = recorder.told
     assert line == "what Swarm says of the stack fleet is not understood: KeyError('Spec')"
@@ -208,11 +208,11 @@ async def test_what_is_wrong_with_the_first_machine_is_told_although_there_is_no
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
-    poller, manager = lookout_on([], config, recorder)
-    await poller.look()
+    poller, manager = poller_for([], config, recorder)
+    await poller.poll()
     poller.open()
     manager.listed = [another(tasks[1], fly_region="lon")]
-    await poller.look()
+    await poller.poll()
     ((what, _, words),) = recorder.told
     assert (what, poller.tracked) == ("problem", {})
     assert 'the label fly.region is "lon"' in words
@@ -220,14 +220,14 @@ async def test_what_is_wrong_with_the_first_machine_is_told_although_there_is_no
 
 
 async def test_a_machine_that_ended_has_exited_once(config: Config, recorder: Recorder) -> None:
-    poller, manager = lookout_on(recorded("fleet"), config, recorder)
-    await poller.look()
+    poller, manager = poller_for(recorded("fleet"), config, recorder)
+    await poller.poll()
     recorder.told.clear()
     ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
     for _ in range(3):
-        await poller.look()
-        await settle(poller)
+        await poller.poll()
+        await wait_until_reported(poller)
     assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL")]
 
 
@@ -235,8 +235,8 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
-    poller, manager = lookout_on(tasks, config, recorder)
-    await poller.look()
+    poller, manager = poller_for(tasks, config, recorder)
+    await poller.poll()
     recorder.told.clear()
     services = await manager.services("fleet")
 
@@ -246,8 +246,8 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     manager.services = all_services  # type: ignore[method-assign]
     manager.listed = [task for task in tasks if task["Slot"] != 1]
     for _ in range(2):
-        await poller.look()
-        await settle(poller)
+        await poller.poll()
+        await wait_until_reported(poller)
     unseen = "ended; Swarm does not say how"
     assert sorted(recorder.told) == [
         ("exited", f"{ROW}0001", unseen),
@@ -258,39 +258,39 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     manager.listed = [
         task | {"ID": f"new-{task['ID']}"} for task in tasks if task["Slot"] == 1
     ] + manager.listed
-    await poller.look()
+    await poller.poll()
     assert sorted(recorder.told) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
 
 
 async def test_the_end_of_one_whose_place_was_taken_meanwhile_is_told_as_it_was(
     config: Config, recorder: Recorder
 ) -> None:
-    poller, manager = lookout_on(recorded("fleet"), config, recorder)
-    await poller.look()
+    poller, manager = poller_for(recorded("fleet"), config, recorder)
+    await poller.poll()
     recorder.told.clear()
     ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     manager.listed.append({**copy.deepcopy(ended), "ID": "another", "CreatedAt": "2099-01-01T00:00:00Z"})
     ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
     for _ in range(2):
-        await poller.look()
-        await settle(poller)
+        await poller.poll()
+        await wait_until_reported(poller)
     assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL"), ("began", SINGLE)]
 
 
 async def test_looks_at_the_same_time_miss_a_machine_once(config: Config, recorder: Recorder) -> None:
     """At the end, whoever waits for the stack to be gone looks beside the one that always does."""
-    poller, manager = lookout_on(recorded("fleet"), config, recorder)
-    await poller.look()
-    manager.listed, poller.is_ending = [], True
+    poller, manager = poller_for(recorded("fleet"), config, recorder)
+    await poller.poll()
+    manager.listed, poller.is_closing = [], True
     for _ in range(2):
-        await asyncio.gather(poller.look(), poller.look(), poller.look())
-        await settle(poller)
+        await asyncio.gather(poller.poll(), poller.poll(), poller.poll())
+        await wait_until_reported(poller)
     assert not poller.tracked
 
 
 async def test_a_machine_that_is_released_during_a_look_is_let_go(config: Config, recorder: Recorder) -> None:
-    poller, manager = lookout_on(recorded("fleet"), config, recorder)
-    await poller.look()
+    poller, manager = poller_for(recorded("fleet"), config, recorder)
+    await poller.poll()
 
     async def release_meanwhile(stack: str) -> dict[str, Any]:
         poller.tracked.pop(SINGLE)
@@ -298,7 +298,7 @@ async def test_a_machine_that_is_released_during_a_look_is_let_go(config: Config
 
     manager.services = release_meanwhile  # type: ignore[method-assign]
     manager.listed = []
-    await poller.look()
+    await poller.poll()
     assert SINGLE not in poller.tracked
 
 
@@ -307,18 +307,18 @@ async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
 ) -> None:
     """Its lines come as they are written, and looks are half a second apart."""
     tasks = recorded("fleet")
-    poller, manager = lookout_on(tasks, config, recorder)
+    poller, manager = poller_for(tasks, config, recorder)
     old = next(each for each in tasks if each["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     manager.written[old["ServiceID"]] = [frame("later", 1, "first words"), frame("foreign", 2, "nobody's")]
-    await poller.look()
+    await poller.poll()
     await eventually(lambda: manager.logs_read == 1, "the line")
     recorder.told.clear()
     new = copy.deepcopy(old) | {"ID": "later", "CreatedAt": "2099-01-01T00:00:00Z"}
     old["Status"]["State"], old["DesiredState"] = "failed", "shutdown"
     manager.listed = [*tasks, new]
     for _ in range(3):
-        await poller.look()
-        await settle(poller)
+        await poller.poll()
+        await wait_until_reported(poller)
     await poller.close()
     told = [each for each in recorder.told if each[1] == SINGLE]
     assert [what for what, *_ in told] == ["exited", "began", "line"]
@@ -328,11 +328,11 @@ async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
 async def test_a_thousand_machines_are_one_request_and_little_work(
     config: Config, recorder: Recorder
 ) -> None:
-    poller, manager = lookout_on(tasks_of_row(THOUSAND), config, recorder)
-    await poller.look()
+    poller, manager = poller_for(tasks_of_row(THOUSAND), config, recorder)
+    await poller.poll()
     assert recorder.told.count(("began", f"{ROW}1000")) == 1
     assert len(recorder.told) == 2 * THOUSAND
     before = manager.requests
-    await poller.look()
+    await poller.poll()
     assert manager.requests == before + 1
     assert len(recorder.told) == 2 * THOUSAND

@@ -1,1 +1,1 @@
-"""One machine as a container: made, started, observed and stopped."""
+"""The container of one machine: creation, start, events, logs and stop."""

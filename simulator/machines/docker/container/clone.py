@@ -1,4 +1,4 @@
-"""Another container like one that flysim did not make: the same image, networks and confinement, a new identity."""
+"""Clone of a container that flysim did not create: same image, networks and limits, new identity."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from simulator.config.model import MachineSpec
 from simulator.machines.docker import labels as label
 
-_OF_ONE_MACHINE = "FLY_"
-_KEPT = (
+_MACHINE_PREFIX = "FLY_"
+"""Variables with this prefix describe one machine and are not copied."""
+_COPIED_HOST_CONFIG = (
     "Dns",
     "DnsOptions",
     "ReadonlyRootfs",
@@ -21,7 +22,6 @@ _KEPT = (
     "PidsLimit",
     "Init",
 )
-"""What of the original's host configuration is the clone's, too."""
 
 
 def create_clone(
@@ -34,14 +34,14 @@ def create_clone(
     variables: Mapping[str, str],
     publish: Mapping[int, tuple[str, int]],
 ) -> str:
-    """Its id. `original` is what the engine says of that. Blocks."""
+    """Return the id of the new container. `original`: as `docker inspect` shows it. Blocks."""
     config, networks = original["Config"], list(original["NetworkSettings"]["Networks"])
-    pairs = (pair.partition("=") for pair in config["Env"] or () if not pair.startswith(_OF_ONE_MACHINE))
-    kept = {name: value if sign else None for name, sign, value in pairs}  # None: not to be set
+    pairs = (pair.partition("=") for pair in config["Env"] or () if not pair.startswith(_MACHINE_PREFIX))
+    copied = {name: value if sign else None for name, sign, value in pairs}  # None: explicitly unset.
     host_config = api.create_host_config(port_bindings=dict(publish))
-    host_config |= {key: original["HostConfig"].get(key) for key in _KEPT}
+    host_config |= {key: original["HostConfig"].get(key) for key in _COPIED_HOST_CONFIG}
     endpoints = {networks[0]: api.create_endpoint_config()} if networks else {}
-    made = api.create_container(
+    created = api.create_container(
         config["Image"],
         config["Cmd"],
         entrypoint=config["Entrypoint"],
@@ -49,19 +49,19 @@ def create_clone(
         hostname=spec.id,
         user=config["User"],
         working_dir=config["WorkingDir"],
-        environment={**kept, **variables},
-        labels={**labels, **_of_project(config.get("Labels") or {})},
+        environment={**copied, **variables},
+        labels={**labels, **_project_labels(config.get("Labels") or {})},
         ports=list(publish),
         stop_signal=config.get("StopSignal"),
         networking_config=api.create_networking_config(endpoints),
         host_config=host_config,
     )
     for network in networks[1:]:
-        api.connect_container_to_network(made["Id"], network)
-    return str(made["Id"])
+        api.connect_container_to_network(created["Id"], network)
+    return str(created["Id"])
 
 
-def _of_project(labels: Mapping[str, str]) -> dict[str, str]:
-    """As `docker compose run` would label it: seen by Compose, and counted as a container of the service by nobody."""
-    kept = {key: labels[key] for key in (label.PROJECT, label.SERVICE) if key in labels}
-    return {**kept, label.ONE_OFF: "True"} if kept else {}
+def _project_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """As `docker compose run` sets them: Compose lists the container but does not count it as a replica."""
+    copied = {key: labels[key] for key in (label.PROJECT, label.SERVICE) if key in labels}
+    return {**copied, label.ONE_OFF: "True"} if copied else {}

@@ -1,4 +1,4 @@
-"""Which ports a container listens on, as far as it can be told from outside: for the text of a fault."""
+"""Listening ports of a container, read from its /proc/net/tcp, for error messages."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _DOCKER_RESOLVER = "0B00007F"
 
 
 def listening_ports(api: Any, container_id: str) -> tuple[set[int], set[int]]:
-    """Those open to others, and those on its own loopback address only; empty if it has no `cat`. Blocks."""
+    """Ports open to other hosts, and ports on loopback only. Empty if the container has no `cat`. Blocks."""
     from docker.errors import APIError
 
     try:
-        made = api.exec_create(container_id, ["cat", "/proc/net/tcp", "/proc/net/tcp6"], stderr=False)
-        table = api.exec_start(made).decode(errors="replace")
+        created = api.exec_create(container_id, ["cat", "/proc/net/tcp", "/proc/net/tcp6"], stderr=False)
+        table = api.exec_start(created).decode(errors="replace")
     except APIError:
         return set(), set()
     return parse_sockets(table)
 
 
-def listening_words(
-    placement: Placement, open_ports: Iterable[int], own_ports: Iterable[int]
+def format_addresses(
+    placement: Placement, open_ports: Iterable[int], loopback_ports: Iterable[int]
 ) -> tuple[str, ...]:
-    """Where it is reached from here, and where it would be from inside alone."""
+    """Published ports as the host sees them, all others as seen inside the container."""
     published = dict(placement.ports)
     reached = [
         f"{placement.host}:{placement.port_for(port)}"
@@ -35,18 +35,18 @@ def listening_words(
         else f"0.0.0.0:{port} of its container"
         for port in sorted(open_ports)
     ]
-    return (*reached, *(f"127.0.0.1:{port} of its container" for port in sorted(own_ports)))
+    return (*reached, *(f"127.0.0.1:{port} of its container" for port in sorted(loopback_ports)))
 
 
 def parse_sockets(table: str) -> tuple[set[int], set[int]]:
-    """Of the kernel's table of TCP sockets: addresses and states in hexadecimal digits."""
+    """Parse the kernel's table of TCP sockets; addresses and states are hexadecimal. See `listening_ports`."""
     open_ports: set[int] = set()
-    own_ports: set[int] = set()
+    loopback_ports: set[int] = set()
     for line in table.splitlines():
         fields = line.split()
         if len(fields) < 4 or fields[3] != _LISTENING or ":" not in fields[1]:
             continue
         address, _, port = fields[1].partition(":")
         if address != _DOCKER_RESOLVER:
-            (own_ports if address in _LOOPBACKS else open_ports).add(int(port, 16))
-    return open_ports, own_ports - open_ports
+            (loopback_ports if address in _LOOPBACKS else open_ports).add(int(port, 16))
+    return open_ports, loopback_ports - open_ports

@@ -1,4 +1,4 @@
-"""What a container writes, line by line, from the moment that it is attached to until it ends; run after run."""
+"""Log of a container, streamed line by line from the engine for each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import EnvironmentFault
-from simulator.machines.docker.container.start_fault import complains_of_program
+from simulator.machines.docker.container.start_fault import is_missing_program_error
 from simulator.machines.docker.engine import Engine
 from simulator.machines.log import LineSplitter
 
@@ -33,33 +33,33 @@ class LogStream:
         self._stream: Any = None
 
     def attach(self) -> None:
-        """Blocks until the engine has let us in; a container that starts afterwards is heard from its first word."""
+        """Block until the engine has attached; no line of a container that starts afterwards is missed."""
         self._stream = self._api.attach(self._container_id, stdout=True, stderr=True, stream=True, demux=True)
 
     def follow(self) -> None:
-        """From now on its lines are passed on, those that have come since included."""
-        threading.Thread(target=self._follow, name="docker logs", daemon=True).start()
+        """Start to emit lines, including those received since `attach`."""
+        threading.Thread(target=self._read, name="docker logs", daemon=True).start()
 
     def close(self) -> None:
-        """Hear no more of a container that runs on."""
-        with suppress(Exception):  # it may have broken by itself
+        """Detach from a container that keeps running."""
+        with suppress(Exception):  # The connection may be broken already.
             self._stream.close()
 
-    def _follow(self) -> None:
-        with suppress(Exception):  # the engine went away, or the container was removed
+    def _read(self) -> None:
+        with suppress(Exception):  # The engine closed the connection, or the container was removed.
             for stdout, stderr in self._stream:
-                self._pass_on("stdout", stdout)
-                self._pass_on("stderr", stderr)
-        with suppress(Exception):  # Left to the garbage collector, it would complain of its closed file.
+                self._forward("stdout", stdout)
+                self._forward("stderr", stderr)
+        with suppress(Exception):  # Otherwise the garbage collector warns about an unclosed socket.
             self._stream._response.close()
-        with suppress(RuntimeError):  # the loop has ended
+        with suppress(RuntimeError):  # The event loop is closed.
             self._loop.call_soon_threadsafe(self._end)
 
-    def _pass_on(self, stream: str, data: bytes | None) -> None:
+    def _forward(self, stream: str, data: bytes | None) -> None:
         if data:
-            self._loop.call_soon_threadsafe(self._take, stream, data)
+            self._loop.call_soon_threadsafe(self._feed, stream, data)
 
-    def _take(self, stream: str, data: bytes) -> None:
+    def _feed(self, stream: str, data: bytes) -> None:
         for line in self._lines[stream].feed(data):
             self._emit(stream, line)
 
@@ -71,7 +71,7 @@ class LogStream:
 
 
 class ContainerLog:
-    """The streams of one container, each of them of one run, or of what was left of it when the one before broke."""
+    """The log of one container: one stream for each run, or a new one if the connection broke."""
 
     def __init__(self, engine: Engine, container_id: str, emit: Emit) -> None:
         self._engine = engine
@@ -79,44 +79,47 @@ class ContainerLog:
         self._emit = emit
         self._stream: LogStream | None = None
         self._is_starting = False
-        self._complaint = ""
-        """Of Docker's init, which writes where the program would."""
+        self._init_error = ""
+        """From Docker's init process, which writes to the same output as the program."""
 
     @property
     def is_open(self) -> bool:
-        """Whether lines come in: a stream that has ended may only have broken."""
         return self._stream is not None and not self._stream.ended.is_set()
 
     async def open(self, *, is_start: bool = False) -> None:
-        """`is_start`: before it starts, rather than while it runs."""
-        self._is_starting, self._complaint = is_start, ""
-        self._stream = LogStream(self._engine.api, self._container_id, self._pass_on)
+        """`is_start`: before the container starts; otherwise it runs already."""
+        self._is_starting, self._init_error = is_start, ""
+        self._stream = LogStream(self._engine.api, self._container_id, self._forward)
         try:
-            await self._engine.do(self._stream.attach)
+            await self._engine.call(self._stream.attach)
         except EnvironmentFault:
             self._stream = None
             raise
-        self._stream.follow()  # Not before: whoever has it opened tells first that it runs.
+        # `follow` only schedules: the caller reports the start of the machine before the first line is emitted.
+        self._stream.follow()
 
-    async def find_complaint(self, seconds: float) -> str:
-        """Just after the start: Docker's init starts whatever the program is, and complains of none at once."""
-        await self.await_end(seconds)
+    async def find_init_error(self, timeout_seconds: float) -> str:
+        """Wait for an error of Docker's init process after the start; "" if there is none.
+
+        The engine reports a successful start even if init cannot find the program.
+        """
+        await self.wait_for_end(timeout_seconds)
         self._is_starting = False
-        return self._complaint
+        return self._init_error
 
-    async def await_end(self, seconds: float) -> None:
-        """The last line of this run, but no longer than that."""
+    async def wait_for_end(self, timeout_seconds: float) -> None:
+        """Wait for the last line of this run, at most this long."""
         if self._stream is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(timeout_seconds):
                     await self._stream.ended.wait()
 
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
 
-    def _pass_on(self, stream: str, line: str) -> None:
-        if self._is_starting and complains_of_program(line):
-            self._complaint = line
+    def _forward(self, stream: str, line: str) -> None:
+        if self._is_starting and is_missing_program_error(line):
+            self._init_error = line
         else:
             self._emit(stream, line)

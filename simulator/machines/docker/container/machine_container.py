@@ -1,4 +1,4 @@
-"""One machine as a container: made, started, heard and ended, whether by us or by somebody else."""
+"""Container of one machine: control by flysim, and events from the engine for changes by others."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from simulator.machines.docker.container.early_exits import EarlyExits
 from simulator.machines.docker.container.logs import ContainerLog
 from simulator.machines.docker.container.pause import PauseState
 from simulator.machines.docker.container.start_fault import start_fault
-from simulator.machines.docker.engine import Engine, Refusal
+from simulator.machines.docker.engine import Engine, EngineError
 from simulator.machines.docker.events import ContainerEvent
 from simulator.machines.docker.network.attachments import NetworkAttachments
+from simulator.retry import retry_on
 
-_LAST_WORDS_SECONDS = 0.15
-"""How long the news of an end waits for the last lines of the log."""
-_KILLED = 137
-_INIT_SECONDS = 0.03
-_REST_SECONDS = 10.0
-_NEWS_SECONDS = 0.5
-"""How long the news of an end may be under way, before the engine is asked."""
+_LOG_DRAIN_SECONDS = 0.15
+"""How long the report of an exit waits for the last lines of the log."""
+_KILLED_EXIT_CODE = 137
+_INIT_ERROR_SECONDS = 0.03
+_EXIT_WAIT_SECONDS = 10.0
+_KILL_EVENT_SECONDS = 0.5
+"""How long to wait for the exit event after SIGKILL, before the signal is sent again."""
 
 Locate = Callable[[Any], Placement]
-"""From what the engine says of a container to where its machine listens."""
+"""Returns a machine's address, given its container as `docker inspect` shows it."""
 
 
 class MachineContainer:
-    """A container that exists. `locate` tells where it is once it runs, if that is not known before."""
+    """A container that exists. `locate` finds its address while it runs; None: `placement` stays the same."""
 
     def __init__(
         self,
@@ -51,59 +52,59 @@ class MachineContainer:
         self._engine = engine
         self._observer = observer
         self._log = ContainerLog(engine, container_id, partial(observer.line_logged, spec.id))
-        self._runs = False
-        self._ended = asyncio.Event()
-        self._ended.set()
+        self._is_running = False
+        self._exited = asyncio.Event()
+        self._exited.set()
         self._is_starting = False
-        self._early_end: int | None = None
-        """Of a run that was over before the engine said that it had begun."""
+        self._pending_exit_code: int | None = None
+        """From an exit event that arrived before the engine had confirmed the start."""
         self._is_stopping = False
-        self._confirming: asyncio.Task[None] | None = None
-        self._in_order = asyncio.Lock()
-        """Held while one thing that was heard is taken in: the next one waits its turn."""
+        self._confirm_task: asyncio.Task[None] | None = None
+        self._update_lock = asyncio.Lock()
+        """Held while one change of state is processed, so that changes are reported in order."""
         self._run_number = 0
         self._attachments = NetworkAttachments(engine, container_id)
         self._pause = PauseState(engine, container_id, spec.id, observer)
         self._early_exits = EarlyExits(engine, container_id, spec, observer)
-        self._is_to_run = False
-        """Of one that is not ours: whether it runs when nobody here has to do with it."""
+        self._should_run = False
+        """For a container that flysim did not create: whether `restore` leaves it running."""
 
     @property
-    def runs(self) -> bool:
-        return self._runs
+    def is_running(self) -> bool:
+        return self._is_running
 
     @property
     def is_ours(self) -> bool:
-        """Whether flysim made it, and removes it."""
+        """Whether flysim created it, and removes it."""
         return not self.spec.is_taken
 
-    # What we do.
+    # Control by flysim.
 
     async def start(self) -> None:
-        """Returns when its program runs. Raises EnvironmentFault for what the engine refuses."""
-        self._is_starting, self._early_end = True, None
+        """Start the container and return when its program runs. Raises InputError, EnvironmentFault."""
+        self._is_starting, self._pending_exit_code = True, None
         try:
             await self._log.open(is_start=True)
-            self._begin()
-            await self._engine.do(self._engine.api.start, self.id)
-            if complaint := await self._log.find_complaint(_INIT_SECONDS):
-                raise InputError(complaint)
+            self._mark_started()
+            await self._engine.call(self._engine.api.start, self.id)
+            if init_error := await self._log.find_init_error(_INIT_ERROR_SECONDS):
+                raise InputError(init_error)
             if self._locate is not None:
-                self._find_place(await self.describe())
-        except BaseException as error:  # Should it run nevertheless, the engine will tell.
-            self._runs, self._early_end = False, None
-            self._ended.set()
-            if isinstance(error, Refusal | InputError):
+                self._update_placement(await self.inspect())
+        except BaseException as error:  # If it runs nevertheless, an event will follow.
+            self._is_running, self._pending_exit_code = False, None
+            self._exited.set()
+            if isinstance(error, EngineError | InputError):
                 raise start_fault(self.spec, getattr(error, "explanation", str(error))) from error
             raise
         finally:
             self._is_starting = False
-            if self._early_end is not None:
-                self._confirming = asyncio.create_task(self._confirm_end(self._early_end))
+            if self._pending_exit_code is not None:
+                self._confirm_task = asyncio.create_task(self._confirm_exit(self._pending_exit_code))
 
     async def stop(self) -> None:
-        """Its stop signal, then after its kill timeout the end."""
-        if not self._runs:
+        """Send the stop signal, and SIGKILL after the kill timeout."""
+        if not self._is_running:
             return
         if not self._is_stopping:
             self._is_stopping = True
@@ -115,176 +116,180 @@ class MachineContainer:
             await self.resume()
         try:
             async with asyncio.timeout(self.spec.kill_timeout_seconds):
-                await self._ended.wait()
+                await self._exited.wait()
         except TimeoutError:
             await self.kill()
         else:
-            await self._come_to_rest()
+            await self._wait_until_stopped()
 
     async def kill(self) -> None:
-        """Again and again, if need be: a start that is under way makes the engine deaf to it."""
-        if not self._runs:
-            return
-        while self._runs:
-            self._is_stopping = True
-            await self._signal("SIGKILL")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_NEWS_SECONDS):
-                    await self._ended.wait()
-        await self._come_to_rest()
+        """Send SIGKILL until the container has exited: the engine ignores the signal while it starts a container."""
+        if self._is_running:
+            await retry_on(TimeoutError, interval_seconds=0)(self._kill_once)
+            await self._wait_until_stopped()
 
-    async def _come_to_rest(self) -> None:
-        """An engine tells of an end before it holds the container for ended: a start would be none until then."""
-        with suppress(EnvironmentFault):  # It is gone altogether.
-            await self._engine.do(self._engine.api.wait, self.id, timeout=_REST_SECONDS)
+    async def _kill_once(self) -> None:
+        """Raises TimeoutError if the container still runs, or runs again."""
+        self._is_stopping = True
+        await self._signal("SIGKILL")
+        async with asyncio.timeout(_KILL_EVENT_SECONDS):
+            await self._exited.wait()
+        if self._is_running:
+            raise TimeoutError
+
+    async def _wait_until_stopped(self) -> None:
+        """The engine sends the exit event before the container's state changes; a start has no effect until then."""
+        with suppress(EnvironmentFault):  # The container has been removed.
+            await self._engine.call(self._engine.api.wait, self.id, timeout=_EXIT_WAIT_SECONDS)
 
     async def suspend(self) -> None:
-        if self._runs:
+        if self._is_running:
             await self._pause.pause()
 
     async def resume(self) -> None:
         await self._pause.resume()
 
     async def isolate(self) -> bool:
-        """Cut it off from its networks; False: it does not run, or was cut off by somebody else."""
-        return self._runs and await self._attachments.disconnect(
-            (await self.describe())["NetworkSettings"]["Networks"]
+        """Disconnect it from its networks. False: it does not run, or others have disconnected it."""
+        return self._is_running and await self._attachments.disconnect(
+            (await self.inspect())["NetworkSettings"]["Networks"]
         )
 
     async def rejoin(self) -> None:
-        """Raises EnvironmentFault for a network that does not take it back."""
+        """Undo `isolate`. Raises EnvironmentFault for a network that cannot be reconnected."""
         await self._attachments.reconnect()
-        before = self.placement
-        if self._runs:
-            self._find_place(await self.describe())
-        if self.placement != before:
+        previous = self.placement
+        if self._is_running:
+            self._update_placement(await self.inspect())
+        if self.placement != previous:
             self._observer.machine_began(self.spec.id, self.placement)
 
     async def restore(self) -> None:
-        """Leave it as it was found, as far as the engine lets us."""
+        """Return a project's container to the state in which flysim found it, as far as the engine allows."""
         try:
             await self.rejoin()
         finally:
             if self._pause.is_ours:
                 await self.resume()
-            if self._is_to_run and self._is_stopping and not self._runs:
+            if self._should_run and self._is_stopping and not self._is_running:
                 await self.start()
-            elif self._runs and not self._is_to_run:
+            elif self._is_running and not self._should_run:
                 await self.stop()
-            if self._pause.is_to_last:
+            if self._pause.stays_paused:
                 await self.suspend()
 
     async def remove(self) -> None:
         try:
-            await self._engine.do(self._engine.api.remove_container, self.id, v=True, force=True)
-        except Refusal as error:
+            await self._engine.call(self._engine.api.remove_container, self.id, v=True, force=True)
+        except EngineError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
     async def _signal(self, name: str) -> None:
-        """One that does not run any more is found to have ended."""
-        for attempt in range(2):
-            try:
-                await self._engine.do(self._engine.api.kill, self.id, name)
-                return
-            except Refusal as error:
-                if attempt and not error.is_out_of_date:
-                    raise
-            if not attempt:
-                await self.resume()  # Some engines signal no paused container.
-        await self.look()
+        """Send a signal. If the container does not run any more, read its state instead."""
+        try:
+            await self._engine.call(self._engine.api.kill, self.id, name)
+            return
+        except EngineError:
+            await self.resume()  # Some engines do not signal a paused container.
+        try:
+            await self._engine.call(self._engine.api.kill, self.id, name)
+            return
+        except EngineError as error:
+            if not error.is_gone_or_conflict:
+                raise
+        await self.refresh()
 
-    # What we hear.
+    # Changes that the engine reports.
 
-    async def look(self) -> None:
-        """What the engine says of it now, whatever has been told before."""
-        async with self._in_order:
-            run = self._run_number
+    async def refresh(self) -> None:
+        """Read the container's state from the engine and report what has changed."""
+        async with self._update_lock:
+            run_number = self._run_number
             try:
-                described = await self.describe()
-            except Refusal as error:
+                attrs = await self.inspect()
+            except EngineError as error:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
-                described = {"State": {"Running": False, "ExitCode": _KILLED}}
-                self._early_exits.forget()
-            if self._is_starting or run != self._run_number:
-                return  # It is about another run.
-            state = described["State"]
-            if state.get("Restarting") and not self._runs and not self.is_ours:
-                self._early_exits.begin()
-            if not state["Running"] or state.get(
-                "Restarting"
-            ):  # Docker starts it anew in a while, and tells.
-                await self._end(state["ExitCode"])
+                attrs = {"State": {"Running": False, "ExitCode": _KILLED_EXIT_CODE}}
+                self._early_exits.reset()
+            if self._is_starting or run_number != self._run_number:
+                return  # The state is that of an earlier run.
+            state = attrs["State"]
+            if state.get("Restarting") and not self._is_running and not self.is_ours:
+                self._early_exits.run_started()
+            # While Docker waits to restart a container, both `Running` and `Restarting` are true.
+            if not state["Running"] or state.get("Restarting"):
+                await self._mark_exited(state["ExitCode"])
                 return
-            if not self._runs:
-                self._find_place(described)
-            if not state["Paused"] and not (self._runs and self._log.is_open):
-                await self._log.open()  # One that is paused lets nobody in.
-            if not self._runs:
-                self._adopt()
-            self._pause.take(state["Paused"])
+            if not self._is_running:
+                self._update_placement(attrs)
+            # The engine does not attach to a paused container.
+            if not state["Paused"] and not (self._is_running and self._log.is_open):
+                await self._log.open()
+            if not self._is_running:
+                self._mark_running()
+            self._pause.update(state["Paused"])
 
-    async def hear(self, event: ContainerEvent) -> None:
-        """What the engine tells of it; one thing after the other."""
-        if event.action == "die" and self._is_starting:  # Of a start that fails, too.
-            self._early_end = event.exit_status
+    async def handle_event(self, event: ContainerEvent) -> None:
+        if event.action == "die" and self._is_starting:  # The engine also sends it for a start that fails.
+            self._pending_exit_code = event.exit_code
         elif event.action == "die":
-            await self._conclude(event.exit_status)
+            await self._exit_in_order(event.exit_code)
         elif event.action == "destroy":
-            await self._conclude(_KILLED)
+            await self._exit_in_order(_KILLED_EXIT_CODE)
         else:
-            if event.action == "start" and not (self._runs or self._is_starting or self.is_ours):
-                self._early_exits.begin()
+            if event.action == "start" and not (self._is_running or self._is_starting or self.is_ours):
+                self._early_exits.run_started()
             try:
-                await self.look()
-            except EnvironmentFault:  # It may run for long, and nobody knows.
-                self._early_exits.forget()
+                await self.refresh()
+            except EnvironmentFault:  # Whether the run was short is unknown.
+                self._early_exits.reset()
                 raise
 
-    def _adopt(self) -> None:
-        """It runs already."""
-        self._begin()
-        self._is_to_run = True
+    def _mark_running(self) -> None:
+        """Report a run that flysim did not start."""
+        self._mark_started()
+        self._should_run = True
         self._observer.machine_began(self.spec.id, self.placement)
 
-    async def describe(self) -> Any:
-        return await self._engine.do(self._engine.api.inspect_container, self.id)
+    async def inspect(self) -> Any:
+        return await self._engine.call(self._engine.api.inspect_container, self.id)
 
-    def _find_place(self, described: Any) -> None:
+    def _update_placement(self, attrs: Any) -> None:
         if self._locate is not None:
-            self.placement = self._locate(described)
+            self.placement = self._locate(attrs)
 
     def close(self) -> None:
-        """Hear no more of it."""
-        if self._confirming is not None:
-            self._confirming.cancel()
+        """Stop following the container."""
+        if self._confirm_task is not None:
+            self._confirm_task.cancel()
         self._log.close()
 
-    def _begin(self) -> None:
-        self._runs, self._is_stopping = True, False
-        self._pause.begin()
+    def _mark_started(self) -> None:
+        self._is_running, self._is_stopping = True, False
+        self._pause.reset()
         self._run_number += 1
-        self._ended.clear()
-        self._early_exits.forget()
+        self._exited.clear()
+        self._early_exits.reset()
 
-    async def _confirm_end(self, status: int) -> None:
-        """It may have been the late news of an earlier run."""
+    async def _confirm_exit(self, exit_code: int) -> None:
+        """Check an exit event that arrived during a start: it may be a late event of an earlier run."""
         try:
-            await self.look()
+            await self.refresh()
         except EnvironmentFault:
-            await self._conclude(status)
+            await self._exit_in_order(exit_code)
 
-    async def _conclude(self, status: int) -> None:
-        async with self._in_order:
-            await self._end(status)
+    async def _exit_in_order(self, exit_code: int) -> None:
+        async with self._update_lock:
+            await self._mark_exited(exit_code)
 
-    async def _end(self, status: int) -> None:
-        """Its last lines first, then its end."""
-        if not self._runs:
-            await self._early_exits.end(status)
+    async def _mark_exited(self, exit_code: int) -> None:
+        """Report the exit after the last lines of the log."""
+        if not self._is_running:
+            await self._early_exits.run_ended(exit_code)
             return
-        await self._log.await_end(_LAST_WORDS_SECONDS)
-        self._runs = self._pause.is_ours = False
-        self._ended.set()
-        self._observer.machine_exited(self.spec.id, Exit.of_status(status))
+        await self._log.wait_for_end(_LOG_DRAIN_SECONDS)
+        self._is_running = self._pause.is_ours = False
+        self._exited.set()
+        self._observer.machine_exited(self.spec.id, Exit.of_status(exit_code))

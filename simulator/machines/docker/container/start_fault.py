@@ -1,4 +1,4 @@
-"""Why a container did not start, in words: the engine's or its init's, with what helps against it."""
+"""Start errors of a container: messages of the engine or of its init process, with a hint."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ _NO_PROGRAM = re.compile(
 )
 
 
-def complains_of_program(line: str) -> bool:
-    """Whether an init says that there is no such program."""
+def is_missing_program_error(line: str) -> bool:
     return _NO_PROGRAM.search(line) is not None
 
 
 def start_fault(spec: MachineSpec, problem: str) -> InputError | EnvironmentFault:
-    of_machine = f"machine {spec.name} of app {spec.app}"
+    machine = f"machine {spec.name} of app {spec.app}"
     if "port is already allocated" in problem or "address already in use" in problem:
         return EnvironmentFault(
-            f"{of_machine} publishes a port that is taken: {problem}",
-            hint="end whatever has it (docker ps shows published ports)"
+            f"{machine} publishes a port that is in use: {problem}",
+            hint="stop the program that uses it (docker ps lists published ports)"
             + (
-                ', or let the engine choose: "127.0.0.1::8080" in a compose file'
+                ', or let the engine choose the port: "127.0.0.1::8080" in the Compose file'
                 if spec.is_taken
-                else ", and try again"
+                else ", then try again"
             ),
         )
     if match := _NO_PROGRAM.search(problem):
         return InputError(
-            f'{of_machine}: there is no command "{match[1] or match[2]}" in image {spec.image}',
-            expected=f"a program of the image; look into it with: docker run --rm -it --entrypoint sh {spec.image}",
+            f'{machine}: command "{match[1] or match[2]}" not found in image {spec.image}',
+            expected="a program that the image contains; list them with: "
+            f"docker run --rm -it --entrypoint sh {spec.image}",
         )
-    return EnvironmentFault(f"{of_machine} cannot be started: {problem}", hint="see what docker events says")
+    return EnvironmentFault(f"{machine} cannot start: {problem}", hint="check the output of docker events")

@@ -1,1 +1,1 @@
-"""The image that a container starts from: found, built or filled with the app's files."""
+"""Images for machine containers: found, built, or Python's image with the app's files."""

@@ -1,7 +1,6 @@
-"""Makes an image of a folder with a Dockerfile: by the engine's API, or by the docker CLI where that is not enough.
+"""Image build from a folder with a Dockerfile: by the engine's API, or by the docker CLI if BuildKit is needed.
 
-The API has the old builder only. A Dockerfile that is written for BuildKit, with `RUN --mount` or here-documents, is
-the CLI's to build.
+The API only offers the legacy builder. A Dockerfile that uses `RUN --mount` or here-documents needs BuildKit.
 """
 
 from __future__ import annotations
@@ -16,52 +15,52 @@ from typing import Any
 
 from simulator.cancellation import shielded
 from simulator.errors import EnvironmentFault, InputError
-from simulator.machines.docker.engine import Engine, Refusal
+from simulator.machines.docker.engine import Engine, EngineError
 
 _TAIL_LINES = 12
-_FOR_BUILDKIT = re.compile("buildkit|unknown (instruction|flag)", re.IGNORECASE)
+_NEEDS_BUILDKIT = re.compile("buildkit|unknown (instruction|flag)", re.IGNORECASE)
 
 
-class _Failed(Exception):
-    """Why, and what was said before."""
+class _BuildError(Exception):
+    """The reason, and the last lines of the build output."""
 
-    def __init__(self, why: str, traceback: str = "") -> None:
-        super().__init__(why)
-        self.tail = [line for line in traceback.splitlines() if line.strip()][-_TAIL_LINES:]
+    def __init__(self, reason: str, output: str = "") -> None:
+        super().__init__(reason)
+        self.tail = [line for line in output.splitlines() if line.strip()][-_TAIL_LINES:]
 
 
 async def build_image(engine: Engine, image: str, folder: Path) -> None:
-    """Takes no time where nothing has changed. Raises InputError, EnvironmentFault."""
+    """Build and tag; takes almost no time if nothing has changed. Raises InputError, EnvironmentFault."""
     if not (folder / "Dockerfile").is_file():
-        raise InputError(f'image "{image}" is to be built in {folder}', expected="a folder with a Dockerfile")
-    hint = f"try it alone: docker build -t {image} {folder}"
+        raise InputError(f'image "{image}": no Dockerfile in {folder}', expected="a folder with a Dockerfile")
+    hint = f"run the build by itself: docker build -t {image} {folder}"
     try:
         try:
             await _build_by_api(engine, image, folder)
-        except _Failed as failed:
-            if not _FOR_BUILDKIT.search(str(failed)):
+        except _BuildError as error:
+            if not _NEEDS_BUILDKIT.search(str(error)):
                 raise
             docker = shutil.which("docker")
             if docker is None:
-                hint = "install the docker CLI where flysim is, with buildx: the engine's API has no BuildKit"
+                hint = "install the docker CLI with buildx on this computer: the engine's API does not offer BuildKit"
                 raise
             await _build_by_cli(docker, image, folder)
-    except _Failed as failed:
-        tail = "".join(f"\n  | {line}" for line in failed.tail)
-        raise EnvironmentFault(f'image "{image}" cannot be built: {failed}{tail}', hint=hint) from failed
+    except _BuildError as error:
+        tail = "".join(f"\n  | {line}" for line in error.tail)
+        raise EnvironmentFault(f'image "{image}" cannot be built: {error}{tail}', hint=hint) from error
 
 
 async def _build_by_api(engine: Engine, image: str, folder: Path) -> None:
     try:
-        traceback = await engine.do_abandonable(_ask_for_build, engine.api, image, folder)
-    except (Refusal, OSError, TypeError) as error:
-        raise _Failed(str(error)) from error
-    failure = next((str(said["error"]) for said in traceback if "error" in said), None)
-    if failure is not None:
-        raise _Failed(failure, "".join(str(each.get("stream", "")) for each in traceback))
+        output = await engine.call_cancellable(_request_build, engine.api, image, folder)
+    except (EngineError, OSError, TypeError) as error:
+        raise _BuildError(str(error)) from error
+    message = next((str(entry["error"]) for entry in output if "error" in entry), None)
+    if message is not None:
+        raise _BuildError(message, "".join(str(each.get("stream", "")) for each in output))
 
 
-def _ask_for_build(api: Any, image: str, folder: Path) -> list[dict[str, Any]]:
+def _request_build(api: Any, image: str, folder: Path) -> list[dict[str, Any]]:
     return list(api.build(path=str(folder), tag=image, rm=True, forcerm=True, decode=True))
 
 
@@ -75,17 +74,19 @@ async def _build_by_cli(docker: str, image: str, folder: Path) -> None:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        # Of contexts the SDK knows nothing: it is to be the same engine.
+        # The SDK ignores Docker contexts; the CLI has to use the same engine.
         env={**os.environ, "DOCKER_CONTEXT": "default", "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
-        start_new_session=True,  # Ctrl-C is for flysim, which then ends it.
+        start_new_session=True,  # Ctrl-C reaches flysim only, which then ends the build.
     )
     try:
-        traceback, _ = await process.communicate()
+        output, _ = await process.communicate()
     except asyncio.CancelledError:
-        os.killpg(process.pid, signal.SIGKILL)  # The engine gives up with it; a polite signal may go unheard.
+        os.killpg(
+            process.pid, signal.SIGKILL
+        )  # The CLI may ignore SIGTERM. The engine cancels the build with it.
         await shielded(process.wait())
         raise
     if process.returncode:
-        raise _Failed(
-            f"docker build ended with status {process.returncode}", traceback.decode(errors="replace")
+        raise _BuildError(
+            f"docker build failed with exit code {process.returncode}", output.decode(errors="replace")
         )

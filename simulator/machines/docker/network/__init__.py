@@ -1,1 +1,1 @@
-"""The private networks of a run, and flysim's gateway into them."""
+"""Private networks of a run, and the gateway that connects them to flysim."""

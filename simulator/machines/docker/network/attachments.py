@@ -1,4 +1,4 @@
-"""The networks that a container is in: it can be taken off all of them, and put back as it was."""
+"""Network attachments of a container: disconnected from all networks for a partition, and reconnected."""
 
 from __future__ import annotations
 
@@ -7,61 +7,62 @@ from typing import Any
 
 from simulator.cancellation import shielded
 from simulator.errors import EnvironmentFault
-from simulator.machines.docker.engine import Engine, Refusal
+from simulator.machines.docker.engine import Engine, EngineError
 
 
 class NetworkAttachments:
-    """Of one container."""
+    """The networks of one container."""
 
     def __init__(self, engine: Engine, container_id: str) -> None:
         self._engine = engine
         self._container_id = container_id
-        self._cut: dict[str, Any] = {}
-        """Network that it was taken off -> what the engine said of it there."""
+        self._disconnected: dict[str, Any] = {}
+        """Network name -> its endpoint as `docker inspect` showed it before."""
 
     async def disconnect(self, networks: dict[str, Any]) -> bool:
-        """Take it off these; whether it is off any. Raises EnvironmentFault for one that it cannot leave.
+        """Disconnect from these networks; return whether it is disconnected from any. Raises EnvironmentFault.
 
-        A request that is cancelled is carried out nevertheless: so it is known of before, and waited for.
+        The engine carries out a request even if its caller is cancelled. So each network is recorded before the
+        request, and the request is shielded.
         """
         disconnect = self._engine.api.disconnect_container_from_network
-        for name, endpoint in () if self._cut else networks.items():
-            self._cut[name] = endpoint
-            await shielded(self._engine.do(disconnect, self._container_id, name))
-        return bool(self._cut)
+        for name, endpoint in () if self._disconnected else networks.items():
+            self._disconnected[name] = endpoint
+            await shielded(self._engine.call(disconnect, self._container_id, name))
+        return bool(self._disconnected)
 
     async def reconnect(self) -> None:
-        """Its addresses are those that it was given; what Docker chose, Docker may choose anew.
+        """Reconnect to all networks. Configured addresses are restored; the others may change.
 
-        Raises EnvironmentFault for the first network that does not take it back, once all have been asked; such a one
-        is asked again the next time.
+        Raises EnvironmentFault for the first network that fails, after all have been tried. The next call tries the
+        failed ones again.
         """
-        failures = []
-        for name, endpoint in tuple(self._cut.items()):
+        faults = []
+        for name, endpoint in tuple(self._disconnected.items()):
             try:
-                await shielded(self._engine.do(self._connect, name, endpoint))
-            except Refusal as error:
+                await shielded(self._engine.call(self._connect, name, endpoint))
+            except EngineError as error:
                 if error.status != HTTPStatus.NOT_FOUND and "already exists" not in error.explanation:
-                    failures.append(self._fault(name, error))
+                    faults.append(self._fault(name, error))
                     continue
-            self._cut.pop(name, None)
-        if failures:
-            raise failures[0]
+            self._disconnected.pop(name, None)
+        if faults:
+            raise faults[0]
 
     def _connect(self, network: str, endpoint: Any) -> None:
-        """Blocks. With the addresses that `endpoint` says to have been asked for."""
-        wanted = endpoint.get("IPAMConfig") or {}
+        """Connect with the addresses that were configured for `endpoint`. Blocks."""
+        requested = endpoint.get("IPAMConfig") or {}
         self._engine.api.connect_container_to_network(
             self._container_id,
             network,
-            ipv4_address=wanted.get("IPv4Address"),
-            ipv6_address=wanted.get("IPv6Address"),
+            ipv4_address=requested.get("IPv4Address"),
+            ipv6_address=requested.get("IPv6Address"),
             aliases=endpoint.get("Aliases"),
         )
 
-    def _fault(self, network: str, refusal: Refusal) -> EnvironmentFault:
+    def _fault(self, network: str, error: EngineError) -> EnvironmentFault:
         short_id = self._container_id[:12]
         return EnvironmentFault(
-            f"container {short_id} stays cut off from network {network}: {refusal.explanation}",
+            f"container {short_id} cannot be reconnected to network {network}: {error.explanation}",
             hint=f"docker network connect {network} {short_id}",
         )

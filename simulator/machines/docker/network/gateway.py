@@ -1,10 +1,10 @@
-"""The foot of flysim in a private network: a small program that runs there in a container, on the standard library.
+"""Gateway program in a private network: name server and target of `.flycast` names. Runs alone in a container.
 
-It is the network's name server and the place that `.flycast` names lead to. It knows nothing itself: every question
-and every connection goes to flysim, over connections that flysim opened to it (a container cannot reach a loopback
-address of its host, and flysim listens nowhere else). One that waits is told in a line what it is for, `names` or
-`edge <port> <who asks>`, and is a plain pipe from then on. Names that are not the private network's are asked of
-Docker's own resolver (F-8.15).
+It uses only the standard library, so its loops are written by hand. It has no state: every query and every connection
+goes to flysim. Containers cannot reach a loopback address of their host, so flysim opens the connections and leaves
+them idle. On an idle connection the gateway sends one line with the purpose, `dns` or `edge <port> <client address>`;
+from then on the connection is a plain byte stream. Queries outside the private domains go to Docker's resolver
+(F-8.15).
 
 python3 -c SOURCE TOKEN PORT...
 """
@@ -19,31 +19,31 @@ from contextlib import suppress
 TUNNEL_PORT = 4279
 DNS_PORT = 53
 DOCKER_RESOLVER = ("127.0.0.11", 53)
-PRIVATE = (b"internal", b"flycast")
-PATIENCE_SECONDS = 5.0
+PRIVATE_DOMAINS = (b"internal", b"flycast")
+TIMEOUT_SECONDS = 5.0
 CHUNK_BYTES = 65536
-LARGEST_DATAGRAM = 65535
+MAX_DATAGRAM_BYTES = 65535
 LOOPBACK = b"\0" * 10 + b"\xff\xff" + bytes([127, 0, 0, 1])
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Waiting:
-    """The connections from flysim that wait for a use."""
+class TunnelPool:
+    """Idle connections from flysim."""
 
     def __init__(self, token: bytes) -> None:
         self._token = token
         self._idle: asyncio.Queue[Streams] = asyncio.Queue()
 
-    async def admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def add(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if (await reader.readline()).strip() == self._token:
             await self._idle.put((reader, writer))
         else:
             writer.close()
 
-    async def take(self, purpose: str) -> Streams:
-        """Raises TimeoutError when flysim has none to spare, which is when it is gone."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+    async def acquire(self, purpose: str) -> Streams:
+        """Raises TimeoutError if there is no connection, for example because flysim has ended."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while True:
                 reader, writer = await self._idle.get()
                 if not reader.at_eof():
@@ -52,25 +52,27 @@ class Waiting:
                 writer.close()
 
 
-def last_label(question: bytes) -> bytes:
-    """Of the name that a DNS message asks for, in lower case."""
+def last_label(query: bytes) -> bytes:
+    """The top-level label of the name that a DNS message asks for, in lower case."""
     at, label = 12, b""
-    while at < len(question) and question[at]:
-        label = question[at + 1 : at + 1 + question[at]]
-        at += 1 + question[at]
+    while at < len(query) and query[at]:
+        label = query[at + 1 : at + 1 + query[at]]
+        at += 1 + query[at]
     return label.lower()
 
 
-def own_address(peer: str) -> str:
-    """Which of our addresses a peer sees."""
+def local_address_towards(peer: str) -> str:
+    """The gateway's address in the network of `peer`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))
         return str(probe.getsockname()[0])
 
 
-class Names(asyncio.DatagramProtocol):
-    def __init__(self, waiting: Waiting) -> None:
-        self._waiting = waiting
+class DnsProtocol(asyncio.DatagramProtocol):
+    """DNS over UDP."""
+
+    def __init__(self, pool: TunnelPool) -> None:
+        self._pool = pool
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,44 +84,46 @@ class Names(asyncio.DatagramProtocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, question: bytes, asker: tuple[str, int]) -> None:
+    async def _serve(self, query: bytes, client: tuple[str, int]) -> None:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            self._transport.sendto(await answer(self._waiting, question, asker[0]), asker)
+            self._transport.sendto(await resolve(self._pool, query, client[0]), client)
 
 
-async def answer(waiting: Waiting, question: bytes, asker: str) -> bytes:
-    if last_label(question) not in PRIVATE:
-        return await ask_docker(question)
-    reader, writer = await waiting.take("names")
+async def resolve(pool: TunnelPool, query: bytes, client_ip: str) -> bytes:
+    if last_label(query) not in PRIVATE_DOMAINS:
+        return await resolve_with_docker(query)
+    reader, writer = await pool.acquire("dns")
     try:
-        writer.write(len(question).to_bytes(2, "big") + question)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        writer.write(len(query).to_bytes(2, "big") + query)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             size = int.from_bytes(await reader.readexactly(2), "big")
-            found = await reader.readexactly(size)
+            response = await reader.readexactly(size)
     finally:
         writer.close()
-    # flysim's edges are at its own loopback address: from here, that is us.
-    mapped = LOOPBACK[:12] + socket.inet_aton(own_address(asker))
-    return found.replace(LOOPBACK, mapped)
+    # flysim answers with its loopback address for edges; for containers, the gateway is the edge.
+    mapped = LOOPBACK[:12] + socket.inet_aton(local_address_towards(client_ip))
+    return response.replace(LOOPBACK, mapped)
 
 
-async def ask_docker(question: bytes) -> bytes:
+async def resolve_with_docker(query: bytes) -> bytes:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
         resolver.setblocking(False)
         resolver.connect(DOCKER_RESOLVER)
-        await loop.sock_sendall(resolver, question)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            return await loop.sock_recv(resolver, LARGEST_DATAGRAM)
+        await loop.sock_sendall(resolver, query)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return await loop.sock_recv(resolver, MAX_DATAGRAM_BYTES)
 
 
-async def serve_names(waiting: Waiting, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """DNS over TCP, one question after the other."""
+async def serve_dns_over_tcp(
+    pool: TunnelPool, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Answer the queries of one connection, one at a time."""
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         while size := int.from_bytes(await reader.readexactly(2), "big"):
-            asker = writer.get_extra_info("peername")[0]
-            found = await answer(waiting, await reader.readexactly(size), asker)
-            writer.write(len(found).to_bytes(2, "big") + found)
+            client_ip = writer.get_extra_info("peername")[0]
+            response = await resolve(pool, await reader.readexactly(size), client_ip)
+            writer.write(len(response).to_bytes(2, "big") + response)
     writer.close()
 
 
@@ -131,12 +135,12 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.write_eof()
 
 
-async def pass_on(
-    waiting: Waiting, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+async def forward_to_edge(
+    pool: TunnelPool, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     peer = writer.get_extra_info("peername")[0]
     try:
-        edge_reader, edge_writer = await waiting.take(f"edge {port} {peer}")
+        edge_reader, edge_writer = await pool.acquire(f"edge {port} {peer}")
     except TimeoutError:
         writer.close()
         return
@@ -146,14 +150,14 @@ async def pass_on(
 
 
 async def main(token: str, ports: list[int]) -> None:
-    waiting = Waiting(token.encode())
+    pool = TunnelPool(token.encode())
     await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: Names(waiting), local_addr=("0.0.0.0", DNS_PORT)
+        lambda: DnsProtocol(pool), local_addr=("0.0.0.0", DNS_PORT)
     )
-    await asyncio.start_server(lambda r, w: serve_names(waiting, r, w), "0.0.0.0", DNS_PORT)
+    await asyncio.start_server(lambda r, w: serve_dns_over_tcp(pool, r, w), "0.0.0.0", DNS_PORT)
     for port in ports:
-        await asyncio.start_server(lambda r, w, p=port: pass_on(waiting, p, r, w), None, port)  # type: ignore[misc]
-    await asyncio.start_server(waiting.admit, "0.0.0.0", TUNNEL_PORT)
+        await asyncio.start_server(lambda r, w, p=port: forward_to_edge(pool, p, r, w), None, port)  # type: ignore[misc]
+    await asyncio.start_server(pool.add, "0.0.0.0", TUNNEL_PORT)
     await asyncio.Event().wait()
 
 

@@ -1,6 +1,6 @@
-"""flysim's side of the gateway: a few connections that wait there, each for one question or one client.
+"""Tunnel to the gateway container: idle connections, each used for one DNS query or one `.flycast` client.
 
-See `gateway.py` for what is said on them.
+The protocol is described in `gateway.py`.
 """
 
 from __future__ import annotations
@@ -9,27 +9,29 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-_SPARE = 4
-_PAUSE_SECONDS = 0.05
+from simulator.retry import retry_on
+
+_IDLE_CONNECTIONS = 4
+_RECONNECT_SECONDS = 0.05
 _CHUNK_BYTES = 65536
 
 Address = tuple[str, int]
 FindEdge = Callable[[int, str], Awaitable[Address | None]]
-"""From a public port and the private address of whoever asks to where an edge listens for it."""
+"""Takes a public port and the client's private address, and returns the edge's address."""
 
 
 class Tunnel:
-    """Keeps connections to the gateway at `address` from `open` to `close`."""
+    """Keeps idle connections to the gateway at `address`, from `open` to `close`."""
 
-    def __init__(self, address: Address, token: str, names: Address, find_edge: FindEdge) -> None:
+    def __init__(self, address: Address, token: str, dns_address: Address, find_edge: FindEdge) -> None:
         self._address = address
         self._token = token
-        self._names = names
+        self._dns_address = dns_address
         self._find_edge = find_edge
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        for _ in range(_SPARE):
+        for _ in range(_IDLE_CONNECTIONS):
             self._add()
 
     async def close(self) -> None:
@@ -39,29 +41,38 @@ class Tunnel:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _add(self) -> None:
-        task = asyncio.create_task(self._wait(), name="docker gateway")
+        task = asyncio.create_task(self._serve_once(), name="docker gateway")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _wait(self) -> None:
-        """Until this connection is used; then another takes its place."""
-        purpose = ""
-        while not purpose:
+    async def _serve_once(self) -> None:
+        """Wait until the gateway uses the connection, replace it with an idle one, then serve it."""
+        connection: tuple[str, asyncio.StreamReader, asyncio.StreamWriter] = await retry_on(
+            OSError, interval_seconds=_RECONNECT_SECONDS
+        )(self._connect)
+        purpose, reader, writer = connection
+        try:
+            self._add()
             with suppress(OSError):
-                reader, writer = await asyncio.open_connection(*self._address)
-                try:
-                    writer.write(f"{self._token}\n".encode())
-                    purpose = (await reader.readline()).decode().strip()
-                    if purpose:
-                        self._add()
-                        await self._serve(purpose, reader, writer)
-                finally:
-                    writer.close()
-            if not purpose:  # The gateway does not listen yet, or its container ends.
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await self._serve(purpose, reader, writer)
+        finally:
+            writer.close()
+
+    async def _connect(self) -> tuple[str, asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises OSError if the gateway does not listen yet, or if its container stops."""
+        reader, writer = await asyncio.open_connection(*self._address)
+        try:
+            writer.write(f"{self._token}\n".encode())
+            purpose = (await reader.readline()).decode().strip()
+            if not purpose:
+                raise ConnectionResetError("the gateway closed the connection")
+        except BaseException:
+            writer.close()
+            raise
+        return purpose, reader, writer
 
     async def _serve(self, purpose: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address = await self._find(purpose)
+        address = await self._find_target(purpose)
         if address is None:
             return
         own_reader, own_writer = await asyncio.open_connection(*address)
@@ -70,12 +81,12 @@ class Tunnel:
         finally:
             own_writer.close()
 
-    async def _find(self, purpose: str) -> Address | None:
+    async def _find_target(self, purpose: str) -> Address | None:
         match purpose.split():
-            case ["names"]:
-                return self._names
-            case ["edge", port, asker]:
-                return await self._find_edge(int(port), asker)
+            case ["dns"]:
+                return self._dns_address
+            case ["edge", port, client_ip]:
+                return await self._find_edge(int(port), client_ip)
         return None
 
 
