@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.docker.runs import objects_of, run_id_of, cleanup_processes_of
+from tests.docker.runs import cleanup_processes_of, objects_of, run_id_of
 from tests.e2e.command import start_up, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]

@@ -23,7 +23,7 @@ from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from simulator.testing import eventually
 from tests.docker.demo import Demo, demo_up
-from tests.docker.runs import objects_of, run_id_of, cleanup_processes_of
+from tests.docker.runs import cleanup_processes_of, objects_of, run_id_of
 from tests.docker.swarm import docker
 from tests.e2e.command import FLYSIM, ROOT, flysim, start_up, wait_for
 

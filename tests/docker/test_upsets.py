@@ -18,7 +18,7 @@ from simulator.machines.docker.project import Project
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
 from simulator.testing import RecordingObserver, eventually
-from tests.docker.runs import objects_of, run_id_of, cleanup_processes_of
+from tests.docker.runs import cleanup_processes_of, objects_of, run_id_of
 from tests.docker.swarm import docker
 from tests.docker.test_containers import AMS, DFW, DFW_2, container_of, state_of
 from tests.docker.wire import ENGINE, Wire, wire_to_engine

@@ -34,9 +34,7 @@ async def test_a_refusal_has_the_engines_words_and_its_status(
         engine.close()
 
 
-@pytest.label_selector.parametrize(
-    "said", [Broken(b'[{"Id": "c'), Broken(b"[]")], ids=["in a word", "before its end"]
-)
+@pytest.mark.parametrize("said", [Broken(b'[{"Id": "c'), Broken(b"[]")], ids=["in a word", "before its end"])
 async def test_an_answer_that_breaks_off_is_that_of_an_engine_that_has_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
@@ -116,7 +114,7 @@ def as_nobody(socket: Path) -> Iterator[None]:
         os.seteuid(user)
 
 
-@pytest.label_selector.parametrize(("status", "is_let"), [(404, True), (500, False)])
+@pytest.mark.parametrize(("status", "is_let"), [(404, True), (500, False)])
 async def test_a_service_that_is_gone_needs_no_removal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, is_let: bool
 ) -> None:

@@ -1,7 +1,6 @@
-"""Machines that are tasks of a Docker Swarm: one rendered file, `docker stack deploy`, and as many hosts as it takes.
+"""Machines as tasks of a Docker Swarm, deployed as one stack on any number of hosts.
 
-Swarm decides where a machine stands and starts it; here it is found by its labels. What needs the engine's SDK is
-loaded once an engine is asked for.
+Swarm places and starts the machines; flysim finds them by their labels. The engine's SDK is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Machines that others made: what a task's labels and its app's fly.toml tell of it."""
+"""Machine specs for tasks that flysim did not deploy, from the task's labels and its app's fly.toml."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from simulator.errors import InputError
 from simulator.machines.swarm.task import TaskSnapshot
 
 
-def machine_spec_of(snapshot: TaskSnapshot, config: Config, known: Mapping[str, MachineSpec]) -> MachineSpec:
-    """Raises InputError for one whose labels are wrong, or of an app that the config does not have."""
-    check_task_labels(snapshot, config)
-    spec = machine_of_labels(_labels(snapshot), env=snapshot.env, base=config, known=known.values())
+def machine_spec_of(task: TaskSnapshot, config: Config, known: Mapping[str, MachineSpec]) -> MachineSpec:
+    """Raises InputError if the labels are invalid, or name an app that the config does not have."""
+    check_task_labels(task, config)
+    spec = machine_of_labels(_labels(task), env=task.env, base=config, known=known.values())
     return replace(spec, is_taken=True)
 
 
-def check_task_labels(snapshot: TaskSnapshot, config: Config) -> None:
-    """Raises InputError for labels that are wrong, which names the task."""
+def check_task_labels(task: TaskSnapshot, config: Config) -> None:
+    """Raises InputError, which names the task."""
     try:
-        check_labels(_labels(snapshot), config)
+        check_labels(_labels(task), config)
     except InputError as error:
-        raise InputError(f"{snapshot.display_name}: {error.problem}", expected=error.expected) from error
+        raise InputError(f"{task.display_name}: {error.problem}", expected=error.expected) from error
 
 
-def check_duplicate(snapshot: TaskSnapshot) -> None:
-    """Raises InputError where another task is the same machine."""
-    if snapshot.duplicate:
+def check_duplicate(task: TaskSnapshot) -> None:
+    """Raises InputError if another task has the same machine id."""
+    if task.duplicate:
         raise InputError(
-            f"{snapshot.display_name} and {snapshot.duplicate} are both machine {snapshot.machine_id}, and one can be routed to",
-            expected="another fly.machine_id for each service, and none in one with replicas: then each has its own",
+            f"{task.display_name} and {task.duplicate} have the same machine id {task.machine_id}, "
+            "so only one of them is routed to",
+            expected="a different fly.machine_id for each service; a service with replicas has no fly.machine_id: "
+            "flysim then generates one for each task",
         )
 
 
-def _labels(snapshot: TaskSnapshot) -> dict[str, str]:
-    return {**snapshot.labels, MACHINE_ID: snapshot.machine_id}
+def _labels(task: TaskSnapshot) -> dict[str, str]:
+    return {**task.labels, MACHINE_ID: task.machine_id}

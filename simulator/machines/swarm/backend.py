@@ -1,15 +1,14 @@
-"""The backend of a Docker Swarm: the whole fleet is one stack, and each machine one of its tasks.
+"""Docker Swarm backend: the fleet is one stack, and each machine is one of its tasks.
 
-Swarm starts the machines, wherever it finds room, and only it knows how they are. So nothing here is told by the one
-who does it: what is asked for, and what others do (`docker service scale`, a host that fails), is learned by looking
-(`lookout.py`). Swarm can neither freeze a machine nor act on one of several that are one service; whoever asks for
-that is told what can be done instead.
+Swarm starts the machines on any node and is the only source of their state, so every change is found by polling
+(`task_poller.py`): the result of flysim's own requests as well as changes by others (`docker service scale`, a node
+that fails). Swarm cannot pause a task, and it cannot stop one task of a service with several; both are rejected with
+an error that names an alternative.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from typing import NoReturn
 
@@ -24,13 +23,18 @@ from simulator.machines.swarm.manager import Manager, set_replicas
 from simulator.machines.swarm.stackfile import render_stack
 from simulator.machines.swarm.task_poller import FAST_POLL_SECONDS, TaskPoller, now_in_seconds
 from simulator.machines.swarm.task_tracker import TrackedMachine
+from simulator.retry import retry_on
 
 _REMOVAL_SECONDS = 60.0
-_SUSPEND_ALTERNATIVE = "stop instead, or another backend: --backend process"
+_SUSPEND_ALTERNATIVE = "stop instead of suspend, or another backend: --backend process"
+
+
+class _NotRemoved(EnvironmentFault):
+    """Swarm is still removing tasks, networks or containers."""
 
 
 def as_tasks(config: Config) -> Config:
-    """The same machines, which Swarm starts, and which are found when they run."""
+    """The same config with its machines marked as started by Swarm and found while they run."""
     return replace(
         config,
         apps=tuple(
@@ -44,7 +48,7 @@ def _as_task(spec: MachineSpec) -> MachineSpec:
 
 
 class SwarmBackend:
-    """The machines of `config` as a stack: one of flysim's own, or `stack`, which others deployed."""
+    """The machines of `config` as a stack: deployed by flysim, or `stack`, which exists already."""
 
     freezes = False
 
@@ -52,7 +56,7 @@ class SwarmBackend:
         self._config = config
         self._deployment = Deployment(stack or make_name(), is_own=stack is None)
         self._added: set[str] = set()
-        """Machines that were not in the stack before."""
+        """Ids of machines that were added to the stack after its deployment."""
         self._manager: Manager | None = None
         self._poller: TaskPoller | None = None
 
@@ -61,9 +65,9 @@ class SwarmBackend:
         return self._deployment.name
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        """Deploys the stack, if it is our own; returns when every machine runs that is going to.
+        """Deploy flysim's own stack, and return when every machine runs. In an existing stack, a machine may fail.
 
-        Raises EnvironmentFault for a swarm that cannot be told to, MachineFault for a machine that it does not start.
+        Raises EnvironmentFault if Swarm refuses, MachineFault for a machine that Swarm does not start.
         """
         services = services_of(self._config) if self._deployment.is_own else ()
         manager = self._manager = await Manager.connect()
@@ -83,24 +87,24 @@ class SwarmBackend:
             await asyncio.gather(*pending_starts)
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
-        """Also a machine that was not in the stack. `dns_address` is nothing that a container could reach."""
+        """Also adds a machine that the stack does not have. `dns_address` is unused: tasks cannot reach it."""
         manager, poller = self._parts()
         poller.specs[spec.id] = spec
         tracked = poller.track(spec.id)
         if tracked.shares_service:
             self._reject_shared(spec, "started")
         tracked.ignore_current_task()
-        starting = tracked.wait_for_start(is_required=True)
+        start = tracked.wait_for_start(is_required=True)
         async with poller.fast_polling():
             service_id = tracked.service_id or await manager.find_service(self.stack, spec.id)
             if not await _scale(manager, service_id, 1, force=True):
                 await self._add(manager, spec)
-            placement = await starting
+            placement = await start
         assert placement is not None
         return placement
 
     async def stop(self, machine_id: str) -> None:
-        tracked = self._find(machine_id)
+        tracked = self._find_running(machine_id)
         if tracked is None:
             return
         manager, poller = self._parts()
@@ -111,8 +115,8 @@ class SwarmBackend:
             await tracked.exited.wait()
 
     async def kill(self, machine_id: str) -> None:
-        """At once where this engine is the machine's own; else Swarm is asked to stop it, which takes its time."""
-        tracked = self._find(machine_id)
+        """Immediate if the task runs on this engine; otherwise Swarm stops it with the kill signal and timeout."""
+        tracked = self._find_running(machine_id)
         if tracked is None or tracked.latest is None:
             return
         manager, poller = self._parts()
@@ -120,7 +124,9 @@ class SwarmBackend:
             if tracked.latest.node_id == manager.node_id:
                 await manager.kill(tracked.latest.container_id)
                 await tracked.exited.wait()
-                if not tracked.shares_service:  # Swarm starts it again when it next looks at the service.
+                if (
+                    not tracked.shares_service
+                ):  # Otherwise Swarm starts it again when it next updates the service.
                     await _scale(manager, tracked.service_id, 0)
             elif tracked.shares_service:
                 self._reject_shared(poller.specs[machine_id], "killed")
@@ -129,24 +135,24 @@ class SwarmBackend:
             await tracked.exited.wait()
 
     async def suspend(self, machine_id: str) -> None:
-        if self._find(machine_id) is not None:
+        if self._find_running(machine_id) is not None:
             spec = self._parts()[1].specs[machine_id]
             raise InputError(
-                f"machine {spec.name} cannot be suspended: Swarm has no way to freeze a task",
+                f"machine {spec.name} cannot be suspended: Swarm cannot pause a task",
                 expected=_SUSPEND_ALTERNATIVE,
             )
 
     async def resume(self, machine_id: str) -> None:
-        """None is ever suspended."""
+        """Does nothing: no machine is ever suspended."""
 
     async def isolate(self, machine_id: str) -> bool:
-        """A task cannot leave its networks."""
+        """Always False: Swarm cannot disconnect a task from its networks."""
         return False
 
     async def rejoin(self, machine_id: str) -> None: ...
 
     async def release(self, machine_id: str) -> None:
-        """One that is a service of ours is removed from the stack; another's is kept, at rest, for its owner."""
+        """Remove the machine's service if flysim created it; a service of an existing stack stays, scaled to 0."""
         tracked = self._poller.tracked.get(machine_id) if self._poller else None
         if tracked is None:
             return
@@ -157,14 +163,14 @@ class SwarmBackend:
         poller.tracked.pop(machine_id, None)
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...] | None:
-        """A container keeps to itself where it listens."""
+        """Always None: Swarm does not show the sockets of a task."""
         return None
 
     async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
         return None
 
     async def close(self) -> None:
-        """Removes our own stack, or what we added to another's, and waits until all of it is gone."""
+        """Remove flysim's own stack, or its additions to an existing one, and wait until all of it is gone."""
         manager, self._manager = self._manager, None
         poller, self._poller = self._poller, None
         if manager is None:
@@ -180,43 +186,48 @@ class SwarmBackend:
             await manager.close()
 
     async def _add(self, manager: Manager, spec: MachineSpec) -> None:
-        """In another's stack under a name that no service of its has: `docker stack deploy` would change that."""
+        """Add a service. In an existing stack its name is unique: `docker stack deploy` updates equal names."""
         service = service_of((spec,))
         self._added.add(spec.id)
         own = self._deployment.is_own
         await self._deploy(manager, (service if own else replace(service, name=f"flysim-{spec.id}"),))
 
     async def _deploy(self, manager: Manager, services: tuple[FleetService, ...]) -> None:
-        if manager.is_single_node:  # Otherwise the image has to come from where every node can get it.
+        if manager.is_single_node:  # With several nodes, each pulls the image from a registry.
             await manager.require_images(service.spec for service in services)
         placed = bool(await manager.regions())
-        text = render_stack(services, placed=placed, labels=self._deployment.labels)
-        await self._deployment.deploy(text, from_registry=not manager.is_single_node)
+        stack_file = render_stack(services, placed=placed, labels=self._deployment.labels)
+        await self._deployment.deploy(stack_file, from_registry=not manager.is_single_node)
 
     async def _remove_deployed(self, manager: Manager, poller: TaskPoller) -> None:
-        patience = max((spec.kill_timeout_seconds for spec in poller.specs.values()), default=0.0)
-        deadline = time.monotonic() + _REMOVAL_SECONDS + patience
+        kill_timeout = max((spec.kill_timeout_seconds for spec in poller.specs.values()), default=0.0)
         if self._deployment.is_own:
             await self._deployment.remove()
-        while left := await self._find_left(manager, poller):
-            if time.monotonic() > deadline:
-                raise EnvironmentFault(
-                    f"Swarm has not removed all that flysim made of the stack {self.stack}: {left} left",
-                    hint=f"see what is left: docker stack ps {self.stack}",
-                )
-            await poller.poll()
-            await asyncio.sleep(FAST_POLL_SECONDS)
+        wait = retry_on(
+            _NotRemoved,
+            interval_seconds=FAST_POLL_SECONDS,
+            timeout_seconds=_REMOVAL_SECONDS + kill_timeout,
+        )
+        await wait(self._check_removed, manager, poller)
 
-    async def _find_left(self, manager: Manager, poller: TaskPoller) -> str:
-        """What is still to go, in words."""
+    async def _check_removed(self, manager: Manager, poller: TaskPoller) -> None:
+        """Raises _NotRemoved."""
+        if remaining := await self._find_remaining(manager, poller):
+            await poller.poll()
+            raise _NotRemoved(
+                f"Swarm has not removed everything that flysim deployed to the stack {self.stack}: {remaining} left",
+                hint=f"docker stack ps {self.stack} lists what is left",
+            )
+
+    async def _find_remaining(self, manager: Manager, poller: TaskPoller) -> str:
+        """What is not removed yet, for example "2 tasks"; "" if nothing is left."""
         if not self._deployment.is_own:
             await manager.remove_all(self._deployment.label_selector)
         ours = poller.tracked.keys() if self._deployment.is_own else poller.tracked.keys() & self._added
-        words = f"{len(ours)} machine{'s' if len(ours) > 1 else ''}" if ours else ""
-        return await manager.find_remaining(self._deployment.label_selector) or words
+        machines = f"{len(ours)} machine{'s' if len(ours) > 1 else ''}" if ours else ""
+        return await manager.find_remaining(self._deployment.label_selector) or machines
 
-    def _find(self, machine_id: str) -> TrackedMachine | None:
-        """One that runs."""
+    def _find_running(self, machine_id: str) -> TrackedMachine | None:
         tracked = self._poller.tracked.get(machine_id) if self._poller else None
         return tracked if tracked is not None and tracked.is_running else None
 
@@ -227,14 +238,14 @@ class SwarmBackend:
 
     def _reject_shared(self, spec: MachineSpec, action: str) -> NoReturn:
         raise InputError(
-            f"machine {spec.name} cannot be {action} by itself: it is one of several that are one service of Swarm",
-            expected="a row of its own in flysim.toml, without count; or docker service scale, for as many as "
-            "there shall be",
+            f"machine {spec.name} cannot be {action} by itself: it shares a Swarm service with other machines",
+            expected="a row without count in flysim.toml for this machine; or change the number of machines with "
+            "docker service scale",
         )
 
 
 async def _scale(manager: Manager, service_id: str, replicas: int, *, force: bool = False) -> bool:
-    """Whether there is such a service."""
+    """Return False if the service does not exist."""
     return bool(service_id) and await manager.update_service(service_id, set_replicas(replicas, force=force))
 
 
@@ -242,19 +253,20 @@ async def _check_stack(manager: Manager, stack: str) -> None:
     services = await manager.services(stack)
     if not services:
         raise EnvironmentFault(
-            f"there is no stack {stack} in this swarm",
+            f"stack {stack} not found in this swarm",
             hint=f"flysim stack | docker stack deploy --compose-file - {stack}",
         )
     specs = [service["Spec"] for service in services.values()]
     if not any(REGION in spec["Labels"] for spec in specs):
         names = ", ".join(sorted(spec["Name"] for spec in specs))
         raise EnvironmentFault(
-            f"the stack {stack} has no machines: none of its services has the label {REGION} ({names})",
-            hint="name a stack that was made by flysim stack, or give its services and containers that label",
+            f"stack {stack} has no machines: none of its services has the label {REGION} ({names})",
+            hint="deploy a stack with flysim stack, or set that label on the services and their containers",
         )
     owner = next((spec["Labels"][label.RUN] for spec in specs if label.RUN in spec["Labels"]), None)
     if owner:
         raise EnvironmentFault(
-            f"the stack {stack} belongs to another flysim ({owner}), which removes it when it ends",
-            hint="flysim stack | docker stack deploy --compose-file - ANOTHER-NAME, and --backend swarm:ANOTHER-NAME",
+            f"stack {stack} belongs to another flysim ({owner}), which removes it when it ends",
+            hint="deploy another stack: flysim stack | docker stack deploy --compose-file - NAME, "
+            "then use --backend swarm:NAME",
         )

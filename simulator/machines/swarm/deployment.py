@@ -1,8 +1,8 @@
-"""A stack: deployed by `docker stack deploy`, removed, if it is ours, by `docker stack rm`, whatever becomes of flysim.
+"""Deployment of a stack by `docker stack deploy`, and its removal, even if flysim is killed.
 
-Should flysim be killed, its caretaker removes the stack. A deployment under way holds the caretaker's pipe open, too:
-it is waited for, so that nothing is deployed after the removal. A stack that is somebody else's has no caretaker: what
-was added to it stays then.
+If flysim is killed, a cleanup process removes the stack. A running deployment inherits the cleanup process's pipe, so
+the removal waits for it and nothing is deployed afterwards. An existing stack has no cleanup process: if flysim is
+killed, its additions stay.
 """
 
 from __future__ import annotations
@@ -24,79 +24,77 @@ DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
 
 def make_name() -> str:
-    """Of a stack that no other flysim has."""
+    """A random name for flysim's own stack."""
     return f"flysim-{secrets.token_hex(4)}"
 
 
 class Deployment:
-    """One stack, by its name; `is_own`: it goes when flysim ends."""
+    """One stack. `is_own`: flysim created it, and removes it."""
 
     def __init__(self, name: str, *, is_own: bool) -> None:
         self.name = name
         self.is_own = is_own
         self.is_started = False
         self.owner = f"process {os.getpid()} on {socket.gethostname()}"
+        # The SDK ignores Docker contexts; the CLI has to use the same engine.
         self._env = {"DOCKER_HOST": DEFAULT_ENGINE, **os.environ}
-        """Not that of a context, of which the SDK is unaware."""
         self._running_command: asyncio.Task[tuple[int, str]] | None = None
         self._cleanup = CleanupProcess(stack_cleanup.__file__, name, env=self._env)
 
     @property
     def labels(self) -> dict[str, str]:
-        """Of each service and network that we deploy."""
+        """Labels of each service and network that flysim deploys."""
         return {label.RUN if self.is_own else label.ADDED: self.owner}
 
     @property
     def label_selector(self) -> str:
-        """The label, with its value, of all that we have deployed and of nothing else."""
+        """A label filter for everything that flysim has deployed, and nothing else."""
         return f"{label.STACK}={self.name}" if self.is_own else f"{label.ADDED}={self.owner}"
 
     async def deploy(self, stack_file: str, *, from_registry: bool) -> None:
-        """Also more services of the same stack; those that are there already stay as they are.
+        """Deploy services. Other services of the stack stay as they are.
 
-        `from_registry`: nodes fetch the images by themselves. Raises EnvironmentFault with what `docker` said.
+        `from_registry`: nodes pull the images themselves. Raises EnvironmentFault with the error of the docker CLI.
         """
         self.is_started = True
         if self.is_own:
             self._cleanup.start()
         login = ["--with-registry-auth"] if from_registry else []
-        # Every node asks for the image itself, if it can; to ask beforehand takes seconds where no registry answers.
-        words = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "never", *login, self.name]
-        status, stderr = await self._docker(*words, stdin=stack_file)
-        if status:
+        # Each node resolves the image itself; resolving it here takes seconds if no registry answers.
+        command = ["stack", "deploy", "--compose-file", "-", "--resolve-image", "never", *login, self.name]
+        exit_code, stderr = await self._docker(*command, stdin=stack_file)
+        if exit_code:
             raise EnvironmentFault(
-                f"docker stack deploy ended with status {status}: {_last_line(stderr)}",
-                hint="flysim stack prints the file that it was given; try it by hand",
+                f"docker stack deploy failed with exit code {exit_code}: {_last_line(stderr)}",
+                hint="flysim stack prints the file; deploy it by hand to see the full output",
             )
 
     async def remove(self) -> None:
-        """Begins it; the stack's tasks take as long as they may to stop."""
-        if (
-            self._running_command is not None
-        ):  # A deployment that was given up on again and again still goes on.
+        """Start the removal. Tasks take up to their kill timeout to stop."""
+        if self._running_command is not None:  # A cancelled deployment continues to run.
             with suppress(EnvironmentFault):
                 await shielded(self._running_command)
-        status, stderr = await self._docker("stack", "rm", self.name)
-        if status:
+        exit_code, stderr = await self._docker("stack", "rm", self.name)
+        if exit_code:
             raise EnvironmentFault(
-                f"docker stack rm {self.name} ended with status {status}: {_last_line(stderr)}",
+                f"docker stack rm {self.name} failed with exit code {exit_code}: {_last_line(stderr)}",
                 hint=f"remove it by hand: docker stack rm {self.name}",
             )
 
     async def finish(self) -> None:
-        """Nothing is left to take care of."""
+        """End the cleanup process."""
         await self._cleanup.finish()
 
-    async def _docker(self, *words: str, stdin: str = "") -> tuple[int, str]:
-        """Goes on to its end also when we are cancelled: half a deployment is not worth having."""
-        self._running_command = asyncio.create_task(self._run_docker(words, stdin))
+    async def _docker(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """Exit code and stderr. Completes even if it is cancelled: a partial deployment could not be removed safely."""
+        self._running_command = asyncio.create_task(self._run_docker(arguments, stdin))
         return await shielded(self._running_command)
 
-    async def _run_docker(self, words: Sequence[str], stdin: str) -> tuple[int, str]:
+    async def _run_docker(self, arguments: Sequence[str], stdin: str) -> tuple[int, str]:
         try:
             process = await asyncio.create_subprocess_exec(
                 "docker",
-                *words,
+                *arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -106,14 +104,14 @@ class Deployment:
             )
         except FileNotFoundError:
             raise EnvironmentFault(
-                "there is no command docker, which deploys the stack",
-                hint="install the Docker CLI (not only the engine), or see flysim stack",
+                "cannot deploy the stack: command docker not found",
+                hint="install the Docker CLI (the engine alone is not enough), or use flysim stack",
             ) from None
         _, stderr = await process.communicate(stdin.encode())
         return process.returncode or 0, stderr.decode(errors="replace")
 
 
 def _last_line(stderr: str) -> str:
-    """The last line is the error; before it stand hints."""
+    """The CLI prints warnings first and the error last."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no error message"

@@ -1,7 +1,7 @@
-"""Which services of a stack make up a fleet: one for each machine, or one for all machines of a row with `count`.
+"""Swarm services of a fleet: one per machine, or one for all machines of a config row with `count`.
 
-The machines of such a row differ in the last four digits of their ids alone, which count from 0001 (`loader.py`).
-Swarm can count, too: a hundred machines are one service then, deployed in one request.
+The machines of such a row have ids that differ only in the last four digits, numbered from 0001 (`config/loader.py`).
+Swarm numbers the tasks of a service in the same way, so a hundred machines are one service, deployed by one request.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from simulator.errors import InputError
 from simulator.machines.swarm.task_labels import MAX_SLOTS, SLOT, SLOT_DIGITS
 
 _MAX_NAME_LENGTH = 40
-"""Of a service's name; with that of the stack before it, it has to be a DNS label."""
+"""With the stack's name as a prefix, the service's name has to be a valid DNS label."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetService:
-    """One service and its machines, which are alike."""
+    """One service and its machines, which differ only in id and name."""
 
     name: str
     specs: tuple[MachineSpec, ...]
 
     @property
     def spec(self) -> MachineSpec:
-        """That of each of its machines; for several, its id has Swarm's own blank at the end."""
+        """The spec of each task. With several machines, its id ends with Swarm's template for the slot."""
         first = self.specs[0]
         return first if self.is_single else replace(first, id=first.id[:-SLOT_DIGITS] + SLOT)
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one machine, which then can be stopped and started by itself."""
+        """Whether it is one machine, which can be stopped and started by itself."""
         return len(self.specs) == 1
 
 
 def services_of(config: Config) -> tuple[FleetService, ...]:
-    """In the order of the config; servers that run already (`url`) are nobody's to deploy. Raises InputError."""
+    """In the order of the config, without servers that run already (`url`). Raises InputError."""
     return tuple(service for app in config.apps for service in _services_of_app(app))
 
 
@@ -77,7 +77,7 @@ def _check(spec: MachineSpec) -> None:
     if spec.image is None:
         raise InputError(
             f"machine {spec.name} of app {spec.app} has no image, so Swarm cannot run it",
-            expected=f'an `image` under [apps.{spec.app}], as in image = "registry.example.com/{spec.app}:1"',
+            expected=f'an `image` under [apps.{spec.app}], for example image = "registry.example.com/{spec.app}:1"',
         )
 
 

@@ -1,7 +1,7 @@
-"""A manager of the swarm: its engine, asked about stacks, services and nodes, its refusals told in the user's words.
+"""Swarm manager: requests about stacks, services, tasks and nodes, with error responses mapped to faults.
 
-The SDK's low-level client is a session of `requests`; where its own methods leave something out (a service's whole
-spec, which line of a log is whose) the engine is asked directly. Source: Docker Engine API 1.41.
+Where the SDK's methods are not enough (updating a service's whole spec, logs with task ids), requests go directly to
+the engine through the SDK's HTTP session. Source: Docker Engine API 1.41.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from simulator.machines.docker.engine import LOOPBACK, PROCESS_BACKEND_HINT, Eng
 from simulator.machines.docker.image.images import Images
 from simulator.machines.swarm import task_labels as label
 from simulator.machines.swarm.task import Node, TaskSnapshot, is_down, is_stopping, snapshot_tasks
+from simulator.retry import retry_on
 
 _UNSPECIFIC_ADDRESSES = ("", "0.0.0.0", "::", LOOPBACK)
 _ATTEMPTS = 5
@@ -31,12 +32,16 @@ SpecEdit = Callable[[Json], None]
 """Changes a service's spec in place."""
 
 
+class _UpdateRejected(EnvironmentFault):
+    """An update of a service failed, most likely because somebody else has changed the service."""
+
+
 class Manager:
     """One engine that manages a swarm."""
 
     def __init__(self, engine: Engine, info: Json) -> None:
         self.node_id: str = info["Swarm"]["NodeID"]
-        """Of the engine itself; it alone can be told to kill what runs there."""
+        """The engine's own node. Containers on other nodes cannot be killed from here."""
         self.is_single_node = info["Swarm"].get("Nodes", 1) == 1
         self._engine = engine
         self._api: Any = engine.api
@@ -46,7 +51,7 @@ class Manager:
 
     @classmethod
     async def connect(cls) -> Manager:
-        """Raises EnvironmentFault when no engine answers, or one that manages no swarm."""
+        """Raises EnvironmentFault if no engine answers, or if it is not a swarm manager."""
         engine = await Engine.connect()
         try:
             info = await engine.call(engine.api.info)
@@ -61,15 +66,16 @@ class Manager:
         self._engine.close()
 
     async def fetch_tasks(self, stack: str) -> dict[str, TaskSnapshot] | None:
-        """The machines that the stack's tasks are, in one request; None while nothing has changed since the last."""
+        """Machine id -> its task, in one request; None if nothing has changed since the previous call."""
         return await self._call(self._fetch_tasks, stack)
 
     async def services(self, stack: str) -> dict[str, Json]:
+        """Service id -> service."""
         found = await self._call(self._api.services, filters=_stack_filter(stack))
         return {service["ID"]: service for service in found}
 
     async def find_service(self, stack: str, machine_id: str) -> str:
-        """The id of the service that is this machine, and has no task perhaps; empty: there is none."""
+        """The id of the machine's service, also if it has no task; "" if there is none."""
         for service_id, service in (await self.services(stack)).items():
             container = service["Spec"]["TaskTemplate"].get("ContainerSpec") or {}
             if (container.get("Labels") or {}).get(MACHINE_ID) == machine_id:
@@ -77,7 +83,7 @@ class Manager:
         return ""
 
     async def find_remaining(self, label_selector: str) -> str:
-        """What has this label, in words: Swarm's own, and containers of this engine, which go last."""
+        """Objects with this label, for example "2 tasks"; "" if there are none. Containers are removed last."""
         for kind, ask in (
             ("task", self._api.tasks),
             ("network", self._api.networks),
@@ -88,48 +94,53 @@ class Manager:
         return ""
 
     async def regions(self) -> set[str]:
-        """That nodes have for their label fly.region."""
+        """The values of the nodes' labels fly.region."""
         nodes = await self._call(self._refresh_nodes)
         return {found for node in nodes if (found := (node["Spec"].get("Labels") or {}).get(REGION))}
 
     async def require_images(self, specs: Iterable[MachineSpec]) -> None:
-        """On this engine, built if they are to be. Raises EnvironmentFault, InputError."""
+        """Build or find the images on this engine. Raises EnvironmentFault, InputError."""
         images = Images(self._engine)
         for spec in specs:
             await images.source_of(spec, ())
 
     async def update_service(self, service_id: str, edit: SpecEdit) -> bool:
-        """Alter a service's spec, all else in it as it is; whether there is such a service."""
-        return await self._call(self._update_service, service_id, edit)
+        """Edit a service's spec and keep the rest of it; return False if the service does not exist.
+
+        The update is rejected if somebody else has changed the service since it was read; then it is tried again.
+        """
+        update = retry_on(_UpdateRejected, interval_seconds=0, attempts=_ATTEMPTS)
+        is_found: bool = await update(self._call, self._update_service, service_id, edit)
+        return is_found
 
     async def remove_service(self, service_id: str) -> None:
-        """One that is not there is gone already."""
+        """Do nothing if it does not exist."""
         await self._call_ignoring((HTTPStatus.NOT_FOUND,), self._api.remove_service, service_id)
 
     async def remove_all(self, label_selector: str) -> None:
-        """The services that have this label; its networks as well, once nobody is in them."""
+        """Remove the services with this label, and the networks that no task uses any more."""
         for service in await self._call(self._api.services, filters=_label_filter(label_selector)):
             await self.remove_service(service["ID"])
         for network in await self._call(self._api.networks, filters=_label_filter(label_selector)):
-            with suppress(EnvironmentFault):  # Tasks that are ending still are.
+            with suppress(EnvironmentFault):  # Tasks that are stopping still use it.
                 await self._call(self._api.remove_network, network["Id"])
 
     async def kill(self, container_id: str) -> None:
-        """One of this engine's own containers; one that does not run is let be."""
+        """Kill a container on this engine's node. Do nothing if it does not run."""
         await self._call_ignoring((HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT), self._api.kill, container_id)
 
     def open_log(self, service_id: str, timeout_seconds: float | None = None, /, **options: str) -> Any:
-        """Blocks. A response whose raw stream are the frames of a service's log, each line with its task's id.
+        """A response whose raw stream has the frames of a service's log, each line with its task's id. Blocks.
 
-        `timeout_seconds`: how long nothing may come; None: for ever.
+        `timeout_seconds`: the read timeout; None: no timeout.
         """
-        told = {"stdout": "1", "stderr": "1", "details": "1", "timestamps": "1", **options}
+        params = {"stdout": "1", "stderr": "1", "details": "1", "timestamps": "1", **options}
         return self._request(
-            "get", "services", service_id, "logs", params=told, stream=True, timeout=timeout_seconds
+            "get", "services", service_id, "logs", params=params, stream=True, timeout=timeout_seconds
         )
 
     async def _call(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Raises EnvironmentFault for what the engine refuses: somebody may have left the swarm meanwhile."""
+        """Raises EnvironmentFault for an error response, for example because the node has left the swarm."""
         try:
             return await self._engine.call(request, *args, **options)
         except EngineError as error:
@@ -138,7 +149,7 @@ class Manager:
     async def _call_ignoring(
         self, ignored_statuses: tuple[int, ...], request: Callable[..., object], *args: Any
     ) -> None:
-        """As `_do`, of what has no answer; a refusal with a status of `let` is none."""
+        """As `_call`, without a result; ignores error responses with these statuses."""
         try:
             await self._engine.call(request, *args)
         except EngineError as error:
@@ -146,7 +157,7 @@ class Manager:
                 raise _swarm_fault(error.explanation) from error
 
     def _fetch_tasks(self, stack: str) -> dict[str, TaskSnapshot] | None:
-        """The list of a thousand tasks is megabytes, and the same most of the time: then it is not even read."""
+        """The list of a thousand tasks is megabytes of JSON. It is parsed only if it has changed."""
         response = self._request("get", "tasks", params={"filters": json.dumps(_stack_filter(stack))})
         if not response.ok:
             raise _swarm_fault(response.text.strip())
@@ -157,13 +168,13 @@ class Manager:
             if any(is_stopping(task) or task.get("NodeID", "") not in self._nodes for task in tasks):
                 self._refresh_nodes()
             self._refresh_names({task["ServiceID"] for task in tasks}, stack)
-            seen = snapshot_tasks(tasks, self._nodes, self._names)
+            snapshots = snapshot_tasks(tasks, self._nodes, self._names)
             del tasks
         self._latest_body = response.content
-        return seen
+        return snapshots
 
     def _refresh_names(self, service_ids: Set[str], stack: str) -> None:
-        """Of services that are new; one that is gone already keeps its id for a name."""
+        """Fetch names if there are new services. A service that has been removed is named by its id."""
         if not service_ids <= self._names.keys():
             services = self._api.services(filters=_stack_filter(stack))
             known = {each["ID"]: each["Spec"]["Name"] for each in services}
@@ -175,30 +186,27 @@ class Manager:
         return nodes
 
     def _update_service(self, service_id: str, edit: SpecEdit) -> bool:
-        """Somebody else may change it at the same time: then it is read again."""
-        response = None
-        for _ in range(_ATTEMPTS):
-            found = self._request("get", "services", service_id)
-            if found.status_code == 404:
-                return False
-            spec, version = found.json()["Spec"], found.json()["Version"]["Index"]
-            edit(spec)
-            response = self._request(
-                "post",
-                "services",
-                service_id,
-                "update",
-                params={"version": version},
-                data=json.dumps(spec),
-                headers={"Content-Type": "application/json"},
-            )
-            if response.ok:
-                return True
-        said = response.text if response is not None else ""
-        raise EnvironmentFault(f"Swarm does not change service {service_id}: {said.strip()}")
+        """Raises _UpdateRejected."""
+        found = self._request("get", "services", service_id)
+        if found.status_code == HTTPStatus.NOT_FOUND:
+            return False
+        spec, version = found.json()["Spec"], found.json()["Version"]["Index"]
+        edit(spec)
+        response = self._request(
+            "post",
+            "services",
+            service_id,
+            "update",
+            params={"version": version},
+            data=json.dumps(spec),
+            headers={"Content-Type": "application/json"},
+        )
+        if not response.ok:
+            raise _UpdateRejected(f"Swarm cannot update service {service_id}: {response.text.strip()}")
+        return True
 
     def _request(self, method: str, *path: str, **options: Any) -> Any:
-        """What the SDK's session is asked directly has no time limit of its own."""
+        """A request through the SDK's HTTP session, which sets no timeout by itself."""
         url = "/".join([self._api.base_url, f"v{self._api.api_version}", *path])
         return self._api.request(method, url, **{"timeout": self._api.timeout, **options})
 
@@ -207,13 +215,13 @@ class Manager:
         if node["ID"] == self.node_id:
             return own
         address: str = node.get("Status", {}).get("Addr", "")
-        if address in _UNSPECIFIC_ADDRESSES:  # A manager that was given no address to be known by.
+        if address in _UNSPECIFIC_ADDRESSES:  # A manager that advertises no specific address.
             address = node.get("ManagerStatus", {}).get("Addr", "").rpartition(":")[0].strip("[]")
         return own if address in _UNSPECIFIC_ADDRESSES else address
 
 
 def set_replicas(count: int, *, force: bool = False) -> SpecEdit:
-    """`anew`: also where the count stays the same, the tasks are made again."""
+    """`force`: replace the tasks even if the count stays the same."""
 
     def edit(spec: Json) -> None:
         spec["Mode"] = {"Replicated": {"Replicas": count}}
@@ -224,32 +232,34 @@ def set_replicas(count: int, *, force: bool = False) -> SpecEdit:
 
 
 def check_swarm(info: Json) -> None:
-    """Raises EnvironmentFault for an engine that cannot deploy."""
+    """Raises EnvironmentFault for an engine that is not a swarm manager. `info`: as `docker info` shows it."""
     swarm = info.get("Swarm") or {}
     state = swarm.get("LocalNodeState", "inactive")
     if state != "active":
-        words = f": {swarm['Error']}" if swarm.get("Error") else ""
+        reason = f": {swarm['Error']}" if swarm.get("Error") else ""
         raise EnvironmentFault(
-            f"the Docker engine is in no swarm, its node is {state}{words}",
-            hint=f"docker swarm init, or docker swarm join, or let DOCKER_HOST name a manager, {PROCESS_BACKEND_HINT}",
+            f"the Docker engine is not part of a swarm: its node is {state}{reason}",
+            hint=f"docker swarm init, or docker swarm join, or set DOCKER_HOST to a manager, {PROCESS_BACKEND_HINT}",
         )
     if not swarm.get("ControlAvailable"):
         managers = ", ".join(each["Addr"] for each in swarm.get("RemoteManagers") or ())
         raise EnvironmentFault(
-            "the Docker engine is a worker of its swarm, and only a manager can be told to deploy",
-            hint=f"let DOCKER_HOST name a manager ({managers or 'docker node ls lists them there'}), "
-            "or have one promote this node: docker node promote",
+            "the Docker engine is a worker of its swarm, and only a manager can deploy",
+            hint=f"set DOCKER_HOST to a manager ({managers or 'docker node ls lists them on a manager'}), "
+            "or promote this node from a manager: docker node promote",
         )
 
 
-def _swarm_fault(words: str) -> EnvironmentFault:
-    hint = "see whether its manager is still one: docker node ls"
-    return EnvironmentFault(f"the swarm does not answer any more: {words}", hint=hint)
+def _swarm_fault(explanation: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"error response from the swarm manager: {explanation}",
+        hint="check that the node is still a manager: docker node ls",
+    )
 
 
 @contextmanager
 def _gc_paused() -> Iterator[None]:
-    """What is read is gone in a moment; the collector would look through all of flysim meanwhile, again and again."""
+    """Parsing allocates many short-lived objects; the collector would repeatedly traverse the whole heap meanwhile."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

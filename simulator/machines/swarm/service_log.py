@@ -1,7 +1,7 @@
-"""What the machines of a service write, wherever they stand: followed through the manager, line by line.
+"""Log of a Swarm service, followed through the manager, with the task and time of each line.
 
-A line comes with its task and its moment. Lines that a follower has not passed on when a task ends are fetched then,
-from the first moment that is new: Swarm sends them in its own time.
+Swarm sends log lines with a delay. When a task exits, the lines that the stream has not delivered yet are fetched by
+a separate request, from the timestamp of the latest known line on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Line:
     task_id: str
     stream: str
     timestamp: str
-    """RFC 3339 in UTC with nine digits after the dot, as Docker writes it: sorts as it is."""
+    """RFC 3339 in UTC with nine fractional digits, as Docker writes it: sorts as text."""
     text: str
 
 
@@ -39,7 +39,7 @@ Emit = Callable[[Line], None]
 
 
 def read_lines(raw: BinaryIO) -> Iterator[Line]:
-    """Frames: the number of the stream, three zeros, the size, and one line with what is told of it."""
+    """Parse frames: the number of the stream, three zeros, the size, and one line with its details."""
     while len(head := raw.read(_HEAD_BYTES)) == _HEAD_BYTES:
         stream, size = _STREAMS.get(head[0], "stdout"), int.from_bytes(head[4:])
         line = parse_line(stream, raw.read(size))
@@ -59,7 +59,7 @@ def epoch_seconds(timestamp: str) -> str:
 
 
 class ServiceLog:
-    """The lines of one service, each told once, from `open` to `close`."""
+    """The lines of one service, each emitted once, from `open` to `close`. `since`: in seconds since 1970."""
 
     def __init__(self, manager: Manager, service_id: str, emit: Emit, *, since: str = "") -> None:
         self._manager = manager
@@ -67,30 +67,33 @@ class ServiceLog:
         self._emit = emit
         self._since = since
         self._latest = ""
-        """The moment of the latest line of all."""
+        """The timestamp of the latest line of all tasks."""
         self._loop = asyncio.get_running_loop()
         self._latest_emitted: dict[tuple[str, str], str] = {}
-        """Task and stream -> the moment of the latest line that was told."""
+        """Task and stream -> the timestamp of the latest line emitted."""
         self._stream: Any = None
         self.is_open = False
-        """Whether it is followed."""
+        """Whether the log is being followed."""
         self._reopen_at = 0.0
-        """When, by the monotonic clock, a stream that broke may be opened again."""
+        """Monotonic time from which a broken stream may be opened again."""
         self._undrained: set[str] = set()
-        """Tasks that have ended, and whose last lines nobody has read yet."""
+        """Tasks that have exited and whose remaining lines have not been fetched yet."""
         self._drain_lock = asyncio.Lock()
 
     def open(self) -> None:
-        """Follow it, unless it is followed already, or that has just failed."""
+        """Follow the log, unless it is followed already or the previous stream has just failed.
+
+        The task poller calls this at every poll, which is what retries a stream that failed.
+        """
         if not self.is_open and time.monotonic() >= self._reopen_at:
             self.is_open = True
             name = f"log of service {self._service_id}"
             threading.Thread(target=self._follow, name=name, daemon=True).start()
 
     async def drain(self, task_id: str) -> None:
-        """Tell what the task wrote last, as far as Swarm still has it; tasks that end together are read together."""
+        """Emit the remaining lines of a task that has exited. Tasks that exit together are read together."""
         self._undrained.add(task_id)
-        with suppress(Exception):  # TimeoutError, or the service is gone, and its log with it.
+        with suppress(Exception):  # TimeoutError, or the service and its log have been removed.
             async with asyncio.timeout(_DRAIN_SECONDS), self._drain_lock:
                 if task_id not in self._undrained:
                     return
@@ -99,7 +102,7 @@ class ServiceLog:
                     self._emit_new(line)
 
     def keep(self, tasks: Container[str]) -> None:
-        """Forget all others: nothing is to be told of them any more."""
+        """Forget all other tasks."""
         self._latest_emitted = {
             each: timestamp for each, timestamp in self._latest_emitted.items() if each[0] in tasks
         }
@@ -108,18 +111,20 @@ class ServiceLog:
         self.is_open = False
         stream, self._stream = self._stream, None
         if stream is not None:
-            with suppress(Exception):  # It may have broken by itself.
+            with suppress(Exception):  # The connection may be broken already.
                 stream.close()
 
     def _follow(self) -> None:
         from docker.types import CancellableStream
 
-        with suppress(Exception):  # The engine went away, or the service was removed, or we go.
+        with suppress(
+            Exception
+        ):  # The engine closed the connection, the service was removed, or `close` was called.
             response = self._manager.open_log(
                 self._service_id, follow="1", **self._since_filter(self._latest)
             )
             stream = self._stream = CancellableStream(read_lines(response.raw), response)
-            if not self.is_open:  # We have gone meanwhile.
+            if not self.is_open:  # `close` was called in the meantime.
                 stream.close()
             for line in stream:
                 self._loop.call_soon_threadsafe(self._emit_new, line)
@@ -127,17 +132,17 @@ class ServiceLog:
         self.is_open = False
 
     def _read(self, tasks: AbstractSet[str]) -> list[Line]:
-        """Blocks. What they wrote, from the first moment on that is new of any of them."""
-        told = [
-            max((at for (whose, _), at in self._latest_emitted.items() if whose == each), default="")
+        """Fetch lines of these tasks, from the earliest timestamp that may have new ones. Blocks."""
+        latest = [
+            max((at for (task_id, _), at in self._latest_emitted.items() if task_id == each), default="")
             for each in tasks
         ]
-        since = self._since_filter(min(told))
+        since = self._since_filter(min(latest))
         with self._manager.open_log(self._service_id, _DRAIN_SECONDS, follow="0", **since) as response:
             return [line for line in read_lines(response.raw) if line.task_id in tasks]
 
     def _since_filter(self, timestamp: str) -> dict[str, str]:
-        """Of a request for its lines, from that moment on; empty: from when on they are of interest at all."""
+        """Query parameters for lines from this timestamp on; "" stands for the `since` of the log."""
         since = epoch_seconds(timestamp) if timestamp else self._since
         return {"since": since} if since else {}
 

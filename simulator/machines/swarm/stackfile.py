@@ -1,10 +1,9 @@
-"""The file that `docker stack deploy` reads: a pure function of the fleet.
+"""Stack file for `docker stack deploy`: a pure function of the fleet.
 
-Every machine publishes its ports on the host that it stands on (`mode: host`), each at a free port of that host:
-one edge is in front of all of them, which is flysim's, and Swarm's own load balancer is in nobody's way. Names are
-those of Fly's private network, as far as Swarm's name server can tell them: A records of `<app>.internal`,
-`<region>.<app>.internal`, `<group>.process.<app>.internal` and, of a machine that is a service,
-`<id>.vm.<app>.internal`.
+Every machine publishes its ports on its own node (`mode: host`), each at a free port of that node. So flysim's edges
+reach each machine directly, without Swarm's load balancer. Network aliases provide the names of Fly's private network
+that Swarm's name server supports: A records of `<app>.internal`, `<region>.<app>.internal`,
+`<group>.process.<app>.internal` and, for a machine with a service of its own, `<id>.vm.<app>.internal`.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from simulator.machines.swarm.fleet_service import FleetService
 
 ANY_ADDRESS = "0.0.0.0"
 RESOLVER = "127.0.0.11:53"
-"""Docker's name server, as every container has it; it stands for {dns}."""
+"""Docker's name server in every container: the value of {dns}."""
 _DEFAULT_NETWORK_MACHINES = 200
 _WIDE_SUBNET = "10.224.0.0"
 
 _HEADER = """\
-# {count} of {apps}, for Docker Swarm. Rendered by `flysim stack`; nothing in it is secret but what was in env.
-#   docker stack deploy --compose-file THIS-FILE NAME     deploys it, or changes what has been deployed
-#   flysim up --backend swarm:NAME                        is Fly's proxy in front of it
+# {count} of {apps}, for Docker Swarm. Rendered by `flysim stack`. It contains no secrets except those in env.
+#   docker stack deploy --compose-file THIS-FILE NAME     deploys or updates the stack
+#   flysim up --backend swarm:NAME                        runs Fly's proxy in front of it
 #   docker stack rm NAME                                  removes it
 """
 
@@ -41,7 +40,7 @@ _HEADER = """\
 def render_stack(
     services: tuple[FleetService, ...], *, placed: bool = False, labels: Mapping[str, str] | None = None
 ) -> str:
-    """`placed`: each machine on a node that has its region for the label fly.region. `labels`: for all that is made."""
+    """`placed`: run each machine on a node whose label fly.region is its region. `labels`: for all objects."""
     count = sum(len(service.specs) for service in services)
     document = {
         "version": "3.8",
@@ -60,14 +59,16 @@ def _service(service: FleetService, placed: bool, extra: Mapping[str, str]) -> d
     return {
         "image": spec.image,
         **({"command": list(spec.image_command)} if spec.image_command else {}),
-        "init": True,  # As on Fly, the app is not process 1: signals work as anywhere.
+        "init": True,  # As on Fly, the app is not process 1, so default signal handlers work.
         "hostname": spec.id,  # F-7.3
         "environment": _environment(spec, placement, replace(service.specs[0], is_taken=True).version),
         "labels": labels,
         "ports": [{"target": port, "mode": "host", "protocol": "tcp"} for port in _ports(spec)],
         "stop_signal": spec.kill_signal,
         "stop_grace_period": f"{round(spec.kill_timeout_seconds * 1000)}ms",
-        "healthcheck": {"disable": True},  # The image's own is not asked on Fly, and Swarm would kill by it.
+        "healthcheck": {
+            "disable": True
+        },  # Fly ignores the image's health check; Swarm would kill tasks that fail it.
         "networks": {"default": {"aliases": _names(spec)}},
         "deploy": _deploy(service, labels, placed),
     }
@@ -79,7 +80,7 @@ def _deploy(service: FleetService, labels: dict[str, str], placed: bool) -> dict
         "endpoint_mode": "dnsrr",
         "replicas": len(service.specs),
         "labels": labels,
-        "restart_policy": {"condition": "none"},  # Whoever ends stays ended until it is started.
+        "restart_policy": {"condition": "none"},  # A machine that exits stays stopped until it is started.
         "resources": {"limits": {"memory": f"{service.spec.memory_mb}M"}},
         **({"placement": {"constraints": constraints}} if placed else {}),
     }
@@ -106,23 +107,23 @@ def _names(spec: MachineSpec) -> list[str]:
 
 
 def _escape_braces(spec: MachineSpec) -> MachineSpec:
-    """Braces of the app's own variables mean nothing to Swarm."""
+    """Keep Swarm from expanding braces in the app's own variables as templates."""
     return replace(spec, env={name: value.replace("{{", '{{"{{"}}') for name, value in spec.env.items()})
 
 
 def _ports(spec: MachineSpec) -> tuple[int, ...]:
-    """A worker that no service leads to may still be checked."""
+    """Without `internal_port` if the machine is a worker that does not listen; its checks' ports stay."""
     own = () if spec.listens else (spec.internal_port,)
     return tuple(port for port in spec.all_ports if port not in own)
 
 
 def private_ip(spec: MachineSpec) -> str:
-    """Made as Fly's 6PN addresses are (F-8.16), unique, and leading nowhere: overlay networks have IPv4 only."""
+    """A unique address in the format of Fly's 6PN (F-8.16). Not routable: overlay networks have IPv4 only."""
     return f"fdaa:0:1:{_hash_groups(spec.region)}:{_hash_groups(_id_prefix(spec))}:{_last_group(spec)}"
 
 
 def _public_ip(spec: MachineSpec) -> str:
-    """Of the prefix for documentation, which no network routes (F-7.6)."""
+    """From the documentation prefix, which is not routable (F-7.6)."""
     return f"2001:db8:0:0:1:{_hash_groups(_id_prefix(spec))}:{_last_group(spec)}"
 
 
@@ -135,13 +136,13 @@ def _last_group(spec: MachineSpec) -> str:
 
 
 def _hash_groups(text: str) -> str:
-    """32 bits, as two groups of an IPv6 address."""
+    """32 bits of a hash, as two groups of an IPv6 address."""
     digits = sha256(text.encode()).digest()
     return f"{int.from_bytes(digits[:2]):x}:{int.from_bytes(digits[2:4]):x}"
 
 
 def _network(count: int) -> dict[str, Any]:
-    """Swarm's own choice has 254 addresses; machines that come and go, and every node, take some as well."""
+    """Swarm's default subnet has 254 addresses. Replacements of tasks and every node use some of them as well."""
     if count <= _DEFAULT_NETWORK_MACHINES:
         return {"driver": "overlay"}
     bits = (2 * count).bit_length()
@@ -149,7 +150,7 @@ def _network(count: int) -> dict[str, Any]:
 
 
 def _escape_dollars(value: Any) -> Any:
-    """`docker stack deploy` fills in $NAME from its own environment; none of ours are meant for that."""
+    """Keep `docker stack deploy` from expanding $NAME with its own environment."""
     if isinstance(value, dict):
         return {key: _escape_dollars(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""What the engine says of a stack's tasks, read as machines. Pure: a list of tasks in, sightings out.
+"""Snapshots of machines, read from a stack's tasks. Pure: a list of tasks in, snapshots out.
 
-Swarm keeps the tasks of a slot that ended beside the one that took its place: a machine is the newest of them.
+Swarm keeps ended tasks of a slot next to the task that replaced them: the newest of them is the machine.
 Source: Docker Engine API 1.41, `GET /tasks`.
 """
 
@@ -21,35 +21,33 @@ Task = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A host of the swarm."""
-
     host: str
-    """Where the ports are that its tasks publish."""
+    """The host name or address at which the node's tasks publish their ports."""
     is_down: bool = False
 
 
 Nodes = Mapping[str, Node]
-"""By their ids."""
+"""Node id -> node."""
 Names = Mapping[str, str]
-"""Of services, by their ids."""
+"""Service id -> name."""
 NO_NAMES: Names = {}
 
 
 class Phase(Enum):
-    PENDING = "coming"
+    PENDING = "pending"
     RUNNING = "running"
     ENDED = "ended"
-    START_FAILED = "never ran"
+    START_FAILED = "start failed"
 
 
 _ENDED = frozenset({"complete", "shutdown", "failed", "remove", "orphaned"})
-_NOWHERE = Node("")
+_UNKNOWN_NODE = Node("")
 _NOT_STARTED = "starting container failed"
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSnapshot:
-    """One machine, as its task was when it was last looked at."""
+    """One machine, in the state of its task at the latest poll."""
 
     machine_id: str
     task_id: str
@@ -57,27 +55,27 @@ class TaskSnapshot:
     service_name: str
     slot: int
     shares_service: bool
-    """Whether its service has a machine in each of its slots."""
+    """Whether each task of its service is a machine of its own."""
     phase: Phase
     node_id: str
     container_id: str
     placement: Placement
-    """Its port is the first that is published; see `placement_for`."""
+    """With the first published port; see `placement_for`."""
     error: str
-    """What Swarm says is wrong."""
+    """Swarm's error message."""
     ending: Exit
-    """How it ended, if it has."""
+    """Only meaningful if the task has ended."""
     labels: Mapping[str, str]
     created_at: str
     env: Mapping[str, str]
     is_stopping: bool
-    """Whether it still runs, and was told to end."""
+    """Whether it still runs, and Swarm has been asked to stop it."""
     should_run: bool
-    """Whether it runs or is about to, and is meant to."""
+    """Whether it runs or is about to start, and Swarm intends to keep it."""
     earlier_exits: Mapping[str, Exit] = field(default_factory=dict)
-    """Of the tasks whose place it took, as far as Swarm remembers them."""
+    """Task id -> exit, for the tasks that it replaced and that Swarm still lists."""
     duplicate: str = ""
-    """Another task that stays, too, and says that it is the same machine; in words."""
+    """The display name of another task that should run and has the same machine id."""
 
     @property
     def display_name(self) -> str:
@@ -85,31 +83,34 @@ class TaskSnapshot:
 
     @property
     def slot_key(self) -> tuple[str, int | str]:
-        """Of its service. Tasks that take one another's place share it; a global service has one on each node."""
+        """Service and slot. A task and its replacement share it; a global service has a slot per node."""
         return self.service_id, self.slot or self.node_id
 
     @property
     def is_stuck(self) -> bool:
-        """Whether Swarm has found no place for it."""
+        """Whether Swarm cannot place it on a node."""
         return self.phase is Phase.PENDING and bool(self.error)
 
     def placement_for(self, internal_port: int) -> Placement:
-        """Where it is reached, if it listens there unless its label says where; or else at what it publishes."""
+        """The placement for its label's port, otherwise for `internal_port`.
+
+        If it does not publish `internal_port`, the placement is that of the first published port.
+        """
         port = find_port(self.labels) or internal_port
-        is_guess = PORT not in self.labels and port not in dict(self.placement.ports)
-        if is_guess and self.placement.ports:
+        is_default = PORT not in self.labels and port not in dict(self.placement.ports)
+        if is_default and self.placement.ports:
             return self.placement
         return replace(self.placement, port=self.placement.port_for(port))
 
 
-NODE_DOWN = Exit(0, "is out of reach: its node is down")
-"""Swarm has no news of what runs there."""
-UNKNOWN_EXIT = Exit(0, "ended; Swarm does not say how")
-"""It forgets a task that was told to go; sometimes before anybody can look."""
+NODE_DOWN = Exit(0, "is unreachable: its node is down")
+"""Swarm does not know the state of the tasks on such a node."""
+UNKNOWN_EXIT = Exit(0, "exited; Swarm does not report the exit code")
+"""Swarm deletes a task that it has stopped, sometimes before it can be polled."""
 
 
 def is_stopping(task: Task) -> bool:
-    """Whether it runs, as far as Swarm knows, and is not to."""
+    """Whether Swarm lists it as running, and has been asked to stop it."""
     return task["Status"]["State"] == "running" and task.get("DesiredState") != "running"
 
 
@@ -118,7 +119,7 @@ def is_down(node: Mapping[str, Any]) -> bool:
 
 
 def snapshot_tasks(tasks: Iterable[Task], nodes: Nodes, names: Names = NO_NAMES) -> dict[str, TaskSnapshot]:
-    """Machine id -> its task; tasks without a region are no machines."""
+    """Machine id -> its task. A task without a region is not a machine."""
     found: dict[str, TaskSnapshot] = {}
     for task in tasks:
         snapshot = read_task(task, nodes, names)
@@ -139,7 +140,7 @@ def _choose(one: TaskSnapshot, another: TaskSnapshot) -> TaskSnapshot:
 
 
 def _select(one: TaskSnapshot, another: TaskSnapshot) -> TaskSnapshot:
-    """The newer of two, but one that stays before one that does not; of two that are rivals, who was there first."""
+    """The task that should run, otherwise the newer one. Of two duplicates in different slots, the older one."""
     if one.should_run is not another.should_run:
         return one if one.should_run else another
     older, newer = sorted((one, another), key=lambda each: each.created_at)
@@ -158,7 +159,7 @@ def read_task(task: Task, nodes: Nodes, names: Names = NO_NAMES) -> TaskSnapshot
     variables = (variable.partition("=") for variable in container.get("Env") or ())
     env = {name: label.fill_in_slot(value, slot) for name, _, value in variables}
     machine_label = labels.get(MACHINE_ID)
-    node = nodes.get(task.get("NodeID", ""), _NOWHERE)
+    node = nodes.get(task.get("NodeID", ""), _UNKNOWN_NODE)
     is_unreachable = node.is_down and is_stopping(task)
     phase = Phase.ENDED if is_unreachable else _phase(status)
     return TaskSnapshot(
@@ -197,7 +198,7 @@ def _placement(task: Task, env: Mapping[str, str], host: str) -> Placement:
 
 
 def _published(listed: Iterable[Mapping[str, int]]) -> Ports:
-    """A port is listed for IPv4, then for IPv6, and may have another number there: that of another machine's IPv4."""
+    """A port is listed for IPv4 first, then for IPv6, where its number may differ and belong to another machine."""
     found: dict[int, int] = {}
     for each in listed:
         if "PublishedPort" in each:
@@ -206,7 +207,7 @@ def _published(listed: Iterable[Mapping[str, int]]) -> Ports:
 
 
 def _private_ip(task: Task, env: Mapping[str, str]) -> str:
-    """What the machine was told; one that was told nothing is known by its address in the overlay network."""
+    """FLY_PRIVATE_IP of its environment, otherwise its address in the overlay network."""
     if "FLY_PRIVATE_IP" in env:
         return env["FLY_PRIVATE_IP"]
     for attachment in task.get("NetworksAttachments") or ():

@@ -1,4 +1,4 @@
-"""Looks after a stack: asks the manager for all its tasks about twice a second, and tells what became of each."""
+"""Task poller for one stack: fetches all tasks about twice a second and reports what has changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Observer
-from simulator.machines.swarm.adoption import check_task_labels, check_duplicate, machine_spec_of
+from simulator.machines.swarm.adoption import check_duplicate, check_task_labels, machine_spec_of
 from simulator.machines.swarm.manager import Manager
 from simulator.machines.swarm.service_log import Line, ServiceLog
 from simulator.machines.swarm.task import Phase, TaskSnapshot
@@ -18,21 +18,21 @@ from simulator.machines.swarm.task_tracker import TrackedMachine, start_fault
 
 POLL_SECONDS = 0.5
 FAST_POLL_SECONDS = 0.1
-"""Swarm forgets a task that was told to go a quarter of a second after its end."""
+"""Swarm deletes a task that it has stopped a quarter of a second after its exit."""
 _STUCK_SECONDS = 5.0
 
 
 class TaskPoller:
-    """All machines of one stack; those that join are of the apps of `config`."""
+    """All machines of one stack. Machines that join later belong to the apps of `config`."""
 
     def __init__(
         self, manager: Manager, stack: str, config: Config, observer: Observer, *, since: str = ""
     ) -> None:
-        """`since`: from when on the logs are of interest, in seconds since 1970."""
+        """`since`: the start of the logs, in seconds since 1970; "": from their beginning."""
         self.specs: dict[str, MachineSpec] = {}
         self.tracked: dict[str, TrackedMachine] = {}
         self.is_closing = False
-        """Whether machines that leave do so with us, so that nobody needs to be told."""
+        """While flysim removes the stack, machines that leave are not reported."""
         self._manager = manager
         self._stack = stack
         self._config = config
@@ -40,11 +40,11 @@ class TaskPoller:
         self._since = since
         self._logs: dict[str, ServiceLog] = {}
         self._machine_of_task: dict[str, str] = {}
-        """Task -> the machine that it is."""
+        """Task id -> machine id."""
         self._buffered_lines: dict[str, list[Line]] = {}
-        """Task that has not been told to run yet -> what it wrote: nobody would know whose words these are."""
+        """Task id -> lines received before the task's start was reported."""
         self._recent_tasks: set[str] = set()
-        """Tasks of which a line has come since the last look: it may have been too early to see them."""
+        """Tasks that have logged a line since the latest poll; their snapshot may not be known yet."""
         self._poll_task: asyncio.Task[None] | None = None
         self._snapshots: dict[str, TaskSnapshot] = {}
         self._poll_lock = asyncio.Lock()
@@ -52,7 +52,7 @@ class TaskPoller:
         self._is_any_stopping = False
         self._problems: set[str] = set()
         self._previous_problems: set[str] = set()
-        """Of the look before: one that lasts is told once."""
+        """Problems of the previous poll, so that one that persists is reported once."""
         self._wake_up = asyncio.Event()
 
     def open(self) -> None:
@@ -74,7 +74,7 @@ class TaskPoller:
 
     @asynccontextmanager
     async def fast_polling(self) -> AsyncIterator[None]:
-        """Look more often: something is about to happen."""
+        """Poll at once and then more often, while a change is expected."""
         self._fast_poll_requests += 1
         self._wake_up.set()
         try:
@@ -83,13 +83,13 @@ class TaskPoller:
             self._fast_poll_requests -= 1
 
     async def poll(self) -> None:
-        """Once; never two at a time, or the older would be told after the newer."""
+        """Poll once. Polls do not overlap, so that changes are reported in order."""
         async with self._poll_lock:
             self._previous_problems, self._problems = self._problems, set()
             await self._poll()
 
     async def _poll(self) -> None:
-        fetched = await self._manager.poll(self._stack)
+        fetched = await self._manager.fetch_tasks(self._stack)
         snapshots = self._snapshots = self._snapshots if fetched is None else fetched
         self._is_any_stopping = any(each.is_stopping for each in snapshots.values())
         missing = [machine_id for machine_id in self.tracked if machine_id not in snapshots]
@@ -98,10 +98,11 @@ class TaskPoller:
             self._update(snapshot)
         self._prune()
         for machine_id in missing:
-            if machine_id in self.tracked:  # Somebody may have released it while the manager was asked.
+            if machine_id in self.tracked:  # It may have been released during the request.
                 self._handle_missing(machine_id, services)
 
     async def _run(self) -> None:
+        """Periodic polling, not a retry: the interval depends on what is expected, and it never ends by itself."""
         while True:
             with suppress(TimeoutError):
                 is_fast = self._fast_poll_requests or self._is_any_stopping
@@ -111,11 +112,9 @@ class TaskPoller:
             try:
                 await self.poll()
             except EnvironmentFault:
-                pass  # It may answer again; until then, nothing is known.
-            except Exception as error:  # Whatever it is, one bad look is not to be the last.
-                self._report_problem(
-                    f"what Swarm says of the stack {self._stack} is not understood: {error!r}"
-                )
+                pass  # No response: the state is unknown until a later poll succeeds.
+            except Exception as error:  # One failed poll must not end the polling.
+                self._report_problem(f"cannot read the tasks of the stack {self._stack}: {error!r}")
 
     def _update(self, snapshot: TaskSnapshot) -> None:
         if not self._is_accepted(snapshot):
@@ -132,7 +131,7 @@ class TaskPoller:
             tracked.fail_start(start_fault(spec, snapshot.error, is_single_node=self._manager.is_single_node))
 
     def _handle_missing(self, machine_id: str, services: Container[str]) -> None:
-        """Its task is no more: it was told to go, or the whole service was removed."""
+        """The machine has no task any more: it was stopped, scaled away, or its service was removed."""
         tracked = self.tracked[machine_id]
         tracked.update(None)
         has_left = bool(tracked.service_id) and (tracked.shares_service or tracked.service_id not in services)
@@ -145,7 +144,7 @@ class TaskPoller:
             self._observer.machine_left(machine_id)
 
     def _is_accepted(self, snapshot: TaskSnapshot) -> bool:
-        """Whether it is one of our machines, or one that has just come, of an app that we know."""
+        """Whether it is a known machine, or a valid new one, which then joins."""
         is_known = snapshot.machine_id in self.specs
         if snapshot.phase in (Phase.ENDED, Phase.START_FAILED):
             return is_known
@@ -156,7 +155,9 @@ class TaskPoller:
                 check_task_labels(snapshot, self._config)
             check_duplicate(snapshot)
         except InputError as error:
-            if self._poll_task is None:  # Later it is nobody's fault here, and others are served meanwhile.
+            if (
+                self._poll_task is None
+            ):  # Before `open`, the caller gets the error. Later it is only reported.
                 raise
             self._report_problem(f"{error}", snapshot.machine_id)
         return snapshot.machine_id in self.specs
@@ -188,18 +189,20 @@ class TaskPoller:
             self._recent_tasks.add(line.task_id)
 
     def _prune(self) -> None:
-        """Tasks that Swarm has forgotten, or this would grow for ever; their machines may still have a last word."""
-        there = {each.task_id for each in self._snapshots.values()} | self._recent_tasks
-        known = there | {each.running_task_id for each in self.tracked.values()}
+        """Drop tasks that Swarm does not list any more, except those whose exit has not been reported."""
+        listed = {each.task_id for each in self._snapshots.values()} | self._recent_tasks
+        kept = listed | {each.running_task_id for each in self.tracked.values()}
         self._machine_of_task = {
-            each: whose for each, whose in self._machine_of_task.items() if each in known
+            task_id: machine_id for task_id, machine_id in self._machine_of_task.items() if task_id in kept
         }
-        self._buffered_lines = {each: lines for each, lines in self._buffered_lines.items() if each in there}
+        self._buffered_lines = {
+            task_id: lines for task_id, lines in self._buffered_lines.items() if task_id in listed
+        }
         self._recent_tasks.clear()
         services = {each.service_id for each in self.tracked.values()}
         services |= {each.service_id for each in self._snapshots.values()}
         for service_id, log in tuple(self._logs.items()):
-            log.keep(known)
+            log.keep(kept)
             if service_id not in services:
                 log.close()
                 del self._logs[service_id]

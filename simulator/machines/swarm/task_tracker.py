@@ -1,4 +1,4 @@
-"""What has been told of one machine, and what is to be told next: began and exited, by turns, as for any launch."""
+"""Tracked state of one machine: reports the start and exit of each of its tasks exactly once, in order."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from simulator.machines.backend import Observer, Placement
 from simulator.machines.swarm.task import UNKNOWN_EXIT, Phase, TaskSnapshot
 
 Drain = Callable[[str, str], Awaitable[None]]
-"""Of a service, and of one of its tasks: tell what that wrote last."""
+"""Takes a service id and a task id, and emits the remaining log lines of the task."""
 
 
 class TrackedMachine:
-    """One machine. Of every task that ran it tells the beginning, then its lines, then the end, each once."""
+    """One machine. For each task that ran it reports the start, then the log lines, then the exit."""
 
     def __init__(self, spec: MachineSpec, observer: Observer, drain: Drain) -> None:
         self.latest: TaskSnapshot | None = None
         self.exited = asyncio.Event()
-        """Set while it does not run, as far as has been told."""
+        """Set while no task is reported as running."""
         self.exited.set()
         self._spec = spec
         self._observer = observer
         self._drain = drain
         self.running_task_id = ""
-        """The task that was told to have begun, until it is told to have ended."""
+        """The task whose start has been reported and whose exit has not; "" if there is none."""
         self._ignored_task_id = ""
-        """A task of which nothing is to be told any more."""
+        """A task about which nothing more is reported."""
         self._exit_report: asyncio.Task[None] | None = None
         self._start: asyncio.Future[Placement | None] | None = None
         self._is_required = False
@@ -41,7 +41,6 @@ class TrackedMachine:
 
     @property
     def is_reporting_exit(self) -> bool:
-        """Whether its end is being told."""
         return self._exit_report is not None and not self._exit_report.done()
 
     @property
@@ -57,7 +56,10 @@ class TrackedMachine:
         return self.latest.service_id if self.latest else ""
 
     def wait_for_start(self, *, is_required: bool) -> asyncio.Future[Placement | None]:
-        """Its placement once it runs. One that cannot start is a fault if `is_required`, else None."""
+        """A future with the placement once the machine runs.
+
+        If it cannot start, the future has an exception if `is_required`, otherwise the result None.
+        """
         if self._start is None or self._start.done():
             self._start = asyncio.get_running_loop().create_future()
             self._is_required = is_required
@@ -66,14 +68,14 @@ class TrackedMachine:
         return self._start
 
     def ignore_current_task(self) -> None:
-        """The task that there is belongs to the past: it is another that is waited for."""
+        """Before a new task is requested: the current one, which has ended, is not reported again."""
         if self.latest is not None and not self.running_task_id:
             self._ignored_task_id = self.latest.task_id
 
     def update(self, snapshot: TaskSnapshot | None) -> None:
-        """What has been seen of it; None: it has no task."""
+        """Process the latest snapshot; None: the machine has no task."""
         if self.is_reporting_exit:
-            return  # One thing after the other.
+            return  # The start of the next task is reported at a later poll, after this exit.
         self.latest = snapshot or self.latest
         if self.running_task_id:
             if snapshot is None or snapshot.task_id != self.running_task_id or snapshot.phase is Phase.ENDED:
@@ -86,7 +88,7 @@ class TrackedMachine:
             self._report_start(snapshot)
 
     def has_start_failed(self, snapshot: TaskSnapshot, timeout_seconds: float) -> bool:
-        """Whether it is not going to run: Swarm has said so, or has found no place for it for a while."""
+        """Whether Swarm reports that the task failed to start, or has not placed it on a node within the timeout."""
         if snapshot.task_id == self._ignored_task_id or not snapshot.is_stuck:
             self._stuck_since = None
             return snapshot.phase is Phase.START_FAILED and snapshot.task_id != self._ignored_task_id
@@ -119,9 +121,10 @@ class TrackedMachine:
     async def _report_exit(self, snapshot: TaskSnapshot | None) -> None:
         ending = UNKNOWN_EXIT
         if snapshot is not None:
+            is_same_task = snapshot.task_id == self.running_task_id
             ending = (
                 snapshot.ending
-                if snapshot.task_id == self.running_task_id
+                if is_same_task
                 else snapshot.earlier_exits.get(self.running_task_id, UNKNOWN_EXIT)
             )
         await self._drain(self.service_id, self.running_task_id)
@@ -131,11 +134,10 @@ class TrackedMachine:
 
 
 def start_fault(spec: MachineSpec, error: str, *, is_single_node: bool) -> MachineFault:
-    """In Swarm's own words, with what helps against them."""
-    words = error or "it does not say why"
+    """A fault with Swarm's error message and a hint."""
     return MachineFault(
         f"{spec.name} of app {spec.app}",
-        f"was not started by Swarm: {words}",
+        f"was not started by Swarm: {error or 'no error message'}",
         hint=_start_hint(spec, error, is_single_node=is_single_node),
     )
 
@@ -145,20 +147,20 @@ def _start_hint(spec: MachineSpec, error: str, *, is_single_node: bool) -> str:
         if is_single_node:
             return f"docker build -t {spec.image} …, or docker pull {spec.image}"
         return (
-            f"every node has to have {spec.image}: push it to a registry that all of them reach, and name that one "
-            "in `image`, as in registry.example.com/app:1"
+            f"every node needs the image {spec.image}: push it to a registry that all nodes can reach, and set `image` "
+            "to its name there, for example registry.example.com/app:1"
         )
     if "no suitable node" in error:
         return (
-            f"give a node the label of the region: docker node update --label-add fly.region={spec.region} NODE; "
-            "docker node ls tells which nodes are ready and active"
+            f"add the region's label to a node: docker node update --label-add fly.region={spec.region} NODE; "
+            "docker node ls shows which nodes are ready and active"
         )
     if "address already in use" in error or "port is already allocated" in error:
-        return "its port is taken on that node: flysim lets each node choose a free one, with no `published` in `ports`"
+        return "the port is in use on that node: remove `published` from `ports`, so that each node chooses a free port"
     if "executable file not found" in error:
         return (
-            f"the command {spec.command[0]!r} is not in the image"
+            f"the image does not contain the command {spec.command[0]!r}"
             if spec.command
-            else "the image has no such program"
+            else "the image does not contain its program"
         )
-    return f"docker service ps --no-trunc shows all of it; the image is {spec.image}"
+    return f"docker service ps --no-trunc shows the full error; the image is {spec.image}"

@@ -8,7 +8,7 @@ import pytest
 
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines import backend_name
-from simulator.machines.swarm.manager import Manager, set_replicas, check_swarm
+from simulator.machines.swarm.manager import Manager, check_swarm, set_replicas
 from tests.e2e.command import flysim
 from tests.machines.swarm.recorded_engine import NODE, recorded
 
@@ -29,7 +29,7 @@ WORKER = {
 }
 
 
-@pytest.label_selector.parametrize(
+@pytest.mark.parametrize(
     ("told", "problem", "hint"),
     [
         (INACTIVE, "is in no swarm, its node is inactive", "docker swarm init"),
@@ -64,7 +64,7 @@ class Remote:
     published_host = "manager.example.com"
 
 
-@pytest.label_selector.parametrize(
+@pytest.mark.parametrize(
     ("node", "status", "manager", "host"),
     [
         (NODE, "127.0.0.1", None, "manager.example.com"),
@@ -98,7 +98,7 @@ def test_a_service_is_made_again_without_touching_what_else_its_spec_says() -> N
     }
 
 
-@pytest.label_selector.parametrize("name", ["swarms", "swarm:", "process:x", ""])
+@pytest.mark.parametrize("name", ["swarms", "swarm:", "process:x", ""])
 def test_a_backend_that_there_is_not_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"no backend.*\n.*swarm:NAME"):
         backend_name(name)

@@ -42,7 +42,7 @@ def test_a_machine_is_known_by_the_private_address_that_it_was_told() -> None:
     assert len(set(ips)) == 4
 
 
-@pytest.label_selector.parametrize(
+@pytest.mark.parametrize(
     ("number", "phase"),
     [
         (1, Phase.START_FAILED),
@@ -80,7 +80,7 @@ def test_a_task_that_is_meant_to_run_comes_before_a_newer_one_that_ended() -> No
         assert (found.task_id, found.duplicate) == (older["ID"], "")
 
 
-@pytest.label_selector.parametrize(
+@pytest.mark.parametrize(
     ("label", "published", "reached"),
     [
         ("3000", (8080, 3000), 33000),
@@ -119,14 +119,12 @@ def test_what_ran_on_a_node_that_is_down_is_out_of_reach() -> None:
     assert not lost.is_stopping
 
 
-@pytest.label_selector.parametrize(
-    ("status", "ending"), [(0, Exit(0)), (3, Exit(3)), (130, Exit(-2)), (137, Exit(-9))]
-)
+@pytest.mark.parametrize(("status", "ending"), [(0, Exit(0)), (3, Exit(3)), (130, Exit(-2)), (137, Exit(-9))])
 def test_a_status_above_128_is_a_signal(status: int, ending: Exit) -> None:
     assert Exit.of_status(status) == ending
 
 
-@pytest.label_selector.parametrize(
+@pytest.mark.parametrize(
     ("number", "hint"),
     [
         (1, "docker build -t streams:1"),

@@ -116,7 +116,7 @@ def another(task: dict[str, Any], **labels: str) -> dict[str, Any]:
 PORT_HTTP = r'the label fly.internal_port is "http"\n  expected: a port: a whole number'
 
 
-@pytest.label_selector.parametrize("is_known", [False, True], ids=["joins", "of the config"])
+@pytest.mark.parametrize("is_known", [False, True], ids=["joins", "of the config"])
 async def test_a_port_that_is_none_is_named_at_the_start(
     config: Config, recorder: Recorder, is_known: bool
 ) -> None:
@@ -139,7 +139,7 @@ async def test_two_services_that_are_one_machine_are_named_at_the_start(
         await poller.poll()
 
 
-@pytest.label_selector.parametrize(
+@pytest.mark.parametrize(
     ("labels", "said"),
     [
         ({"fly_machine_id": "0" * 14, "fly_region": "lon"}, 'the label fly.region is "lon"'),
