@@ -129,12 +129,12 @@ async def test_a_port_that_another_container_publishes_is_told_with_its_mend(con
 
     with pytest.raises(
         EnvironmentFault, match=r"^machine dfw-1 of app chat publishes a port that is taken: "
-    ) as told:
+    ) as raised:
         await machine.start()
     engine.close()
 
-    assert f"127.0.0.1:{taken}" in f"{told.value}"
-    assert "\n  hint: end whatever has it (docker ps shows published ports)" in f"{told.value}"
+    assert f"127.0.0.1:{taken}" in f"{raised.value}"
+    assert "\n  hint: end whatever has it (docker ps shows published ports)" in f"{raised.value}"
 
 
 @pytest.mark.parametrize(("verb", "state"), [("stop", "exited"), ("pause", "paused")])

@@ -51,10 +51,10 @@ async def test_an_image_is_built_whatever_its_dockerfile_is_written_for(
 
 @pytest.mark.parametrize("line", ["RUN echo no compiler; exit 7", f"{CACHED} echo no compiler; exit 7"])
 async def test_a_build_that_fails_is_told_with_its_last_lines(image: str, tmp_path: Path, line: str) -> None:
-    with pytest.raises(EnvironmentFault, match=r"cannot be built: .*(code: 7|ended with status)") as told:
+    with pytest.raises(EnvironmentFault, match=r"cannot be built: .*(code: 7|ended with status)") as raised:
         await build(image, tmp_path, line)
-    assert "no compiler" in str(told.value)
-    assert f"hint: try it alone: docker build -t {image} {tmp_path}" in str(told.value)
+    assert "no compiler" in str(raised.value)
+    assert f"hint: try it alone: docker build -t {image} {tmp_path}" in str(raised.value)
 
 
 async def test_without_the_docker_cli_it_is_asked_for(

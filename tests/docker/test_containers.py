@@ -191,12 +191,12 @@ async def test_what_cannot_be_run_is_told_with_its_mend_and_nothing_is_left(
 ) -> None:
     config = config_with(tmp_path, *lines)
     backend = DockerBackend([app.app for app in config.apps])
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as raised:
         async with Simulator(config, free_ports=True, backend=backend):
             pass
 
-    assert words in str(told.value)
-    assert "hint: " in str(told.value) or "expected: " in str(told.value)
+    assert words in str(raised.value)
+    assert "hint: " in str(raised.value) or "expected: " in str(raised.value)
     assert objects_of(backend.run) == []
 
 

@@ -1,4 +1,4 @@
-"""Clones of containers that flysim did not create: variables, labels and ports."""
+"""Clone of a container that flysim did not create: what is copied, and what the engine chooses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPEC = MachineSpec("286533db064e58", "dfw-1", "streams", "dfw", further_ports=(9
 
 
 async def clone(folder: Path, environment: list[str] | None, patch: pytest.MonkeyPatch) -> Any:
-    """The request that creates a clone of a container with these variables."""
+    """The body of the request that creates a clone of a container with these variables."""
     original = {
         "Config": {**BARE, "Env": environment, "Labels": LABELS},
         "HostConfig": {},
@@ -38,9 +38,9 @@ async def clone(folder: Path, environment: list[str] | None, patch: pytest.Monke
     with refusing_engine(folder / "s", answers=answers) as server:
         patch.setenv("DOCKER_HOST", server.host)
         engine, observer = await Engine.connect(), RecordingObserver()
-        before = MachineContainer(engine, "c1", SPEC, Placement("10.0.0.2", 8080, ""), observer)
+        running = MachineContainer(engine, "c1", SPEC, Placement("10.0.0.2", 8080, ""), observer)
         made = await ContainerFactory(engine, "r1", (), no_edge).clone(
-            SPEC, before, observer, frozenset({"private"})
+            SPEC, running, observer, frozenset({"private"})
         )
         engine.close()
     assert made.id == "c2"
@@ -61,20 +61,20 @@ async def test_a_clone_has_the_variables_of_its_original(
     assert [each for each in variables if each.startswith("FLY_REGION")] == ["FLY_REGION=dfw"]
 
 
-async def test_the_engine_selects_the_ports_of_a_clone(
+async def test_the_engine_chooses_the_ports_of_a_clone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flysim in a container does not see the host's ports, and a second flysim may want the same ones."""
+    """flysim may run in a container, where it cannot see which ports of the host are free."""
     bindings = (await clone(tmp_path, None, monkeypatch))["HostConfig"]["PortBindings"]
 
     chosen = [{"HostIp": "127.0.0.1", "HostPort": "0"}]
     assert bindings == {"8080/tcp": chosen, "9090/tcp": chosen}
 
 
-async def test_a_clone_has_the_labels_of_its_project_but_is_not_one_of_its_machines(
+async def test_a_clone_has_the_labels_of_its_project_but_is_not_a_machine_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a container of `docker compose run`: if flysim is killed, the next flysim does not use it as a machine."""
+    """As a container of `docker compose run`: if flysim is killed, the next flysim does not adopt it."""
     labels = (await clone(tmp_path, None, monkeypatch))["Labels"]
 
     assert labels == {

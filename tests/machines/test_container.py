@@ -1,4 +1,4 @@
-"""What a container is taken for when the engine refuses, and when its news come late, early or never."""
+"""State of a container when the engine rejects requests, and when its events are late, early or missing."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def recorder() -> RecordingObserver:
     return RecordingObserver()
 
 
-def make_container(engine: Engine, recorder: RecordingObserver, **of_spec: Any) -> MachineContainer:
-    spec = replace(machine_spec(1, ()), is_taken=True, **of_spec)
+def make_container(engine: Engine, recorder: RecordingObserver, **spec_fields: Any) -> MachineContainer:
+    spec = replace(machine_spec(1, ()), is_taken=True, **spec_fields)
     return MachineContainer(engine, "c1", spec, Placement("127.0.0.1", 1, "::1"), recorder)
 
 
 @pytest.fixture
 def fresh(engine: Engine, recorder: RecordingObserver) -> MachineContainer:
-    """One that was not started."""
+    """A container that has not been started."""
     return make_container(engine, recorder)
 
 
 @pytest.fixture
 async def container(engine: Engine, recorder: RecordingObserver) -> MachineContainer:
-    """One that runs."""
+    """A running container."""
     container = make_container(engine, recorder)
     await container.refresh()
     assert recorder.of(ONE) == ["began"]
@@ -84,15 +84,15 @@ def event(action: str, status: int = 0) -> ContainerEvent:
     return ContainerEvent("c1", action, {"exitCode": str(status)})
 
 
-async def test_an_end_and_a_new_start_are_both_told_however_close(
+async def test_an_exit_and_an_immediate_restart_are_both_reported(
     container: MachineContainer, recorder: RecordingObserver
 ) -> None:
-    """The end waits for the last lines of the log; the start must not overtake it, nor be lost."""
+    """The report of the exit waits for the last log lines; the start must not overtake it or get lost."""
     await asyncio.gather(container.handle_event(event("die", 137)), container.handle_event(event("start")))
     assert recorder.of(ONE) == [KILLED, "began"]
 
 
-async def test_a_start_and_its_end_are_both_told_however_close(
+async def test_a_start_and_an_immediate_exit_are_both_reported(
     container: MachineContainer, recorder: RecordingObserver
 ) -> None:
     await container.handle_event(event("die", 1))
@@ -100,17 +100,17 @@ async def test_a_start_and_its_end_are_both_told_however_close(
     assert recorder.of(ONE) == [Exit(1), "began", Exit(2)]
 
 
-BRIEF = "machine ams-1 of app chat exited with status 1 as soon as it was started"
+EARLY_EXIT = f"machine ams-1 of app chat {Exit(1)} immediately after its start"
 
 
 def log_of(text: bytes) -> tuple[int, bytes]:
     return 200, bytes([1, 0, 0, 0]) + len(text).to_bytes(4) + text
 
 
-async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
+async def test_runs_that_end_before_they_are_inspected_are_reported_once(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
-    """As of one that Docker starts again and again."""
+    """For example in a crash loop with a restart policy."""
     server.answers["logs"] = log_of(b"no database\n")
     await container.handle_event(event("die", 1))
     server.answers["json"] = state(running=False, status=1)
@@ -119,7 +119,7 @@ async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
         await container.handle_event(event("die", 1))
     assert recorder.of(ONE) == [
         Exit(1),
-        f'{BRIEF}: its last line is "no database"; docker logs c1 has them all',
+        f'{EARLY_EXIT}: its last log line is "no database"\n  hint: docker logs c1 shows all lines',
     ]
     server.answers["json"] = state()
     await container.handle_event(event("start"))
@@ -127,19 +127,19 @@ async def test_runs_that_are_over_before_anybody_looks_are_explained_once(
     server.answers["json"] = state(running=False, status=1)
     server.answers["logs"] = log_of(b"\n")
     await container.handle_event(event("start"))
-    assert recorder.of(ONE)[2:] == ["began", Exit(0), f"{BRIEF}: it wrote nothing"]
+    assert recorder.of(ONE)[2:] == ["began", Exit(0), f"{EARLY_EXIT}: its log is empty"]
 
 
-async def test_a_log_that_is_kept_elsewhere_is_not_told_of(
+async def test_an_early_exit_without_a_readable_log_says_so(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["logs"] = 501, {"message": "configured logging driver does not support reading"}
     server.answers["json"] = state(running=False, status=1)
     await fresh.handle_event(event("start"))
-    assert recorder.of(ONE) == [f"{BRIEF}: the engine does not tell what it wrote"]
+    assert recorder.of(ONE) == [f"{EARLY_EXIT}: its log is not available"]
 
 
-async def test_a_run_that_could_not_be_looked_at_is_not_called_brief(
+async def test_a_run_that_could_not_be_inspected_is_not_an_early_exit(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["attach"] = 500, {"message": "not now"}
@@ -149,7 +149,7 @@ async def test_a_run_that_could_not_be_looked_at_is_not_called_brief(
     assert recorder.of(ONE) == []
 
 
-async def test_a_run_of_a_container_that_is_gone_already_is_no_matter(
+async def test_a_run_of_a_removed_container_is_not_reported(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["json"] = 404, {"message": "No such container: c1"}
@@ -158,7 +158,7 @@ async def test_a_run_of_a_container_that_is_gone_already_is_no_matter(
     assert recorder.of(ONE) == []
 
 
-async def test_an_end_that_was_found_before_it_was_told_is_no_brief_run(
+async def test_an_exit_that_was_found_before_its_event_is_not_an_early_exit(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["json"] = state(running=False, status=1)
@@ -167,10 +167,10 @@ async def test_an_end_that_was_found_before_it_was_told_is_no_brief_run(
     assert recorder.of(ONE) == [Exit(1)]
 
 
-async def test_one_that_is_paused_already_is_taken_as_it_is(
+async def test_a_container_that_is_already_paused_is_adopted_as_paused(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
-    """The engine lets nobody listen to it until it goes on."""
+    """The engine does not attach to a paused container."""
     server.answers["json"] = state(paused=True)
     server.answers["attach"] = (
         409,
@@ -186,10 +186,10 @@ async def test_one_that_is_paused_already_is_taken_as_it_is(
 
 
 @pytest.mark.parametrize("refusal", [(404, "no such container"), (409, "it is not running")])
-async def test_a_kill_that_comes_too_late_finds_the_end(
+async def test_a_kill_of_a_container_that_has_exited_reports_the_exit(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine, refusal: tuple[int, str]
 ) -> None:
-    """The news of it may never come: flysim would wait for ever."""
+    """The exit event may never arrive, and flysim would wait for it forever."""
     status, words = refusal
     server.answers["kill"] = (status, {"message": words})
     server.answers["json"] = state(running=False, status=3) if status == 409 else (404, {"message": words})
@@ -197,7 +197,7 @@ async def test_a_kill_that_comes_too_late_finds_the_end(
     assert recorder.of(ONE) == [Exit(3) if status == 409 else KILLED]
 
 
-async def test_an_end_of_which_no_news_come_is_asked_for(
+async def test_a_missing_exit_event_is_replaced_by_an_inspection(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     killing = asyncio.create_task(container.kill())
@@ -208,7 +208,9 @@ async def test_an_end_of_which_no_news_come_is_asked_for(
     assert recorder.of(ONE) == [KILLED]
 
 
-async def test_a_kill_that_is_refused_is_told(container: MachineContainer, server: SmallEngine) -> None:
+async def test_a_rejected_kill_raises_the_error_of_the_engine(
+    container: MachineContainer, server: SmallEngine
+) -> None:
     server.answers["kill"] = (500, {"message": "permission denied"})
     with pytest.raises(EngineError, match="permission denied"):
         await container.kill()
@@ -216,54 +218,58 @@ async def test_a_kill_that_is_refused_is_told(container: MachineContainer, serve
         await container.stop()
 
 
-async def test_a_pause_that_is_refused_is_none(
+async def test_a_rejected_pause_leaves_the_container_unpaused(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["pause"] = (500, {"message": "the freezer cgroup is not there"})
     with pytest.raises(EngineError, match="the freezer cgroup is not there"):
         await container.suspend()
-    server.answers["json"] = state(paused=True)  # So it is somebody else who pauses it now.
+    server.answers["json"] = state(paused=True)  # So this pause is by others.
     await container.handle_event(event("pause"))
     assert recorder.of(ONE) == ["froze"]
 
 
-async def test_a_resumption_that_is_refused_is_told(container: MachineContainer, server: SmallEngine) -> None:
+async def test_a_rejected_resume_raises_the_error_of_the_engine(
+    container: MachineContainer, server: SmallEngine
+) -> None:
     await container.suspend()
     server.answers["json"] = state(paused=True)
     with pytest.raises(EngineError, match="it is not paused"):
         await container.resume()
 
 
-@pytest.mark.parametrize("is_theirs", [False, True], ids=["resumed by us", "resumed by them"])
-async def test_one_that_somebody_has_paused_is_left_so_unless_they_resume_it(
-    container: MachineContainer, server: SmallEngine, is_theirs: bool
+@pytest.mark.parametrize(
+    "is_resumed_by_others", [False, True], ids=["resumed by flysim", "resumed by others"]
+)
+async def test_a_container_paused_by_others_stays_paused_unless_they_resume_it(
+    container: MachineContainer, server: SmallEngine, is_resumed_by_others: bool
 ) -> None:
     server.answers |= {"json": state(paused=True), "unpause": (204, None)}
     await container.handle_event(event("pause"))
-    if not is_theirs:
+    if not is_resumed_by_others:
         await container.resume()
     server.answers["json"] = state()
     await container.handle_event(event("unpause"))
     await container.restore()
-    assert server.was_asked("containers/c1/pause") is not is_theirs
+    assert server.was_asked("containers/c1/pause") is not is_resumed_by_others
 
 
-async def test_a_start_that_is_refused_leaves_nothing_that_runs(
+async def test_a_rejected_start_leaves_the_container_stopped(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["start"] = (500, {"message": "Bind for 127.0.0.1:1 failed: port is already allocated"})
     with pytest.raises(
-        EnvironmentFault, match=r"publishes a port that is taken: Bind for .*\n  hint: .*docker ps"
+        EnvironmentFault, match=r"publishes a port that is in use: Bind for .*\n  hint: .*docker ps"
     ):
         await fresh.start()
     await asyncio.wait_for(fresh.kill(), 5)
     assert recorder.told == []
 
 
-async def test_a_start_that_is_given_up_leaves_nothing_to_wait_for(
+async def test_a_cancelled_start_leaves_nothing_to_wait_for(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
-    """What is under way is refused afterwards, and nobody is told."""
+    """The request in flight is rejected after the cancellation, and nothing is reported."""
     server.answers["start"] = (500, {"message": "no space left on device"})
     starting = asyncio.create_task(fresh.start())
     await eventually(lambda: server.was_asked("start"), "the request")
@@ -273,7 +279,7 @@ async def test_a_start_that_is_given_up_leaves_nothing_to_wait_for(
     assert recorder.endings(ONE) == []
 
 
-async def test_late_news_of_an_earlier_run_end_no_later_one(
+async def test_a_late_exit_event_of_an_earlier_run_does_not_end_a_later_one(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     starting = asyncio.create_task(fresh.start())
@@ -285,59 +291,59 @@ async def test_late_news_of_an_earlier_run_end_no_later_one(
     assert recorder.endings(ONE) == []
 
 
-async def test_a_network_that_does_not_take_a_machine_back_is_named(
+async def test_a_network_that_cannot_be_reconnected_is_named(
     container: MachineContainer, server: SmallEngine
 ) -> None:
     server.answers["json"] = state(networks=["fleet", "other"])
     assert await container.isolate()
     server.answers["POST /networks/fleet/connect"] = (500, {"message": "no addresses left"})
-    for asked in (["fleet", "other"], ["fleet"]):
+    for requested in (["fleet", "other"], ["fleet"]):
         server.asked.clear()
         with pytest.raises(
             EnvironmentFault, match=r"fleet: no addresses left\n  hint: docker network connect"
         ):
             await container.rejoin()
-        assert joined(server) == asked
+        assert joined(server) == requested
     del server.answers["POST /networks/fleet/connect"]
     await container.rejoin()
     assert joined(server) == ["fleet", "fleet"]
 
 
 def joined(server: SmallEngine) -> list[str]:
-    """The networks that it was to be connected to."""
+    """The networks that were requested to connect the container."""
     return [each.split("/")[2] for each in server.asked if each.endswith("/connect")]
 
 
-async def test_a_cut_that_is_given_up_on_its_way_is_mended_once_it_is_made(
+async def test_a_cancelled_disconnect_is_undone_by_rejoin(
     container: MachineContainer, server: SmallEngine
 ) -> None:
-    """The engine carries out what it was asked, whether or not anybody waits."""
+    """The engine carries out a request even if its caller is cancelled."""
     server.answers["json"] = state(networks=["fleet", "other"])
     server.held["disconnect"] = threading.Event()
-    cutting = asyncio.create_task(container.isolate())
+    disconnecting = asyncio.create_task(container.isolate())
     await eventually(lambda: server.was_asked("networks/fleet/disconnect"), "the request")
-    cutting.cancel()
+    disconnecting.cancel()
     await asyncio.sleep(0)
     server.held["disconnect"].set()
     with pytest.raises(asyncio.CancelledError):
-        await cutting
+        await disconnecting
     await container.rejoin()
     assert joined(server) == ["fleet"]
 
 
-async def test_a_log_that_broke_off_is_listened_to_again(
+async def test_a_broken_log_stream_is_opened_again(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     server.answers["attach"] = (200, Broken())
     await fresh.refresh()
     server.answers["attach"] = (500, {"message": "not now"})
 
-    async def look_until_refused() -> None:
+    async def refresh_until_rejected() -> None:
         while True:
             await fresh.refresh()
 
     with pytest.raises(EngineError, match="not now"):
-        await asyncio.wait_for(look_until_refused(), 5)
+        await asyncio.wait_for(refresh_until_rejected(), 5)
     server.answers["attach"] = (200, None)
     server.asked.clear()
     await fresh.refresh()
@@ -345,16 +351,18 @@ async def test_a_log_that_broke_off_is_listened_to_again(
     assert recorder.of(ONE) == ["began"]
 
 
-async def test_one_that_docker_is_restarting_does_not_run(
+async def test_a_container_that_docker_is_restarting_is_not_running(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
-    """Meanwhile it lets nobody in, and its state says both. Source: moby, container/state.go."""
+    """The engine does not attach to it. Its state is running and restarting. Source: moby, container/state.go."""
     server.answers["attach"] = (409, {"message": "container c1 is restarting, wait until it is running"})
     server.answers["json"] = state(restarting=True, status=1)
     server.answers["logs"] = log_of(b"oh no\n")
     await fresh.refresh()
     assert not fresh.is_running
-    assert recorder.of(ONE) == [f'{BRIEF}: its last line is "oh no"; docker logs c1 has them all']
+    assert recorder.of(ONE) == [
+        f'{EARLY_EXIT}: its last log line is "oh no"\n  hint: docker logs c1 shows all lines'
+    ]
     recorder.told.clear()
     server.answers["attach"] = (200, None)
     server.answers["json"] = state()
@@ -366,7 +374,7 @@ async def test_one_that_docker_is_restarting_does_not_run(
 
 
 @pytest.mark.parametrize("name", ["SIGRTMIN+3", "QUIT", "3"])
-async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
+async def test_a_stop_signal_is_passed_to_the_engine_unchanged(
     engine: Engine, recorder: RecordingObserver, server: SmallEngine, name: str
 ) -> None:
     container = make_container(engine, recorder, kill_signal=name)
@@ -379,27 +387,27 @@ async def test_any_stop_signal_of_an_image_is_the_engines_to_read(
     assert f"signal={name.replace('+', '%2B')}" in asked
 
 
-async def test_no_such_program_is_said_as_such(
+async def test_a_missing_program_is_named(
     fresh: MachineContainer, recorder: RecordingObserver, server: SmallEngine
 ) -> None:
     words = 'OCI runtime create failed: exec: "npm": executable file not found in $PATH'
     server.answers["start"] = (404, {"message": words})
-    with pytest.raises(InputError, match='there is no command "npm" in image'):
+    with pytest.raises(InputError, match='command "npm" not found in image'):
         await fresh.start()
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
-async def test_one_that_is_told_to_end_has_ended_once_the_engine_holds_it_for_ended(
+async def test_stop_and_kill_return_when_the_engine_reports_the_container_as_stopped(
     container: MachineContainer, recorder: RecordingObserver, server: SmallEngine, verb: str
 ) -> None:
-    """It tells of the end before: whoever starts the container in between starts nothing."""
+    """The exit event comes earlier; a start before the state has changed would have no effect."""
     server.answers["wait"] = (200, {"StatusCode": 0})
     server.held["wait"] = threading.Event()
     ending = asyncio.create_task(getattr(container, verb)())
     await eventually(lambda: server.was_asked("containers/c1/kill"), "the request")
     await container.handle_event(event("die"))
-    await eventually(lambda: server.was_asked("containers/c1/wait"), "the question")
-    assert recorder.of(ONE) == [Exit(0)], "the proxy knows at once"
+    await eventually(lambda: server.was_asked("containers/c1/wait"), "the wait request")
+    assert recorder.of(ONE) == [Exit(0)], "the exit is reported at once"
     assert not ending.done()
     server.held["wait"].set()
     await asyncio.wait_for(ending, 5)

@@ -1,4 +1,4 @@
-"""The process that removes containers after a flysim that was killed: small while it waits, and not easily put off."""
+"""Cleanup process for containers of a killed flysim: few imports while it waits, and it retries on errors."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from simulator.machines.cleanup import container_cleanup as container_cleanup
 from tests.machines.fake_engine import refusing_engine
 
-SWEEPER = (sys.executable, "-P", "-X", "importtime", container_cleanup.__file__, "r1")
+CLEANUP = (sys.executable, "-P", "-X", "importtime", container_cleanup.__file__, "r1")
 
 
-def test_one_that_is_told_of_an_orderly_end_has_loaded_next_to_nothing() -> None:
-    ended = subprocess.run(SWEEPER, input=b".\n", capture_output=True, timeout=30, check=True)
+def test_after_an_orderly_end_it_has_imported_almost_nothing() -> None:
+    ended = subprocess.run(CLEANUP, input=b".\n", capture_output=True, timeout=30, check=True)
     loaded = {line.rpartition(b"|")[2].strip().partition(b".")[0] for line in ended.stderr.splitlines()}
 
     assert b"signal" in loaded
     assert loaded.isdisjoint({b"docker", b"simulator", b"asyncio", b"pydantic"})
 
 
-def test_a_round_that_fails_is_not_its_last(tmp_path: Path) -> None:
-    """At first the engine refuses, then it says what is no list of containers."""
+def test_a_failed_round_is_followed_by_another(tmp_path: Path) -> None:
+    """First the engine rejects the request, then its response is not a list of containers."""
     answers = {"GET /containers/json": [None, 0, [{"Id": "c1"}], []], "GET /networks": [[]]}
     with refusing_engine(tmp_path / "s", answers=answers) as server:
         ended = subprocess.run(
-            SWEEPER, input=b"", env={"DOCKER_HOST": server.host}, stderr=subprocess.PIPE, timeout=30
+            CLEANUP, input=b"", env={"DOCKER_HOST": server.host}, stderr=subprocess.PIPE, timeout=30
         )
 
     assert ended.returncode == 0, ended.stderr.decode()

@@ -1,4 +1,4 @@
-"""The containers of a Compose project as the engine describes them: which are machines, and what is wrong there."""
+"""Containers of a Compose project, read as machines from the output of `docker inspect`."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ AMS, DFW = "d8dd626f379508", "286533db064e58"
 
 
 def container(name: str, labels: dict[str, str], **config: Any) -> dict[str, Any]:
-    """As the engine describes it."""
-    about = {
+    """A container as `docker inspect` shows it."""
+    config_attrs = {
         "Labels": {label.PROJECT: "shop", **labels},
         "Hostname": "411ed5e307e2",
         "Image": "web",
         "Env": None,
     }
-    return {"Id": name, "Name": f"/{name}", "Config": about | config}
+    return {"Id": name, "Name": f"/{name}", "Config": config_attrs | config}
 
 
 def machine(name: str, machine_id: str, **labels: str) -> dict[str, Any]:
     return container(name, {label.SERVICE: name, REGION: name[:3], MACHINE_ID: machine_id, **labels})
 
 
-async def test_a_container_of_compose_run_is_no_machine(
+async def test_a_container_of_compose_run_is_not_a_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the labels of its service, and so its machine id."""
+    """It has the labels of its service, including the machine id."""
     there = [machine("dfw-1", DFW), machine("ams-1", AMS, **{label.ONE_OFF: "False"})]
     run = machine("dfw-1-run-1f2e", DFW, **{label.ONE_OFF: "True"})
     listed = [{"Id": each["Id"], "Labels": each["Config"]["Labels"]} for each in (*there, run)]
@@ -51,12 +51,12 @@ async def test_a_container_of_compose_run_is_no_machine(
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"), [({}, 10.0), ({"StopTimeout": None}, 10.0), ({"StopTimeout": 0}, 0)]
+    ("config", "seconds"), [({}, 10.0), ({"StopTimeout": None}, 10.0), ({"StopTimeout": 0}, 0)]
 )
-def test_a_machine_is_given_the_time_to_stop_that_its_container_has(
-    told: dict[str, Any], seconds: float
+def test_the_kill_timeout_is_the_stop_timeout_of_the_container(
+    config: dict[str, Any], seconds: float
 ) -> None:
-    """`stop_grace_period: 0s` is no time at all; where nothing is said, the engine gives ten seconds."""
-    spec = PROJECT.read(container("ams-1", {REGION: "ams"}, **told), ())
+    """`stop_grace_period: 0s` means no timeout; without it, the engine's default is ten seconds."""
+    spec = PROJECT.read(container("ams-1", {REGION: "ams"}, **config), ())
 
     assert spec.kill_timeout_seconds == seconds

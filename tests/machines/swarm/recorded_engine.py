@@ -1,4 +1,4 @@
-"""What an engine said once, and as much more of the same as a test wants."""
+"""Recorded responses of a swarm manager, and copies of them for as many tasks as a test needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECORDED = Path(__file__).parent / "recorded"
 SINGLE = "61ebc030226434"
 NODE = "fqj56nnwzi1hm017sr8bvepmy"
 ROW = "04287365ec"
-"""Of the ids of three machines of one service."""
+"""Prefix of the ids of three machines of one service."""
 
 
 def recorded(name: str) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def recorded(name: str) -> list[dict[str, Any]]:
 
 
 def tasks_of_row(count: int) -> list[dict[str, Any]]:
-    """A service of as many machines, each on the recorded node at a port of its own."""
+    """The tasks of a service with `count` machines, each on the recorded node with a port of its own."""
     model = next(task for task in recorded("fleet") if ROW in task["Spec"]["ContainerSpec"]["Hostname"])
     return [_another(model, slot) for slot in range(1, count + 1)]
 
@@ -38,7 +38,7 @@ def _another(model: dict[str, Any], slot: int) -> dict[str, Any]:
 
 
 class RecordedManager:
-    """Answers as `Manager` does, with the tasks that it was given."""
+    """A fake of `Manager` with a given list of tasks."""
 
     is_single_node = True
     node_id = NODE
@@ -47,8 +47,8 @@ class RecordedManager:
         self.listed = tasks
         self.requests = 0
         self.written: dict[str, list[bytes]] = {}
-        """Service -> the frames of its log."""
-        self.asked_for_logs: list[dict[str, str]] = []
+        """Service id -> the frames of its log."""
+        self.log_requests: list[dict[str, str]] = []
         self.logs_read = 0
 
     async def fetch_tasks(self, stack: str) -> dict[str, TaskSnapshot]:
@@ -57,24 +57,24 @@ class RecordedManager:
 
     async def services(self, stack: str) -> dict[str, Any]:
         self.requests += 1
-        await asyncio.sleep(0)  # As an answer that comes from elsewhere.
+        await asyncio.sleep(0)  # A real request yields to the event loop as well.
         return {task["ServiceID"]: {} for task in self.listed}
 
     def open_log(self, service_id: str, timeout_seconds: float | None = None, **options: str) -> Any:
-        self.asked_for_logs.append(options)
+        self.log_requests.append(options)
         if service_id not in self.written:
-            raise ConnectionError("nobody wrote anything")
+            raise ConnectionError("the service has no log")
         return _Log(self, b"".join(self.written[service_id]))
 
 
 def frame(task_id: str, second: int, text: str) -> bytes:
-    """One line of a service's log, as the engine sends it."""
+    """One line of a service's log in the engine's format."""
     line = f"2099-01-01T00:00:{second:02d}.000000000Z com.docker.swarm.task.id={task_id} {text}\n".encode()
     return b"\1\0\0\0" + len(line).to_bytes(4) + line
 
 
 class _Log(io.BytesIO):
-    """A response that ends once it was read."""
+    """A response that ends after its content."""
 
     def __init__(self, manager: RecordedManager, written: bytes) -> None:
         super().__init__(written)

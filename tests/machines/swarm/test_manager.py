@@ -1,4 +1,4 @@
-"""Engines that manage no swarm, as they say it themselves, and where the machines of others are reached."""
+"""Swarm manager: engines that cannot deploy, addresses of nodes, and updates of a service."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ WORKER = {
 
 
 @pytest.mark.parametrize(
-    ("told", "problem", "hint"),
+    ("swarm", "problem", "hint"),
     [
-        (INACTIVE, "is in no swarm, its node is inactive", "docker swarm init"),
+        (INACTIVE, "is not part of a swarm: its node is inactive", "docker swarm init"),
         ({**INACTIVE, "LocalNodeState": "locked"}, "its node is locked", "docker swarm"),
-        (WORKER, "is a worker of its swarm", r"let DOCKER_HOST name a manager \(10.199.0.1:2377\)"),
+        (WORKER, "is a worker of its swarm", r"set DOCKER_HOST to a manager \(10.199.0.1:2377\)"),
     ],
     ids=["no swarm", "locked", "worker"],
 )
-def test_an_engine_that_cannot_deploy_is_told_with_the_mend(
-    told: dict[str, Any], problem: str, hint: str
+def test_an_engine_that_cannot_deploy_is_reported_with_a_hint(
+    swarm: dict[str, Any], problem: str, hint: str
 ) -> None:
     with pytest.raises(EnvironmentFault, match=rf"{problem}.*\n  hint: .*{hint}"):
-        check_swarm({"Swarm": told})
+        check_swarm({"Swarm": swarm})
 
 
-def test_where_no_engine_answers_that_is_said(tmp_path: Any) -> None:
+def test_up_without_an_engine_fails_with_a_hint(tmp_path: Any) -> None:
     (tmp_path / "flysim.toml").write_text(
         "version = 1\n[edges]\nams = 0\n[control]\nport = 0\n"
         '[apps.chat]\nimage = "chat:1"\nmachines = [{ region = "ams" }]\n'
     )
     result = flysim("up", "--backend", "swarm", cwd=tmp_path, env={"DOCKER_HOST": f"unix://{tmp_path}/none"})
     assert result.returncode == 3
-    assert "no Docker engine answers" in result.stderr
+    assert "cannot connect to a Docker engine" in result.stderr
     assert "hint:" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-class Remote:
-    """What a manager needs to know of an engine on another computer."""
+class RemoteEngine:
+    """The part of an engine on another computer that a manager uses."""
 
     api = None
     published_host = "manager.example.com"
@@ -74,17 +74,17 @@ class Remote:
         ("other", "127.0.0.1", None, "manager.example.com"),
     ],
 )
-def test_a_node_is_reached_at_the_address_that_it_advertised(
+def test_a_node_is_reached_at_its_advertised_address(
     node: str, status: str, manager: str | None, host: str
 ) -> None:
-    """The engine's own node is where the engine is: what it advertises may be a loopback address."""
-    described = recorded("nodes")[0] | {"ID": node, "Status": {"State": "ready", "Addr": status}}
-    described["ManagerStatus"] = {"Addr": manager} if manager else {}
-    desk = Manager(Remote(), {"Swarm": {"NodeID": NODE, "Nodes": 2}})  # type: ignore[arg-type]
-    assert desk._address(described) == host
+    """Except the engine's own node, which may advertise a loopback address: it is reached at the engine's host."""
+    node_attrs = recorded("nodes")[0] | {"ID": node, "Status": {"State": "ready", "Addr": status}}
+    node_attrs["ManagerStatus"] = {"Addr": manager} if manager else {}
+    swarm_manager = Manager(RemoteEngine(), {"Swarm": {"NodeID": NODE, "Nodes": 2}})  # type: ignore[arg-type]
+    assert swarm_manager._address(node_attrs) == host
 
 
-def test_a_service_is_made_again_without_touching_what_else_its_spec_says() -> None:
+def test_a_forced_update_keeps_the_rest_of_the_spec() -> None:
     spec = {
         "Name": "x",
         "TaskTemplate": {"ForceUpdate": 3, "Runtime": "container"},
@@ -99,10 +99,10 @@ def test_a_service_is_made_again_without_touching_what_else_its_spec_says() -> N
 
 
 @pytest.mark.parametrize("name", ["swarms", "swarm:", "process:x", ""])
-def test_a_backend_that_there_is_not_is_refused(name: str) -> None:
+def test_an_unknown_backend_is_rejected(name: str) -> None:
     with pytest.raises(InputError, match=r"no backend.*\n.*swarm:NAME"):
         backend_name(name)
 
 
-def test_a_stack_that_is_there_is_named_behind_the_backend() -> None:
+def test_an_existing_stack_is_named_after_the_backend() -> None:
     assert backend_name("swarm:fleet") == backend_name("swarm") == "swarm"

@@ -1,4 +1,4 @@
-"""The file for `docker stack deploy`, without an engine."""
+"""Stack file for `docker stack deploy`, without an engine."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def rendered(config: Config, **options: Any) -> dict[str, Any]:
     return document
 
 
-def test_a_machine_is_a_service_and_machines_alike_are_one(config: Config) -> None:
+def test_a_machine_is_a_service_and_a_row_with_count_is_one_service(config: Config) -> None:
     services = rendered(config)["services"]
     assert {name: service["deploy"]["replicas"] for name, service in services.items()} == {
         "chat-ams-1": 1,
@@ -67,8 +67,8 @@ def test_a_machine_is_a_service_and_machines_alike_are_one(config: Config) -> No
     }
 
 
-def test_swarm_makes_the_ids_that_the_config_says(config: Config) -> None:
-    """F-7.3. The host name is the id."""
+def test_swarms_templates_give_the_ids_of_the_config(config: Config) -> None:
+    """F-7.3: the host name is the id."""
     row = rendered(config)["services"]["chat-dfw-1-to-3"]
     ids = [fill_in_slot(row["hostname"], slot) for slot in (1, 2, 3)]
     assert ids == [machine.id for machine in config.machines if machine.region == "dfw"]
@@ -76,7 +76,7 @@ def test_swarm_makes_the_ids_that_the_config_says(config: Config) -> None:
     assert row["environment"]["FLY_MACHINE_ID"] == row["labels"]["fly.machine_id"] == row["hostname"]
 
 
-def test_a_machine_is_told_of_itself_and_what_it_needs_of_fly_toml(config: Config) -> None:
+def test_a_service_has_the_environment_of_its_machine_and_settings_of_fly_toml(config: Config) -> None:
     service = rendered(config)["services"]["chat-ams-1"]
     env = service["environment"]
     assert env["FLY_MACHINE_ID"] == service["hostname"] == "d8dd626f379508"
@@ -97,14 +97,14 @@ def test_a_machine_is_told_of_itself_and_what_it_needs_of_fly_toml(config: Confi
     }
 
 
-def test_neither_docker_nor_swarm_finds_anything_to_fill_in_in_the_apps_own_variables(config: Config) -> None:
+def test_neither_docker_nor_swarm_expands_the_apps_own_variables(config: Config) -> None:
     env = rendered(config)["services"]["chat-dfw-1-to-3"]["environment"]
     assert env["ODD"] == '$$HOME {{"{{"}}x}}'
     assert env["WHO"].endswith(f"{SLOT} in dfw")
 
 
 def test_names_of_the_private_network_are_aliases(config: Config) -> None:
-    """F-8.1: as far as a name can be one before the machine is there."""
+    """F-8.1: the names that can be known before the machine exists."""
     services = rendered(config)["services"]
     names = {name: service["networks"]["default"]["aliases"] for name, service in services.items()}
     assert names["chat-ams-1"] == [
@@ -122,7 +122,7 @@ def test_placement_asks_for_a_node_of_the_region(config: Config) -> None:
     assert placed == {"constraints": ["node.labels.fly.region == ams"]}
 
 
-def test_a_large_fleet_has_a_network_with_room_for_it(tmp_path: Path, config: Config) -> None:
+def test_a_large_fleet_has_a_network_with_enough_addresses(tmp_path: Path, config: Config) -> None:
     assert rendered(config)["networks"] == {"default": {"driver": "overlay"}}
     rows = '[[apps.chat.machines]]\nregion = "ord"\ncount = 100\n' * 10
     large = config_of(tmp_path, TOML + rows)
@@ -132,15 +132,15 @@ def test_a_large_fleet_has_a_network_with_room_for_it(tmp_path: Path, config: Co
     assert len(document["services"]) == 12
 
 
-def test_labels_of_a_run_are_on_all_that_is_made(config: Config) -> None:
+def test_labels_of_a_run_are_on_everything_that_is_created(config: Config) -> None:
     document = rendered(config, labels={"flysim.added": "me"})
-    made = [*document["services"].values(), *document["networks"].values()]
-    assert [each["labels"]["flysim.added"] for each in made] == ["me"] * 3
+    created = [*document["services"].values(), *document["networks"].values()]
+    assert [each["labels"]["flysim.added"] for each in created] == ["me"] * 3
     deployed = [each["deploy"]["labels"]["flysim.added"] for each in document["services"].values()]
     assert deployed == ["me"] * 2
 
 
-def test_a_long_name_stays_a_name_of_dns(tmp_path: Path) -> None:
+def test_a_long_service_name_stays_a_valid_dns_label(tmp_path: Path) -> None:
     config = config_of(tmp_path, TOML.replace("chat", "a-very-long-name-of-an-app-indeed-it-is-long-enough"))
     assert all(len(name) <= 40 for name in rendered(config)["services"])
 
@@ -153,7 +153,7 @@ def test_an_app_without_an_image_cannot_be_a_stack(tmp_path: Path) -> None:
         services_of(config)
 
 
-def test_a_server_that_runs_already_is_nobodys_to_deploy(config: Config) -> None:
+def test_a_server_that_runs_already_is_not_deployed(config: Config) -> None:
     app = config.apps[0]
     elsewhere = tuple(replace(machine, url="http://127.0.0.1:1") for machine in app.machines)
     assert services_of(replace(config, apps=(replace(app, machines=elsewhere),))) == ()

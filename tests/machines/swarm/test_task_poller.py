@@ -1,4 +1,4 @@
-"""What is told of tasks, from what is seen of them; a thousand of them, too."""
+"""Task poller: changes reported from snapshots of tasks, also for a thousand tasks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from simulator.config import Config, load_config
 from simulator.config.model import MachineSpec
 from simulator.errors import InputError
 from simulator.machines.backend import Exit, Placement
+from simulator.machines.swarm.task import UNKNOWN_EXIT
 from simulator.machines.swarm.task_poller import TaskPoller
 from simulator.testing import eventually
 from tests.machines.swarm.recorded_engine import ROW, SINGLE, RecordedManager, frame, recorded, tasks_of_row
@@ -74,11 +75,13 @@ def poller_for(
 
 
 async def wait_until_reported(poller: TaskPoller) -> None:
-    """Until everything that has been seen is told."""
-    await eventually(lambda: not any(each.is_closing for each in poller.tracked.values()), "all is told")
+    """Wait until all exits of the latest poll have been reported."""
+    await eventually(
+        lambda: not any(each.is_reporting_exit for each in poller.tracked.values()), "the reports"
+    )
 
 
-async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: Recorder) -> None:
+async def test_running_tasks_join_as_machines_and_start(config: Config, recorder: Recorder) -> None:
     poller, _ = poller_for(recorded("fleet"), config, recorder)
     await poller.poll()
     assert sorted(recorder.told) == sorted(
@@ -92,7 +95,7 @@ async def test_machines_that_are_seen_join_and_begin(config: Config, recorder: R
     assert len(recorder.told) == 8
 
 
-async def test_a_label_that_means_nothing_is_named(config: Config, recorder: Recorder) -> None:
+async def test_an_invalid_label_is_named(config: Config, recorder: Recorder) -> None:
     tasks = recorded("fleet")
     tasks[0]["Spec"]["ContainerSpec"]["Labels"]["fly.app"] = "strams"
     poller, _ = poller_for(tasks, config, recorder)
@@ -106,7 +109,7 @@ def labels_of(task: dict[str, Any]) -> dict[str, str]:
 
 
 def another(task: dict[str, Any], **labels: str) -> dict[str, Any]:
-    """A later task of another service, with other labels for `fly_region` and so on."""
+    """A later task of another service; `fly_region="ams"` sets the label fly.region, and so on."""
     task = copy.deepcopy(task)
     task |= {"ID": "another", "ServiceID": "another-service", "CreatedAt": "2099-01-01T00:00:00Z"}
     labels_of(task).update({name.replace("_", ".", 1): value for name, value in labels.items()})
@@ -117,7 +120,7 @@ PORT_HTTP = r'the label fly.internal_port is "http"\n  expected: a port: a whole
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["joins", "of the config"])
-async def test_a_port_that_is_none_is_named_at_the_start(
+async def test_an_invalid_port_label_is_an_error_at_the_start(
     config: Config, recorder: Recorder, is_known: bool
 ) -> None:
     tasks = recorded("fleet")
@@ -129,13 +132,13 @@ async def test_a_port_that_is_none_is_named_at_the_start(
         await poller.poll()
 
 
-async def test_two_services_that_are_one_machine_are_named_at_the_start(
+async def test_two_services_with_the_same_machine_id_are_an_error_at_the_start(
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
     poller, _ = poller_for([*tasks, another(tasks[1])], config, recorder)
-    both = rf"service {tasks[1]['ServiceID']} and task 1 of service another-service are both machine {SINGLE}"
-    with pytest.raises(InputError, match=rf"{both}.*\n  expected: another fly.machine_id"):
+    both = rf"service {tasks[1]['ServiceID']} and task 1 of service another-service have the same machine id {SINGLE}"
+    with pytest.raises(InputError, match=rf"{both}.*\n  expected: a different fly.machine_id"):
         await poller.poll()
 
 
@@ -144,11 +147,11 @@ async def test_two_services_that_are_one_machine_are_named_at_the_start(
     [
         ({"fly_machine_id": "0" * 14, "fly_region": "lon"}, 'the label fly.region is "lon"'),
         ({"fly_machine_id": "0" * 14, "fly_internal_port": "http"}, PORT_HTTP),
-        ({}, f"are both machine {SINGLE}"),
+        ({}, f"have the same machine id {SINGLE}"),
     ],
-    ids=["region", "port", "twins"],
+    ids=["region", "port", "duplicate"],
 )
-async def test_what_is_wrong_with_one_that_joins_later_stands_in_a_log_once(
+async def test_a_problem_of_a_task_that_joins_later_is_reported_once(
     config: Config, recorder: Recorder, labels: dict[str, str], said: str
 ) -> None:
     tasks = recorded("fleet")
@@ -167,44 +170,46 @@ async def test_what_is_wrong_with_one_that_joins_later_stands_in_a_log_once(
     await poller.poll()
     manager.listed = [*tasks, another(tasks[1], **labels)]
     await poller.poll()
-    assert [each[2] for each in recorder.told] == [line, line], "it came again, so it is told again"
+    assert [each[2] for each in recorder.told] == [line, line], "it occurred again, so it is reported again"
     await poller.close()
 
 
-async def test_a_twin_takes_its_machine_over_when_the_first_has_ended(
+async def test_a_duplicate_becomes_the_machine_when_the_first_task_has_ended(
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
-    twin = another(tasks[1])
+    duplicate = another(tasks[1])
     poller, manager = poller_for(tasks, config, recorder)
     await poller.poll()
     poller.open()
-    manager.listed = [*tasks, twin]
+    manager.listed = [*tasks, duplicate]
     await poller.poll()
-    assert poller.tracked[SINGLE].told == tasks[1]["ID"]
+    assert poller.tracked[SINGLE].running_task_id == tasks[1]["ID"]
     tasks[1]["Status"]["State"], tasks[1]["DesiredState"] = "complete", "shutdown"
-    await eventually(lambda: poller.tracked[SINGLE].told == twin["ID"], "the twin is told")
+    await eventually(
+        lambda: poller.tracked[SINGLE].running_task_id == duplicate["ID"], "the duplicate's start"
+    )
     await poller.close()
 
 
-async def test_a_look_that_fails_is_told_and_not_the_last(config: Config, recorder: Recorder) -> None:
+async def test_a_failed_poll_is_reported_and_followed_by_another(config: Config, recorder: Recorder) -> None:
     tasks = recorded("fleet")
     poller, manager = poller_for(tasks, config, recorder)
     await poller.poll()
     poller.open()
     recorder.told.clear()
-    manager.listed = [{"ID": "of a version to come"}]
+    manager.listed = [{"ID": "of a future API version"}]
     async with poller.fast_polling():
-        await eventually(lambda: bool(recorder.told), "the failure is told")
+        await eventually(lambda: bool(recorder.told), "the report of the failure")
     ((_, _, line),) = recorder.told
-    assert line == "what Swarm says of the stack fleet is not understood: KeyError('Spec')"
+    assert line == "cannot read the tasks of the stack fleet: KeyError('Spec')"
     manager.listed = tasks[1:]
-    await eventually(lambda: ("left", f"{ROW}0002") in recorder.told, "the next look")
+    await eventually(lambda: ("left", f"{ROW}0002") in recorder.told, "the next poll")
     assert [each[0] for each in recorder.told].count("problem") == 1
     await poller.close()
 
 
-async def test_what_is_wrong_with_the_first_machine_is_told_although_there_is_none(
+async def test_a_problem_of_the_first_task_is_reported_although_there_is_no_machine(
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
@@ -219,7 +224,7 @@ async def test_what_is_wrong_with_the_first_machine_is_told_although_there_is_no
     await poller.close()
 
 
-async def test_a_machine_that_ended_has_exited_once(config: Config, recorder: Recorder) -> None:
+async def test_an_exit_is_reported_once(config: Config, recorder: Recorder) -> None:
     poller, manager = poller_for(recorded("fleet"), config, recorder)
     await poller.poll()
     recorder.told.clear()
@@ -231,7 +236,7 @@ async def test_a_machine_that_ended_has_exited_once(config: Config, recorder: Re
     assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL")]
 
 
-async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_back(
+async def test_a_missing_task_of_a_shared_service_leaves_and_that_of_a_single_service_can_return(
     config: Config, recorder: Recorder
 ) -> None:
     tasks = recorded("fleet")
@@ -248,10 +253,10 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     for _ in range(2):
         await poller.poll()
         await wait_until_reported(poller)
-    unseen = "ended; Swarm does not say how"
+    unknown = str(UNKNOWN_EXIT)
     assert sorted(recorder.told) == [
-        ("exited", f"{ROW}0001", unseen),
-        ("exited", SINGLE, unseen),
+        ("exited", f"{ROW}0001", unknown),
+        ("exited", SINGLE, unknown),
         ("left", f"{ROW}0001"),
     ]
     recorder.told.clear()
@@ -262,7 +267,7 @@ async def test_one_of_several_that_is_gone_has_left_and_a_service_of_one_comes_b
     assert sorted(recorder.told) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
 
 
-async def test_the_end_of_one_whose_place_was_taken_meanwhile_is_told_as_it_was(
+async def test_the_exit_of_a_replaced_task_is_reported_with_its_own_exit_code(
     config: Config, recorder: Recorder
 ) -> None:
     poller, manager = poller_for(recorded("fleet"), config, recorder)
@@ -277,8 +282,8 @@ async def test_the_end_of_one_whose_place_was_taken_meanwhile_is_told_as_it_was(
     assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL"), ("began", SINGLE)]
 
 
-async def test_looks_at_the_same_time_miss_a_machine_once(config: Config, recorder: Recorder) -> None:
-    """At the end, whoever waits for the stack to be gone looks beside the one that always does."""
+async def test_concurrent_polls_report_a_missing_machine_once(config: Config, recorder: Recorder) -> None:
+    """During removal, the backend polls in addition to the periodic polling."""
     poller, manager = poller_for(recorded("fleet"), config, recorder)
     await poller.poll()
     manager.listed, poller.is_closing = [], True
@@ -288,28 +293,31 @@ async def test_looks_at_the_same_time_miss_a_machine_once(config: Config, record
     assert not poller.tracked
 
 
-async def test_a_machine_that_is_released_during_a_look_is_let_go(config: Config, recorder: Recorder) -> None:
+async def test_a_machine_can_be_released_during_a_poll(config: Config, recorder: Recorder) -> None:
     poller, manager = poller_for(recorded("fleet"), config, recorder)
     await poller.poll()
 
-    async def release_meanwhile(stack: str) -> dict[str, Any]:
+    async def release_during_request(stack: str) -> dict[str, Any]:
         poller.tracked.pop(SINGLE)
         return {}
 
-    manager.services = release_meanwhile  # type: ignore[method-assign]
+    manager.services = release_during_request  # type: ignore[method-assign]
     manager.listed = []
     await poller.poll()
     assert SINGLE not in poller.tracked
 
 
-async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
+async def test_lines_logged_before_the_first_snapshot_are_emitted_after_the_start(
     config: Config, recorder: Recorder
 ) -> None:
-    """Its lines come as they are written, and looks are half a second apart."""
+    """Lines arrive as they are written, while polls are half a second apart."""
     tasks = recorded("fleet")
     poller, manager = poller_for(tasks, config, recorder)
     old = next(each for each in tasks if each["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
-    manager.written[old["ServiceID"]] = [frame("later", 1, "first words"), frame("foreign", 2, "nobody's")]
+    manager.written[old["ServiceID"]] = [
+        frame("later", 1, "first line"),
+        frame("foreign", 2, "of no machine"),
+    ]
     await poller.poll()
     await eventually(lambda: manager.logs_read == 1, "the line")
     recorder.told.clear()
@@ -322,12 +330,10 @@ async def test_what_a_task_writes_before_it_was_seen_is_told_when_it_is(
     await poller.close()
     told = [each for each in recorder.told if each[1] == SINGLE]
     assert [what for what, *_ in told] == ["exited", "began", "line"]
-    assert told[-1][2] == "first words"
+    assert told[-1][2] == "first line"
 
 
-async def test_a_thousand_machines_are_one_request_and_little_work(
-    config: Config, recorder: Recorder
-) -> None:
+async def test_a_thousand_machines_need_one_request_per_poll(config: Config, recorder: Recorder) -> None:
     poller, manager = poller_for(tasks_of_row(THOUSAND), config, recorder)
     await poller.poll()
     assert recorder.told.count(("began", f"{ROW}1000")) == 1
