@@ -5,7 +5,7 @@ WORKDIR /build
 COPY constraints.txt .
 RUN python -m venv tools && tools/bin/pip install -c constraints.txt hatchling
 RUN python -m venv --without-pip /opt/flysim
-# Dependencies have a layer of their own, which is rebuilt only when one of these two files changes.
+# Dependencies in a layer of their own, which is rebuilt only if constraints.txt or pyproject.toml changes.
 COPY pyproject.toml .
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
       > requirements.txt \

@@ -59,7 +59,7 @@ def check_compose_backend(compose: Path, backend: str) -> None:
 
 
 def find_engine() -> str | None:
-    """The address of the Docker engine, if one is configured or has the default socket."""
+    """The address of a Docker engine; None if DOCKER_HOST is not set and the default socket does not exist."""
     return os.environ.get("DOCKER_HOST") or (f"unix://{_SOCKET}" if _SOCKET.exists() else None)
 
 
@@ -74,7 +74,7 @@ async def _engine_fleet(compose: Path, base: Config | None) -> FleetSource:
     try:
         own = await own_project(engine)
         project = Project(own or file.project, compose, file.services, base)
-        # As a container of the project, flysim may start before all others.
+        # In a container of the project, flysim may start before the machines.
         machines = await project.find_machines(engine, allow_empty=own is not None)
     finally:
         engine.close()
@@ -137,9 +137,9 @@ def _lookup_fleet(compose: Path, base: Config | None) -> FleetSource:
     file = read_compose(compose, base)
     if not file.machines:
         raise InputError(
-            f"no service with the label fly.region has fly.machine_id: {', '.join(file.unnamed)}",
+            f"services with the label fly.region have no label fly.machine_id: {', '.join(file.unnamed)}",
             path=compose,
-            expected="both labels, because no Docker engine is available",
+            expected="both labels on at least one service, because without a Docker engine flysim cannot find the ids",
         )
     return FleetSource(
         config_of_machines(file.machines, file, base),
@@ -155,22 +155,20 @@ def _lookup_fleet(compose: Path, base: Config | None) -> FleetSource:
 
 def _lookup_mode(file: ComposeFile) -> str:
     return (
-        f"the machines are the containers of {file.path}, found by name because no Docker engine is available: flysim "
-        "routes to them, but cannot show their logs, and cannot start, stop or clone them"
+        f"the machines are the containers of {file.path}, found by DNS: flysim has no access to a Docker engine, so it "
+        "routes to them but shows no logs and does not start, stop or clone them"
     )
 
 
 def _unnamed_text(service: str) -> str:
     return (
-        f"the containers of service {service} are not routed to: they have no label fly.machine_id, and only the "
-        "Docker engine knows their host names\n"
-        "  hint: add the label, or give flysim access to the engine with docker-compose.engine.yml, see docs/docker.md"
+        f"containers of the service {service} are not routed to: they have no fly.machine_id, and without the Docker "
+        "engine flysim cannot find their ids\n  hint: use docker-compose.engine.yml, see docs/docker.md"
     )
 
 
 def _unresolved_text(name: str) -> str:
     return (
-        f"the name {name} no longer resolves, but its machine is running: a Docker engine that leaves a swarm loses "
-        "names\n"
-        f"  hint: docker compose restart {name}"
+        f"the name {name} does not resolve any more, although the machine runs: an engine that leaves a swarm loses "
+        f"DNS names\n  hint: docker compose restart {name}"
     )

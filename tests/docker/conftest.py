@@ -1,4 +1,4 @@
-"""What the tests with an engine share."""
+"""Fixtures for tests with a Docker engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.docker import swarm as swarms
 
 @pytest.fixture(scope="session")
 def swarm() -> Iterator[None]:
-    """A swarm, and the image of the tests' app."""
+    """A swarm, and the image of the test app."""
     if not MUST_RUN and (reason := why_no_engine()):
         pytest.skip(reason)
     swarms.build_image()

@@ -1,4 +1,4 @@
-"""The demo of docker-compose.yml, brought up beside whatever else runs: other names, ports and networks."""
+"""The demo of docker-compose.yml as a project of its own, with other names, ports and networks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from simulator.machines.port import free_ports
+from simulator.retry import poll_blocking
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60.0
@@ -26,40 +27,40 @@ LABEL = "label=com.docker.compose.project="
 
 @dataclass
 class Demo:
-    """One project, and what can be asked of it."""
+    """One Compose project, and its flysim."""
 
     project: str
     variables: dict[str, str]
     ports: dict[str, int] = field(default_factory=dict)
 
     def compose(self, *words: str, seconds: float = DEADLINE_SECONDS, check: bool = True) -> str:
-        """What `docker compose` says on stdout."""
+        """The standard output of `docker compose`."""
         return self._run("docker", "compose", "-p", self.project, *words, seconds=seconds, check=check).stdout
 
     def execute(self, service: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command inside a container."""
+        """Run a command inside a container."""
         command = ("docker", "compose", "-p", self.project, "exec", "-T", service, *words)
         return self._run(*command, seconds=DEADLINE_SECONDS, check=check)
 
-    def ask_names(self, service: str, program: str) -> Any:
-        """What a Python program with dnspython prints as JSON, run on a machine."""
+    def run_python(self, service: str, program: str) -> Any:
+        """Run a Python program with dnspython on a machine, and parse its output as JSON."""
         return json.loads(self.execute(service, "python", "-c", program).stdout)
 
     def inspect(self, service: str) -> dict[str, Any]:
         container = self.compose("ps", "-aq", service).strip()
-        (described,) = json.loads(self._run("docker", "inspect", container).stdout)
-        return dict(described)
+        (attrs,) = json.loads(self._run("docker", "inspect", container).stdout)
+        return dict(attrs)
 
     @contextmanager
     def one_off(self, service: str, *words: str) -> Iterator[None]:
-        """A container of `docker compose run`, which `down` leaves as it is."""
+        """A container of `docker compose run`, which `docker compose down` does not remove."""
         container = self.compose("run", "--no-deps", "--detach", service, *words).strip()
         try:
             yield
         finally:
             self._run("docker", "rm", "--force", container)
 
-    def remains(self) -> list[str]:
+    def remaining(self) -> list[str]:
         """Containers, networks and volumes of the project."""
         kinds = (("ps", "-a"), ("network", "ls"), ("volume", "ls"))
         lists = [
@@ -77,14 +78,14 @@ class Demo:
 
     @contextmanager
     def events(self) -> Iterator[Iterator[dict[str, Any]]]:
-        """What happens in flysim from now on, as the control API tells it."""
+        """flysim's events from now on, from the control API."""
         with self.client.stream("GET", f"{self._control_url}/_flysim/events") as response:
             lines = response.raise_for_status().iter_lines()
             yield (json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:"))
 
-    def healthy_since(self, begun: float) -> dict[str, float]:
-        """By host name, which containers the engine has called healthy since then, and when it did so first."""
-        span = (f"--since={begun}", f"--until={time.time()}")
+    def healthy_since(self, start: float) -> dict[str, float]:
+        """Host name -> when the engine first reported the container as healthy since then."""
+        span = (f"--since={start}", f"--until={time.time()}")
         wanted = ("--filter=event=health_status", f"--filter={LABEL}{self.project}", "--format={{json .}}")
         times: dict[str, float] = {}
         for line in self._run("docker", "events", *span, *wanted).stdout.splitlines():
@@ -94,7 +95,7 @@ class Demo:
         return times
 
     def advance(self, time: str) -> None:
-        """Put flysim's clock forward."""
+        """Advance flysim's simulated clock."""
         self.client.post(f"{self._control_url}/_flysim/clock", json={"advance": time}).raise_for_status()
 
     @property
@@ -102,7 +103,7 @@ class Demo:
         return f"http://127.0.0.1:{self.ports['CONTROL']}"
 
     def machines(self) -> dict[str, dict[str, Any]]:
-        """What flysim knows, by name."""
+        """Name -> machine, as flysim reports them."""
         return {machine["name"]: machine for machine in self.get("/_flysim/status")["machines"]}
 
     def is_routed_to(self, name: str) -> bool:
@@ -127,7 +128,7 @@ class Demo:
 
 @contextmanager
 def demo_up(*, wait: bool = True, overlay: bool = False) -> Iterator[Demo]:
-    """The demo, up and healthy, until the block ends; then nothing of it is left. `overlay`: with the engine."""
+    """The running demo, removed after the block. `overlay`: with docker-compose.engine.yml."""
     third, second = secrets.randbelow(254) + 1, secrets.randbelow(40) + 210
     project = f"flysim-test-{secrets.token_hex(4)}"
     ports = dict(zip(("AMS", "DFW", "CONTROL"), free_ports(3), strict=True))
@@ -151,7 +152,7 @@ def demo_up(*, wait: bool = True, overlay: bool = False) -> Iterator[Demo]:
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
+    is_met = poll_blocking(
+        lambda: condition() or None, timeout_seconds=DEADLINE_SECONDS, interval_seconds=0.02
+    )
+    assert is_met, f"not within {DEADLINE_SECONDS:g} s: {what}"

@@ -1,4 +1,4 @@
-"""The engine of this computer, as if it were on another one: by TCP, and by a name that is not 127.0.0.1."""
+"""This computer's engine as a remote one: reached by TCP, under a name that is not 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _Forwarding(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         with socket.socket(socket.AF_UNIX) as engine:
             engine.connect(_SOCKET)
-            there = threading.Thread(target=_pump, args=(self.request, engine))
-            there.start()
+            upload = threading.Thread(target=_pump, args=(self.request, engine))
+            upload.start()
             _pump(engine, self.request)
-            there.join()
+            upload.join()
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -37,7 +37,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def remote_engine() -> Iterator[str]:
-    """The DOCKER_HOST that leads to it."""
+    """Yields its DOCKER_HOST."""
     with _Server(("127.0.0.1", 0), _Forwarding) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"tcp://localhost:{server.server_address[1]}"

@@ -1,4 +1,4 @@
-"""What one run has on the engine: other runs may be there at the same time."""
+"""Objects and processes of one run of flysim; other runs may use the engine at the same time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.docker.swarm import docker
 
 
 def objects_of(run: str) -> list[str]:
-    """Containers and networks."""
+    """Ids of its containers and networks."""
     kinds = (("ps", "-aq"), ("network", "ls", "-q"))
     return [each for kind in kinds for each in docker(*kind, "--filter", f"label={RUN}={run}").split()]
 
 
 def cleanup_processes_of(process_id: int) -> list[psutil.Process]:
-    """Of a flysim: one, from before its first container until its end."""
+    """The cleanup processes of a flysim: one, from before its first container until its end."""
     children = psutil.Process(process_id).children()
     return [each for each in children if container_cleanup.__file__ in each.cmdline()]
 

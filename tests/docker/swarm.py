@@ -1,4 +1,4 @@
-"""The swarm of the tests: the one that this node is in, else one of its own, which is left when the last test ends."""
+"""Swarm for the tests: the node's own swarm, otherwise a new one, which is left when the last test ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MADE = "made"
 
 
 def docker(*words: str, stdin: str | None = None) -> str:
-    """Its output. Raises CalledProcessError, whose text says what docker said."""
+    """The output of a docker command. Raises AssertionError with its stderr if it fails."""
     result = subprocess.run(
         ["docker", *words], capture_output=True, text=True, input=stdin, check=False, timeout=100
     )
@@ -32,7 +32,7 @@ def build_image() -> None:
 
 @contextmanager
 def swarm() -> Iterator[None]:
-    """Shared by all processes that run tests: who comes first may have to make it, and who leaves last leaves it."""
+    """Shared by all test processes: the first creates it if there is none, the last one leaves it."""
     own = _FOLDER / str(os.getpid())
     with _locked():
         if not _cluster():
@@ -44,24 +44,24 @@ def swarm() -> Iterator[None]:
     finally:
         with _locked():
             own.unlink(missing_ok=True)
-            if not _users() and _is_made_by_us():
+            if not _users() and _is_ours():
                 (_FOLDER / _MADE).unlink()
                 docker("swarm", "leave", "--force")
 
 
 def _cluster() -> str:
-    """The id of the swarm that this node is in, if it is in one."""
+    """The id of this node's swarm; "" if there is none."""
     return docker("info", "--format", "{{if .Swarm.Cluster}}{{.Swarm.Cluster.ID}}{{end}}")
 
 
-def _is_made_by_us() -> bool:
-    """One that somebody made later, after tests that were killed had left no time to leave theirs, is not."""
+def _is_ours() -> bool:
+    """Compares the ids: after killed tests, somebody else may have created another swarm."""
     made = _FOLDER / _MADE
     return made.exists() and made.read_text() == _cluster()
 
 
 def _users() -> list[int]:
-    """Processes that use it; what those left that were killed does not count."""
+    """Running processes that use the swarm; entries of killed processes do not count."""
     return [
         int(each.name)
         for each in _FOLDER.iterdir()
@@ -78,7 +78,7 @@ def _locked() -> Iterator[None]:
 
 
 def leftovers(stack: str) -> list[str]:
-    """What there still is of a stack: services, containers, networks."""
+    """Services, containers and networks of a stack."""
     wanted = ("--quiet", "--filter", f"label=com.docker.stack.namespace={stack}")
     kinds = (("service", "ls"), ("container", "ls", "--all"), ("network", "ls"))
     return [f"{kind[0]} {each}" for kind in kinds for each in docker(*kind, *wanted).split()]

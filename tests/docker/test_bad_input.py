@@ -1,4 +1,4 @@
-"""Containers that others made and got wrong: each is told in words of its own, at the start or while flysim runs."""
+"""Invalid containers of a Compose project: each is reported, at the start or while flysim runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ machines = [{ region = "dfw" }]
 
 @dataclass
 class Containers:
-    """What a person runs beside a Compose file, with the labels of its project."""
+    """Containers with the labels of a Compose project, created without Compose."""
 
     folder: Path
     project: str = field(default_factory=lambda: f"flysim-test-{secrets.token_hex(4)}")
@@ -57,7 +57,7 @@ class Containers:
         return self.folder / "compose.yml"
 
     def make(self, name: str, region: str = "dfw", *, port: str = "", verb: str = "run") -> str:
-        """A web server in a container of that name, as machine `DFW`; its full name."""
+        """Create a web server in a container as machine `DFW`, and return the container's full name."""
         labels = (f"{label.PROJECT}={self.project}", f"{REGION}={region}", f"{MACHINE_ID}={DFW}")
         options = [word for each in labels for word in ("--label", each)]
         name = f"{self.project}-{name}"
@@ -80,46 +80,50 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
     containers.remove()
 
 
-def refusal(containers: Containers) -> str:
+def error_of_exec(containers: Containers) -> str:
     options = ("--compose", str(containers.compose), "-c", str(containers.config))
     result = flysim("exec", *options, "--", "true")
     assert result.returncode == 2, result.stderr
     return result.stderr.replace(f"{containers.folder}/", "")
 
 
-def test_two_containers_that_are_one_machine_are_both_named(containers: Containers) -> None:
+def test_two_containers_with_the_same_machine_id_are_both_named(containers: Containers) -> None:
     one, other = containers.make("one"), containers.make("other")
 
-    told = refusal(containers)
+    error = error_of_exec(containers)
 
-    assert "compose.yml: the containers " in told
-    assert {one, other} <= set(told.split())
-    assert f"are both machine {DFW}\n  expected: another fly.machine_id for each" in told
-
-
-def test_a_container_in_a_region_that_there_is_not_is_named_with_its_label(containers: Containers) -> None:
-    name = containers.make("one", "amz")
-
-    told = refusal(containers)
-
+    assert "compose.yml: containers " in error
+    assert {one, other} <= set(error.split())
     assert (
-        f'compose.yml: container {name}: the label fly.region is "amz"; did you mean "ams"?\n  expected: '
-        in told
+        f"have the same machine id {DFW}\n  expected: a different fly.machine_id for each container" in error
     )
 
 
-def test_what_is_wrong_with_a_container_that_comes_later_stands_in_the_log(containers: Containers) -> None:
+def test_a_container_with_an_unknown_region_is_named_with_its_label(containers: Containers) -> None:
+    name = containers.make("one", "amz")
+
+    error = error_of_exec(containers)
+
+    assert (
+        f'compose.yml: container {name}: the label fly.region is "amz"; did you mean "ams"?\n  expected: '
+        in error
+    )
+
+
+def test_a_problem_of_a_container_that_starts_later_is_in_the_log(containers: Containers) -> None:
     first = containers.make("first")
     options = ("--compose", str(containers.compose))
     with start_up(containers.folder, containers.config, *options) as up:
         second, third = containers.make("second"), containers.make("third", "mars")
 
-        up.wait_for_line(f"container {second} is machine {DFW} too, and is not routed to")
+        up.wait_for_line(f"container {second} is not routed to: another container is already machine {DFW}")
         up.wait_for_line(f'container {third}: the label fly.region is "mars"')
         assert first not in up.log.read_text()
 
 
-async def test_a_port_that_another_container_publishes_is_told_with_its_mend(containers: Containers) -> None:
+async def test_a_port_that_another_container_publishes_is_reported_with_a_hint(
+    containers: Containers,
+) -> None:
     taken = docker("port", containers.make("one"), "8080/tcp").rpartition(":")[2]
     name = containers.make("other", port=taken, verb="create")
     engine, spec = await Engine.connect(), MachineSpec(DFW, "dfw-1", "chat", "dfw", is_taken=True)
@@ -128,17 +132,17 @@ async def test_a_port_that_another_container_publishes_is_told_with_its_mend(con
     )
 
     with pytest.raises(
-        EnvironmentFault, match=r"^machine dfw-1 of app chat publishes a port that is taken: "
+        EnvironmentFault, match=r"^machine dfw-1 of app chat publishes a port that is in use: "
     ) as raised:
         await machine.start()
     engine.close()
 
     assert f"127.0.0.1:{taken}" in f"{raised.value}"
-    assert "\n  hint: end whatever has it (docker ps shows published ports)" in f"{raised.value}"
+    assert "\n  hint: stop the program that uses it (docker ps lists published ports)" in f"{raised.value}"
 
 
 @pytest.mark.parametrize(("verb", "state"), [("stop", "exited"), ("pause", "paused")])
-def test_a_container_at_rest_is_woken_for_a_command_and_left_as_it_was(
+def test_a_stopped_or_paused_container_runs_during_a_command_and_is_restored(
     containers: Containers, verb: str, state: str
 ) -> None:
     name = containers.make("one")

@@ -1,4 +1,4 @@
-"""Images that flysim has built: by the engine's own builder, or by the docker CLI where a Dockerfile wants BuildKit."""
+"""Image builds: by the engine's own builder, or by the docker CLI if the Dockerfile needs BuildKit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CACHED = "RUN --mount=type=cache,target=/cache"
 
 @pytest.fixture
 def image() -> Iterator[str]:
-    """The name of one that is not there yet; removed after the test."""
+    """The name of an image that does not exist yet; removed after the test."""
     name = f"flysim-test-{secrets.token_hex(4)}"
     yield name
     if docker("images", "--quiet", name).strip():
@@ -42,22 +42,22 @@ async def build(image: str, folder: Path, *lines: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["RUN echo built > /made", f"{CACHED} echo built > /made"])
-async def test_an_image_is_built_whatever_its_dockerfile_is_written_for(
-    image: str, tmp_path: Path, line: str
-) -> None:
+async def test_an_image_is_built_with_or_without_buildkit(image: str, tmp_path: Path, line: str) -> None:
     await build(image, tmp_path, line)
     assert docker("run", "--rm", image, "cat", "/made").strip() == "built"
 
 
 @pytest.mark.parametrize("line", ["RUN echo no compiler; exit 7", f"{CACHED} echo no compiler; exit 7"])
-async def test_a_build_that_fails_is_told_with_its_last_lines(image: str, tmp_path: Path, line: str) -> None:
-    with pytest.raises(EnvironmentFault, match=r"cannot be built: .*(code: 7|ended with status)") as raised:
+async def test_a_failed_build_is_reported_with_its_last_lines(image: str, tmp_path: Path, line: str) -> None:
+    with pytest.raises(
+        EnvironmentFault, match=r"cannot be built: .*(code: 7|failed with exit code)"
+    ) as raised:
         await build(image, tmp_path, line)
     assert "no compiler" in str(raised.value)
-    assert f"hint: try it alone: docker build -t {image} {tmp_path}" in str(raised.value)
+    assert f"hint: run the build by itself: docker build -t {image} {tmp_path}" in str(raised.value)
 
 
-async def test_without_the_docker_cli_it_is_asked_for(
+async def test_without_the_docker_cli_the_hint_asks_for_it(
     image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -65,7 +65,7 @@ async def test_without_the_docker_cli_it_is_asked_for(
         await build(image, tmp_path, f"{CACHED} true")
 
 
-async def test_a_build_that_is_given_up_is_ended(image: str, tmp_path: Path) -> None:
+async def test_a_cancelled_build_is_ended(image: str, tmp_path: Path) -> None:
     def builders() -> list[psutil.Process]:
         return [each for each in psutil.Process().children() if shutil.which("docker") in each.cmdline()]
 

@@ -1,4 +1,4 @@
-"""Nothing of a run is left, whatever the folder is that flysim was run from: no container, network or process."""
+"""Cleanup of containers, networks and processes, also from a folder whose modules shadow flysim's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project whose modules have the names of ours and of the engine's SDK."""
+    """A project with modules named like flysim's package and the engine's SDK."""
     folder = tmp_path / "project"
     (folder / "simulator").mkdir(parents=True)
     (folder / "simulator" / "__init__.py").touch()
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def is_over(process: psutil.Process) -> bool:
+def has_exited(process: psutil.Process) -> bool:
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -32,18 +32,18 @@ def is_over(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_is_left_of_a_run_from_a_folder_with_modules_of_its_own(
+def test_a_run_from_a_folder_with_shadowing_modules_is_cleaned_up(
     number: signal.Signals, folder: Path, tmp_path: Path
 ) -> None:
     with start_up(tmp_path, None, "--backend", "docker", cwd=folder) as up:
-        (last,) = cleanup_processes_of(up.process.pid)
-        run = run_id_of(last)
+        (cleanup,) = cleanup_processes_of(up.process.pid)
+        run = run_id_of(cleanup)
         assert len(objects_of(run)) == 5  # three machines, the gateway, a network
 
         up.process.send_signal(number)
         up.process.wait(30)
         if number is signal.SIGINT:
-            assert is_over(last)
+            assert has_exited(cleanup)
 
-    wait_for(lambda: is_over(last), "the end of the sweeper", up.log)
+    wait_for(lambda: has_exited(cleanup), "the end of the cleanup process", up.log)
     assert objects_of(run) == []

@@ -1,4 +1,4 @@
-"""Machines as containers, end to end: what others do to them is followed, and nothing of them is ever left."""
+"""Machines as containers, end to end: changes by others are followed, and everything is removed at the end."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection
 
 from simulator.config import Config, load_config
 from simulator.errors import EnvironmentFault, InputError, SimulatorError
+from simulator.machines.backend import Exit
 from simulator.machines.docker import DockerBackend
 from simulator.routing.model import MachineState
 from simulator.runtime import Simulator
@@ -42,7 +43,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 def container_of(simulator: Simulator, machine_id: str) -> str:
-    """The one that publishes the machine's port; other runs on the engine have others."""
+    """The container that publishes the machine's port; other runs on the engine use other ports."""
     port = simulator.supervisor.machine(machine_id).port
     (container,) = docker("ps", "-q", "--filter", OURS, "--filter", f"publish={port}").split()
     return container
@@ -58,13 +59,13 @@ async def open_socket(simulator: Simulator, machine_id: str = DFW) -> ClientConn
     return await websockets.connect(url, additional_headers={"Cookie": f"fly-machine-id={machine_id}"})
 
 
-async def test_a_machine_is_a_container_with_its_id_for_its_host_name(simulator: Simulator) -> None:
-    described = json.loads(docker("inspect", container_of(simulator, DFW)))[0]
-    (network,) = described["NetworkSettings"]["Networks"].values()
+async def test_a_machine_is_a_container_with_its_id_as_host_name(simulator: Simulator) -> None:
+    attrs = json.loads(docker("inspect", container_of(simulator, DFW)))[0]
+    (network,) = attrs["NetworkSettings"]["Networks"].values()
 
-    assert described["Config"]["Hostname"] == DFW
+    assert attrs["Config"]["Hostname"] == DFW
     assert network["GlobalIPv6Address"].startswith("fdaa:")
-    assert f"FLY_PRIVATE_IP={network['GlobalIPv6Address']}" in described["Config"]["Env"]
+    assert f"FLY_PRIVATE_IP={network['GlobalIPv6Address']}" in attrs["Config"]["Env"]
     async with httpx.AsyncClient(base_url=simulator.edges["ams"], follow_redirects=False) as client:
         assert f'data-page-machine="{DFW}"' in (await client.get(TO_DALLAS)).text
 
@@ -77,9 +78,9 @@ ask = lambda name, kind: sorted(str(each).strip('"') for each in dns.resolver.re
 page = urllib.request.urlopen("http://streams.flycast/?instance=4d891ee9b43e08", timeout=5).read().decode()
 print(json.dumps([ask("streams.internal", "AAAA"), ask("vms.streams.internal", "TXT"), page]))
 """
-    # In a thread: it is this process that answers.
-    told = await asyncio.to_thread(docker, "exec", container_of(simulator, AMS), "python", "-c", program)
-    addresses, texts, page = json.loads(told)
+    # In a thread, because this process answers the requests.
+    output = await asyncio.to_thread(docker, "exec", container_of(simulator, AMS), "python", "-c", program)
+    addresses, texts, page = json.loads(output)
 
     assert addresses == sorted(machine.private_ip for machine in simulator.fleet.machines)
     assert all(address.startswith("fdaa:") for address in addresses)
@@ -87,35 +88,35 @@ print(json.dumps([ask("streams.internal", "AAAA"), ask("vms.streams.internal", "
     assert f'data-page-machine="{DFW_2}"' in page
 
 
-async def test_a_kill_from_outside_ends_the_open_websocket_within_a_second(simulator: Simulator) -> None:
-    """F-6.51, F-1.64: the socket ends, and the next handshake is a replay to a machine that is not there."""
+async def test_a_kill_by_others_closes_the_open_websocket_within_a_second(simulator: Simulator) -> None:
+    """F-6.51, F-1.64: the WebSocket closes, and the next handshake is a replay to a stopped machine."""
     socket = await open_socket(simulator)
 
     docker("kill", container_of(simulator, DFW))
-    begun = time.monotonic()
+    start = time.monotonic()
     await socket.wait_closed()
 
-    assert time.monotonic() - begun < 1
-    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "the news of its end")
-    with pytest.raises(websockets.InvalidStatus) as refused:
+    assert time.monotonic() - start < 1
+    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "its exit")
+    with pytest.raises(websockets.InvalidStatus) as rejected:
         await open_socket(simulator)
-    assert refused.value.response.status_code == 502
+    assert rejected.value.response.status_code == 502
 
 
-async def test_a_stopped_container_is_out_of_routing_once_the_engine_has_said_so(
+async def test_a_stopped_container_is_not_routed_to_once_the_engine_reports_its_exit(
     simulator: Simulator,
 ) -> None:
     container = container_of(simulator, DFW)
-    docker("stop", container)  # It returns once the engine has said so.
+    docker("stop", container)  # It returns once the engine has reported the exit.
 
-    # As a rule within 200 ms; a busy computer is given more.
-    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "the end", within_seconds=1.0)
+    # Usually within 200 ms; a busy computer gets more time.
+    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "its exit", within_seconds=1.0)
 
     docker("start", container)
     await eventually(lambda: bool((m := simulator.fleet.find(DFW)) and m.is_candidate), "its first check")
 
 
-async def test_a_pause_from_outside_is_a_suspension_until_it_is_over(simulator: Simulator) -> None:
+async def test_a_pause_by_others_is_a_suspension_until_the_unpause(simulator: Simulator) -> None:
     docker("pause", container_of(simulator, DFW))
     await eventually(lambda: state_of(simulator) is MachineState.SUSPENDED, "the pause")
 
@@ -125,9 +126,9 @@ async def test_a_pause_from_outside_is_a_suspension_until_it_is_over(simulator: 
     )
 
 
-async def test_a_container_that_somebody_removed_is_made_again_by_a_reset(simulator: Simulator) -> None:
+async def test_a_container_removed_by_others_is_created_again_by_a_reset(simulator: Simulator) -> None:
     docker("rm", "-f", container_of(simulator, DFW))
-    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "the news of its end")
+    await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "its exit")
 
     await simulator.reset()
 
@@ -135,7 +136,7 @@ async def test_a_container_that_somebody_removed_is_made_again_by_a_reset(simula
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_however_flysim_ends(number: signal.Signals, tmp_path: Path) -> None:
+def test_everything_is_removed_however_flysim_ends(number: signal.Signals, tmp_path: Path) -> None:
     volumes = docker("volume", "ls", "-q")
     with start_up(tmp_path, None, "--backend", "docker") as up:
         run = run_id_of(*cleanup_processes_of(up.process.pid))
@@ -148,7 +149,7 @@ def test_nothing_is_left_however_flysim_ends(number: signal.Signals, tmp_path: P
     assert docker("volume", "ls", "-q") == volumes
 
 
-def test_nothing_is_left_of_a_start_that_is_interrupted(tmp_path: Path) -> None:
+def test_an_interrupted_start_is_cleaned_up(tmp_path: Path) -> None:
     log = tmp_path / "up.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -177,17 +178,17 @@ def config_with(tmp_path: Path, *lines: str) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("lines", "kind", "words"),
+    ("lines", "kind", "message"),
     [
         (['image = "flysim-no-such-image"'], EnvironmentFault, "docker pull flysim-no-such-image"),
-        (['image = "Not An Image"'], InputError, "is no image"),
+        (['image = "Not An Image"'], InputError, "is not an image name"),
         (['image = "x"', 'build = "nowhere"'], InputError, "a folder with a Dockerfile"),
-        (['command = ["npm", "start"]'], InputError, "has no image to be a container of"),
-        (['command = ["{python}", "-c", "print(1); exit(3)"]'], EnvironmentFault, "exited with status 3"),
+        (['command = ["npm", "start"]'], InputError, "has no image, so it cannot run as a container"),
+        (['command = ["{python}", "-c", "print(1); exit(3)"]'], EnvironmentFault, str(Exit(3))),
     ],
 )
-async def test_what_cannot_be_run_is_told_with_its_mend_and_nothing_is_left(
-    lines: list[str], kind: type[SimulatorError], words: str, tmp_path: Path
+async def test_an_app_that_cannot_run_is_reported_with_a_hint_and_cleaned_up(
+    lines: list[str], kind: type[SimulatorError], message: str, tmp_path: Path
 ) -> None:
     config = config_with(tmp_path, *lines)
     backend = DockerBackend([app.app for app in config.apps])
@@ -195,31 +196,33 @@ async def test_what_cannot_be_run_is_told_with_its_mend_and_nothing_is_left(
         async with Simulator(config, free_ports=True, backend=backend):
             pass
 
-    assert words in str(raised.value)
+    assert message in str(raised.value)
     assert "hint: " in str(raised.value) or "expected: " in str(raised.value)
-    assert objects_of(backend.run) == []
+    assert objects_of(backend.run_id) == []
 
 
-async def test_an_app_that_listens_on_its_own_loopback_only_is_told_so(tmp_path: Path) -> None:
+async def test_an_app_that_listens_on_loopback_only_is_reported(tmp_path: Path) -> None:
     command = 'command = ["{python}", "-m", "http.server", "--bind", "127.0.0.1", "8080"]'
     config = config_with(tmp_path, command)
     app = config.apps[0]
-    hasty = replace(app, machines=tuple(replace(spec, start_timeout_seconds=3.0) for spec in app.machines))
+    impatient = replace(
+        app, machines=tuple(replace(spec, start_timeout_seconds=3.0) for spec in app.machines)
+    )
     with pytest.raises(
         EnvironmentFault, match=r"127\.0\.0\.1:8080 of its container; make it listen on 0\.0\.0\.0"
     ):
-        async with Simulator(replace(config, apps=(hasty,)), free_ports=True, backend="docker"):
+        async with Simulator(replace(config, apps=(impatient,)), free_ports=True, backend="docker"):
             pass
 
 
-def test_no_engine_is_told_with_where_it_was_looked_for() -> None:
-    for host, words in (
-        ("unix:///nowhere.sock", "no Docker engine answers at unix:///nowhere.sock: No such file"),
-        ("tcp://127.0.0.1:1", "no Docker engine answers at tcp://127.0.0.1:1: Connection refused"),
+def test_a_missing_engine_is_reported_with_its_address() -> None:
+    for host, message in (
+        ("unix:///nowhere.sock", "cannot connect to a Docker engine at unix:///nowhere.sock: No such file"),
+        ("tcp://127.0.0.1:1", "cannot connect to a Docker engine at tcp://127.0.0.1:1: Connection refused"),
     ):
         result = flysim("exec", "--backend", "docker", "--", "true", env={"DOCKER_HOST": host})
         assert result.returncode == 3
-        assert words in result.stderr
+        assert message in result.stderr
         assert "--backend process" in result.stderr
         assert "Traceback" not in result.stderr
 
@@ -230,8 +233,8 @@ def project() -> Iterator[Demo]:
         yield demo
 
 
-def test_machines_of_a_scaled_service_serve_without_a_restart(project: Demo, tmp_path: Path) -> None:
-    """With flysim on the host beside the project, and no restart of it."""
+def test_machines_of_a_scaled_service_are_routed_to_without_a_restart(project: Demo, tmp_path: Path) -> None:
+    """With flysim on the host, and the machines in the project."""
     (tmp_path / "sample_app").mkdir()
     options = ("--compose", str(ROOT / "docker-compose.yml"), "--free-ports")
     env = {**project.variables, "COMPOSE_PROJECT_NAME": project.project}

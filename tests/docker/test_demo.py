@@ -1,4 +1,4 @@
-"""`docker compose up`: the sample app in real containers, and flysim in their midst without the engine."""
+"""`docker compose up`: the sample app in containers, and flysim in their network without access to the engine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_once_it_is_up_every_machine_is_routed_to(demo: Demo) -> None:
     assert {name for name in demo.machines() if demo.is_routed_to(name)} == {"ams-1", "dfw-1", "dfw-2"}
 
 
-def test_a_visitor_in_amsterdam_is_brought_to_the_machine_of_the_link(demo: Demo) -> None:
+def test_a_request_in_amsterdam_is_replayed_to_the_machine_in_the_link(demo: Demo) -> None:
     response = demo.client.get("/", params={"instance": DFW})
 
     assert response.status_code == 200
@@ -52,7 +52,7 @@ def test_the_websocket_follows_the_cookie(demo: Demo) -> None:
         assert DFW in (first if isinstance(first, str) else first.decode())
 
 
-def test_each_edge_leads_to_its_own_region_first(demo: Demo) -> None:
+def test_each_edge_prefers_its_own_region(demo: Demo) -> None:
     demo.client.get(f"http://127.0.0.1:{demo.ports['DFW']}/healthz")
     latest = demo.get("/_flysim/traces")[-1]
 
@@ -66,12 +66,12 @@ def test_private_names_are_answered_inside_a_machine(demo: Demo, server: str, tc
     prefix = demo.variables["FLYSIM_NET6"]
     at = None if server == "the machine's own" else f"{prefix}::3"
     program = f"""{ASK}
-def told(name, kind):
+def lookup(name, kind):
     return ask(name, kind, {at!r}, {tcp})
-print(json.dumps([told("vms.streams.internal", "TXT"), told("{DFW}.vm.streams.internal", "AAAA"),
-    told("streams.internal", "AAAA"), told("streams.flycast", "AAAA")]))"""
+print(json.dumps([lookup("vms.streams.internal", "TXT"), lookup("{DFW}.vm.streams.internal", "AAAA"),
+    lookup("streams.internal", "AAAA"), lookup("streams.flycast", "AAAA")]))"""
 
-    machines, one, every, flycast = demo.ask_names("ams-1", program)
+    machines, one, every, flycast = demo.run_python("ams-1", program)
 
     assert machines == [ALL]
     assert one == [str(ip_address(f"{prefix}:0:a7b:8a30:41f2:2"))]
@@ -80,39 +80,39 @@ print(json.dumps([told("vms.streams.internal", "TXT"), told("{DFW}.vm.streams.in
     assert flycast == [f"{prefix}::3"]
 
 
-def test_nearest_is_nearest_to_the_machine_that_asks(demo: Demo) -> None:
+def test_nearest_is_relative_to_the_machine_that_queries(demo: Demo) -> None:
     """F-8.2"""
     program = f'{ASK}\nprint(json.dumps(ask("top1.nearest.of.streams.internal", "AAAA")))'
 
-    assert demo.ask_names("ams-1", program) != demo.ask_names("dfw-1", program)
+    assert demo.run_python("ams-1", program) != demo.run_python("dfw-1", program)
 
 
-def test_names_that_are_not_private_are_resolved_by_the_name_server_above(demo: Demo) -> None:
-    """F-8.15: what Docker's own name server knows, flysim passes on, and so whatever that one asks the world for."""
+def test_names_that_are_not_private_are_resolved_by_dockers_name_server(demo: Demo) -> None:
+    """F-8.15: flysim forwards these queries to Docker's name server, which forwards public names."""
     program = f"""{ASK}
 print(json.dumps([ask("dfw-1.", "A", "{demo.variables["FLYSIM_NET6"]}::3", tcp) for tcp in (False, True)]))"""
 
-    by_udp, by_tcp = demo.ask_names("ams-1", program)
+    by_udp, by_tcp = demo.run_python("ams-1", program)
 
     assert by_udp == by_tcp == [demo.machines()["dfw-1"]["address"].partition(":")[0]]
 
 
-def test_a_flycast_name_leads_through_the_proxy_with_its_replays(demo: Demo) -> None:
-    """F-8.20: on the public port itself, and to the edge nearest to whoever calls."""
+def test_a_flycast_request_goes_through_the_proxy_with_its_replays(demo: Demo) -> None:
+    """F-8.20: on the public port, at the edge nearest to the client."""
     program = f"""
 import json, urllib.request
 opened = urllib.request.urlopen("http://streams.flycast/?instance={AMS}", timeout=20)
 print(json.dumps([opened.status, opened.headers["set-cookie"]]))"""
 
-    status, cookie = demo.ask_names("dfw-1", program)
+    status, cookie = demo.run_python("dfw-1", program)
     latest = [trace for trace in demo.get("/_flysim/traces") if trace["host"] == "streams.flycast"][-1]
 
     assert (status, f"fly-machine-id={AMS}" in cookie) == (200, True)
     assert (latest["edge"], latest["served_by"]) == ("dfw", "ams-1")
 
 
-def test_a_machine_knows_itself_as_on_fly(demo: Demo) -> None:
-    """F-7.3, F-7.4, F-8.17: also its own private address, by name."""
+def test_a_machine_has_the_environment_of_fly(demo: Demo) -> None:
+    """F-7.3, F-7.4, F-8.17: including its own private address, by name."""
     environment = demo.execute("dfw-1", "cat", "/proc/1/environ").stdout.split("\0")
     known = dict(line.partition("=")[::2] for line in environment)
     program = 'import json, socket; print(json.dumps(socket.getaddrinfo("fly-local-6pn", 80)[0][4][0]))'
@@ -123,30 +123,34 @@ def test_a_machine_knows_itself_as_on_fly(demo: Demo) -> None:
         "streams",
         "256",
     )
-    own = demo.ask_names("dfw-1", program)
+    own = demo.run_python("dfw-1", program)
     assert own == demo.get(f"/v1/apps/streams/machines/{DFW}")["private_ip"]
     assert ip_address(known["FLY_PRIVATE_IP"]) == ip_address(own)
 
 
 @pytest.mark.parametrize("service", ["simulator", "ams-1", "dfw-1", "dfw-2"])
-def test_nobody_is_root_and_nothing_can_be_written(demo: Demo, service: str) -> None:
-    made = demo.inspect(service)["HostConfig"]
+def test_no_container_runs_as_root_or_can_write_outside_tmp(demo: Demo, service: str) -> None:
+    host_config = demo.inspect(service)["HostConfig"]
 
     assert demo.execute(service, "id", "-u").stdout.strip() == "65534"
     assert demo.execute(service, "touch", "/x", check=False).returncode != 0
     assert demo.execute(service, "touch", "/tmp/x").returncode == 0
-    assert (made["ReadonlyRootfs"], made["CapDrop"], made["Privileged"]) == (True, ["ALL"], False)
-    assert "no-new-privileges:true" in made["SecurityOpt"]
-    assert made["PidsLimit"] > 0
-    assert made["Memory"] == (512 if service == "simulator" else 256) * 2**20
+    assert (host_config["ReadonlyRootfs"], host_config["CapDrop"], host_config["Privileged"]) == (
+        True,
+        ["ALL"],
+        False,
+    )
+    assert "no-new-privileges:true" in host_config["SecurityOpt"]
+    assert host_config["PidsLimit"] > 0
+    assert host_config["Memory"] == (512 if service == "simulator" else 256) * 2**20
 
 
-def test_flysim_has_no_access_to_the_engine_and_says_so(demo: Demo) -> None:
+def test_flysim_reports_that_it_has_no_access_to_the_engine(demo: Demo) -> None:
     assert all("docker.sock" not in mount["Source"] for mount in demo.inspect("simulator")["Mounts"])
-    assert "no Docker engine is within reach" in demo.compose("logs", "simulator")
-    refused = demo.execute("simulator", "flysim", "machine", "stop", "dfw-1", check=False)
-    assert refused.returncode == 2
-    assert "access to the Docker engine" in refused.stderr
+    assert "flysim has no access to a Docker engine" in demo.compose("logs", "simulator")
+    rejected = demo.execute("simulator", "flysim", "machine", "stop", "dfw-1", check=False)
+    assert rejected.returncode == 2
+    assert "access to the Docker engine" in rejected.stderr
 
 
 def test_every_port_is_published_on_loopback_only(demo: Demo) -> None:
@@ -156,44 +160,44 @@ def test_every_port_is_published_on_loopback_only(demo: Demo) -> None:
         assert hosts == {"127.0.0.1"}, service
 
 
-def test_what_flysim_prints_is_right_for_a_person_outside(demo: Demo) -> None:
+def test_flysim_prints_the_addresses_on_the_host(demo: Demo) -> None:
     log = demo.compose("logs", "--no-log-prefix", "simulator")
 
     for port in demo.ports.values():
         assert f"http://127.0.0.1:{port}" in log
 
 
-def test_a_machine_that_stops_is_out_of_routing_and_comes_back(demo: Demo) -> None:
-    """F-8.14: the private network's names follow, too."""
+def test_a_stopped_machine_is_not_routed_to_until_it_starts_again(demo: Demo) -> None:
+    """F-8.14: its private names are removed and return as well."""
     program = f'{ASK}\nprint(json.dumps(ask("vms.streams.internal", "TXT")))'
     demo.compose("stop", "dfw-2")
-    eventually(lambda: demo.machines()["dfw-2"]["state"] == "stopped", "the end of dfw-2")
-    without = demo.ask_names("ams-1", program)
-    is_well = demo.execute("simulator", "flysim", "status", "--check").returncode
+    eventually(lambda: demo.machines()["dfw-2"]["state"] == "stopped", "the stop of dfw-2")
+    without = demo.run_python("ams-1", program)
+    exit_code = demo.execute("simulator", "flysim", "status", "--check").returncode
 
     demo.compose("start", "dfw-2")
     eventually(lambda: demo.is_routed_to("dfw-2"), "dfw-2 again")
 
     assert without == [f"{AMS} ams,{DFW} dfw"]
-    assert is_well == 0
-    assert demo.ask_names("ams-1", program) == [ALL]
+    assert exit_code == 0
+    assert demo.run_python("ams-1", program) == [ALL]
     assert DFW_2 in demo.client.get("/", params={"instance": DFW_2}).text
 
 
-def test_a_machine_that_is_killed_is_out_of_routing(demo: Demo) -> None:
+def test_a_killed_machine_is_not_routed_to(demo: Demo) -> None:
     demo.compose("kill", "dfw-2")
-    eventually(lambda: demo.machines()["dfw-2"]["state"] == "stopped", "the end of dfw-2")
+    eventually(lambda: demo.machines()["dfw-2"]["state"] == "stopped", "the stop of dfw-2")
 
     demo.compose("start", "dfw-2")
     eventually(lambda: demo.is_routed_to("dfw-2"), "dfw-2 again")
 
 
-def test_flysim_is_not_healthy_while_a_machine_that_runs_is_not_routed_to(demo: Demo) -> None:
+def test_flysim_is_unhealthy_while_a_running_machine_is_not_routed_to(demo: Demo) -> None:
     demo.execute("simulator", "flysim", "status", "--check")
     demo.compose("pause", "dfw-2")
     try:
         demo.advance("15s")  # The check's interval.
-        eventually(lambda: not demo.is_routed_to("dfw-2"), "a check of dfw-2 that fails")
+        eventually(lambda: not demo.is_routed_to("dfw-2"), "a failed check of dfw-2")
         checked = demo.execute("simulator", "flysim", "status", "--check", check=False)
     finally:
         demo.compose("unpause", "dfw-2")
@@ -204,10 +208,11 @@ def test_flysim_is_not_healthy_while_a_machine_that_runs_is_not_routed_to(demo: 
     eventually(lambda: demo.is_routed_to("dfw-2"), "dfw-2 again")
 
 
-def test_a_scaled_service_is_told_of_and_not_routed_to(demo: Demo) -> None:
+def test_a_scaled_service_is_reported_and_not_routed_to(demo: Demo) -> None:
     demo.compose("up", "-d", "--no-recreate", "--scale", "dfw=2")
     eventually(
-        lambda: "containers of the service dfw run" in demo.compose("logs", "simulator"), "the word of it"
+        lambda: "containers of the service dfw are not routed to" in demo.compose("logs", "simulator"),
+        "the warning",
     )
     machine_id = demo.execute(
         "dfw", "sh", "-c", "tr '\\0' '\\n' < /proc/1/environ | sed -n s/^FLY_MACHINE_ID=//p"
@@ -218,19 +223,19 @@ def test_a_scaled_service_is_told_of_and_not_routed_to(demo: Demo) -> None:
     demo.compose("up", "-d", "--no-recreate", "--scale", "dfw=0")
 
 
-def test_what_compose_run_starts_has_not_the_name_of_its_service(demo: Demo) -> None:
-    """So it is not found by that name, and is no machine."""
+def test_a_container_of_compose_run_does_not_have_the_name_of_its_service(demo: Demo) -> None:
+    """So the lookup by name does not find it, and it is not a machine."""
     program = f'{ASK}\nprint(json.dumps(ask("dfw.", "A", "{demo.variables["FLYSIM_NET6"]}::3")))'
     with demo.one_off("dfw", "sleep", "600"):
-        found = demo.ask_names("ams-1", program)
+        found = demo.run_python("ams-1", program)
 
     assert found == []
 
 
-def test_down_leaves_nothing_behind() -> None:
+def test_docker_compose_down_removes_everything() -> None:
     with demo_up(wait=False) as demo:
-        assert demo.remains()
+        assert demo.remaining()
 
         demo.compose("down")
 
-        assert demo.remains() == []
+        assert demo.remaining() == []

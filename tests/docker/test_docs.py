@@ -1,4 +1,4 @@
-"""docs/docker.md documents the variables of the Compose files, and its example is a valid Compose file."""
+"""docs/docker.md: it lists the variables of the Compose files, and its example is valid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_label_is_documented() -> None:
     assert set(re.findall(r"^\| `(fly\.\w+)` \|", PAGE, re.MULTILINE)) == set(LABELS)
 
 
-def test_the_example_loads(tmp_path: Path) -> None:
+def test_the_example_is_valid(tmp_path: Path) -> None:
     (example,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     (tmp_path / "compose.yml").write_text(example)
 

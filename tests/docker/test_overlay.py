@@ -1,4 +1,4 @@
-"""`docker compose` with docker-compose.engine.yml: flysim in the midst of the machines, and with the engine."""
+"""`docker compose` with docker-compose.engine.yml: flysim in the project, with access to the engine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ NEW = 5
 GRACE_SECONDS = 2.0
 
 
-def test_machines_of_a_scaled_service_serve_without_a_restart_and_down_leaves_nothing() -> None:
-    """What `docker compose run` starts of the same service meanwhile is no machine."""
+def test_a_scaled_service_is_routed_to_without_a_restart_and_down_removes_everything() -> None:
+    """A container of `docker compose run` of the same service is not a machine."""
     with demo_up(overlay=True) as demo:
-        before, known, begun = demo.inspect("simulator"), ids(demo), time.time()
+        before, known, start = demo.inspect("simulator"), ids(demo), time.time()
         with demo.events() as events, demo.one_off("dfw", "sleep", "600"):
             demo.compose("up", "-d", "--no-recreate", "--scale", f"dfw={NEW}")
             routed = became_healthy(events, known, NEW)
             assert ids(demo) == known | set(routed)
 
-        # Both clocks are this computer's: how busy it is while we look makes no difference.
-        eventually(lambda: set(demo.healthy_since(begun)) >= set(routed), "the engine's word of their health")
-        healthy = demo.healthy_since(begun)
+        # Both times are from this computer's clock, so the time that the test itself takes does not matter.
+        eventually(lambda: set(demo.healthy_since(start)) >= set(routed), "the engine's health events")
+        healthy = demo.healthy_since(start)
         late = {each: routed[each] - healthy[each] for each in routed}
         assert max(late.values()) <= GRACE_SECONDS, late
         for machine_id in routed:
@@ -41,7 +41,7 @@ def test_machines_of_a_scaled_service_serve_without_a_restart_and_down_leaves_no
         after = demo.inspect("simulator")
         assert (after["State"]["StartedAt"], after["RestartCount"]) == (before["State"]["StartedAt"], 0)
         demo.compose("down")
-        assert demo.remains() == []
+        assert demo.remaining() == []
 
 
 def ids(demo: Demo) -> set[str]:
@@ -49,7 +49,7 @@ def ids(demo: Demo) -> set[str]:
 
 
 def became_healthy(events: Iterable[dict[str, Any]], known: set[str], count: int) -> dict[str, float]:
-    """So many machines that are not known, and since when each of them is routed to."""
+    """Id -> since when it is routed to, for the first `count` machines that are not known."""
     since: dict[str, float] = {}
     for event in events:
         if event["type"] == "MachineHealthChanged" and event["healthy"] and event["machine_id"] not in known:

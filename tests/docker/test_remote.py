@@ -1,4 +1,4 @@
-"""An engine on another computer: which of its ports are free, only that one can tell."""
+"""A remote engine: only the engine can tell which of its ports are free."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 DFW = "286533db064e58"
 
 
-async def test_the_engine_chooses_the_ports_and_a_machine_is_found_wherever_it_starts(
+async def test_the_engine_chooses_the_ports_at_each_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with remote_engine() as host:
@@ -31,13 +31,13 @@ async def test_the_engine_chooses_the_ports_and_a_machine_is_found_wherever_it_s
             port = simulator.supervisor.machine(DFW).port
             ours = ("--filter", f"label={RUN}", "--filter", f"publish={port}")
             (container,) = docker("ps", "-q", *ours).split()
-            asked_for = json.loads(docker("inspect", container))[0]["HostConfig"]["PortBindings"]
-            assert asked_for == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "0"}]}
+            requested = json.loads(docker("inspect", container))[0]["HostConfig"]["PortBindings"]
+            assert requested == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "0"}]}
             await check_served(simulator)
 
             docker("stop", container)
             await eventually(
-                lambda: simulator.supervisor.machine(DFW).state is MachineState.STOPPED, "its end"
+                lambda: simulator.supervisor.machine(DFW).state is MachineState.STOPPED, "its stop"
             )
             docker("start", container)
             await eventually(lambda: simulator.supervisor.machine(DFW).is_candidate, "its check")

@@ -1,4 +1,4 @@
-"""A wire to the real engine that can be cut, or held so that the engine's words do not come through."""
+"""Connection to the real engine through a proxy socket that tests can cut and restore."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENGINE = "/var/run/docker.sock"
 
 
 class Wire:
-    """Passes connections on from a socket of its own, in a thread of its own."""
+    """Forwards connections from its own socket to the engine, in a thread of its own."""
 
     def __init__(self, socket: Path) -> None:
         self.host = f"unix://{socket}"
@@ -28,11 +28,11 @@ class Wire:
     def open_connections(self) -> int:
         return len(self._connections)
 
-    def hint(self) -> None:
-        self._do(self._mend())
+    def restore(self) -> None:
+        self._do(self._restore())
 
     def cut(self) -> None:
-        """All connections at once, and no new ones."""
+        """Close all connections and accept no new ones."""
         self._do(self._cut())
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Wire:
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _mend(self) -> None:
+    async def _restore(self) -> None:
         self._server = await asyncio.start_unix_server(self._accept, self._socket)
 
     async def _cut(self) -> None:
@@ -56,20 +56,23 @@ class Wire:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._pass_on(reader, writer))
+        task = asyncio.create_task(self._forward(reader, writer))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(ENGINE)
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        engine_reader, engine_writer = await asyncio.open_unix_connection(ENGINE)
         try:
-            ways = [asyncio.create_task(_pump(*way)) for way in ((reader, back), (there, writer))]
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            pumps = [
+                asyncio.create_task(_pump(*pair))
+                for pair in ((reader, engine_writer), (engine_reader, writer))
+            ]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in ways:
+            for each in pumps:
                 each.cancel()
-            for end in (writer, back):
-                end.close()
+            for each in (writer, engine_writer):
+                each.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +85,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextmanager
 def wire_to_engine(socket: Path) -> Iterator[Wire]:
     wire = Wire(socket)
-    wire.hint()
+    wire.restore()
     try:
         yield wire
     finally:

@@ -1,7 +1,7 @@
-"""A tiny app in a container: says which machine it is, replays, speaks a little WebSocket, and dies when told to.
+"""Minimal app for the container tests: reports its machine, replays, echoes over WebSocket and exits on request.
 
-`?to=<machine id>` on any other machine answers with `fly-replay`, once. `/ws` is a WebSocket that says the machine's
-id and echoes. `/names/<name>` tells the IPv4 addresses of a name; `/exit/<status>` ends the program.
+`?to=<machine id>` on any other machine responds with `fly-replay`, once. `/ws` is a WebSocket that sends the machine's
+id and then echoes. `/names/<name>` returns the IPv4 addresses of a name; `/exit/<code>` exits with that exit code.
 """
 
 from __future__ import annotations
@@ -27,46 +27,46 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         wanted = parse_qs(url.query).get("to", [ID])[0]
         if wanted != ID and "fly-replay-src" not in self.headers:
-            self._answer({}, 307, {"fly-replay": f"instance={wanted}"})
+            self._respond({}, 307, {"fly-replay": f"instance={wanted}"})
         elif self.headers.get("upgrade", "").lower() == "websocket":
-            self._be_websocket()
+            self._serve_websocket()
         elif url.path.startswith("/exit/"):
-            say("asked to exit")
+            log("asked to exit")
             os._exit(int(url.path.removeprefix("/exit/")))
         elif url.path.startswith("/names/"):
-            self._answer({"addresses": addresses(url.path.removeprefix("/names/"))})
+            self._respond({"addresses": addresses(url.path.removeprefix("/names/"))})
         else:
             env = {name: value for name, value in os.environ.items() if name.startswith(("FLY_", "APP_"))}
-            self._answer({"id": ID, "region": REGION, "host": socket.gethostname(), "env": env})
+            self._respond({"id": ID, "region": REGION, "host": socket.gethostname(), "env": env})
 
-    def _answer(
-        self, told: dict[str, object], status: int = 200, headers: dict[str, str] | None = None
+    def _respond(
+        self, content: dict[str, object], status: int = 200, headers: dict[str, str] | None = None
     ) -> None:
-        body = json.dumps(told).encode()
+        body = json.dumps(content).encode()
         self.send_response_only(status)
         for name, value in {**(headers or {}), "Content-Length": f"{len(body)}"}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
-    def _be_websocket(self) -> None:
+    def _serve_websocket(self) -> None:
         digest = hashlib.sha1(self.headers["sec-websocket-key"].encode() + _ACCEPT).digest()
         self.send_response_only(101)
         self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "Upgrade")
         self.send_header("Sec-WebSocket-Accept", base64.b64encode(digest).decode())
         self.end_headers()
-        self._frame(0x81, ID.encode())
+        self._send_frame(0x81, ID.encode())
         while (frame := self._read_frame()) and frame[0] & 0xF != 8:
-            self._frame(frame[0], frame[1])
-        self._frame(0x88, b"\x03\xe8")
+            self._send_frame(frame[0], frame[1])
+        self._send_frame(0x88, b"\x03\xe8")
         self.close_connection = True
 
-    def _frame(self, first: int, payload: bytes) -> None:
+    def _send_frame(self, first: int, payload: bytes) -> None:
         self.wfile.write(bytes([first, len(payload)]) + payload)
 
     def _read_frame(self) -> tuple[int, bytes] | None:
-        """Up to 125 bytes, masked, as a client's are."""
+        """A masked frame of a client, with up to 125 bytes."""
         head = self.rfile.read(6)
         if len(head) < 6:
             return None
@@ -74,10 +74,10 @@ class Handler(BaseHTTPRequestHandler):
         return head[0], bytes(each ^ head[2 + at % 4] for at, each in enumerate(payload))
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log no requests."""
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -91,5 +91,5 @@ def addresses(name: str) -> list[str]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
-    say(f"{ID} listens")
+    log(f"{ID} listens")
     ThreadingHTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler).serve_forever()
