@@ -33,13 +33,15 @@ class Demo:
     variables: dict[str, str]
     ports: dict[str, int] = field(default_factory=dict)
 
-    def compose(self, *words: str, seconds: float = DEADLINE_SECONDS, check: bool = True) -> str:
+    def compose(self, *arguments: str, seconds: float = DEADLINE_SECONDS, check: bool = True) -> str:
         """The standard output of `docker compose`."""
-        return self._run("docker", "compose", "-p", self.project, *words, seconds=seconds, check=check).stdout
+        return self._run(
+            "docker", "compose", "-p", self.project, *arguments, seconds=seconds, check=check
+        ).stdout
 
-    def execute(self, service: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def execute(self, service: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command inside a container."""
-        command = ("docker", "compose", "-p", self.project, "exec", "-T", service, *words)
+        command = ("docker", "compose", "-p", self.project, "exec", "-T", service, *arguments)
         return self._run(*command, seconds=DEADLINE_SECONDS, check=check)
 
     def run_python(self, service: str, program: str) -> Any:
@@ -52,9 +54,9 @@ class Demo:
         return dict(attrs)
 
     @contextmanager
-    def one_off(self, service: str, *words: str) -> Iterator[None]:
+    def one_off(self, service: str, *arguments: str) -> Iterator[None]:
         """A container of `docker compose run`, which `docker compose down` does not remove."""
-        container = self.compose("run", "--no-deps", "--detach", service, *words).strip()
+        container = self.compose("run", "--no-deps", "--detach", service, *arguments).strip()
         try:
             yield
         finally:

@@ -17,12 +17,12 @@ _FOLDER = Path(tempfile.gettempdir()) / f"flysim-test-swarm-{os.getuid()}"
 _MADE = "made"
 
 
-def docker(*words: str, stdin: str | None = None) -> str:
+def docker(*arguments: str, stdin: str | None = None) -> str:
     """The output of a docker command. Raises AssertionError with its stderr if it fails."""
     result = subprocess.run(
-        ["docker", *words], capture_output=True, text=True, input=stdin, check=False, timeout=100
+        ["docker", *arguments], capture_output=True, text=True, input=stdin, check=False, timeout=100
     )
-    assert result.returncode == 0, f"docker {' '.join(words)}: {result.stderr}"
+    assert result.returncode == 0, f"docker {' '.join(arguments)}: {result.stderr}"
     return result.stdout.strip()
 
 
@@ -55,7 +55,7 @@ def _cluster() -> str:
 
 
 def _is_ours() -> bool:
-    """Compares the ids: after killed tests, somebody else may have created another swarm."""
+    """Compares the ids: after killed tests, someone may have created another swarm."""
     made = _FOLDER / _MADE
     return made.exists() and made.read_text() == _cluster()
 

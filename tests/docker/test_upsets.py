@@ -51,9 +51,9 @@ def is_back(simulator: Simulator, machine_id: str = DFW) -> bool:
     return machine is not None and machine.is_candidate
 
 
-def at_the_engine(*words: str) -> str:
+def at_the_engine(*arguments: str) -> str:
     """Run a docker command on the engine itself, not through the wire."""
-    return docker("--host", f"unix://{ENGINE}", *words)
+    return docker("--host", f"unix://{ENGINE}", *arguments)
 
 
 async def test_changes_during_a_lost_connection_are_found_after_the_reconnection(

@@ -1,4 +1,4 @@
-"""Fake Docker engine for tests: an HTTP server on a Unix socket that returns prepared responses to the real SDK."""
+"""Fake Docker engine: a server on a Unix socket that gives the real SDK predefined responses."""
 
 from __future__ import annotations
 
@@ -13,72 +13,81 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-Answer = tuple[int, Any]
-"""A status and a body: bytes are sent unchanged, everything else as JSON."""
-_PATIENCE_SECONDS = 10.0
+Response = tuple[int, Any]
+"""A status and a body: bytes are sent as they are, everything else as JSON."""
+_BLOCK_SECONDS = 10.0
 
 
-class Broken(bytes):
-    """A body after which the connection is closed, although more was announced."""
+class Truncated(bytes):
+    """A body after which the connection is closed too early."""
 
 
-class SmallEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """`answers` maps a method and path, as in `GET /containers/json`, or the last part of a path to a response.
+class FakeEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """`responses`: by method and path, for example `GET /containers/json`, or by the last part of the path.
 
-    A list contains successive responses; the last one is repeated. Every other request gets `otherwise`.
+    A list has one response for each request; the last one is for all further requests. `default`: the response to
+    all other requests.
     """
 
     daemon_threads = True
 
-    def __init__(self, socket: Path, answers: Mapping[str, Answer | list[Answer]], otherwise: Answer) -> None:
-        super().__init__(str(socket), _Answering)
+    def __init__(
+        self, socket: Path, responses: Mapping[str, Response | list[Response]], default: Response
+    ) -> None:
+        super().__init__(str(socket), _RequestHandler)
         self.host = f"unix://{socket}"
-        self.answers: dict[str, Answer | list[Answer]] = {
+        self.responses: dict[str, Response | list[Response]] = {
             "_ping": (200, "OK"),
             "version": (200, {"ApiVersion": "1.41"}),
-            **answers,
+            **responses,
         }
-        self.otherwise = otherwise
-        self.asked: list[str] = []
-        """The methods and paths of all requests, without the API version, with the query unchanged."""
-        self.held: dict[str, threading.Event] = {}
-        """Last part of a path -> an event: the response is delayed until it is set."""
-        self.told: list[Any] = []
-        """The JSON bodies of all requests."""
+        self.default = default
+        self.requests: list[str] = []
+        """Method, path without the API version, and query of each request."""
+        self.blocked: dict[str, threading.Event] = {}
+        """Last part of the path -> event for which the response waits."""
+        self.bodies: list[Any] = []
+        """The JSON bodies of requests."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore clients that disconnect before the response."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
-    def was_asked(self, what: str) -> bool:
-        return any(f"/{what}" in each for each in self.asked)
+    def has_request(self, what: str) -> bool:
+        return any(f"/{what}" in each for each in self.requests)
 
-    def answer(self, request: str) -> Answer:
-        found = self.answers.get(request) or self.answers.get(request.rpartition("/")[2], self.otherwise)
+    def find_response(self, request: str) -> Response:
+        found = self.responses.get(request) or self.responses.get(request.rpartition("/")[2], self.default)
         if isinstance(found, list):
             return found.pop(0) if len(found) > 1 else found[0]
         return found
 
 
-class _Answering(BaseHTTPRequestHandler):
+class _RequestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: SmallEngine
+    server: FakeEngine
 
     def do_GET(self) -> None:
         if size := int(self.headers.get("Content-Length", 0)):
-            self.server.told.append(json.loads(self.rfile.read(size)))
+            self.server.bodies.append(json.loads(self.rfile.read(size)))
         url = urlsplit(self.path)
         path = "/" + url.path.split("/", 2)[2] if url.path.startswith("/v1.") else url.path
-        self.server.asked.append(f"{self.command} {path}{'?' if url.query else ''}{url.query}")
-        if held := self.server.held.get(path.rpartition("/")[2]):
-            held.wait(_PATIENCE_SECONDS)
-        status, said = self.server.answer(f"{self.command} {path}")
-        self.close_connection = is_broken = isinstance(said, Broken)
-        body = said if isinstance(said, bytes) else json.dumps(said).encode() if said is not None else b""
+        self.server.requests.append(f"{self.command} {path}{'?' if url.query else ''}{url.query}")
+        if blocked := self.server.blocked.get(path.rpartition("/")[2]):
+            blocked.wait(_BLOCK_SECONDS)
+        status, content = self.server.find_response(f"{self.command} {path}")
+        self.close_connection = is_truncated = isinstance(content, Truncated)
+        body = (
+            content
+            if isinstance(content, bytes)
+            else json.dumps(content).encode()
+            if content is not None
+            else b""
+        )
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body) + is_broken))
+        self.send_header("Content-Length", str(len(body) + is_truncated))
         self.end_headers()
         self.wfile.write(body)
 
@@ -91,10 +100,10 @@ class _Answering(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def small_engine(
-    socket: Path, answers: Mapping[str, Answer | list[Answer]], otherwise: Answer
-) -> Iterator[SmallEngine]:
-    with SmallEngine(socket, answers, otherwise) as server:
+def run_fake_engine(
+    socket: Path, responses: Mapping[str, Response | list[Response]], default: Response
+) -> Iterator[FakeEngine]:
+    with FakeEngine(socket, responses, default) as server:
         serving = threading.Thread(target=server.serve_forever, args=(0.01,))
         serving.start()
         try:
@@ -105,14 +114,14 @@ def small_engine(
 
 
 @contextmanager
-def refusing_engine(
-    socket: Path, status: int = 500, words: str = "", answers: Mapping[str, Sequence[Any]] | None = None
-) -> Iterator[SmallEngine]:
-    """An engine that refuses all requests except `answers`, which are successive bodies; None is a refusal, too."""
-    refusal = status, {"message": words}
-    said = {
-        request: [refusal if body is None else (200, body) for body in bodies]
-        for request, bodies in (answers or {}).items()
+def run_rejecting_engine(
+    socket: Path, status: int = 500, message: str = "", responses: Mapping[str, Sequence[Any]] | None = None
+) -> Iterator[FakeEngine]:
+    """An engine that rejects every request except those in `responses`; None in a list is a rejection, too."""
+    rejection = status, {"message": message}
+    content = {
+        request: [rejection if body is None else (200, body) for body in bodies]
+        for request, bodies in (responses or {}).items()
     }
-    with small_engine(socket, said, refusal) as server:
+    with run_fake_engine(socket, content, rejection) as server:
         yield server

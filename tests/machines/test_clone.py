@@ -14,7 +14,7 @@ from simulator.machines.docker.container.machine_container import MachineContain
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.project import Project
 from simulator.testing import RecordingObserver
-from tests.machines.fake_engine import refusing_engine
+from tests.machines.fake_engine import run_rejecting_engine
 
 BARE: dict[str, Any] = {"Image": "web", "Cmd": None, "Entrypoint": ["/web"], "User": "", "WorkingDir": ""}
 LABELS = {
@@ -34,8 +34,8 @@ async def clone(folder: Path, environment: list[str] | None, patch: pytest.Monke
         "HostConfig": {},
         "NetworkSettings": {"Networks": {}},
     }
-    answers = {"POST /containers/create": [{"Id": "c2"}], "GET /containers/c1/json": [original]}
-    with refusing_engine(folder / "s", answers=answers) as server:
+    responses = {"POST /containers/create": [{"Id": "c2"}], "GET /containers/c1/json": [original]}
+    with run_rejecting_engine(folder / "s", responses=responses) as server:
         patch.setenv("DOCKER_HOST", server.host)
         engine, observer = await Engine.connect(), RecordingObserver()
         running = MachineContainer(engine, "c1", SPEC, Placement("10.0.0.2", 8080, ""), observer)
@@ -44,7 +44,7 @@ async def clone(folder: Path, environment: list[str] | None, patch: pytest.Monke
         )
         engine.close()
     assert made.id == "c2"
-    return server.told[0]
+    return server.bodies[0]
 
 
 async def no_edge(port: int, asker: str) -> None: ...

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from simulator.machines.cleanup import container_cleanup as container_cleanup
-from tests.machines.fake_engine import refusing_engine
+from tests.machines.fake_engine import run_rejecting_engine
 
 CLEANUP = (sys.executable, "-P", "-X", "importtime", container_cleanup.__file__, "r1")
 
@@ -22,12 +22,12 @@ def test_after_an_orderly_end_it_has_imported_almost_nothing() -> None:
 
 def test_a_failed_round_is_followed_by_another(tmp_path: Path) -> None:
     """First the engine rejects the request, then its response is not a list of containers."""
-    answers = {"GET /containers/json": [None, 0, [{"Id": "c1"}], []], "GET /networks": [[]]}
-    with refusing_engine(tmp_path / "s", answers=answers) as server:
+    responses = {"GET /containers/json": [None, 0, [{"Id": "c1"}], []], "GET /networks": [[]]}
+    with run_rejecting_engine(tmp_path / "s", responses=responses) as server:
         ended = subprocess.run(
             CLEANUP, input=b"", env={"DOCKER_HOST": server.host}, stderr=subprocess.PIPE, timeout=30
         )
 
     assert ended.returncode == 0, ended.stderr.decode()
-    assert sum(each.startswith("GET /containers/json?") for each in server.asked) == 5
-    assert sum(each.startswith("DELETE /containers/c1?") for each in server.asked) == 1
+    assert sum(each.startswith("GET /containers/json?") for each in server.requests) == 5
+    assert sum(each.startswith("DELETE /containers/c1?") for each in server.requests) == 1

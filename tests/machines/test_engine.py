@@ -14,7 +14,7 @@ import pytest
 from simulator.errors import EnvironmentFault
 from simulator.machines.docker.engine import Engine, EngineError
 from simulator.machines.swarm.manager import Manager
-from tests.machines.fake_engine import Broken, refusing_engine, small_engine
+from tests.machines.fake_engine import Truncated, run_fake_engine, run_rejecting_engine
 from tests.machines.swarm.recorded_engine import SINGLE, recorded
 
 IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
@@ -23,7 +23,7 @@ IN_SWARM = {"Swarm": {"NodeID": "n1", "Nodes": 1}}
 async def test_an_error_response_keeps_its_message_and_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with refusing_engine(tmp_path / "s", 409, "container is not paused") as server:
+    with run_rejecting_engine(tmp_path / "s", 409, "container is not paused") as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
         with pytest.raises(
@@ -35,12 +35,12 @@ async def test_an_error_response_keeps_its_message_and_status(
 
 
 @pytest.mark.parametrize(
-    "said", [Broken(b'[{"Id": "c'), Broken(b"[]")], ids=["inside a value", "before the end of the body"]
+    "body", [Truncated(b'[{"Id": "c'), Truncated(b"[]")], ids=["inside a value", "before the end of the body"]
 )
 async def test_an_incomplete_response_is_a_connection_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    with small_engine(tmp_path / "s", {"GET /containers/json": (200, said)}, (404, {})) as server:
+    with run_fake_engine(tmp_path / "s", {"GET /containers/json": (200, body)}, (404, {})) as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
         with pytest.raises(
@@ -51,11 +51,11 @@ async def test_an_incomplete_response_is_a_connection_failure(
 
 
 async def test_requests_to_a_silent_manager_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with small_engine(tmp_path / "s", {"tasks": (200, [])}, (200, {})) as server:
+    with run_fake_engine(tmp_path / "s", {"tasks": (200, [])}, (200, {})) as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
         engine.api.timeout = 0.2
-        server.held = {each: threading.Event() for each in ("tasks", "service")}
+        server.blocked = {each: threading.Event() for each in ("tasks", "service")}
         manager = Manager(engine, IN_SWARM)
         async with asyncio.timeout(5):
             with pytest.raises(EnvironmentFault, match=r"connection to the Docker engine at .* failed"):
@@ -63,7 +63,7 @@ async def test_requests_to_a_silent_manager_time_out(tmp_path: Path, monkeypatch
             with pytest.raises(EnvironmentFault, match=r"connection to the Docker engine at .* failed"):
                 await manager.update_service("service", lambda spec: None)
             await manager.close()
-        for each in server.held.values():
+        for each in server.blocked.values():
             each.set()
 
 
@@ -73,8 +73,8 @@ async def test_tasks_are_named_by_their_services_which_are_fetched_once(
     tasks = recorded("fleet")
     single = next(each["ServiceID"] for each in tasks if each["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     services = [{"ID": single, "Spec": {"Name": "fleet_streams-ams-1"}}]  # The other has been removed.
-    told = {"tasks": [(200, tasks), (200, tasks[::-1])], "nodes": (200, recorded("nodes"))}
-    with small_engine(tmp_path / "s", {**told, "services": (200, services)}, (404, {})) as server:
+    responses = {"tasks": [(200, tasks), (200, tasks[::-1])], "nodes": (200, recorded("nodes"))}
+    with run_fake_engine(tmp_path / "s", {**responses, "services": (200, services)}, (404, {})) as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         manager = Manager(await Engine.connect(), IN_SWARM)
         seen = await manager.fetch_tasks("fleet")
@@ -84,13 +84,13 @@ async def test_tasks_are_named_by_their_services_which_are_fetched_once(
     assert seen[SINGLE].display_name == "task 1 of service fleet_streams-ams-1"
     removed = {each.service_id for each in seen.values()} - {single}
     assert removed == {each.service_name for each in seen.values()} - {"fleet_streams-ams-1"}
-    assert sum(each.startswith("GET /services?") for each in server.asked) == 1
+    assert sum(each.startswith("GET /services?") for each in server.requests) == 1
 
 
 async def test_a_socket_without_permission_is_reported_with_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with refusing_engine(tmp_path / "s") as server:
+    with run_rejecting_engine(tmp_path / "s") as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         (await Engine.connect()).close()
         with as_user_without_access(tmp_path / "s"), pytest.raises(EnvironmentFault) as raised:
@@ -120,7 +120,7 @@ def as_user_without_access(socket: Path) -> Iterator[None]:
 async def test_removing_a_service_that_does_not_exist_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, is_ignored: bool
 ) -> None:
-    with refusing_engine(tmp_path / "s", status, "the error of the engine") as server:
+    with run_rejecting_engine(tmp_path / "s", status, "the error of the engine") as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         manager = Manager(await Engine.connect(), IN_SWARM)
         if is_ignored:

@@ -11,7 +11,7 @@ from simulator.config.compose.labels import MACHINE_ID, REGION
 from simulator.machines.docker import labels as label
 from simulator.machines.docker.engine import Engine
 from simulator.machines.docker.project import Project
-from tests.machines.fake_engine import refusing_engine
+from tests.machines.fake_engine import run_rejecting_engine
 
 PROJECT = Project("shop", Path("compose.yml"), ("ams-1", "dfw-1"))
 AMS, DFW = "d8dd626f379508", "286533db064e58"
@@ -39,8 +39,10 @@ async def test_a_container_of_compose_run_is_not_a_machine(
     there = [machine("dfw-1", DFW), machine("ams-1", AMS, **{label.ONE_OFF: "False"})]
     run = machine("dfw-1-run-1f2e", DFW, **{label.ONE_OFF: "True"})
     listed = [{"Id": each["Id"], "Labels": each["Config"]["Labels"]} for each in (*there, run)]
-    answers = {f"GET /containers/{each['Id']}/json": [each] for each in (*there, run)}
-    with refusing_engine(tmp_path / "s", answers={"GET /containers/json": [listed], **answers}) as server:
+    responses = {f"GET /containers/{each['Id']}/json": [each] for each in (*there, run)}
+    with run_rejecting_engine(
+        tmp_path / "s", responses={"GET /containers/json": [listed], **responses}
+    ) as server:
         monkeypatch.setenv("DOCKER_HOST", server.host)
         engine = await Engine.connect()
         machines = await PROJECT.find_machines(engine)

@@ -67,7 +67,7 @@ class SwarmBackend:
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
         """Deploy flysim's own stack, and return when every machine runs. In an existing stack, a machine may fail.
 
-        Raises EnvironmentFault if Swarm refuses, MachineFault for a machine that Swarm does not start.
+        Raises EnvironmentFault if the deployment fails, MachineFault for a machine that Swarm does not start.
         """
         services = services_of(self._config) if self._deployment.is_own else ()
         manager = self._manager = await Manager.connect()
@@ -170,7 +170,7 @@ class SwarmBackend:
         return None
 
     async def close(self) -> None:
-        """Remove flysim's own stack, or its additions to an existing one, and wait until all of it is gone."""
+        """Remove flysim's own stack, or its additions to an existing one, and wait until the removal is complete."""
         manager, self._manager = self._manager, None
         poller, self._poller = self._poller, None
         if manager is None:

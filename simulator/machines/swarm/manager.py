@@ -33,7 +33,7 @@ SpecEdit = Callable[[Json], None]
 
 
 class _UpdateRejected(EnvironmentFault):
-    """An update of a service failed, most likely because somebody else has changed the service."""
+    """An update of a service failed, most likely because the service has been changed since it was read."""
 
 
 class Manager:
@@ -107,7 +107,7 @@ class Manager:
     async def update_service(self, service_id: str, edit: SpecEdit) -> bool:
         """Edit a service's spec and keep the rest of it; return False if the service does not exist.
 
-        The update is rejected if somebody else has changed the service since it was read; then it is tried again.
+        The update is rejected if the service has been changed since it was read; then it is read again and retried.
         """
         update = retry_on(_UpdateRejected, interval_seconds=0, attempts=_ATTEMPTS)
         is_found: bool = await update(self._call, self._update_service, service_id, edit)

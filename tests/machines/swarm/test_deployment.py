@@ -74,5 +74,5 @@ async def test_a_stack_is_removed_after_its_cancelled_deployment_has_finished(ca
     busy.unlink()
     await removing
     await deployment.finish()
-    words = [line.split()[:2] for line in calls.read_text().splitlines()]
-    assert words == [["stack", "deploy"], ["done", "deploy"], ["stack", "rm"], ["done", "rm"]]
+    commands = [line.split()[:2] for line in calls.read_text().splitlines()]
+    assert commands == [["stack", "deploy"], ["done", "deploy"], ["stack", "rm"], ["done", "rm"]]

@@ -33,27 +33,27 @@ THOUSAND = 1000
 
 @dataclass
 class Recorder:
-    told: list[tuple[str, ...]] = field(default_factory=list)
+    reports: list[tuple[str, ...]] = field(default_factory=list)
     specs: dict[str, MachineSpec] = field(default_factory=dict)
 
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
-        self.told.append(("line", machine_id, line))
+        self.reports.append(("line", machine_id, line))
 
     def problem_met(self, words: str, machine_id: str | None = None) -> None:
-        self.told.append(("problem", machine_id or "", words))
+        self.reports.append(("problem", machine_id or "", words))
 
     def machine_exited(self, machine_id: str, ending: Exit) -> None:
-        self.told.append(("exited", machine_id, str(ending)))
+        self.reports.append(("exited", machine_id, str(ending)))
 
     def machine_joined(self, spec: MachineSpec) -> None:
         self.specs[spec.id] = spec
-        self.told.append(("joined", spec.id))
+        self.reports.append(("joined", spec.id))
 
     def machine_began(self, machine_id: str, placement: Placement) -> None:
-        self.told.append(("began", machine_id))
+        self.reports.append(("began", machine_id))
 
     def machine_left(self, machine_id: str) -> None:
-        self.told.append(("left", machine_id))
+        self.reports.append(("left", machine_id))
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def wait_until_reported(poller: TaskPoller) -> None:
 async def test_running_tasks_join_as_machines_and_start(config: Config, recorder: Recorder) -> None:
     poller, _ = poller_for(recorded("fleet"), config, recorder)
     await poller.poll()
-    assert sorted(recorder.told) == sorted(
+    assert sorted(recorder.reports) == sorted(
         (what, each)
         for what in ("joined", "began")
         for each in (SINGLE, *(f"{ROW}000{n}" for n in (1, 2, 3)))
@@ -92,7 +92,7 @@ async def test_running_tasks_join_as_machines_and_start(config: Config, recorder
     assert recorder.specs[SINGLE].region == "ams"
     assert sorted(spec.name for spec in recorder.specs.values()) == ["ams-1", "dfw-1", "dfw-2", "dfw-3"]
     await poller.poll()
-    assert len(recorder.told) == 8
+    assert len(recorder.reports) == 8
 
 
 async def test_an_invalid_label_is_named(config: Config, recorder: Recorder) -> None:
@@ -143,7 +143,7 @@ async def test_two_services_with_the_same_machine_id_are_an_error_at_the_start(
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ({"fly_machine_id": "0" * 14, "fly_region": "lon"}, 'the label fly.region is "lon"'),
         ({"fly_machine_id": "0" * 14, "fly_internal_port": "http"}, PORT_HTTP),
@@ -152,25 +152,27 @@ async def test_two_services_with_the_same_machine_id_are_an_error_at_the_start(
     ids=["region", "port", "duplicate"],
 )
 async def test_a_problem_of_a_task_that_joins_later_is_reported_once(
-    config: Config, recorder: Recorder, labels: dict[str, str], said: str
+    config: Config, recorder: Recorder, labels: dict[str, str], message: str
 ) -> None:
     tasks = recorded("fleet")
     poller, manager = poller_for(tasks, config, recorder)
     await poller.poll()
     poller.open()
-    recorder.told.clear()
+    recorder.reports.clear()
     manager.listed = [*tasks, another(tasks[1], **labels)]
     for _ in range(3):
         await poller.poll()
-    ((what, _, line),) = recorder.told
+    ((what, _, line),) = recorder.reports
     assert what == "problem"
-    assert re.search(f"^task 1 of service .*{said}", line)
+    assert re.search(f"^task 1 of service .*{message}", line)
 
     manager.listed = tasks
     await poller.poll()
     manager.listed = [*tasks, another(tasks[1], **labels)]
     await poller.poll()
-    assert [each[2] for each in recorder.told] == [line, line], "it occurred again, so it is reported again"
+    assert [each[2] for each in recorder.reports] == [line, line], (
+        "it occurred again, so it is reported again"
+    )
     await poller.close()
 
 
@@ -197,15 +199,15 @@ async def test_a_failed_poll_is_reported_and_followed_by_another(config: Config,
     poller, manager = poller_for(tasks, config, recorder)
     await poller.poll()
     poller.open()
-    recorder.told.clear()
+    recorder.reports.clear()
     manager.listed = [{"ID": "of a future API version"}]
     async with poller.fast_polling():
-        await eventually(lambda: bool(recorder.told), "the report of the failure")
-    ((_, _, line),) = recorder.told
+        await eventually(lambda: bool(recorder.reports), "the report of the failure")
+    ((_, _, line),) = recorder.reports
     assert line == "cannot read the tasks of the stack fleet: KeyError('Spec')"
     manager.listed = tasks[1:]
-    await eventually(lambda: ("left", f"{ROW}0002") in recorder.told, "the next poll")
-    assert [each[0] for each in recorder.told].count("problem") == 1
+    await eventually(lambda: ("left", f"{ROW}0002") in recorder.reports, "the next poll")
+    assert [each[0] for each in recorder.reports].count("problem") == 1
     await poller.close()
 
 
@@ -218,7 +220,7 @@ async def test_a_problem_of_the_first_task_is_reported_although_there_is_no_mach
     poller.open()
     manager.listed = [another(tasks[1], fly_region="lon")]
     await poller.poll()
-    ((what, _, words),) = recorder.told
+    ((what, _, words),) = recorder.reports
     assert (what, poller.tracked) == ("problem", {})
     assert 'the label fly.region is "lon"' in words
     await poller.close()
@@ -227,13 +229,13 @@ async def test_a_problem_of_the_first_task_is_reported_although_there_is_no_mach
 async def test_an_exit_is_reported_once(config: Config, recorder: Recorder) -> None:
     poller, manager = poller_for(recorded("fleet"), config, recorder)
     await poller.poll()
-    recorder.told.clear()
+    recorder.reports.clear()
     ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
     for _ in range(3):
         await poller.poll()
         await wait_until_reported(poller)
-    assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL")]
+    assert recorder.reports == [("exited", SINGLE, str(Exit(-9)))]
 
 
 async def test_a_missing_task_of_a_shared_service_leaves_and_that_of_a_single_service_can_return(
@@ -242,7 +244,7 @@ async def test_a_missing_task_of_a_shared_service_leaves_and_that_of_a_single_se
     tasks = recorded("fleet")
     poller, manager = poller_for(tasks, config, recorder)
     await poller.poll()
-    recorder.told.clear()
+    recorder.reports.clear()
     services = await manager.services("fleet")
 
     async def all_services(stack: str) -> dict[str, Any]:
@@ -254,17 +256,17 @@ async def test_a_missing_task_of_a_shared_service_leaves_and_that_of_a_single_se
         await poller.poll()
         await wait_until_reported(poller)
     unknown = str(UNKNOWN_EXIT)
-    assert sorted(recorder.told) == [
+    assert sorted(recorder.reports) == [
         ("exited", f"{ROW}0001", unknown),
         ("exited", SINGLE, unknown),
         ("left", f"{ROW}0001"),
     ]
-    recorder.told.clear()
+    recorder.reports.clear()
     manager.listed = [
         task | {"ID": f"new-{task['ID']}"} for task in tasks if task["Slot"] == 1
     ] + manager.listed
     await poller.poll()
-    assert sorted(recorder.told) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
+    assert sorted(recorder.reports) == [("began", f"{ROW}0001"), ("began", SINGLE), ("joined", f"{ROW}0001")]
 
 
 async def test_the_exit_of_a_replaced_task_is_reported_with_its_own_exit_code(
@@ -272,14 +274,14 @@ async def test_the_exit_of_a_replaced_task_is_reported_with_its_own_exit_code(
 ) -> None:
     poller, manager = poller_for(recorded("fleet"), config, recorder)
     await poller.poll()
-    recorder.told.clear()
+    recorder.reports.clear()
     ended = next(task for task in manager.listed if task["Spec"]["ContainerSpec"]["Hostname"] == SINGLE)
     manager.listed.append({**copy.deepcopy(ended), "ID": "another", "CreatedAt": "2099-01-01T00:00:00Z"})
     ended["Status"] |= {"State": "failed", "ContainerStatus": {"ContainerID": "x", "PID": 0, "ExitCode": 137}}
     for _ in range(2):
         await poller.poll()
         await wait_until_reported(poller)
-    assert recorder.told == [("exited", SINGLE, "was killed by SIGKILL"), ("began", SINGLE)]
+    assert recorder.reports == [("exited", SINGLE, str(Exit(-9))), ("began", SINGLE)]
 
 
 async def test_concurrent_polls_report_a_missing_machine_once(config: Config, recorder: Recorder) -> None:
@@ -320,7 +322,7 @@ async def test_lines_logged_before_the_first_snapshot_are_emitted_after_the_star
     ]
     await poller.poll()
     await eventually(lambda: manager.logs_read == 1, "the line")
-    recorder.told.clear()
+    recorder.reports.clear()
     new = copy.deepcopy(old) | {"ID": "later", "CreatedAt": "2099-01-01T00:00:00Z"}
     old["Status"]["State"], old["DesiredState"] = "failed", "shutdown"
     manager.listed = [*tasks, new]
@@ -328,17 +330,17 @@ async def test_lines_logged_before_the_first_snapshot_are_emitted_after_the_star
         await poller.poll()
         await wait_until_reported(poller)
     await poller.close()
-    told = [each for each in recorder.told if each[1] == SINGLE]
-    assert [what for what, *_ in told] == ["exited", "began", "line"]
-    assert told[-1][2] == "first line"
+    reports = [each for each in recorder.reports if each[1] == SINGLE]
+    assert [what for what, *_ in reports] == ["exited", "began", "line"]
+    assert reports[-1][2] == "first line"
 
 
 async def test_a_thousand_machines_need_one_request_per_poll(config: Config, recorder: Recorder) -> None:
     poller, manager = poller_for(tasks_of_row(THOUSAND), config, recorder)
     await poller.poll()
-    assert recorder.told.count(("began", f"{ROW}1000")) == 1
-    assert len(recorder.told) == 2 * THOUSAND
+    assert recorder.reports.count(("began", f"{ROW}1000")) == 1
+    assert len(recorder.reports) == 2 * THOUSAND
     before = manager.requests
     await poller.poll()
     assert manager.requests == before + 1
-    assert len(recorder.told) == 2 * THOUSAND
+    assert len(recorder.reports) == 2 * THOUSAND
