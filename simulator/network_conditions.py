@@ -1,7 +1,8 @@
-"""What lies between edges and machines: which pairs are cut, how slow the way is, which deliveries are to fail.
+"""Network conditions between edges and machines: cut connections, delays, failing deliveries, resets.
 
-Values and questions, no I/O: faults put conditions here, and the proxy asks. Where there is no condition at all
-`Links` is false, and nothing else is asked. What comes of a failure is routing's to decide, not settled here.
+Faults add conditions, and the proxy asks for them before each delivery. Without any condition, `NetworkConditions` is
+false and the proxy asks nothing else. There is no I/O here. How the proxy reacts to a failure is decided by
+`simulator.routing`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from simulator.routing.model import Machine
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Condition:
-    """Holds between the edges and the machines that it names; a side that it leaves out is any."""
+    """Applies between the edge and the machines that it names. A field that is None matches all of them."""
 
     words: str
-    """Of the fault that it comes of, for logs and traces."""
+    """Describes the fault that added the condition, for logs and traces."""
     edge: str | None = None
     region: str | None = None
-    """Of the machine."""
+    """The region of the machine."""
     machine_id: str | None = None
 
-    def holds(self, edge: str, machine: Machine) -> bool:
+    def applies(self, edge: str, machine: Machine) -> bool:
         return (
             self.edge in (None, edge)
             and self.region in (None, machine.region)
@@ -35,37 +36,39 @@ class Condition:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Cut(Condition):
-    """Nothing gets through, either way. What is under way is held, not lost: TCP would send it again."""
+    """No data passes in either direction. Data in transit is held, not lost: TCP would retransmit it."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Delay(Condition):
-    """Everything takes so much longer, each way."""
+    """All data takes `seconds` longer, in each direction."""
 
     seconds: float
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Failing(Condition):
-    """The next `left` deliveries fail: in the way of the network, or with a status in the machine's name."""
+    """The next `left` deliveries fail, with a network failure or an HTTP status in place of the machine's response."""
 
     how: Failure | int
+    """The network failure or the HTTP status."""
     left: int
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Breaking(Condition):
-    """Answers end after so many bytes, and their connections with them; the next `left` of them, or all."""
+    """The machine's connection is reset after `after_bytes` of a response body, or of its WebSocket data."""
 
     after_bytes: int
     left: int | None = None
+    """How many more responses are reset; None: all."""
 
 
 Kind = TypeVar("Kind", bound=Condition)
 
 
 class NetworkConditions:
-    """The conditions that hold now."""
+    """The conditions that currently apply. False if there are none."""
 
     def __init__(self) -> None:
         self._conditions: list[Condition] = []
@@ -75,85 +78,83 @@ class NetworkConditions:
         return bool(self._conditions)
 
     def add(self, *conditions: Condition) -> Callable[[], None]:
-        """Returns what ends them; one that has ended by itself meanwhile is no matter."""
+        """Returns a function that removes these conditions. It ignores those that have expired by then."""
         self._conditions += conditions
-        self._tell()
+        self._notify()
         return lambda: self._remove(conditions)
 
     def clear(self) -> None:
         self._remove(tuple(self._conditions))
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """`listener` is told of every change. Returns what ends the subscription."""
+        """Call `listener` after every change. Returns a function that ends the subscription."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    # What the proxy asks.
-
     def find_cut(self, edge: str, machine: Machine) -> Cut | None:
-        return next(self._that_hold(Cut, edge, machine), None)
+        return next(self._matching(Cut, edge, machine), None)
 
     def delays(self, edge: str, machine: Machine) -> tuple[Delay, ...]:
-        return tuple(self._that_hold(Delay, edge, machine))
+        return tuple(self._matching(Delay, edge, machine))
 
     def delay_seconds(self, edge: str, machine: Machine) -> float:
-        """Each way; several add up."""
-        return sum(delay.seconds for delay in self._that_hold(Delay, edge, machine))
+        """The delay in each direction: the sum of all delays that apply."""
+        return sum(delay.seconds for delay in self._matching(Delay, edge, machine))
 
     def take_failure(self, edge: str, machine: Machine) -> Failing | None:
-        """How the delivery that is about to be made is to fail, if it is; it counts as one of them."""
-        failing = next(self._that_hold(Failing, edge, machine), None)
+        """How the next delivery fails, None if it does not. The call counts as one failed delivery."""
+        failing = next(self._matching(Failing, edge, machine), None)
         if failing is not None:
             failing.left -= 1
             if not failing.left:
                 self._remove((failing,))
         return failing
 
-    def find_breaking(self, edge: str, machine: Machine) -> Breaking | None:
-        return next(self._that_hold(Breaking, edge, machine), None)
+    def find_reset(self, edge: str, machine: Machine) -> Breaking | None:
+        return next(self._matching(Breaking, edge, machine), None)
 
-    def count_broken(self, breaking: Breaking) -> None:
-        """One more answer was broken off."""
+    def count_reset(self, breaking: Breaking) -> None:
+        """Count one reset response."""
         if breaking.left is not None:
             breaking.left -= 1
             if not breaking.left:
                 self._remove((breaking,))
 
-    def _that_hold(self, kind: type[Kind], edge: str, machine: Machine) -> Iterator[Kind]:
-        return (each for each in self._conditions if isinstance(each, kind) and each.holds(edge, machine))
+    def _matching(self, kind: type[Kind], edge: str, machine: Machine) -> Iterator[Kind]:
+        return (each for each in self._conditions if isinstance(each, kind) and each.applies(edge, machine))
 
-    def _remove(self, ended: tuple[Condition, ...]) -> None:
-        self._conditions = [each for each in self._conditions if each not in ended]
-        self._tell()
+    def _remove(self, removed: tuple[Condition, ...]) -> None:
+        self._conditions = [each for each in self._conditions if each not in removed]
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in tuple(self._listeners):
             listener()
 
 
-class Meter:
-    """How much of one answer has passed, where it is to be broken off after so many bytes."""
+class ResetTrigger:
+    """Counts the bytes of one response, to find the point where a fault resets its connection."""
 
     def __init__(self, network: NetworkConditions, edge: str, machine: Machine) -> None:
-        self._links = network
+        self._network = network
         self._edge = edge
         self._machine = machine
         self._breaking: Breaking | None = None
         self._passed_bytes = 0
 
-    def take(self, size: int) -> tuple[int, Breaking] | None:
-        """`size` more bytes came: how many of them pass before the break, and its cause; None: all, it goes on.
+    def count(self, size: int) -> tuple[int, Breaking] | None:
+        """Count the next `size` bytes. Returns how many of them pass before a reset and its cause, None for no reset.
 
-        A fault that comes while the answer is under way counts what comes from then on.
+        A condition added in the middle of a response counts from then on.
         """
-        breaking = self._links.find_breaking(self._edge, self._machine)
+        breaking = self._network.find_reset(self._edge, self._machine)
         if breaking is not self._breaking:
             self._breaking, self._passed_bytes = breaking, 0
         if breaking is None:
             return None
-        room = breaking.after_bytes - self._passed_bytes
+        remaining = breaking.after_bytes - self._passed_bytes
         self._passed_bytes += size
-        if size < room or not size:
+        if size < remaining or not size:
             return None
-        self._links.count_broken(breaking)
-        return room, breaking
+        self._network.count_reset(breaking)
+        return remaining, breaking

@@ -80,7 +80,9 @@ def fault_lines(simulator: Simulator) -> list[str]:
     return [
         line.message
         for line in simulator.journal.log()
-        if isinstance(line, ProxyLogged) and line.message.startswith("fault") and "struck" not in line.message
+        if isinstance(line, ProxyLogged)
+        and line.message.startswith("fault")
+        and "triggered" not in line.message
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.network_conditions import Breaking, Cut, Delay, Failing, Meter, NetworkConditions
+from simulator.network_conditions import Breaking, Cut, Delay, Failing, NetworkConditions, ResetTrigger
 from simulator.routing.errors import Failure
 from simulator.routing.model import Machine
 
@@ -87,20 +87,20 @@ def test_a_meter_lets_exactly_so_many_bytes_pass(
 ) -> None:
     network = NetworkConditions()
     network.add(Breaking(words="breaks", after_bytes=after))
-    meter = Meter(network, "ams", DFW)
+    meter = ResetTrigger(network, "ams", DFW)
     for size, room in zip(sizes, passed, strict=False):
-        broken = meter.take(size)
+        broken = meter.count(size)
         assert (broken[0] if broken else None) == room
 
 
 def test_a_meter_counts_from_when_the_fault_came_and_each_answer_for_itself() -> None:
     network = NetworkConditions()
-    meter = Meter(network, "ams", DFW)
-    assert meter.take(1000) is None
+    meter = ResetTrigger(network, "ams", DFW)
+    assert meter.count(1000) is None
     network.add(Breaking(words="breaks", after_bytes=10, left=2))
-    assert meter.take(9) is None
-    assert meter.take(9) is not None
-    assert Meter(network, "ams", DFW).take(9) is None
-    assert Meter(network, "ams", DFW).take(11) is not None
-    assert Meter(network, "ams", DFW).take(11) is None
+    assert meter.count(9) is None
+    assert meter.count(9) is not None
+    assert ResetTrigger(network, "ams", DFW).count(9) is None
+    assert ResetTrigger(network, "ams", DFW).count(11) is not None
+    assert ResetTrigger(network, "ams", DFW).count(11) is None
     assert not network

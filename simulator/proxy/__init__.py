@@ -1,4 +1,4 @@
-"""The adapter to mitmproxy, and the only package that imports it."""
+"""Adapter to mitmproxy, and the only package that imports it."""
 
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.server import ProxyServer

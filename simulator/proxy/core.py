@@ -1,4 +1,4 @@
-"""What every connection of the proxy shares: the router, the clock, the bus, and names for requests."""
+"""Shared state of the proxy's connections: router, clock, event bus, network conditions and request ids."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from simulator.routing.model import Machine
 from simulator.routing.router import Router
 from simulator.routing.trace import FAULT
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, as ULIDs are written
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32, the encoding of ULIDs
 _PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 
 
-class OpenSockets:
-    """Which client connections are WebSockets with which machine."""
+class OpenWebSockets:
+    """The client connections that have a WebSocket open, by machine."""
 
     def __init__(self) -> None:
         self._clients: dict[str, set[str]] = {}
@@ -35,7 +35,7 @@ class OpenSockets:
 
 
 class ClientHandler(Protocol):
-    """What is asked of whoever holds a client's connection."""
+    """The handler of one client connection, as the proxy's core uses it."""
 
     def limit_idle(self, seconds: float) -> None: ...
 
@@ -45,7 +45,7 @@ class ClientHandler(Protocol):
 
 
 class ProxyCore:
-    """One per running proxy, whatever the number of its edges."""
+    """The state of one running proxy, shared by all its edges."""
 
     def __init__(
         self, router: Router, clock: Clock, bus: Bus, random: Random, network: NetworkConditions | None = None
@@ -55,18 +55,18 @@ class ProxyCore:
         self.bus = bus
         self.network = network if network is not None else NetworkConditions()
         self._random = random
-        self.open_sockets = OpenSockets()
+        self.open_websockets = OpenWebSockets()
         self.handlers: dict[str, ClientHandler] = {}
-        """Client connection's id -> its handler; empty inside stock mitmproxy."""
+        """Handlers by client connection id; empty inside stock mitmproxy."""
 
     def limit_idle(self, client_id: str, seconds: float | None) -> None:
-        """End the client's connection after so long without traffic (F-9.7, K-35)."""
+        """Close the client's connection after `seconds` without traffic; 0 and None: no limit (F-9.7, K-35)."""
         handler = self.handlers.get(client_id)
         if seconds and handler is not None:
             handler.limit_idle(seconds)
 
     def was_never_read(self, client_id: str, connection: Any) -> bool:
-        """Of a connection to a machine that ended without an answer: whether its request was refused unread."""
+        """Whether a machine connection that ended without a response was reset with the request unread."""
         handler = self.handlers.get(client_id)
         return handler is not None and handler.was_never_read(connection)
 
@@ -76,18 +76,18 @@ class ProxyCore:
         return "".join([_PAIRS[(bits >> shift) & 1023] for shift in range(120, -1, -10)]) + "-" + edge
 
     def log(self, error: ProxyError, host: str, edge: str) -> None:
-        """What befell a connection to `host` before there was a request on it, into the log of that app."""
+        """Log an error of a connection to `host` that has no request yet, in the log of the host's app."""
         app = self.router.fleet.app_for_host(host)
         name = app.name if app else ""
         self.bus.publish(ProxyLogged(self.clock.now(), name, None, edge, "error", str(error), error.code))
 
     def log_fault(self, cause: Condition, machine: Machine) -> None:
-        """A fault struck: into the log of the app whose machine was to be reached."""
-        now, message = self.clock.now(), f"{FAULT} struck: {cause.words}"
+        """Log that a fault affected a delivery, in the log of the machine's app."""
+        now, message = self.clock.now(), f"{FAULT} triggered: {cause.words}"
         self.bus.publish(ProxyLogged(now, machine.app, machine.id, machine.region, "warn", message))
 
     def log_rejection(self, reject: Reject, now: float) -> None:
-        """Into the log of the app that caused it (F-6.1, F-6.2)."""
+        """Log a rejection, in the log of the app that caused it (F-6.1, F-6.2)."""
         self.bus.publish(
             ProxyLogged(
                 at=now,

@@ -1,6 +1,7 @@
-"""The private network's name server: `.internal` from the fleet; what is public is refused, or asked of another.
+"""DNS name server of the private network: resolves `.internal` and `.flycast` names from the fleet.
 
-It answers through mitmproxy's DNS mode; which names mean which machines is in `simulator.routing.names`.
+Public names are refused or forwarded to an upstream server. The server runs in mitmproxy's DNS mode;
+`simulator.routing.names` maps names to machines.
 """
 
 from __future__ import annotations
@@ -18,44 +19,45 @@ from simulator.routing.model import Fleet
 from simulator.routing.names import find_addresses, find_texts, flycast_app, is_flycast, is_private
 
 _TTL_SECONDS = 5
-_LONGEST_STRING = 255  # RFC 1035, 3.3: one character-string
+_MAX_STRING_BYTES = 255  # RFC 1035, 3.3: one character-string
 
 
 class NameServer:
-    """Answers questions about the fleet as it is at that moment."""
+    """Answers DNS questions from the current fleet."""
 
     def __init__(
         self,
         fleet: Callable[[], Fleet],
-        near: str,
+        default_region: str,
         edge_ip: str = "127.0.0.1",
         upstream: tuple[str, int] | None = None,
     ) -> None:
-        """`near`: the region of whoever asks, unless it is a machine. `edge_ip`: where `.flycast` names lead (F-8.20).
+        """`default_region`: the region of a DNS client that is not a machine.
 
-        `upstream` answers for public names, as on Fly (F-8.15); None: they are refused.
+        `edge_ip`: the address of `.flycast` names (F-8.20). `upstream`: address of the name server for public names, as
+        on Fly (F-8.15); None: public names are refused.
         """
         self._fleet = fleet
-        self._near = near
+        self._default_region = default_region
         self._edge_ip = edge_ip if ":" in edge_ip else f"::ffff:{edge_ip}"
         self._upstream = upstream
 
     def answer(self, flow: Any) -> None:
-        """Put the answer into mitmproxy's flow, or the server that mitmproxy is to get it from."""
+        """Set the response of mitmproxy's DNS flow, or the upstream server that mitmproxy asks for it."""
         if self._upstream is not None and _is_public(flow.request):
             flow.server_conn.address = self._upstream
         else:
             flow.response = self.resolve(flow.request, flow.client_conn.peername[0])
 
-    def resolve(self, message: Any, asker: str = "") -> Any:
-        """From mitmproxy's DNS message (11 and 12 name the type differently) to its answer.
+    def resolve(self, message: Any, client_ip: str = "") -> Any:
+        """The response to mitmproxy's DNS message `message`; its type has different names in mitmproxy 11 and 12.
 
-        `asker` is the address of whoever asks.
+        `client_ip`: the address of the DNS client. Machines close to it come first.
         """
         if len(message.questions) != 1:
             return message.fail(response_codes.FORMERR)
         question = message.questions[0]
-        addresses, texts = self._find(question.name, asker)
+        addresses, texts = self._find(question.name, client_ip)
         if not is_private(question.name):
             return message.fail(response_codes.REFUSED)
         if addresses is None and texts is None:
@@ -70,16 +72,17 @@ class NameServer:
             records = [_text_record(question.name, text) for text in texts or ()]
         return message.succeed(records)
 
-    def _find(self, name: str, asker: str) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    def _find(self, name: str, client_ip: str) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+        """The addresses and the texts of `name`; None for a name that does not exist."""
         fleet = self._fleet()
         if is_flycast(name):
             return ((self._edge_ip,) if flycast_app(fleet, name) else None), None
-        near = region_at(fleet, asker) or self._near
-        return find_addresses(fleet, name, near), find_texts(fleet, name)
+        region = find_region(fleet, client_ip) or self._default_region
+        return find_addresses(fleet, name, region), find_texts(fleet, name)
 
 
-def region_at(fleet: Fleet, address: str) -> str | None:
-    """The region of the machine that has an address to itself."""
+def find_region(fleet: Fleet, address: str) -> str | None:
+    """The region of the machines with this address, None if there are none or they are in several regions."""
     machines = (machine for machine in fleet.machines if address in (machine.host, machine.private_ip))
     found = {machine.region for machine in machines}
     return found.pop() if len(found) == 1 else None
@@ -89,8 +92,11 @@ def _is_public(message: Any) -> bool:
     return len(message.questions) == 1 and not is_private(message.questions[0].name)
 
 
-class NameLayer(DNSLayer):
-    """mitmproxy's, but for this: an asker over TCP that hangs up is let go, not kept half open for ten minutes."""
+class NameServerLayer(DNSLayer):
+    """mitmproxy's DNS layer, which closes a TCP connection when its client does.
+
+    mitmproxy's own keeps it half open for ten minutes.
+    """
 
     def state_query(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from super().state_query(event)
@@ -99,11 +105,10 @@ class NameLayer(DNSLayer):
 
 
 def _text_record(name: str, text: str) -> dns.ResourceRecord:
-    """mitmproxy leaves out the length octets that RFC 1035 puts before each string of a TXT record."""
+    """A TXT record with a length octet before each string (RFC 1035, 3.3.14), which mitmproxy leaves out."""
     data = text.encode()
-    strings = [data[start : start + _LONGEST_STRING] for start in range(0, len(data), _LONGEST_STRING)] or [
-        b""
-    ]
+    starts = range(0, len(data) or 1, _MAX_STRING_BYTES)
+    strings = [data[start : start + _MAX_STRING_BYTES] for start in starts]
     record = dns.ResourceRecord.TXT(name, "", ttl=_TTL_SECONDS)
     record.data = b"".join(bytes([len(string)]) + string for string in strings)
     return record

@@ -1,6 +1,6 @@
-"""Services without the `http` handler: bytes pass between client and machine, with no Fly header and no replay.
+"""TCP passthrough for services without the `http` handler: no Fly headers and no replay (F-9.4).
 
-Source: F-9.4. With `proxy_proto` the machine is first told who the client is, in HAProxy's PROXY protocol (F-9.13).
+With the `proxy_proto` handler, the machine first gets the client's address in HAProxy's PROXY protocol (F-9.13).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from simulator.events import ProxyLogged
-from simulator.network_conditions import Meter
+from simulator.network_conditions import ResetTrigger
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.http.convert import failure_of
-from simulator.proxy.transport.simulated_link import SimulatedLink, cross
+from simulator.proxy.http.convert import connect_failure_from_error
+from simulator.proxy.transport.simulated_link import SimulatedLink, simulate_connect
 from simulator.routing import App, Failure, Machine
 from simulator.routing.balancing.balancer import POLL_SECONDS
 from simulator.routing.balancing.route import FIRST_PAUSE_SECONDS
@@ -27,14 +27,14 @@ from simulator.routing.service import ServicePort
 _CHUNK_BYTES = 65536
 _CONNECT_SECONDS = 8.0
 CONNECT_ATTEMPTS = 6
-"""As Fly's logs have it for raw connections (F-6.22)."""
+"""The number of attempts that Fly's logs show for TCP connections (F-6.22)."""
 _V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class ConnectError(Exception):
-    """No connection to a machine came about."""
+    """A connection to a machine could not be established."""
 
     def __init__(self, error: ProxyError) -> None:
         super().__init__(str(error))
@@ -42,7 +42,7 @@ class ConnectError(Exception):
 
 
 class Passthrough:
-    """One public port of one edge."""
+    """Accepts the TCP connections of one public port of one edge."""
 
     def __init__(self, core: ProxyCore, edge: str, public_port: int) -> None:
         self._core = core
@@ -51,11 +51,11 @@ class Passthrough:
 
     @property
     def applies(self) -> bool:
-        """Whether the port belongs to a service that is not HTTP."""
+        """Whether the port belongs to a service without the `http` handler."""
         return self._find() is not None
 
     def _find(self) -> tuple[App, ServicePort] | None:
-        """Raw connections name no host: the first app with the port has it."""
+        """TCP connections name no host, so the first app with this port gets them."""
         for app in self._core.router.fleet.apps.values():
             port = app.find_port(self._public_port)
             if port is not None:
@@ -63,11 +63,11 @@ class Passthrough:
         return None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client connection, to its end."""
+        """Handle one client connection until it closes."""
         try:
             await self._serve(reader, writer)
         except OSError:
-            pass  # either side hung up
+            pass  # either side disconnected
         finally:
             writer.close()
 
@@ -84,17 +84,20 @@ class Passthrough:
                 return self._log(app, error)
             try:
                 async with self._connected(machine) as upstream:
-                    meter = Meter(self._core.network, self._edge, machine)
-                    return await self._relay(port, (reader, writer), upstream, meter)
-            except ConnectError as problem:
+                    reset_trigger = ResetTrigger(self._core.network, self._edge, machine)
+                    return await self._relay(port, (reader, writer), upstream, reset_trigger)
+            except ConnectError as failed:
                 tried.add(machine.id)
-                error = retries_exhausted(attempt + 1, problem.error)
+                error = retries_exhausted(attempt + 1, failed.error)
             await self._core.clock.sleep(FIRST_PAUSE_SECONDS * 2.0**attempt)
         return self._log(app, error)
 
     async def _await_machine(self, app: App, tried: set[str]) -> Machine | None:
-        """One that takes connections; one that rests is started for it (F-5.25). All were tried: anew (F-5.41)."""
-        clock, asked = self._core.clock, False
+        """A machine that accepts connections; a stopped one is started if necessary (F-5.25).
+
+        Once every machine has been tried, all of them are candidates again (F-5.41). None: no machine started in time.
+        """
+        clock, start_requested = self._core.clock, False
         deadline = clock.now() + START_SECONDS
         while clock.now() < deadline:
             choice = self._choose(app, tried)
@@ -103,15 +106,15 @@ class Passthrough:
                 choice = self._choose(app, tried)
             if choice.start is None:
                 return choice.machine
-            if not asked:
+            if not start_requested:
                 self._core.router.request_start(choice.start.id)
-                asked = True
+                start_requested = True
             await asyncio.sleep(POLL_SECONDS)
         return None
 
     @asynccontextmanager
     async def _connected(self, machine: Machine) -> AsyncIterator[Streams]:
-        """A connection that counts as load while it lasts (F-5.38)."""
+        """A connection to `machine` that counts as load until it closes (F-5.38)."""
         router = self._core.router
         service = router.fleet.find_service(machine, self._public_port)
         assert service is not None, "selection only finds machines that offer the port"
@@ -124,7 +127,7 @@ class Passthrough:
             load.release(place)
 
     async def _connect(self, machine: Machine, port: int) -> Streams:
-        """Raises ConnectError, also where a fault lets no connection come about."""
+        """Raises ConnectError if the connection fails, by itself or by a fault."""
         core, edge = self._core, self._edge
         if core.network:
             failing = core.network.take_failure(edge, machine)
@@ -132,10 +135,10 @@ class Passthrough:
             if cause is not None:
                 core.log_fault(cause, machine)
             if failing is not None:
-                # There are no answers here: a connection that would get a bad one is reset.
+                # TCP has no status codes: where an HTTP request would get one, the connection is reset.
                 how = failing.how if isinstance(failing.how, Failure) else Failure.RESET
                 raise ConnectError(delivery_error(how, port))
-            if not await cross(core, edge, machine, _CONNECT_SECONDS):
+            if not await simulate_connect(core, edge, machine, _CONNECT_SECONDS):
                 raise ConnectError(delivery_error(Failure.TIMED_OUT, port))
         streams = await _connect(machine.host, port)
         SimulatedLink(core, edge, machine, *streams)
@@ -159,11 +162,11 @@ class Passthrough:
         port: ServicePort,
         client: Streams,
         machine: Streams,
-        meter: Meter,
+        reset_trigger: ResetTrigger,
     ) -> None:
         if "proxy_proto" in port.handlers:
             machine[1].write(
-                proxy_header(
+                proxy_protocol_header(
                     client[1].get_extra_info("peername"),
                     client[1].get_extra_info("sockname"),
                     port.proxy_proto,
@@ -172,14 +175,14 @@ class Passthrough:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_pump(client[0], machine[1]))
-                group.create_task(_pump(machine[0], client[1], meter))
+                group.create_task(_pump(machine[0], client[1], reset_trigger))
         except* OSError:
-            pass  # one side hung up: the other is closed below
+            pass  # one side disconnected: the other is closed below
         finally:
             machine[1].close()
 
     def _log(self, app: App | None, error: ProxyError) -> None:
-        """The client sees its connection closed, and no more (F-6.51)."""
+        """Log the error; the client only sees its connection closed (F-6.51)."""
         name, now = app.name if app else "", self._core.clock.now()
         self._core.bus.publish(ProxyLogged(now, name, None, self._edge, "error", str(error), error.code))
 
@@ -188,24 +191,26 @@ async def _connect(host: str, port: int) -> Streams:
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             return await asyncio.open_connection(host, port)
-    except OSError as problem:
-        raise ConnectError(delivery_error(failure_of(problem), port)) from problem
+    except OSError as error:
+        raise ConnectError(delivery_error(connect_failure_from_error(error), port)) from error
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, meter: Meter | None = None) -> None:
-    """Raises ConnectionResetError where `meter` says that a fault ends it."""
+async def _pump(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, reset_trigger: ResetTrigger | None = None
+) -> None:
+    """Copy `source` to `sink` until it ends. Raises ConnectionResetError when a fault resets the connection."""
     while data := await source.read(_CHUNK_BYTES):
-        broken = meter.take(len(data)) if meter is not None else None
-        sink.write(data[: broken[0]] if broken else data)
+        reset = reset_trigger.count(len(data)) if reset_trigger is not None else None
+        sink.write(data[: reset[0]] if reset else data)
         await sink.drain()
-        if broken:
-            raise ConnectionResetError(broken[1].words)
+        if reset:
+            raise ConnectionResetError(reset[1].words)
     if sink.can_write_eof():
         sink.write_eof()
 
 
-def proxy_header(client: tuple[str, int], edge: tuple[str, int], version: str) -> bytes:
-    """The line, or in version 2 the block, that tells the machine of its client."""
+def proxy_protocol_header(client: tuple[str, int], edge: tuple[str, int], version: str) -> bytes:
+    """The PROXY protocol header with the client's address: a line of text in version 1, binary in version 2."""
     addresses = [ipaddress.ip_address(address[0]) for address in (client, edge)]
     family = addresses[0].version
     if version != "v2":

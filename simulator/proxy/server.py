@@ -1,7 +1,7 @@
-"""The proxy as a server: one listener per edge and a name server, on a lean mitmproxy master.
+"""Proxy server: one listener per edge and public port, and a name server, on a minimal mitmproxy master.
 
-Stock mitmproxy runs about forty addons on every hook and starts a task for each; our master has only those that
-the layers need, and our handler tells no hook to addons that have no ear for it.
+Stock mitmproxy runs about forty addons on every hook and starts a task for each. Our master has only the addons that
+the layers need, and our connection handler skips hooks that no addon implements.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http.fast_path import drop_debug_checks
-from simulator.proxy.name_server import NameLayer, NameServer, region_at
+from simulator.proxy.name_server import NameServer, NameServerLayer, find_region
 from simulator.proxy.passthrough import Passthrough
 from simulator.proxy.tls_authority import LazyTls, authority_folder
 from simulator.proxy.transport.edge_handler import EdgeHandler
@@ -34,18 +34,18 @@ from simulator.routing.regions import distance_km
 from simulator.routing.service import HTTP_PORT
 
 _BACKLOG = 1024
-_HANG_UP_SECONDS = 2.0
+_CLOSE_TIMEOUT_SECONDS = 2.0
 _DNS_PORT = 53
 _LOOPBACK = "127.0.0.1"
 _FLYCAST = ".flycast"
-"""In the place of a region: the way in from the private network."""
+"""Replaces the region in the keys of listeners for the private network."""
 
 ChooseEdge = Callable[[str], str]
-"""From a client's address to the region of its edge."""
+"""Returns the region of the edge for a client's IP address."""
 
 
-def _hang_up(connection: ProxyConnectionHandler) -> asyncio.Task[None] | None:
-    """End a client's connection, and with it those to machines. Returns the task that ends."""
+def _close_connection(connection: ProxyConnectionHandler) -> asyncio.Task[None] | None:
+    """Close a client's connection and its machine connections. Returns the task that is about to end."""
     transport = connection.transports.get(connection.client)
     if transport is None or transport.handler is None:
         return None
@@ -66,11 +66,12 @@ class ProxyServer:
         extra_ports: Mapping[tuple[str, int], int] | None = None,
         private_ip: str | None = None,
     ) -> None:
-        """`edges`: region -> port, 0 for a free one; it stands for the public ports 80 and 443.
+        """`edges`: local port by region; it serves the public ports 80 and 443. Port 0 means any free port.
 
-        `extra_ports`: (region, another public port) -> port. `dns_port`: the name server's; None: there is none.
-        `host`: one address or several. `private_ip`: our own in the machines' network, if we are in it; it is where
-        `.flycast` names lead, so every public port is open there, and public names are resolved.
+        `extra_ports`: local port by region and public port, for other public ports. `host`: one or more addresses to
+        listen on. `dns_port`: the name server's port; None: no name server. `private_ip`: flysim's own address in the
+        machines' network, if it is part of it. `.flycast` names resolve to it, so every public port is open there,
+        and the name server forwards public names.
         """
         self._core = core
         self._edges = edges
@@ -79,18 +80,20 @@ class ProxyServer:
         self._extra_ports = extra_ports or {}
         self._private_ip = private_ip
         self._listeners: dict[tuple[str, int], list[asyncio.Server]] = {}
-        self._names: ServerInstance[mode_specs.DnsMode] | None = None
+        self._name_server: ServerInstance[mode_specs.DnsMode] | None = None
         self._clients: dict[asyncio.Future[None], EdgeHandler | None] = {}
         self._is_stopping = False
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
-        """Where each edge listens for plain HTTP and TLS, by its region."""
-        return {region: where for (region, port), where in self.all_addresses.items() if port == HTTP_PORT}
+        """Host and port of each edge's listener for plain HTTP and TLS, by region."""
+        return {
+            region: address for (region, port), address in self.all_addresses.items() if port == HTTP_PORT
+        }
 
     @property
     def all_addresses(self) -> dict[tuple[str, int], tuple[str, int]]:
-        """Where each edge listens, by its region and the public port that the listener stands for."""
+        """Host and port of every listener of an edge, by region and public port."""
         return {
             key: listeners[0].sockets[0].getsockname()[:2]
             for key, listeners in self._listeners.items()
@@ -98,23 +101,27 @@ class ProxyServer:
         }
 
     async def go_away(self, machine_id: str) -> None:
-        """Close the WebSockets with this machine towards their clients, in good order (F-5.36)."""
-        for client_id in self._core.open_sockets.of(machine_id):
+        """Close the clients' WebSockets with this machine: code 1001, "going away" (F-5.36)."""
+        for client_id in self._core.open_websockets.of(machine_id):
             handler = self._core.handlers.get(client_id)
             if handler is not None:
                 await handler.go_away()
 
     @property
     def dns_address(self) -> tuple[str, int] | None:
-        return self._names.listen_addrs[0][:2] if self._names and self._names.listen_addrs else None
+        return (
+            self._name_server.listen_addrs[0][:2]
+            if self._name_server and self._name_server.listen_addrs
+            else None
+        )
 
     async def start(self) -> None:
-        """Listen everywhere. Raises EnvironmentFault for a port that is taken, with nothing left listening."""
+        """Open all listeners. Raises EnvironmentFault if a port is in use; no listener stays open then."""
         self._master = self._make_master()
         self._is_stopping = False
         try:
             if self._dns_port is not None:
-                await self._start_names(self._dns_port)
+                await self._start_name_server(self._dns_port)
             for region, port in self._edges.items():
                 await self._start_edge(region, HTTP_PORT, port)
             for (region, public_port), port in self._extra_ports.items():
@@ -128,7 +135,7 @@ class ProxyServer:
     async def stop(self) -> None:
         """Close every listener and every client connection."""
         self._is_stopping = True
-        self._core.network.clear()  # What a fault held back is let go, so that its connections end.
+        self._core.network.clear()  # releases data that a fault holds, so that its connections can close
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.close()
@@ -138,27 +145,27 @@ class ProxyServer:
             if handler is None:
                 task.cancel()
             else:
-                _hang_up(handler)
+                _close_connection(handler)
         if clients:
-            _, stuck = await asyncio.wait(clients, timeout=_HANG_UP_SECONDS)
-            for task in stuck:
+            _, still_open = await asyncio.wait(clients, timeout=_CLOSE_TIMEOUT_SECONDS)
+            for task in still_open:
                 task.cancel()
-        if self._names is not None and self._names.is_running:
-            await self._stop_names(self._names)
+        if self._name_server is not None and self._name_server.is_running:
+            await self._stop_name_server(self._name_server)
 
-    async def _stop_names(self, names: ServerInstance[mode_specs.DnsMode]) -> None:
-        await names.stop()
-        askers = self._master.addons.get("proxyserver").connections
-        ending = [task for asker in tuple(askers.values()) if (task := _hang_up(asker))]
-        if ending:
-            await asyncio.wait(ending, timeout=_HANG_UP_SECONDS)
+    async def _stop_name_server(self, name_server: ServerInstance[mode_specs.DnsMode]) -> None:
+        await name_server.stop()
+        connections = self._master.addons.get("proxyserver").connections
+        closing = [task for each in tuple(connections.values()) if (task := _close_connection(each))]
+        if closing:
+            await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_SECONDS)
 
     def _make_master(self) -> Master:
         drop_debug_checks()
         master = Master(options.Options(), asyncio.get_running_loop())
         logging.getLogger().removeHandler(master._legacy_log_events)
         logging.getLogger("mitmproxy").setLevel(logging.ERROR)
-        addon = FlyReplay(self._core, self._make_names().answer)
+        addon = FlyReplay(self._core, self._make_name_server().answer)
         master.addons.add(Core(), Proxyserver(), NextLayer(), LazyTls(), addon)
         master.options.update(
             confdir=str(authority_folder()),
@@ -168,27 +175,27 @@ class ProxyServer:
         )
         return master
 
-    def _make_names(self) -> NameServer:
-        first = next(iter(self._edges), "")
+    def _make_name_server(self) -> NameServer:
+        first_edge = next(iter(self._edges), "")
         if self._private_ip is None:
-            return NameServer(lambda: self._core.router.fleet, first)
+            return NameServer(lambda: self._core.router.fleet, first_edge)
         servers = mitmproxy_rs.dns.get_system_dns_servers()
         upstream = (servers[0], _DNS_PORT) if servers else None
-        return NameServer(lambda: self._core.router.fleet, first, self._private_ip, upstream)
+        return NameServer(lambda: self._core.router.fleet, first_edge, self._private_ip, upstream)
 
     async def _start_edge(self, region: str, public_port: int, port: int) -> None:
         await self._listen((region, public_port), lambda client_ip: region, port)
 
     async def _start_flycast(self) -> None:
-        """F-8.20: by `.flycast` names the same public ports are open, without TLS (F-8.21)."""
-        taken = {port for _, port in self.all_addresses.values()}
+        """Listen on the public ports for `.flycast` names (F-8.20), without TLS (F-8.21)."""
+        ports_in_use = {port for _, port in self.all_addresses.values()}
         for public_port in dict.fromkeys([HTTP_PORT, *(public for _, public in self._extra_ports)]):
-            if public_port not in taken:
+            if public_port not in ports_in_use:
                 await self._listen((_FLYCAST, public_port), self._nearest_edge, public_port)
 
     def _nearest_edge(self, client_ip: str) -> str:
-        """To the machine that calls; Fly does not say which edge serves a caller in the private network."""
-        region = region_at(self._core.router.fleet, client_ip)
+        """The edge nearest to the calling machine; Fly does not document which edge serves `.flycast` clients."""
+        region = find_region(self._core.router.fleet, client_ip)
         return min(self._edges, key=lambda edge: distance_km(region, edge) if region else 0)
 
     async def _listen(self, key: tuple[str, int], choose_edge: ChooseEdge, port: int) -> None:
@@ -229,25 +236,28 @@ class ProxyServer:
 
         return accept
 
-    async def _start_names(self, port: int) -> None:
+    async def _start_name_server(self, port: int) -> None:
         server = self._master.addons.get("proxyserver")
-        host = self._hosts[0] if len(self._hosts) == 1 else ""  # mitmproxy's word for all
-        self._names = ServerInstance.make(f"dns@{host}:{port}" if host else f"dns@{port}", server)
-        self._names.make_top_layer = NameLayer  # type: ignore[method-assign]
+        host = self._hosts[0] if len(self._hosts) == 1 else ""  # mitmproxy's value for all addresses
+        self._name_server = ServerInstance.make(f"dns@{host}:{port}" if host else f"dns@{port}", server)
+        self._name_server.make_top_layer = NameServerLayer  # type: ignore[method-assign]
         try:
             _require_udp(host or "0.0.0.0", port)
-            await self._names.start()
-        except (OSError, RuntimeError) as error:  # The latter is what its UDP half raises, with a stack.
+            await self._name_server.start()
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # its UDP listener raises RuntimeError, with a Rust backtrace
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number else str(error).partition("\n")[0]
-            stop = "stop what listens there, or " if number == errno.EADDRINUSE else ""
+            stop = "stop the process that uses it, or " if number == errno.EADDRINUSE else ""
             raise EnvironmentFault(
                 f"the name server cannot listen on {host or '*'}:{port}: {reason}",
-                hint=f"{stop}take another port with --dns-port",
+                hint=f"{stop}choose another port with --dns-port",
             ) from error
 
 
 def _require_udp(host: str, port: int) -> None:
-    """Raises OSError if it is taken: mitmproxy would find out too late, and go on listening for TCP."""
+    """Raises OSError if the UDP port is in use: mitmproxy would notice too late, and keep its TCP listener open."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((host, port))

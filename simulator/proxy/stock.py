@@ -1,4 +1,4 @@
-"""The proxy inside a stock mitmproxy: its listeners, its addons, its inspector."""
+"""Proxy inside stock mitmproxy, with mitmproxy's own listeners, addons and inspector."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ CONFIG_OPTION = "flysim_config"
 
 
 def add_options(loader: Any) -> None:
-    """mitmproxy's option by which the script is told of its config."""
-    loader.add_option(CONFIG_OPTION, str, "", "The flysim.toml to run; default: the one in this folder.")
+    """Register the mitmproxy option for the path of the flysim config."""
+    help_text = "Path of the flysim.toml to run. Default: flysim.toml in the current directory."
+    loader.add_option(CONFIG_OPTION, str, "", help_text)
 
 
-def config_option() -> str:
-    text: str = getattr(ctx.options, CONFIG_OPTION)
-    return text
+def config_path() -> str:
+    """The option's value; empty if it is not set."""
+    path: str = getattr(ctx.options, CONFIG_OPTION)
+    return path
 
 
-def listen(edges: Mapping[str, int], host: str, dns_port: int) -> None:
-    """Tell mitmproxy to listen as the edges and the name server, in the place of its usual proxy."""
+def configure_listeners(edges: Mapping[str, int], host: str, dns_port: int) -> None:
+    """Set mitmproxy's options to listen as the edges and the name server, instead of as its regular proxy."""
     modes = [f"reverse:http://{region}:80@{host}:{port}" for region, port in edges.items()]
     ctx.options.update(
         mode=[*modes, f"dns@{host}:{dns_port}"],
@@ -37,24 +39,24 @@ def listen(edges: Mapping[str, int], host: str, dns_port: int) -> None:
     )
 
 
-async def listen_now() -> None:
-    """Make what mitmproxy listens on what `listen` said: mitmproxy 12 begins to before it has loaded the script."""
+async def apply_listeners() -> None:
+    """Open the listeners set by `configure_listeners`: mitmproxy 12 opens its own before it loads the script."""
     await ctx.master.addons.get("proxyserver").setup_servers()
 
 
-def refuse(error: Exception) -> exceptions.OptionsError:
-    """How mitmproxy wants to hear of a wrong option: it prints the text and ends."""
+def option_error(error: Exception) -> exceptions.OptionsError:
+    """The exception for an invalid option: mitmproxy prints its text and exits."""
     return exceptions.OptionsError(str(error))
 
 
-def give_up(error: Exception) -> None:
-    """End mitmproxy, with the reason."""
+def abort(error: Exception) -> None:
+    """Log the error and shut mitmproxy down."""
     logging.error(str(error))
     ctx.master.shutdown()
 
 
 class StockProxy:
-    """Has the interface of `ProxyServer`; the listening is mitmproxy's."""
+    """Replacement for `ProxyServer` that uses mitmproxy's own listeners."""
 
     def __init__(
         self,
@@ -65,8 +67,8 @@ class StockProxy:
         dns_port: int | None,
         **_: Any,
     ) -> None:
-        names = NameServer(lambda: core.router.fleet, next(iter(edges), ""))
-        self._addon = FlyReplay(core, names.answer, inspected=True)
+        name_server = NameServer(lambda: core.router.fleet, next(iter(edges), ""))
+        self._addon = FlyReplay(core, name_server.answer, inspected=True)
         self._edges = edges
         (self._host,) = host
 
@@ -76,10 +78,10 @@ class StockProxy:
 
     @property
     def all_addresses(self) -> dict[tuple[str, int], tuple[str, int]]:
-        return {(region, 80): where for region, where in self.addresses.items()}
+        return {(region, 80): address for region, address in self.addresses.items()}
 
     async def go_away(self, machine_id: str) -> None:
-        """mitmproxy's own WebSocket layer takes no such word."""
+        """Does nothing: mitmproxy's own WebSocket layer cannot be asked to close."""
 
     async def start(self) -> None:
         ctx.master.addons.add(self._addon)

@@ -1,7 +1,7 @@
-"""TLS for the edges, with a certificate authority that is made when the first TLS client comes.
+"""TLS certificate authority of the edges, created when the first TLS client connects.
 
-Making one costs a tenth of a second or more, and most runs never need it. It is kept for later runs, so that a
-person can trust it once.
+Creation takes 0.1 s or more, and most runs never need it. The authority is kept for later runs, so that users have to
+trust it only once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mitmproxy.addons.tlsconfig import TlsConfig
 
 
 def authority_folder() -> Path:
-    """Where the certificate authority is kept: the user's data folder, else a temporary one."""
+    """The folder of the certificate authority: in the user's data folder, else a temporary one."""
     folder = (
         Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "flysim" / "authority"
     )
@@ -27,7 +27,7 @@ def authority_folder() -> Path:
 
 
 class LazyTls(TlsConfig):
-    """mitmproxy's TLS addon, told its options only when they are needed, with a mind of its own about HTTP/2."""
+    """mitmproxy's TLS addon, configured when the first TLS client connects; it prefers HTTP/2."""
 
     _postponed: set[str] | None = None
 
@@ -43,5 +43,5 @@ class LazyTls(TlsConfig):
     def tls_start_client(self, tls_start: tls.TlsData) -> None:
         super().tls_start_client(tls_start)
         if tls_start.ssl_conn is not None:
-            # As web servers do: HTTP/2 for everybody who speaks it. mitmproxy leaves the choice to the client's order.
+            # Prefer HTTP/2 whenever the client offers it, as web servers do; mitmproxy follows the client's order.
             tls_start.ssl_conn.get_app_data()["server_alpn"] = b"h2"

@@ -199,7 +199,7 @@ class Harness:
     def held_uploads(self) -> int:
         """How many bytes of requests the proxy keeps."""
         return sum(
-            sum(map(len, stream._body.pieces)) for layer in self.layers() for stream in layer.streams.values()
+            sum(map(len, stream._body.chunks)) for layer in self.layers() for stream in layer.streams.values()
         )
 
     def held_responses(self) -> int:

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from simulator.proxy.http.convert import connect_failure
+from simulator.proxy.http.convert import connect_failure_from_text
 from simulator.routing import App, Failure
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.client import request, tls_context
@@ -119,7 +119,7 @@ async def test_only_what_comes_through_the_proxy_is_load(harness: Harness) -> No
 )
 def test_a_connection_that_fails_says_how(number: int, failure: Failure) -> None:
     """F-6.16, F-6.20, F-6.21"""
-    assert connect_failure(f"[Errno {number}] Connect call failed ('127.0.0.1', 1)") is failure
+    assert connect_failure_from_text(f"[Errno {number}] Connect call failed ('127.0.0.1', 1)") is failure
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from simulator.network_conditions import Breaking, Condition, Cut, Delay, Failing
-from simulator.proxy.transport.simulated_link import MOST_HELD_BYTES, LinkDirection
+from simulator.proxy.transport.simulated_link import MAX_HELD_BYTES, LinkDirection
 from simulator.routing import App, Outcome
 from simulator.routing.errors import Failure
 from simulator.routing.service import Service, ServicePort
@@ -34,7 +34,7 @@ def failing(how: Failure | int, left: int = 1) -> Failing:
 def lanes(harness: Harness) -> list[LinkDirection]:
     """Both directions of every open connection to a machine."""
     handlers = [handler for handler in harness.server._clients.values() if handler]
-    spans = [link for handler in handlers for link in handler._spans.values()]
+    spans = [link for handler in handlers for link in handler._links.values()]
     return [lane for link in spans for lane in (link.inward, link.outward)]
 
 
@@ -63,7 +63,7 @@ async def test_a_connection_across_a_cut_times_out_on_the_simulated_clock(harnes
     assert trace.error == "PR03"
     assert trace.hops[1].failure == "[PC05] connection to instance timed out"
     assert trace.hops[1].note == f"fault: {WORDS}"
-    assert [line.message for line in harness.proxy_log() if not line.code] == [f"fault struck: {WORDS}"]
+    assert [line.message for line in harness.proxy_log() if not line.code] == [f"fault triggered: {WORDS}"]
     assert dfw.connections == 0
 
 
@@ -167,7 +167,7 @@ async def test_both_ways_of_a_websocket_are_held_in_order_and_its_end_too(harnes
 
 
 async def test_a_cut_holds_no_more_than_it_must_of_either_direction(harness: Harness) -> None:
-    message = ws.frame(ws.BINARY, bytes(16 * MOST_HELD_BYTES))
+    message = ws.frame(ws.BINARY, bytes(16 * MAX_HELD_BYTES))
     is_cut = asyncio.Event()
     sent = 0
 

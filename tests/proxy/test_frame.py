@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.proxy.http.frame_scanner import FrameScanner
+from simulator.proxy.http.websocket_tunnel import FrameScanner
 from tests.proxy import websocket as ws
 
 masks = st.sampled_from([b"", ws.MASK])

@@ -180,7 +180,7 @@ async def test_a_port_that_another_has_is_told(harness: Harness, kind: socket.So
 
         with pytest.raises(
             EnvironmentFault,
-            match=f"name server cannot listen on 127.0.0.1:{port}: Address already in use\n  hint: stop what",
+            match=f"name server cannot listen on 127.0.0.1:{port}: Address already in use\n  hint: stop the",
         ):
             await server.start()
     with socket.create_server(("127.0.0.1", port)):

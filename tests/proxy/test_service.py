@@ -10,7 +10,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from simulator.proxy.passthrough import proxy_header
+from simulator.proxy.passthrough import proxy_protocol_header
 from simulator.routing import App, MachineState
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.harness import AMS, DFW, Harness, open_harness, until
@@ -151,7 +151,7 @@ async def test_proxy_proto_tells_the_machine_who_its_client_is() -> None:
 )
 def test_version_2_of_the_proxy_protocol_is_a_block_of_bytes(client: tuple[str, int], family: bytes) -> None:
     """F-9.13"""
-    header = proxy_header(client, (client[0], 5432), "v2")
+    header = proxy_protocol_header(client, (client[0], 5432), "v2")
     assert header.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21" + family)
     assert header.endswith(b"\xc3\x50\x15\x38")
 

@@ -1,1 +1,1 @@
-"""HTTP and WebSocket messages inside mitmproxy's HTTP layer."""
+"""HTTP and WebSocket exchanges inside mitmproxy's HTTP layer."""

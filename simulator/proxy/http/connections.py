@@ -1,7 +1,7 @@
-"""HTTP connections to clients and machines, with what mitmproxy's own leave out.
+"""HTTP/1 and HTTP/2 connections to clients and machines: mitmproxy's, with limits, flow control and workarounds.
 
-mitmproxy fails on trailers and takes an interim response (103 Early Hints) for the final one; both are dropped
-here. Its `Http1Client` tells by `stream_id` whether it is between two exchanges.
+mitmproxy fails on trailers and mistakes an interim response (103 Early Hints) for the final one. Both are dropped
+here. The `stream_id` of mitmproxy's `Http1Client` is None between two exchanges.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ MAX_HEAD_BYTES = 256 * 1024
 """A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
 
 UPLOAD_WINDOW_BYTES = 1024 * 1024
-"""How much a stream of HTTP/2 may upload before its machine has taken any of it."""
+"""How much an HTTP/2 stream may upload before its machine has read any of it."""
 MAX_STREAMS = 1000
-"""How many streams of HTTP/2 one client connection may have open."""
+"""How many concurrent HTTP/2 streams one client connection may have."""
 
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -40,15 +40,15 @@ _HEAD_TOO_LARGE = (
 
 
 def _is_too_large(buffer: ReceiveBuffer) -> bool:
-    """Whether `buffer` begins with a head beyond the limit, complete or not."""
+    """Whether `buffer` begins with a message head above the limit, complete or not."""
     if len(buffer) <= MAX_HEAD_BYTES:
         return False
     head = bytes(buffer)[:MAX_HEAD_BYTES]
     return b"\n\r\n" not in head and b"\n\n" not in head
 
 
-class _BodyReader:
-    """A body reader of h11's that forgets trailers."""
+class _TrailerDroppingReader:
+    """Wraps a body reader of h11 and drops trailers."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -64,25 +64,25 @@ class _BodyReader:
         return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) and event.headers else event
 
 
-class _Lenient:
-    """Mixed into mitmproxy's HTTP/1 connections."""
+class _WithoutTrailers:
+    """Mixin for mitmproxy's HTTP/1 connections: drops the trailers of every body."""
 
-    _reader: _BodyReader
+    _reader: _TrailerDroppingReader
 
     @property
-    def body_reader(self) -> _BodyReader:
+    def body_reader(self) -> _TrailerDroppingReader:
         return self._reader
 
     @body_reader.setter
     def body_reader(self, reader: Any) -> None:
-        self._reader = _BodyReader(reader)
+        self._reader = _TrailerDroppingReader(reader)
 
 
-class ClientConnection(_Lenient, Http1Server):  # type: ignore[misc]
+class ClientConnection(_WithoutTrailers, Http1Server):  # type: ignore[misc]
     """The client's side of HTTP/1."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        while bytes(self.buf).startswith(b"\r\n"):  # RFC 9112, 2.2: blank lines before a request are nothing
+        while bytes(self.buf).startswith(b"\r\n"):  # RFC 9112, 2.2: ignore empty lines before a request
             self.buf.maybe_extract_at_most(2)
         if _is_too_large(self.buf):
             self.state = self.done
@@ -92,12 +92,12 @@ class ClientConnection(_Lenient, Http1Server):  # type: ignore[misc]
         yield from super().read_headers(event)
 
 
-class GrantUploads(events.Event):
-    """The machines took what a client of HTTP/2 sent: it may send more."""
+class SendWindowUpdates(events.Event):
+    """The machines have read what an HTTP/2 client sent: let it send more."""
 
 
 class Http2ClientConnection(Http2Server):  # type: ignore[misc]
-    """The client's side of HTTP/2. A stream that uploads faster than its machine takes it finds its window closed."""
+    """The client's side of HTTP/2. The window of a stream closes if it uploads faster than its machine reads."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -107,14 +107,14 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
         settings.max_header_list_size = MAX_HEAD_BYTES
         settings.acknowledge()
         self.h2_conn.decoder.max_header_list_size = MAX_HEAD_BYTES
-        self._owed: dict[int, int] = {}
+        self._unacknowledged: dict[int, int] = {}
 
     @property
-    def owes_windows(self) -> bool:
-        return bool(self._owed)
+    def owes_window_updates(self) -> bool:
+        return bool(self._unacknowledged)
 
-    def held_bytes(self, stream_id: int) -> int:
-        """How much of a response waits for the client to open its windows."""
+    def buffered_bytes(self, stream_id: int) -> int:
+        """How much of a response waits for the client to open its flow control windows."""
         return sum(len(piece.data) for piece in self.h2_conn.stream_buffers.get(stream_id, ()))
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
@@ -122,30 +122,30 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
             return (yield from super().handle_h2_event(event))
         if event.data and event.stream_id in self.streams:
             yield ReceiveHttp(RequestData(event.stream_id, event.data))
-        owed = self._owed.get(event.stream_id, 0)
-        self._owed[event.stream_id] = owed + event.flow_controlled_length
+        size = self._unacknowledged.get(event.stream_id, 0)
+        self._unacknowledged[event.stream_id] = size + event.flow_controlled_length
         return False
 
-    def grant(self) -> layer.CommandGenerator[None]:
-        """Open the windows by as much as came since the last time."""
-        owed, self._owed = self._owed, {}
+    def send_window_updates(self) -> layer.CommandGenerator[None]:
+        """Open the client's windows by the amount received since the last call."""
+        received, self._unacknowledged = self._unacknowledged, {}
         if self.h2_conn.state_machine.state is H2State.CLOSED:
             return
-        for stream_id, size in owed.items():
+        for stream_id, size in received.items():
             self.h2_conn.acknowledge_received_data(size, stream_id)
         if data := self.h2_conn.data_to_send():
             yield commands.SendData(self.conn, data)
 
 
-class MachineConnection(_Lenient, Http1Client):  # type: ignore[misc]
-    """One connection to a machine, for one exchange after the other."""
+class MachineConnection(_WithoutTrailers, Http1Client):  # type: ignore[misc]
+    """One HTTP/1.1 connection to a machine, used by one exchange at a time."""
 
     reused = False
-    """Whether an exchange before the present one used it."""
+    """Whether an earlier exchange used this connection."""
 
     @property
     def is_idle(self) -> bool:
-        """Ready for another exchange: nothing is under way and both ends are open."""
+        """Ready for another exchange: none is in progress and both directions are open."""
         return self.stream_id is None and self.conn.state is ConnectionState.OPEN
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
@@ -157,7 +157,7 @@ class MachineConnection(_Lenient, Http1Client):  # type: ignore[misc]
         yield from super().read_headers(event)
 
     def _may_be_http(self) -> bool:
-        """A machine that speaks another protocol may never send the empty line that mitmproxy waits for."""
+        """False if the machine speaks another protocol; it may never send the empty line that mitmproxy waits for."""
         start = bytes(self.buf).lstrip(b"\r\n")[: len(_HTTP)]
         return _HTTP.startswith(start)
 
@@ -184,16 +184,16 @@ class MachineConnection(_Lenient, Http1Client):  # type: ignore[misc]
 
 
 class Http2MachineConnection(Http2Client):
-    """One HTTP/2 connection to a machine, by prior knowledge, for one exchange after the other (F-9.5)."""
+    """One HTTP/2 connection to a machine, by prior knowledge, used by one exchange at a time (F-9.5)."""
 
     reused = False
     _preface = b""
-    """What the machine said first, as far as is needed to know it for HTTP/2."""
+    """The first bytes from the machine, up to the frame type that identifies HTTP/2."""
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """A machine begins with a SETTINGS frame (RFC 9113, 3.4); without it there is no HTTP/2 (F-6.11).
+        """Check that the machine begins with a SETTINGS frame (RFC 9113, 3.4); else it is not HTTP/2 (F-6.11).
 
-        mitmproxy would take the start of `HTTP/1.1 …` for the length of a large frame, and wait for all of it.
+        mitmproxy would read the start of `HTTP/1.1 …` as the length of a large frame, and wait for all of it.
         """
         if self._awaits_preface and isinstance(event, events.DataReceived):
             self._preface += event.data[: _FRAME_TYPE_AT + 1 - len(self._preface)]
@@ -211,7 +211,7 @@ class Http2MachineConnection(Http2Client):
 
     @property
     def stream_id(self) -> int | None:
-        """That of the exchange under way, as the client's side numbers it."""
+        """The stream id of the current exchange on the client's side."""
         return next(iter(self.our_stream_id), None) if self.streams else None
 
     @property
@@ -220,9 +220,9 @@ class Http2MachineConnection(Http2Client):
 
 
 class DetachedConnection(layer.Layer):
-    """Stands where a connection was that no exchange cares for any more: whatever comes of it is dropped.
+    """Replaces a machine connection that no exchange uses any more, and drops all its events.
 
-    Without it, a machine that replays and hangs up late would end the client's new WebSocket.
+    Without it, a machine that replays and closes late would end the client's new WebSocket.
     """
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:

@@ -1,6 +1,6 @@
-"""Between mitmproxy's messages and routing's values: heads, framing, error codes, kinds of failure.
+"""Conversion between mitmproxy's messages and routing's values: heads, framing, error codes, failures.
 
-Both mitmproxy 11 and 12 are served; what differs between them is settled here.
+The differences between mitmproxy 11 and 12 are handled here; both are supported.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Reques
 from simulator.routing.headers import rejection_fields
 from simulator.routing.service import HTTP_PORT
 
-_ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; before it, HTTP status codes
-CLIENT_LEFT: Any = _ErrorCode.CLIENT_DISCONNECTED if _ErrorCode else status_codes.CLIENT_CLOSED_REQUEST
+_ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; mitmproxy 11 uses HTTP status codes
 BROKEN_RESPONSE: Any = _ErrorCode.GENERIC_SERVER_ERROR if _ErrorCode else status_codes.BAD_GATEWAY
 INVALID_REQUEST: Any = _ErrorCode.REQUEST_VALIDATION_FAILED if _ErrorCode else status_codes.BAD_REQUEST
 
-_BROKEN_OFF = re.compile(r"unexpected server response: b['\"]HTTP")
-"""mitmproxy's words for a response head that ends in the middle."""
+_TRUNCATED_HEAD = re.compile(r"unexpected server response: b['\"]HTTP")
+"""mitmproxy's message for an incomplete response head."""
 NO_HTTP2 = "no HTTP/2 settings"
-"""Our own words for a machine that does not begin with what HTTP/2 begins with."""
+"""Our own message for a machine that does not begin with a SETTINGS frame."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _CONNECT_FAILURES = {
     errno.ECONNREFUSED: Failure.REFUSED,
@@ -39,26 +38,24 @@ _CONNECT_FAILURES = {
     errno.ENETUNREACH: Failure.HOST_UNREACHABLE,
     errno.ETIMEDOUT: Failure.TIMED_OUT,
 }
-
-
-TIMED_OUT = f"[Errno {errno.ETIMEDOUT}] no way through"
-"""What is told of a connection that the network did not let come about."""
+CONNECT_TIMED_OUT = f"[Errno {errno.ETIMEDOUT}] connection timed out"
+"""The error of a connection that the simulated network did not establish in time."""
 
 
 def edge_of(client: Client) -> str:
-    """The region of the edge that accepted this connection: our listeners carry it as their upstream's host name."""
+    """The region of the edge that accepted this connection: our listeners use it as their upstream's host name."""
     address: tuple[str, int] = client.proxy_mode.address  # type: ignore[attr-defined]
     return address[0]
 
 
 def public_port_of(client: Client) -> int | None:
-    """The public port that the listener stands for; None for that of plain HTTP and TLS alike."""
+    """The public port that the listener represents; None for the one that serves both plain HTTP and TLS."""
     port: int = client.proxy_mode.address[1]  # type: ignore[attr-defined]
     return None if port == HTTP_PORT else port
 
 
 def to_request(request: http.Request, client: Client) -> Request:
-    """The client's request head; HTTP/2's authority and split cookies become what they are in HTTP/1.1."""
+    """The client's request head; an HTTP/2 authority and split cookies are converted to their HTTP/1.1 form."""
     fields = request.headers.fields
     host = request.host_header or ""
     if request.is_http2:
@@ -93,7 +90,7 @@ def _as_http1(fields: Fields, authority: str) -> Fields:
 
 
 def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> http.Request:
-    """The request as it goes to a machine: in origin form, the body framed as it came, else chunked."""
+    """The request as a machine gets it: in origin form, with the client's body framing, else chunked."""
     fields = decision.fields
     if has_body and not any(key.lower() in (b"content-length", b"transfer-encoding") for key, _ in fields):
         fields = (*fields, (b"transfer-encoding", b"chunked"))
@@ -114,7 +111,7 @@ def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> 
 
 
 def _reason(response: http.Response) -> bytes:
-    """HTTP/2 has no reason phrases; an HTTP/1.1 client gets the usual one."""
+    """The reason phrase; the standard one if the response has none, as in HTTP/2."""
     return response.data.reason or status_codes.RESPONSES.get(response.status_code, "").encode()
 
 
@@ -130,7 +127,7 @@ def to_client_response(
     if request.is_http2 or request.http_version == "HTTP/1.0":
         fields = tuple(field for field in fields if field[0].lower() != b"transfer-encoding")
     elif not framed and not ends_with_head:
-        # The machine marks the end by closing; towards the client the connection stays open.
+        # The machine ends the body by closing its connection; the client's connection stays open.
         fields = (*fields, (b"transfer-encoding", b"chunked"))
     version = b"HTTP/1.0" if request.http_version == "HTTP/1.0" else b"HTTP/1.1"
     return http.Response(
@@ -145,17 +142,17 @@ def to_client_response(
     )
 
 
-def rejection(reject: Reject, request_id: str, request: http.Request) -> http.Response:
-    """The proxy's own answer: a status and an empty body (F-1.99)."""
-    return _own_response(reject.status, request_id, request)
+def rejection_response(reject: Reject, request_id: str, request: http.Request) -> http.Response:
+    """The proxy's own error response: a status and an empty body (F-1.99)."""
+    return _proxy_response(reject.status, request_id, request)
 
 
-def redirection(redirect: Redirect, request_id: str, request: http.Request) -> http.Response:
-    """The proxy's word that the same is to be had over TLS (F-4.26)."""
-    return _own_response(redirect.status, request_id, request, (b"location", redirect.location.encode()))
+def redirect_response(redirect: Redirect, request_id: str, request: http.Request) -> http.Response:
+    """The proxy's own redirect to the same URL over TLS (F-4.26)."""
+    return _proxy_response(redirect.status, request_id, request, (b"location", redirect.location.encode()))
 
 
-def _own_response(
+def _proxy_response(
     status: int, request_id: str, request: http.Request, *fields: tuple[bytes, bytes]
 ) -> http.Response:
     version = "2" if request.is_http2 else request.http_version.removeprefix("HTTP/")
@@ -166,13 +163,13 @@ def _own_response(
     )
 
 
-def is_out_of_place(response: http.Response, request: http.Request) -> bool:
-    """Whether the client cannot get this response: HTTP/2 knows no 101. A replay is not for the client (F-1.23)."""
+def is_invalid_upgrade(response: http.Response, request: http.Request) -> bool:
+    """Whether this is a 101 for an HTTP/2 client, which cannot get one. A replay never reaches it (F-1.23)."""
     return response.status_code == 101 and request.is_http2 and "fly-replay" not in response.headers
 
 
 def expects_continue(request: http.Request) -> bool:
-    """Whether the client waits for a 100 before it sends the body; one of HTTP/1.0 cannot (RFC 9110, 10.1.1)."""
+    """Whether the client waits for a 100 before it sends the body; HTTP/1.0 has no 100 (RFC 9110, 10.1.1)."""
     return request.headers.get("expect", "").lower() == "100-continue" and request.http_version != "HTTP/1.0"
 
 
@@ -180,33 +177,37 @@ def continue_response() -> http.Response:
     return http.Response(b"HTTP/1.1", 100, b"Continue", http.Headers(), b"", None, time.time(), time.time())
 
 
-def connect_failure(error: str) -> Failure:
-    """What kind of failure mitmproxy's words for an unopened connection mean."""
+def connect_failure_from_text(error: str) -> Failure:
+    """The kind of failure, from mitmproxy's message for a connection that was not established."""
     if "cancelled" in error:
         return Failure.TIMED_OUT
     number = _ERRNO.search(error)
     return _CONNECT_FAILURES.get(int(number[1]), Failure.UNREACHABLE) if number else Failure.UNREACHABLE
 
 
-def failure_of(problem: OSError) -> Failure:
-    """The same of a connection that asyncio did not open."""
-    if isinstance(problem, TimeoutError):
+def connect_failure_from_error(error: OSError) -> Failure:
+    """The kind of failure, from asyncio's exception for a connection that was not established."""
+    if isinstance(error, TimeoutError):
         return Failure.TIMED_OUT
-    return _CONNECT_FAILURES.get(problem.errno or 0, Failure.UNREACHABLE)
+    return _CONNECT_FAILURES.get(error.errno or 0, Failure.UNREACHABLE)
 
 
-def is_silent(message: str) -> bool:
-    """Whether mitmproxy's words mean that the connection ended without a single byte of an answer."""
+def is_closed_without_response(message: str) -> bool:
+    """Whether mitmproxy's message means that the connection closed without a single byte of a response."""
     return message == "server closed connection"
 
 
-def answer_failure(message: str) -> Failure:
-    """What kind of failure mitmproxy's words for a connection without a whole response head mean."""
+def response_failure(message: str) -> Failure:
+    """The kind of failure, from mitmproxy's message for a connection without a complete response head."""
     if message == NO_HTTP2:
         return Failure.NO_HTTP2
-    return Failure.CLOSED if is_silent(message) or _BROKEN_OFF.match(message) else Failure.UNREADABLE
+    return (
+        Failure.CLOSED
+        if is_closed_without_response(message) or _TRUNCATED_HEAD.match(message)
+        else Failure.UNREADABLE
+    )
 
 
 def declared_length(request: http.Request) -> int:
-    """The request body's declared size in bytes, 0 where none is declared; mitmproxy has refused invalid ones."""
+    """The request body's declared size in bytes, 0 if none is declared; mitmproxy has refused invalid values."""
     return int(request.headers.get("content-length", "0") or "0")

@@ -1,8 +1,8 @@
-"""The HTTP layer of an edge: mitmproxy's, with exchanges for streams and a pool of connections to machines.
+"""HTTP layer of an edge: the exchanges of one client connection and its pool of machine connections.
 
-It lives as long as one client connection. Differences from `HttpLayer`: a connection is looked up by its
-machine's address and only when it is idle; one that failed or ended is forgotten, so that a machine that
-comes back is seen by a keep-alive client; what a replayed-from connection still sends is dropped.
+It replaces mitmproxy's `HttpLayer` and lives as long as one client connection. Differences from `HttpLayer`: a
+machine connection is looked up by address, and reused only when idle; one that failed or closed is removed, so that
+a keep-alive client reaches a machine that has restarted; what a machine still sends after its replay is dropped.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from simulator.proxy.core import ProxyCore
 from simulator.proxy.http.connections import (
     ClientConnection,
     DetachedConnection,
-    GrantUploads,
     Http2ClientConnection,
     Http2MachineConnection,
     MachineConnection,
+    SendWindowUpdates,
 )
 from simulator.proxy.http.exchange_stream import ExchangeStream, GetMachineConnection, ResumeExchange
 from simulator.proxy.http.inspected_stream import InspectedStream
@@ -35,7 +35,7 @@ from simulator.routing import Machine
 
 
 class OpenMachineConnection(commands.OpenConnection):
-    """Open a connection, but give up after so many seconds."""
+    """Open a connection to a machine within `timeout_seconds`."""
 
     def __init__(self, connection: Server, machine: Machine, timeout_seconds: float) -> None:
         super().__init__(connection)
@@ -44,7 +44,7 @@ class OpenMachineConnection(commands.OpenConnection):
 
 
 class MachineClient(HttpClient):
-    """Opens a connection to a machine, then speaks HTTP/1.1 on it, or HTTP/2 where the service wants that (F-9.5)."""
+    """Opens a connection to a machine, then speaks HTTP/1.1 or, if the service asks for it, HTTP/2 (F-9.5)."""
 
     connection: MachineConnection | Http2MachineConnection | None = None
 
@@ -70,26 +70,26 @@ class EdgeLayer(HttpLayer):
         super().__init__(context, HTTPMode.transparent)
         self.core = core
         self.inspected = inspected
-        """Whether addons other than ours look on: then every flow is announced by mitmproxy's hooks."""
+        """Whether mitmproxy's hooks announce every flow, for addons other than ours."""
         self._tunnel: Tunnel | None = None
-        self._to_resume: list[ExchangeStream] = []
+        self._streams_to_resume: list[ExchangeStream] = []
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """One write for all that one event brings the client, such as a head and its body."""
-        client, held = self.context.client, b""
-        for command in self._take(event):
+        """Merge everything that one event sends to the client, such as a head and its body, into one write."""
+        client, pending = self.context.client, b""
+        for command in self._dispatch(event):
             if isinstance(command, commands.ConnectionCommand) and command.connection is client:
                 if isinstance(command, commands.SendData):
-                    held += command.data
+                    pending += command.data
                     continue
-                if held:
-                    yield commands.SendData(client, held)
-                    held = b""
+                if pending:
+                    yield commands.SendData(client, pending)
+                    pending = b""
             yield command
-        if held:
-            yield commands.SendData(client, held)
+        if pending:
+            yield commands.SendData(client, pending)
 
-    def _take(self, event: events.Event) -> layer.CommandGenerator[None]:
+    def _dispatch(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.ConnectionEvent):
             if self._tunnel is not None and self._tunnel.owns(event.connection):
                 yield from self._tunnel.pass_on(event)
@@ -100,22 +100,24 @@ class EdgeLayer(HttpLayer):
         elif isinstance(event, GoAway):
             if self._tunnel is not None:
                 yield from self._tunnel.go_away()
-        elif isinstance(event, GrantUploads):
-            yield from self.connections[self.context.client].grant()  # type: ignore[attr-defined]
+        elif isinstance(event, SendWindowUpdates):
+            yield from self.connections[self.context.client].send_window_updates()  # type: ignore[attr-defined]
         else:
             if isinstance(event, events.Start):
-                self._meet_client()
+                self._add_client_connection()
             yield from super()._handle_event(event)
-        while self._to_resume:
-            yield from self.event_to_child(self._to_resume.pop(0), ResumeExchange())
+        while self._streams_to_resume:
+            yield from self.event_to_child(self._streams_to_resume.pop(0), ResumeExchange())
 
-    def _meet_client(self) -> None:
+    def _add_client_connection(self) -> None:
         if not self.is_http2:
             self.connections[self.context.client] = ClientConnection(self.context.fork())
-        elif not self.inspected:  # a stock mitmproxy grants no uploads: its own connection does it at once
+        elif (
+            not self.inspected
+        ):  # stock mitmproxy never sends SendWindowUpdates: its own connection updates at once
             self.connections[self.context.client] = Http2ClientConnection(self.context.fork())
 
-    # What the pace depends on.
+    # What flow control asks.
 
     @property
     def is_http2(self) -> bool:
@@ -126,34 +128,34 @@ class EdgeLayer(HttpLayer):
         return self._tunnel is not None
 
     @property
-    def owes_windows(self) -> bool:
-        """Whether the client of HTTP/2 sent what it has not been given room for again."""
+    def owes_window_updates(self) -> bool:
+        """Whether an HTTP/2 client sent data for which its windows have not been opened again."""
         client = self.connections.get(self.context.client)
-        return isinstance(client, Http2ClientConnection) and client.owes_windows
+        return isinstance(client, Http2ClientConnection) and client.owes_window_updates
 
     @property
-    def holds_uploads(self) -> bool:
-        """Whether more of a request's body is kept than its machine may ever ask for again."""
-        return any(stream.holds_too_much for stream in self.streams.values())  # type: ignore[attr-defined]
+    def is_upload_buffer_full(self) -> bool:
+        """Whether more of a request's body waits for a machine than may ever be sent again."""
+        return any(stream.is_upload_buffer_full for stream in self.streams.values())  # type: ignore[attr-defined]
 
-    def held_bytes(self, connection: Connection | None) -> int:
-        """How much of what came from this machine's connection waits for the client's windows."""
+    def buffered_bytes(self, connection: Connection | None) -> int:
+        """How many bytes from this machine's connection wait for the client's flow control windows."""
         client = self.connections.get(self.context.client)
         if not isinstance(client, Http2ClientConnection):
             return 0
         machine = self._machine_connection(connection)
-        return client.held_bytes(machine.stream_id) if machine and machine.stream_id else 0
+        return client.buffered_bytes(machine.stream_id) if machine and machine.stream_id else 0
 
-    # What streams ask for.
+    # What streams ask.
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
-        kind = InspectedStream if self.inspected else ExchangeStream
-        self.streams[stream_id] = kind(self.context.fork(), stream_id, self)
+        stream_class = InspectedStream if self.inspected else ExchangeStream
+        self.streams[stream_id] = stream_class(self.context.fork(), stream_id, self)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def resume_later(self, stream: ExchangeStream) -> None:
-        """Let the stream go on once all that came with the present event is through."""
-        self._to_resume.append(stream)
+        """Send `stream` a ResumeExchange once the current event has been processed."""
+        self._streams_to_resume.append(stream)
 
     def is_idle(self, connection: Connection) -> bool:
         machine = self._machine_connection(connection)
@@ -170,16 +172,16 @@ class EdgeLayer(HttpLayer):
         return client.connection if isinstance(client, MachineClient) else None
 
     def detach(self, connection: Connection) -> layer.CommandGenerator[None]:
-        """No exchange cares for this connection any more: close it and drop whatever still comes."""
+        """Close a machine connection that no exchange uses any more, and drop what still arrives on it."""
         if connection in self.connections:
             self.connections[connection] = DetachedConnection(self.context.fork())
             yield commands.CloseConnection(connection)
 
     def open_tunnel(self, tunnel: Tunnel) -> None:
-        """From now on bytes pass between the two connections of `tunnel` as they come."""
+        """From now on, `tunnel` handles all data of its two connections."""
         self._tunnel = tunnel
 
-    # The pool.
+    # The pool of machine connections.
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
         assert isinstance(event, GetMachineConnection)

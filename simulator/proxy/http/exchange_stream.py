@@ -1,19 +1,23 @@
-"""One exchange inside mitmproxy's HTTP layer: carries out what routing decides.
+"""Request and response stream of one exchange, inside mitmproxy's HTTP layer.
 
-Request bodies stream to the machine as they come and are kept, up to the replay limit, to be sent again; what comes
-back is taken by `AnswerStream`. There is no policy here.
+`simulator.routing` decides where each delivery goes. The stream carries the decisions out and contains no policy of
+its own. A request body goes to the machine as it arrives and is kept, up to the replay limit, for the next delivery.
+A response goes to the client as it arrives, unless its head asks for a replay: then its body is discarded, and the
+next delivery starts once everything that arrived in the same packet has been processed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from mitmproxy import http
+from mitmproxy.connection import Connection
+from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import DropStream as Drop
-from mitmproxy.proxy.layers.http import GetHttpConnection, SendHttp, validate_request
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpStream, SendHttp, validate_request
 from mitmproxy.proxy.layers.http._events import (
     RequestData,
     RequestEndOfMessage,
@@ -25,61 +29,97 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 
-from simulator.proxy.delivery_faults import DeliveryFaults
+from simulator.events import ExchangeAnswered, ExchangeFinished
+from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
+from simulator.proxy.http.delivery_faults import DeliveryFaults
 from simulator.proxy.http.fast_path import index_headers
-from simulator.proxy.http.response_stream import AnswerStream, Commands
+from simulator.proxy.http.request_body import RequestBody
+from simulator.proxy.http.websocket_tunnel import Tunnel
 from simulator.routing import (
     IDEMPOTENT_METHODS,
     Decision,
     Deliver,
+    Exchange,
     Failure,
     Machine,
     Outcome,
+    ReadBody,
     Redirect,
     Reject,
+    Relay,
     Wait,
 )
 
-if TYPE_CHECKING:
-    from simulator.proxy.http.edge_layer import EdgeLayer
+Commands = layer.CommandGenerator[None]
 
 
 class ResumeExchange(events.Event):
-    """All that came with a replaying response's head is through: carry the decision out."""
+    """The rest of the packet that held a replaying response's head has been processed: execute the next decision."""
 
 
 @dataclass
 class GetMachineConnection(GetHttpConnection):
-    """A connection to a machine: an idle one, or a new one within so many seconds."""
+    """Ask the edge layer for a connection to a machine: an idle one, or a new one within `timeout_seconds`."""
 
     machine: Machine | None = None
     timeout_seconds: float = 0.0
     h2: bool = False
     fresh: bool = False
-    """No idle one will do."""
+    """Do not reuse an idle connection."""
 
     def __hash__(self) -> int:
         return id(self)
 
 
-class ExchangeStream(AnswerStream):
-    """The proxy's side of one exchange: takes the request, and delivers it as often as is decided."""
+class Edge(Protocol):
+    """What a stream needs from the layer of its client connection."""
 
-    def __init__(self, context: Context, stream_id: int, edge: EdgeLayer) -> None:
-        super().__init__(context, stream_id, edge)
-        self._is_sending = False  # the machine at hand has the head and gets the body as it comes
-        self._next: Decision | None = None  # what Carry or a wake-up will carry out
+    core: ProxyCore
+    inspected: bool
+    streams: dict[int, HttpStream]
+
+    def is_idle(self, connection: Connection) -> bool: ...
+
+    def was_reused(self, connection: Connection) -> bool: ...
+
+    def detach(self, connection: Connection) -> Commands: ...
+
+    def open_tunnel(self, tunnel: Tunnel) -> None: ...
+
+    def resume_later(self, stream: ExchangeStream) -> None: ...
+
+
+class ExchangeStream(HttpStream):
+    """The proxy's side of one exchange: receives the request, delivers it as often as routing decides, responds.
+
+    `server_state` is the method that handles the machine's next event.
+    """
+
+    exchange: Exchange
+    request: http.Request
+    _faults: DeliveryFaults
+    _delivery: Deliver
+    """The delivery whose response is expected or being read."""
+
+    def __init__(self, context: Context, stream_id: int, edge: Edge) -> None:
+        super().__init__(context, stream_id)
+        self._edge = edge
+        self._core = edge.core
+        self._body = RequestBody(edge.core.router.options.replay_body_limit_bytes)
+        self._is_sending = False  # the current machine has the request head and gets the body as it arrives
+        self._next: Decision | None = None  # what ResumeExchange or a wake-up will execute
+        self._client_head_sent = False
+        self._finished = False
+        self._tunnel: Tunnel | None = None
 
     @property
-    def holds_too_much(self) -> bool:
-        """Whether more of the body is kept than may ever be sent again, for want of a machine that takes it."""
+    def is_upload_buffer_full(self) -> bool:
+        """Whether more of the body waits for a machine than may ever be sent again."""
         if self._is_sending or self._finished:
             return False
         paused = sum(len(event.data) for event in self._paused_event_queue if isinstance(event, RequestData))
-        return self._body.is_too_much(paused)
-
-    # Events in.
+        return self._body.would_exceed_limit(paused)
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, RequestHeaders):
@@ -87,17 +127,17 @@ class ExchangeStream(AnswerStream):
         elif self._finished and not self._tunnel:
             return
         elif isinstance(event, RequestData):
-            yield from self._take_request_data(event.data)
+            yield from self._receive_request_data(event.data)
         elif isinstance(event, RequestEndOfMessage):
             yield from self._end_request()
         elif isinstance(event, ResponseHeaders | ResponseData | ResponseEndOfMessage):
             yield from self.server_state(event)
         elif isinstance(event, RequestProtocolError):
-            yield from self._client_left()
+            yield from self._client_disconnected()
         elif isinstance(event, ResponseProtocolError):
             yield from self._machine_failed(event)
         elif isinstance(event, ResumeExchange):
-            yield from self._leave_machine()
+            yield from self._release_machine()
         elif isinstance(event, events.Wakeup):
             yield from self._resume()
 
@@ -114,7 +154,7 @@ class ExchangeStream(AnswerStream):
             return
         if convert.expects_continue(request):
             yield SendHttp(ResponseHeaders(self.stream_id, convert.continue_response()), self.context.client)
-        self._body.announce(convert.declared_length(request), exists=not event.end_stream)
+        self._body.declare(convert.declared_length(request), exists=not event.end_stream)
         now, edge = core.clock.now(), convert.edge_of(self.context.client)
         head = convert.to_request(request, self.context.client)
         self.exchange = core.router.open(head, edge, core.new_request_id(edge, now), now)
@@ -129,39 +169,20 @@ class ExchangeStream(AnswerStream):
             ResponseProtocolError(self.stream_id, error, convert.INVALID_REQUEST), self.context.client
         )
 
-    def _take_request_data(self, data: bytes) -> Commands:
+    def _receive_request_data(self, data: bytes) -> Commands:
         if self._tunnel:
             yield self._tunnel.send(data, from_client=True)
             return
         if self._is_sending:
             yield SendHttp(RequestData(self.stream_id, data), self.context.server)
-        self._body.take(data, is_sending=self._is_sending)
+        self._body.append(data, is_sending=self._is_sending)
 
     def _end_request(self) -> Commands:
         self._body.is_complete = True
         if self._is_sending:
             yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
 
-    # Decisions out.
-
-    def _leave_machine(self) -> Commands:
-        """After a replay: keep the connection if the rest of the answer is there already, else close it; go on."""
-        if not self._edge.is_idle(self.context.server):
-            yield from self._edge.detach(self.context.server)
-        yield from self._resume()
-
-    def _resume(self) -> Commands:
-        decision, self._next = self._next, None
-        assert decision is not None
-        if isinstance(decision, Wait):
-            decision = self.exchange.resume(self._core.clock.now())
-        yield from self._execute(decision)
-
-    def _continue_with(self, decision: Decision) -> None:
-        self._is_sending = False
-        self._next = decision
-        self.server_state = self._drop_answer
-        self._edge.resume_later(self)
+    # Delivery.
 
     def _execute(self, decision: Decision) -> Commands:
         while isinstance(decision, Deliver | Wait):
@@ -170,9 +191,9 @@ class ExchangeStream(AnswerStream):
             if isinstance(decision, Wait):
                 decision = self.exchange.resume(self._core.clock.now())
                 continue
-            fault = self._faults.meet(decision) if self._core.network else None
+            fault = self._faults.before_delivery(decision) if self._core.network else None
             if isinstance(fault, http.Response):
-                yield from self._take_answer(decision, fault)
+                yield from self._receive_injected_response(decision, fault)
                 return
             failure = fault or (yield from self._connect(decision))
             if self._finished:
@@ -180,16 +201,19 @@ class ExchangeStream(AnswerStream):
             if failure is None:
                 yield from self._send_request(decision)
                 return
-            decision = self.exchange.fail(failure, self._core.clock.now(), body_kept=not self._body.is_lost)
+            decision = self.exchange.fail(
+                failure, self._core.clock.now(), body_kept=not self._body.is_discarded
+            )
         if isinstance(decision, Redirect):
-            yield from self._answer(convert.redirection(decision, self.exchange.request_id, self.request))
+            response = convert.redirect_response(decision, self.exchange.request_id, self.request)
+            yield from self._send_proxy_response(response)
             return
         assert isinstance(decision, Reject)
         if not (yield from self._postpone(decision)):
             yield from self._reject(decision)
 
     def _postpone(self, decision: Deliver | Wait | Reject) -> layer.CommandGenerator[bool]:
-        """Wait first, if the decision says so; true if it will be taken up again by a wake-up."""
+        """Start the wait that `decision` asks for. Returns True if a wake-up will execute the decision."""
         if isinstance(decision, Wait) and decision.really:
             pause = decision.wait_seconds
         else:
@@ -199,6 +223,13 @@ class ExchangeStream(AnswerStream):
         self._next = replace(decision, wait_seconds=0.0)
         yield commands.RequestWakeup(pause)
         return True
+
+    def _resume(self) -> Commands:
+        decision, self._next = self._next, None
+        assert decision is not None
+        if isinstance(decision, Wait):
+            decision = self.exchange.resume(self._core.clock.now())
+        yield from self._execute(decision)
 
     def _connect(self, decision: Deliver) -> layer.CommandGenerator[Failure | None]:
         machine = decision.machine
@@ -212,10 +243,10 @@ class ExchangeStream(AnswerStream):
             fresh=self._faults.is_cut(machine),
         )
         if any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue):
-            yield from self._client_left()
+            yield from self._client_disconnected()
             return None
         if error:
-            return convert.connect_failure(error)
+            return convert.connect_failure_from_text(error)
         self.context.server = connection
         return None
 
@@ -223,39 +254,204 @@ class ExchangeStream(AnswerStream):
         delivery = convert.to_delivery(self.request, decision, has_body=self._body.exists)
         self._is_sending = True
         self._delivery = decision
-        self.server_state = self._await_head
+        self.server_state = self._await_response_head
         server = self.context.server
         yield SendHttp(RequestHeaders(self.stream_id, delivery, not self._body.exists), server)
-        for data in self._body.pieces:
+        for data in self._body.chunks:
             yield SendHttp(RequestData(self.stream_id, data), server)
-        self._body.was_sent()
+        self._body.mark_sent()
         if self._body.is_complete:
             yield SendHttp(RequestEndOfMessage(self.stream_id), server)
 
-    def _take_answer(self, decision: Deliver, response: http.Response) -> Commands:
-        """A fault answers in the machine's name."""
+    # The response head.
+
+    def _await_response_head(self, event: Any) -> Commands:
+        if not isinstance(event, ResponseHeaders):
+            return
+        if not self._edge.inspected:
+            index_headers(event.response)
+        try:
+            validate_headers(event.response)
+            if convert.is_invalid_upgrade(event.response, self.request):
+                raise ValueError("101 is not defined for HTTP/2")
+        except ValueError:
+            yield from self._fail_delivery(Failure.UNREADABLE)
+            return
+        decision = self.exchange.receive(
+            convert.to_response_head(event.response),
+            self._core.clock.now(),
+            body_kept=self._body.is_replayable,
+        )
+        if isinstance(decision, Relay):
+            yield from self._relay_head(event, decision)
+        elif isinstance(decision, ReadBody):
+            self._replay_body = b""
+            self._replay_body_limit = decision.max_bytes
+            self.server_state = self._collect_replay_body
+        else:
+            self._continue_with(decision)
+
+    def _receive_injected_response(self, decision: Deliver, response: http.Response) -> Commands:
+        """Process a response that a fault sends in place of the machine's."""
         self._delivery = decision
-        yield from self._await_head(ResponseHeaders(self.stream_id, response, True))
+        yield from self._await_response_head(ResponseHeaders(self.stream_id, response, True))
         yield from self.server_state(ResponseEndOfMessage(self.stream_id))
 
-    def _reject(self, decision: Reject) -> Commands:
-        self._core.log_rejection(decision, self._core.clock.now())
-        yield from self._answer(convert.rejection(decision, self.exchange.request_id, self.request))
+    # Relay: the client gets the machine's response.
 
-    # Ends before the end.
+    def _relay_head(self, event: ResponseHeaders, decision: Relay) -> Commands:
+        response = convert.to_client_response(
+            event.response, decision.fields, self.request, ends_with_head=event.end_stream
+        )
+        self.server_state = self._relay_body
+        self._client_head_sent = True
+        self._is_upgrade = response.status_code == 101
+        self._publish_answered()
+        yield SendHttp(ResponseHeaders(self.stream_id, response, event.end_stream), self.context.client)
 
-    def _client_left(self) -> Commands:
+    def _relay_body(self, event: Any) -> Commands:
+        if isinstance(event, ResponseData):
+            passed = self._bytes_before_reset(len(event.data))
+            yield SendHttp(ResponseData(self.stream_id, event.data[:passed]), self.context.client)
+            if passed is not None:
+                yield from self._reset_machine()
+        elif self._is_upgrade:
+            yield from self._upgrade()
+        else:
+            yield from self._end_response()
+
+    def _end_response(self) -> Commands:
+        if not self._body.is_complete:  # the machine responded without reading the whole request
+            yield from self._edge.detach(self.context.server)
+        self._finish()
+        yield Drop(self.stream_id)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _upgrade(self) -> Commands:
+        self._tunnel = Tunnel(
+            self.context.client, self.context.server, self._tunnel_closed, self._bytes_before_reset
+        )
+        self._core.open_websockets.add(self._delivery.machine.id, self.context.client.id)
+        self.server_state = self._relay_early_frames
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+        self._edge.open_tunnel(self._tunnel)
+
+    def _relay_early_frames(self, event: Any) -> Commands:
+        """Pass on frames that arrived in one packet with the handshake response."""
+        if isinstance(event, ResponseData) and self._tunnel:
+            yield from self._tunnel.pass_on(events.DataReceived(self.context.server, event.data))
+
+    def _tunnel_closed(self, close_code: int | None) -> None:
+        self._core.open_websockets.discard(self._delivery.machine.id, self.context.client.id)
+        self._finish(close_code=close_code)
+        self._edge.streams.pop(self.stream_id, None)
+
+    # Replay: the response asks for another delivery.
+
+    def _collect_replay_body(self, event: Any) -> Commands:
+        if isinstance(event, ResponseData):
+            if self._bytes_before_reset(len(event.data)) is not None:
+                yield from self._reset_machine()
+                return
+            self._replay_body += event.data
+            if len(self._replay_body) <= self._replay_body_limit:
+                return
+            self._end_replay_body(None)
+        else:
+            self._end_replay_body(self._replay_body)
+
+    def _end_replay_body(self, body: bytes | None) -> None:
+        now = self._core.clock.now()
+        self._continue_with(self.exchange.receive_body(body, now, body_kept=self._body.is_replayable))
+
+    def _continue_with(self, decision: Decision) -> None:
+        """Execute `decision` after the current event; until then, and from then on, discard the response's body."""
+        self._is_sending = False
+        self._next = decision
+        self.server_state = self._discard_response
+        self._edge.resume_later(self)
+
+    def _discard_response(self, event: Any) -> Commands:
+        yield from ()
+
+    def _release_machine(self) -> Commands:
+        """Keep the machine's connection if the response is complete, else close it. Then execute the next decision."""
+        if not self._edge.is_idle(self.context.server):
+            yield from self._edge.detach(self.context.server)
+        yield from self._resume()
+
+    # A machine that fails.
+
+    def _machine_failed(self, event: ResponseProtocolError) -> Commands:
+        if self._client_head_sent:
+            self._finish(Outcome.BROKEN)
+            yield Drop(self.stream_id)
+            error = ResponseProtocolError(self.stream_id, event.message, convert.BROKEN_RESPONSE)
+            yield SendHttp(error, self.context.client)
+        elif self.server_state == self._collect_replay_body:
+            self._end_replay_body(None)
+        elif self.server_state == self._await_response_head:
+            silent = convert.is_closed_without_response(event.message)
+            reused = self._edge.was_reused(self.context.server)
+            failure = convert.response_failure(event.message)
+            if silent and not reused and self._was_never_read():
+                failure = Failure.REFUSED
+            yield from self._fail_delivery(failure, stale=silent and reused)
+
+    def _was_never_read(self) -> bool:
+        """Whether a forwarded port accepted the connection although nothing listened behind it."""
+        client, server = self.context.client, self.context.server
+        return bool(self._delivery.machine.ports) and self._core.was_never_read(client.id, server)
+
+    def _fail_delivery(self, failure: Failure, *, stale: bool = False) -> Commands:
+        """The delivery ended without a response head. `stale`: a reused connection closed without sending a byte."""
+        self._is_sending = False
+        yield from self._edge.detach(self.context.server)
+        if stale and not self._body.is_discarded and self.request.method.upper() in IDEMPOTENT_METHODS:
+            # The machine closed a kept-alive connection at the moment of its reuse. That is no failure: reconnect.
+            yield from self._execute(self._delivery)
+            return
+        now = self._core.clock.now()
+        yield from self._execute(self.exchange.fail(failure, now, body_kept=not self._body.is_discarded))
+
+    def _bytes_before_reset(self, size: int) -> int | None:
+        if not self._core.network:
+            return None
+        return self._faults.bytes_before_reset(size, self._delivery.machine)
+
+    def _reset_machine(self) -> Commands:
+        """A fault resets the machine's connection in the middle of its response."""
+        yield from self._edge.detach(self.context.server)
+        yield from self._machine_failed(
+            ResponseProtocolError(self.stream_id, "connection reset by a fault", convert.BROKEN_RESPONSE)
+        )
+
+    # The end.
+
+    def _client_disconnected(self) -> Commands:
         if self._is_sending:
             yield from self._edge.detach(self.context.server)
         self._finish(Outcome.CLIENT_LEFT)
         yield Drop(self.stream_id)
 
-    def _lose_machine(self, failure: Failure, *, stale: bool = False) -> Commands:
-        self._is_sending = False
-        yield from self._edge.detach(self.context.server)
-        if stale and not self._body.is_lost and self.request.method.upper() in IDEMPOTENT_METHODS:
-            # The machine closed a kept-alive connection just as it was used: no failure, a new connection will do.
-            yield from self._execute(self._delivery)
-            return
-        now = self._core.clock.now()
-        yield from self._execute(self.exchange.fail(failure, now, body_kept=not self._body.is_lost))
+    def _reject(self, decision: Reject) -> Commands:
+        self._core.log_rejection(decision, self._core.clock.now())
+        response = convert.rejection_response(decision, self.exchange.request_id, self.request)
+        yield from self._send_proxy_response(response)
+
+    def _send_proxy_response(self, response: http.Response) -> Commands:
+        """Send the client a response of the proxy's own."""
+        self._publish_answered()
+        self._finish()
+        yield Drop(self.stream_id)
+        yield SendHttp(ResponseHeaders(self.stream_id, response, True), self.context.client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _publish_answered(self) -> None:
+        self._core.bus.publish(ExchangeAnswered(self._core.clock.now(), self.exchange.trace))
+
+    def _finish(self, outcome: Outcome | None = None, close_code: int | None = None) -> None:
+        if not self._finished:
+            self._finished = True
+            now = self._core.clock.now()
+            self._core.bus.publish(ExchangeFinished(now, self.exchange.finish(now, outcome, close_code)))

@@ -1,47 +1,47 @@
-"""A request's body on its way: sent on as it comes, and kept up to the limit to be sent again (F-1.32, F-1.36)."""
+"""Request body buffer: keeps a body up to the replay limit, so that it can be sent again (F-1.32, F-1.36)."""
 
 from __future__ import annotations
 
 
 class RequestBody:
-    """What has come of one request's body so far."""
+    """The part of one request's body that has arrived so far."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self.pieces: list[bytes] = []
-        """To be sent to the next machine, before anything that still comes."""
+        self.chunks: list[bytes] = []
+        """What the next machine gets first, before any data that arrives later."""
         self.size_bytes = 0
         self.exists = False
         self.is_complete = False
-        self.is_kept = True
-        """Within the limit: a replay may send it again."""
-        self.is_lost = False
-        """Some of it was sent and not kept: nothing may send it again."""
+        self.is_replayable = True
+        """Whether the body is within the limit, so that a replay may send it again."""
+        self.is_discarded = False
+        """Whether some of it was sent and not kept, so that it cannot be sent again."""
 
-    def announce(self, declared_bytes: int, *, exists: bool) -> None:
-        """What the head says of it: a body that will be too large cannot be replayed, however little has come."""
+    def declare(self, declared_bytes: int, *, exists: bool) -> None:
+        """Apply the request head: a body declared above the limit is not replayable, however little has arrived."""
         self.exists = exists
-        self.is_kept = declared_bytes <= self._limit_bytes
+        self.is_replayable = declared_bytes <= self._limit_bytes
 
-    def take(self, data: bytes, *, is_sending: bool) -> None:
-        """Some more came; `is_sending`: a machine has had it already."""
-        if self.is_kept or not is_sending:
-            self.pieces.append(data)
+    def append(self, data: bytes, *, is_sending: bool) -> None:
+        """Add data that arrived. `is_sending`: it has been sent to a machine already."""
+        if self.is_replayable or not is_sending:
+            self.chunks.append(data)
             self.size_bytes += len(data)
-        if self.size_bytes > self._limit_bytes:  # what counts is what was read
-            self.is_kept = False
+        if self.size_bytes > self._limit_bytes:  # the limit applies to what was read
+            self.is_replayable = False
             if is_sending:
-                self._lose()
+                self._discard()
 
-    def was_sent(self) -> None:
-        """A machine has had all that is here: what may not be replayed need not be kept."""
-        if not self.is_kept:
-            self._lose()
+    def mark_sent(self) -> None:
+        """A machine has all the chunks: discard them unless a replay may need them."""
+        if not self.is_replayable:
+            self._discard()
 
-    def is_too_much(self, more_bytes: int) -> bool:
-        """Whether, with so many bytes more, it is larger than may ever be sent again."""
+    def would_exceed_limit(self, more_bytes: int) -> bool:
+        """Whether the body exceeds the replay limit with `more_bytes` added."""
         return self.size_bytes + more_bytes > self._limit_bytes
 
-    def _lose(self) -> None:
-        self.pieces.clear()
-        self.is_lost = True
+    def _discard(self) -> None:
+        self.chunks.clear()
+        self.is_discarded = True

@@ -1,7 +1,7 @@
-"""A connection that changed protocol: bytes pass between client and machine exactly as they come.
+"""WebSocket tunnel: passes bytes between client and machine unchanged, and follows frame boundaries.
 
-WebSocket frames are watched on the way, never rebuilt: fragments, masks, compression and close frames reach the
-other side as they were sent, and nothing is remembered of them.
+Frames are watched, never rebuilt or stored: fragments, masks, compression and close frames reach the other side as
+they were sent. Frame layout: RFC 6455, section 5.2. Payloads are skipped, not decoded.
 """
 
 from __future__ import annotations
@@ -11,36 +11,39 @@ from collections.abc import Callable
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, events, layer
 
-from simulator.proxy.http.frame_scanner import FrameScanner
-
+OPCODE_CLOSE = 0x8
 GO_AWAY_FRAME = b"\x88\x02" + (1001).to_bytes(2, "big")
 """A close frame with the code for "going away" (RFC 6455, 7.4.1)."""
+_MAX_HEADER_BYTES = 14  # 2, an 8-byte length and a 4-byte mask
+_NO_STATUS = 1005  # RFC 6455, 7.4.1: a close frame without a code
 
 
 class GoAway(events.Event):
-    """The machine at the other end is about to be stopped."""
+    """The machine of this WebSocket is about to be stopped."""
 
 
 class Tunnel:
-    """Two connections, bound to one another until either ends. `on_end` is told the WebSocket's close code, if any.
+    """Two connections that pass bytes to each other until either closes.
 
-    `break_at` is asked of every piece from the machine: after how many of its bytes a fault ends it, if one does.
+    `on_close` is called with the WebSocket's close code, or None if there was none. `bytes_before_reset` is called
+    with the size of each piece of data from the machine: it returns how many of its bytes pass before a fault resets
+    the connection, or None if all of them pass.
     """
 
     def __init__(
         self,
         client: Connection,
         machine: Connection,
-        on_end: Callable[[int | None], None],
-        break_at: Callable[[int], int | None],
+        on_close: Callable[[int | None], None],
+        bytes_before_reset: Callable[[int], int | None],
     ) -> None:
         self._client = client
         self._machine = machine
-        self._on_end = on_end
-        self._break_at = break_at
+        self._on_close = on_close
+        self._bytes_before_reset = bytes_before_reset
         self._from_client = FrameScanner()
         self._from_machine = FrameScanner()
-        self._ended = False
+        self._closed = False
         self._is_going_away = False
 
     def owns(self, connection: Connection) -> bool:
@@ -49,34 +52,102 @@ class Tunnel:
     def pass_on(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         from_client = event.connection is self._client
         if isinstance(event, events.DataReceived):
-            room = None if from_client else self._break_at(len(event.data))
-            yield self.send(event.data[:room], from_client=from_client)
-            if room is not None:
-                yield from self._end()
+            passed = None if from_client else self._bytes_before_reset(len(event.data))
+            yield self.send(event.data[:passed], from_client=from_client)
+            if passed is not None:
+                yield from self._close()
             elif self._is_going_away and not from_client:
                 yield from self.go_away()
         elif isinstance(event, events.ConnectionClosed):
-            yield from self._end()
-
-    def _end(self) -> layer.CommandGenerator[None]:
-        if self._ended:
-            return
-        self._ended = True
-        yield commands.CloseConnection(self._machine)
-        yield commands.CloseConnection(self._client)
-        self._on_end(self._from_client.close_code or self._from_machine.close_code)
-
-    def go_away(self) -> layer.CommandGenerator[None]:
-        """Close the WebSocket towards the client, between two of the machine's frames (F-5.36)."""
-        self._is_going_away = not self._from_machine.at_boundary
-        if self._from_machine.at_boundary and self._from_machine.close_code is None:
-            self._from_machine.scan(GO_AWAY_FRAME)
-            yield commands.SendData(self._client, GO_AWAY_FRAME)
+            yield from self._close()
 
     def send(self, data: bytes, *, from_client: bool) -> commands.SendData:
-        """The command that passes `data` on."""
+        """The command that sends `data` to the other side."""
         if from_client:
             self._from_client.scan(data)
             return commands.SendData(self._machine, data)
         self._from_machine.scan(data)
         return commands.SendData(self._client, data)
+
+    def go_away(self) -> layer.CommandGenerator[None]:
+        """Send the client a close frame, at the next boundary between two of the machine's frames (F-5.36)."""
+        self._is_going_away = not self._from_machine.at_boundary
+        if self._from_machine.at_boundary and self._from_machine.close_code is None:
+            self._from_machine.scan(GO_AWAY_FRAME)
+            yield commands.SendData(self._client, GO_AWAY_FRAME)
+
+    def _close(self) -> layer.CommandGenerator[None]:
+        if self._closed:
+            return
+        self._closed = True
+        yield commands.CloseConnection(self._machine)
+        yield commands.CloseConnection(self._client)
+        self._on_close(self._from_client.close_code or self._from_machine.close_code)
+
+
+class FrameScanner:
+    """Finds frame boundaries and the close code in one direction of a WebSocket."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._payload_left = 0
+        self._close_payload: bytearray | None = None
+        self._mask = b""
+        self.frames = 0
+        self.close_code: int | None = None
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the next byte begins a frame."""
+        return not self._header and self._payload_left == 0
+
+    def scan(self, data: bytes) -> None:
+        """Process the next bytes of the stream."""
+        position, end = 0, len(data)
+        while position < end or (self._payload_left == 0 and self._close_payload is not None):
+            if self._payload_left or self._close_payload is not None:
+                position = self._skip_payload(data, position)
+                continue
+            self._header += data[position : position + _MAX_HEADER_BYTES]
+            size = self._header_size()
+            if size is None:
+                return  # the header continues in the next piece of data
+            # The slice above may include payload: step back to the end of the header.
+            position = min(position + _MAX_HEADER_BYTES, end) - (len(self._header) - size)
+            self._begin_frame(self._header[:size])
+            self._header = b""
+
+    def _header_size(self) -> int | None:
+        header = self._header
+        if len(header) < 2:
+            return None
+        length = header[1] & 0x7F
+        size = 2 + (2 if length == 126 else 8 if length == 127 else 0) + (4 if header[1] & 0x80 else 0)
+        return size if len(header) >= size else None
+
+    def _begin_frame(self, header: bytes) -> None:
+        self.frames += 1
+        length = header[1] & 0x7F
+        if length == 126:
+            length = int.from_bytes(header[2:4], "big")
+        elif length == 127:
+            length = int.from_bytes(header[2:10], "big")
+        self._payload_left = length
+        if header[0] & 0x0F == OPCODE_CLOSE:
+            self._mask = header[-4:] if header[1] & 0x80 else bytes(4)
+            self._close_payload = bytearray()
+
+    def _skip_payload(self, data: bytes, position: int) -> int:
+        """Returns the position after the payload, or the end of `data` if the payload continues."""
+        size = min(self._payload_left, len(data) - position)
+        self._payload_left -= size
+        if self._close_payload is not None:
+            self._close_payload += data[position : position + size]
+            if self._payload_left == 0:
+                self._read_close_code(bytes(self._close_payload))
+                self._close_payload = None
+        return position + size
+
+    def _read_close_code(self, payload: bytes) -> None:
+        code = bytes(byte ^ mask for byte, mask in zip(payload[:2], self._mask, strict=False))
+        self.close_code = int.from_bytes(code, "big") if len(code) == 2 else _NO_STATUS

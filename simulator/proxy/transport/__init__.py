@@ -1,1 +1,1 @@
-"""Client and machine sockets: flow control, resets and simulated network links."""
+"""Client and machine sockets: connection handling, flow control, resets and simulated network links."""

@@ -1,6 +1,7 @@
-"""One client connection at an edge: mitmproxy's handler, told no hook that nobody has an ear for.
+"""Connection handler of one client connection at an edge, with its connections to machines.
 
-Stock mitmproxy closes a silent connection after ten minutes and opens at most five to one address; neither is so here.
+It differs from mitmproxy's handler: hooks that no addon implements are skipped, idle connections are not closed after
+ten minutes, and the number of connections to one address is not limited to five.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from simulator.proxy.http import convert
 from simulator.proxy.http.edge_layer import OpenMachineConnection
 from simulator.proxy.http.websocket_tunnel import GoAway
 from simulator.proxy.transport.flow_control import FlowControlledHandler
-from simulator.proxy.transport.reset_handling import deliver_data_before_reset, was_reset_since
-from simulator.proxy.transport.simulated_link import SimulatedLink, cross
+from simulator.proxy.transport.reset_handling import deliver_data_before_reset, was_reset_after_close
+from simulator.proxy.transport.simulated_link import SimulatedLink, simulate_connect
 from simulator.routing import Machine
 
-_NEVER_SECONDS = 10 * 365 * 24 * 3600
-"""K-35: no idle timeout of our own."""
-_MANY = 1024
+_NO_TIMEOUT_SECONDS = 10 * 365 * 24 * 3600
+"""K-35: no idle timeout by default."""
+_MAX_CONNECTIONS = 1024
 
 
 class EdgeHandler(FlowControlledHandler):
@@ -44,85 +45,87 @@ class EdgeHandler(FlowControlledHandler):
     ) -> None:
         super().__init__(master, reader, writer, master.options, mode)
         self.layer = layers.modes.ReverseProxy(self.layer.context)
-        # mitmproxy opens at most five connections to one address at a time; five event streams would fill them.
-        self.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(_MANY))
-        self.timeout_watchdog.timeout = _NEVER_SECONDS
+        # mitmproxy allows five connections to one address; five event streams would block all further requests.
+        self.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(_MAX_CONNECTIONS))
+        self.timeout_watchdog.timeout = _NO_TIMEOUT_SECONDS
         self._connecting: dict[Connection, asyncio.TimerHandle] = {}
-        self._bound_for: dict[Connection, Machine] = {}
-        self._spans: dict[Connection, SimulatedLink] = {}
+        self._machines: dict[Connection, Machine] = {}
+        self._links: dict[Connection, SimulatedLink] = {}
         self._core = core
         self._edge_region = convert.edge_of(self.client)
-        self._idle_watch: asyncio.Task[None] | None = None
-        self._were_reset: WeakSet[Connection] = WeakSet()
+        self._idle_task: asyncio.Task[None] | None = None
+        self._reset_connections: WeakSet[Connection] = WeakSet()
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
         task = asyncio.current_task()
         assert isinstance(command, OpenMachineConnection)
         assert task is not None
-        if self._core.network and not await self._cross(command):
+        if self._core.network and not await self._simulate_connect(command):
             return
         loop = asyncio.get_running_loop()
-        self._bound_for[command.connection] = command.machine
+        self._machines[command.connection] = command.machine
         self._connecting[command.connection] = loop.call_later(command.timeout_seconds, task.cancel)
         try:
             await super().open_connection(command)
         finally:
             self._stop_timer(command.connection)
             self._forget_unopened(command.connection)
-            self._spans.pop(command.connection, None)
-            del self._bound_for[command.connection]
+            self._links.pop(command.connection, None)
+            del self._machines[command.connection]
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         if isinstance(hook, ServerConnectedHook):
             self._stop_timer(hook.data.server)
-            self._watch(hook.data.server)
+            self._attach_link(hook.data.server)
         elif _has_listener(self.master, hook.name):
             await super().handle_hook(hook)
 
-    async def _cross(self, command: OpenMachineConnection) -> bool:
-        """Whether the network lets a connection come about; if not, mitmproxy tells the layers."""
-        error: str | None = convert.TIMED_OUT
+    async def _simulate_connect(self, command: OpenMachineConnection) -> bool:
+        """Wait for the simulated network. Returns False if it timed out; mitmproxy then reports it to the layers."""
+        error: str | None = convert.CONNECT_TIMED_OUT
         try:
-            if await cross(self._core, self._edge_region, command.machine, command.timeout_seconds):
+            if await simulate_connect(
+                self._core, self._edge_region, command.machine, command.timeout_seconds
+            ):
                 error = None
-        finally:  # The client may have left meanwhile: its exchange waits for an end all the same.
+        finally:  # the exchange needs a result even if the client has disconnected meanwhile
             command.connection.error = error
             if error is not None:
                 await super().open_connection(command)
                 self._forget_unopened(command.connection)
         return error is None
 
-    def _watch(self, connection: Connection) -> None:
-        """A connection to a machine is open."""
+    def _attach_link(self, connection: Connection) -> None:
+        """Put reset handling and a simulated link on a machine connection that has just been opened."""
         transport = self.transports[connection]
         reader, writer = transport.reader, transport.writer
         assert isinstance(reader, asyncio.StreamReader)
         assert isinstance(writer, asyncio.StreamWriter)
-        deliver_data_before_reset(transport, lambda: self._were_reset.add(connection))
-        machine = self._bound_for[connection]
-        self._spans[connection] = SimulatedLink(self._core, self._edge_region, machine, reader, writer)
+        deliver_data_before_reset(transport, lambda: self._reset_connections.add(connection))
+        machine = self._machines[connection]
+        self._links[connection] = SimulatedLink(self._core, self._edge_region, machine, reader, writer)
 
     async def _drain(self, connection: Connection) -> None:
         await super()._drain(connection)
-        if self._core.network and connection in self._spans:
-            await self._spans[connection].outward.drained()
+        if self._core.network and connection in self._links:
+            await self._links[connection].outward.drained()
 
     def was_never_read(self, connection: Connection) -> bool:
-        """Of one that ended without an answer: whether what was sent on it was refused unread.
+        """Whether a machine connection that ended without a response was reset with the request unread.
 
-        Docker accepts connections to a published port itself. When nothing listens in the container it closes them
-        with the request unread, which resets them; a machine that dies of its request has read it.
+        Docker itself accepts connections to a published port. If nothing listens in the container, it closes them
+        without reading the request, which resets them. A machine that crashes on a request has read it.
         """
-        return connection in self._were_reset or was_reset_since(self.transports.get(connection))
+        return connection in self._reset_connections or was_reset_after_close(self.transports.get(connection))
 
     def limit_idle(self, seconds: float) -> None:
-        """Close the connection after so long without traffic (F-9.7)."""
+        """Close the connection after `seconds` without traffic (F-9.7)."""
         if self.timeout_watchdog.timeout == seconds:
             return
         self.timeout_watchdog = TimeoutWatchdog(seconds, self.on_timeout)  # type: ignore[arg-type] # whole seconds
-        if self._idle_watch is not None:
-            self._idle_watch.cancel()
-        self._idle_watch = asyncio.create_task(self.timeout_watchdog.watch(), name="idle timeout")
+        if self._idle_task is not None:
+            self._idle_task.cancel()
+        self._idle_task = asyncio.create_task(self.timeout_watchdog.watch(), name="idle timeout")
 
     async def go_away(self) -> None:
         """The machine of the client's WebSocket is about to be stopped."""
@@ -134,11 +137,11 @@ class EdgeHandler(FlowControlledHandler):
             await super().handle_client()
         finally:
             del self._core.handlers[self.client.id]
-            if self._idle_watch is not None:
-                self._idle_watch.cancel()
+            if self._idle_task is not None:
+                self._idle_task.cancel()
 
     def _forget_unopened(self, connection: Connection) -> None:
-        """mitmproxy remembers a connection that did not come about as long as the client stays."""
+        """Remove a failed connection: mitmproxy would keep it until the client disconnects."""
         if connection in self.transports and self.transports[connection].writer is None:
             del self.transports[connection]
 
@@ -149,7 +152,7 @@ class EdgeHandler(FlowControlledHandler):
 
 
 def _has_listener(master: Master, hook: str) -> bool:
-    """Whether an addon must hear of it; Proxyserver only guards against a proxy that connects to itself."""
+    """Whether an addon needs this hook. Proxyserver's only prevent a proxy from connecting to itself."""
     return any(
         hasattr(addon, hook) for addon in master.addons.chain if not isinstance(addon, Proxyserver | Core)
     )

@@ -1,9 +1,9 @@
-"""How fast each side may send: nobody is read from faster than the other side takes it.
+"""Flow control between client and machine: neither side is read faster than the other side accepts data.
 
-mitmproxy waits for all sockets before it reads on from any, which stops a WebSocket's one direction for the other,
-and it keeps what an HTTP/2 client's closed window holds back without bound. Here a machine's connection waits for
-the client's socket and for its own stream's window, a client's connection for the machines' sockets; a client of
-HTTP/2 is always read from, because its windows open that way, and is granted room to upload instead.
+mitmproxy waits for all sockets before it reads from any of them, so that one direction of a WebSocket blocks the
+other, and it buffers without limit what a closed HTTP/2 window holds back. Here a machine's connection waits for the
+client's socket and for its stream's window, and a client's connection waits for the machines' sockets. An HTTP/2
+client is always read, because its WINDOW_UPDATE frames must arrive; its uploads are limited by its send windows.
 """
 
 from __future__ import annotations
@@ -17,60 +17,60 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
-from simulator.proxy.http.connections import GrantUploads
+from simulator.proxy.http.connections import SendWindowUpdates
 from simulator.proxy.http.edge_layer import EdgeLayer
 
-MAX_HELD_BYTES = 1024 * 1024
-"""How much of a response is kept for a stream of HTTP/2 whose window is closed."""
+MAX_BUFFERED_BYTES = 1024 * 1024
+"""How much of a response is buffered for an HTTP/2 stream whose window is closed."""
 
 
 class FlowControlledHandler(ProxyConnectionHandler):
-    """Waits where mitmproxy's own would keep too much, and only there."""
+    """mitmproxy's connection handler, with flow control for each connection."""
 
     _edge: EdgeLayer | None = None
-    _granting: asyncio.Task[None] | None = None
-    _moved: asyncio.Future[None] | None = None
+    _window_updates: asyncio.Task[None] | None = None
+    _progress: asyncio.Future[None] | None = None
 
     async def handle_client(self) -> None:
         try:
             await super().handle_client()
         finally:
-            if self._granting is not None:
-                self._granting.cancel()
+            if self._window_updates is not None:
+                self._window_updates.cancel()
 
     async def server_event(self, event: events.Event) -> None:
         await super().server_event(event)
-        if self._moved is not None:
-            self._moved.set_result(None)
-            self._moved = None
+        if self._progress is not None:
+            self._progress.set_result(None)
+            self._progress = None
 
     async def drain_writers(self) -> None:
-        """Called by the task of each connection after it has passed on what it read."""
+        """Called by the task of each connection after it has processed what it read."""
         task, edge = asyncio.current_task(), self._find_edge()
         if edge is None:
             await self._drain(self.client)
         elif task is self._client_task():
-            await self._pace_client(edge)
+            await self._throttle_client(edge)
         else:
             await self._drain(self.client)
             if edge.is_http2:
                 connection = self._connection_of(task)
-                await self._until(lambda: edge.held_bytes(connection) < MAX_HELD_BYTES)
+                await self._wait_until(lambda: edge.buffered_bytes(connection) < MAX_BUFFERED_BYTES)
 
-    async def _pace_client(self, edge: EdgeLayer) -> None:
+    async def _throttle_client(self, edge: EdgeLayer) -> None:
         if not edge.is_http2:
             await self._drain_machines()
-            await self._until(lambda: not edge.holds_uploads)
-        elif edge.owes_windows and (self._granting is None or self._granting.done()):
-            self._granting = asyncio.create_task(self._grant(edge), name="grant uploads")
+            await self._wait_until(lambda: not edge.is_upload_buffer_full)
+        elif edge.owes_window_updates and (self._window_updates is None or self._window_updates.done()):
+            self._window_updates = asyncio.create_task(self._send_window_updates(edge), name="window updates")
         if not edge.is_tunnel:
             await self._drain(self.client)
 
-    async def _grant(self, edge: EdgeLayer) -> None:
-        """Open the client's windows again once the machines took what it sent."""
-        await self._until(lambda: not edge.holds_uploads)
+    async def _send_window_updates(self, edge: EdgeLayer) -> None:
+        """Open the client's windows again once the machines have read what it sent."""
+        await self._wait_until(lambda: not edge.is_upload_buffer_full)
         await self._drain_machines()
-        await self.server_event(GrantUploads())
+        await self.server_event(SendWindowUpdates())
 
     async def _drain_machines(self) -> None:
         for connection in tuple(self.transports):
@@ -87,15 +87,15 @@ class FlowControlledHandler(ProxyConnectionHandler):
             if transport.handler is not None and (connection is self.client or _is_read(transport)):
                 transport.handler.cancel(f"Error sending data: {error}")
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that only another event can bring about."""
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` is true; it is checked after each event."""
         while not condition():
-            if self._moved is None:
-                self._moved = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._moved)
+            if self._progress is None:
+                self._progress = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._progress)
 
     def _client_task(self) -> asyncio.Task[None] | None:
-        client = self.transports.get(self.client)  # gone while the machines' connections are being closed
+        client = self.transports.get(self.client)  # absent while the machines' connections are being closed
         return client.handler if client is not None else None
 
     def _connection_of(self, task: asyncio.Task[None] | None) -> Connection | None:
@@ -111,12 +111,12 @@ class FlowControlledHandler(ProxyConnectionHandler):
 
 
 def _wants_draining(writer: object) -> TypeGuard[asyncio.StreamWriter]:
-    """Whether the socket did not take everything at once, or broke."""
+    """Whether the socket still has data to write, or is closing."""
     return isinstance(writer, asyncio.StreamWriter) and (
         writer.transport.get_write_buffer_size() > 0 or writer.transport.is_closing()
     )
 
 
 def _is_read(transport: ConnectionIO) -> bool:
-    """Whether all that a machine sent before its connection broke has been read."""
+    """Whether everything that a machine sent before its connection failed has been read."""
     return not isinstance(transport.reader, asyncio.StreamReader) or transport.reader.at_eof()

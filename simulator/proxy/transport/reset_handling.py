@@ -1,8 +1,8 @@
-"""What a machine sent before it reset its connection still counts.
+"""Reset handling: delivers the data that a machine sent before it reset its connection.
 
-A machine that answers without reading the request's body and closes resets the connection. asyncio then drops
-what has arrived: with the error the reader gives nothing more, and what the kernel holds is never read. But a
-replay is a replay, however its connection ends.
+A machine that responds and closes without reading the request's body resets the connection. asyncio then drops the
+data that has arrived: the reader raises the error, and what is left in the kernel is never read. A response must
+still count, a replay in particular.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from contextlib import suppress
 
 from mitmproxy.proxy.server import ConnectionIO
 
-_MOST_BYTES = 16 * 1024 * 1024
-"""More than a kernel keeps for one connection."""
+_MAX_BYTES = 16 * 1024 * 1024
+"""More than a kernel buffers for one connection."""
 
 
-def deliver_data_before_reset(connection: ConnectionIO, told: Callable[[], None]) -> None:
-    """Let this connection end, where it would with an error, with all that had arrived and then its end.
+def deliver_data_before_reset(connection: ConnectionIO, on_reset: Callable[[], None]) -> None:
+    """Make the reader of `connection` return all data that has arrived, then EOF, where it would raise an error.
 
-    `told` is called when it was reset.
+    `on_reset` is called when that happens.
     """
     reader, writer = connection.reader, connection.writer
     if isinstance(reader, asyncio.StreamReader) and isinstance(writer, asyncio.StreamWriter):
 
         def end(exc: BaseException) -> None:
-            told()
-            _end(reader, writer)
+            on_reset()
+            _read_to_end(reader, writer)
 
         reader.set_exception = end  # type: ignore[assignment,method-assign]
 
 
-def was_reset_since(connection: ConnectionIO | None) -> bool:
-    """Whether the other side refused what was sent after it had closed its own."""
+def was_reset_after_close(connection: ConnectionIO | None) -> bool:
+    """Whether the machine closed its connection, then reset it because of data that arrived after that."""
     writer = connection.writer if connection is not None else None
     if not isinstance(writer, asyncio.StreamWriter):
         return False
-    end_point = writer.get_extra_info("socket")
-    return end_point is not None and end_point.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    own_socket = writer.get_extra_info("socket")
+    return own_socket is not None and own_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
-def _end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """asyncio calls this while the socket is still open."""
-    left = _MOST_BYTES
+def _read_to_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read what the kernel has buffered. asyncio calls this while the socket is still open."""
+    remaining = _MAX_BYTES
     with suppress(OSError):
-        while left > 0 and (data := os.read(writer.get_extra_info("socket").fileno(), 65536)):
+        while remaining > 0 and (data := os.read(writer.get_extra_info("socket").fileno(), 65536)):
             reader.feed_data(data)
-            left -= len(data)
+            remaining -= len(data)
     reader.feed_eof()
