@@ -13,7 +13,7 @@ DFW = Machine("286533db064e58", "dfw-1", "chat", "dfw")
 
 
 @pytest.mark.parametrize(
-    ("cut", "edge", "machine", "holds"),
+    ("cut", "edge", "machine", "applies"),
     [
         ({}, "ams", DFW, True),
         ({"edge": "ams"}, "ams", DFW, True),
@@ -26,15 +26,15 @@ DFW = Machine("286533db064e58", "dfw-1", "chat", "dfw")
         ({"edge": "ams", "machine_id": DFW.id}, "dfw", DFW, False),
     ],
 )
-def test_a_condition_holds_where_everything_that_it_names_is_so(
-    cut: dict[str, str], edge: str, machine: Machine, holds: bool
+def test_a_condition_applies_if_every_field_matches(
+    cut: dict[str, str], edge: str, machine: Machine, applies: bool
 ) -> None:
     network = NetworkConditions()
     network.add(Cut(words="cut", **cut))
-    assert (network.find_cut(edge, machine) is not None) is holds
+    assert (network.find_cut(edge, machine) is not None) is applies
 
 
-def test_links_are_false_as_long_as_there_is_no_condition() -> None:
+def test_network_conditions_are_false_without_a_condition() -> None:
     network = NetworkConditions()
     assert not network
     end, _ = network.add(Cut(words="one")), network.add(Cut(words="two"))
@@ -46,7 +46,7 @@ def test_links_are_false_as_long_as_there_is_no_condition() -> None:
     assert not network
 
 
-def test_two_conditions_that_look_alike_end_apart() -> None:
+def test_two_equal_conditions_are_removed_separately() -> None:
     network = NetworkConditions()
     end, _ = (network.add(Delay(words="far", seconds=1.0)) for _ in range(2))
     assert network.delay_seconds("ams", DFW) == 2.0
@@ -54,7 +54,7 @@ def test_two_conditions_that_look_alike_end_apart() -> None:
     assert network.delay_seconds("ams", DFW) == 1.0
 
 
-def test_so_many_deliveries_fail_and_no_more() -> None:
+def test_only_the_configured_number_of_deliveries_fails() -> None:
     network = NetworkConditions()
     network.add(Failing(words="fails", machine_id=DFW.id, how=Failure.REFUSED, left=2))
     assert network.take_failure("ams", AMS) is None
@@ -62,14 +62,14 @@ def test_so_many_deliveries_fail_and_no_more() -> None:
     assert not network
 
 
-def test_every_change_is_told_until_nobody_wants_to_hear() -> None:
-    network, told = NetworkConditions(), []
-    unsubscribe = network.subscribe(lambda: told.append(bool(network)))
+def test_listeners_are_called_for_every_change_until_they_unsubscribe() -> None:
+    network, notified = NetworkConditions(), []
+    unsubscribe = network.subscribe(lambda: notified.append(bool(network)))
     network.add(Cut(words="cut"))
     network.clear()
     unsubscribe()
     network.add(Cut(words="cut"))
-    assert told == [True, False]
+    assert notified == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -82,24 +82,24 @@ def test_every_change_is_told_until_nobody_wants_to_hear() -> None:
         (0, [0, 5], [None, 0]),
     ],
 )
-def test_a_meter_lets_exactly_so_many_bytes_pass(
+def test_exactly_the_configured_number_of_bytes_passes_before_a_reset(
     after: int, sizes: list[int], passed: list[int | None]
 ) -> None:
     network = NetworkConditions()
     network.add(Breaking(words="breaks", after_bytes=after))
-    meter = ResetTrigger(network, "ams", DFW)
-    for size, room in zip(sizes, passed, strict=False):
-        broken = meter.count(size)
-        assert (broken[0] if broken else None) == room
+    trigger = ResetTrigger(network, "ams", DFW)
+    for size, expected in zip(sizes, passed, strict=False):
+        reset = trigger.count(size)
+        assert (reset[0] if reset else None) == expected
 
 
-def test_a_meter_counts_from_when_the_fault_came_and_each_answer_for_itself() -> None:
+def test_bytes_are_counted_from_the_start_of_the_fault_and_for_each_response() -> None:
     network = NetworkConditions()
-    meter = ResetTrigger(network, "ams", DFW)
-    assert meter.count(1000) is None
+    trigger = ResetTrigger(network, "ams", DFW)
+    assert trigger.count(1000) is None
     network.add(Breaking(words="breaks", after_bytes=10, left=2))
-    assert meter.count(9) is None
-    assert meter.count(9) is not None
+    assert trigger.count(9) is None
+    assert trigger.count(9) is not None
     assert ResetTrigger(network, "ams", DFW).count(9) is None
     assert ResetTrigger(network, "ams", DFW).count(11) is not None
     assert ResetTrigger(network, "ams", DFW).count(11) is None

@@ -31,21 +31,21 @@ def chunked(*chunks: bytes) -> bytes:
 class Client(Wire):
     """The client's end of a connection to an edge."""
 
-    async def ask(
+    async def fetch(
         self, method: str = "GET", path: str = "/", headers: str = "", body: bytes | None = None
     ) -> Message:
         await self.send(request(method, path, headers, body))
         return await self.read_response(method)
 
     async def read_response(self, method: str = "GET", *, until_close: bool = False) -> Message:
-        answer = await self.read_head()
-        if method == "HEAD" or answer.status in (101, 204, 304):
-            return answer
-        return await self.read_body(answer, until_close=until_close)
+        response = await self.read_head()
+        if method == "HEAD" or response.status in (101, 204, 304):
+            return response
+        return await self.read_body(response, until_close=until_close)
 
     async def is_closed(self) -> bool:
         """The proxy closes the connection, and nothing comes before."""
-        return await self.rest() == b""
+        return await self.read_to_end() == b""
 
     async def aclose(self) -> None:
         self.writer.close()

@@ -1,4 +1,4 @@
-"""A process that answers every request with a replay and hangs up in the same packet: `hasty_machine.py DIRECTIVE`.
+"""A process that answers every request with a replay and hangs up in the same packet: `early_close_machine.py DIRECTIVE`.
 
 It writes the port it listens on to stdout. Data and FIN leave in one segment, because the socket is corked until
 it is closed; a request's body is not read, so that its connection ends with a reset. The path of the request names
@@ -14,7 +14,7 @@ from contextlib import suppress
 TCP_CORK = getattr(socket, "TCP_CORK", getattr(socket, "TCP_NOPUSH", None))
 
 
-def answers(directive: str) -> dict[bytes, bytes]:
+def responses(directive: str) -> dict[bytes, bytes]:
     replay = f"fly-replay: {directive}\r\n"
     handshake = (
         "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
@@ -31,7 +31,7 @@ def answers(directive: str) -> dict[bytes, bytes]:
 
 
 def serve(directive: str) -> None:
-    shapes = answers(directive)
+    shapes = responses(directive)
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         print(listener.getsockname()[1], flush=True)  # noqa: T201 - the test reads it
         while True:

@@ -135,7 +135,7 @@ class H2Client:
 
     # Receiving.
 
-    async def ask(
+    async def fetch(
         self,
         method: str = "GET",
         path: str = "/",
@@ -162,7 +162,7 @@ class H2Client:
         with suppress(ConnectionError):
             while data := await self.reader.read(65536):
                 for event in self.h2.receive_data(data):
-                    self._take(event)
+                    self._handle(event)
                 await self.flush()
                 async with self._changed:
                     self._changed.notify_all()
@@ -170,7 +170,7 @@ class H2Client:
         async with self._changed:
             self._changed.notify_all()
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, ConnectionTerminated):
             self.goaway = int(event.error_code)
         stream = self.streams.get(getattr(event, "stream_id", 0))
@@ -181,13 +181,13 @@ class H2Client:
         elif isinstance(event, InformationalResponseReceived):
             stream.interim.append(int(dict(event.headers)[":status"]))
         elif isinstance(event, DataReceived):
-            self._take_data(stream, event)
+            self._handle_data(stream, event)
         elif isinstance(event, StreamEnded):
             stream.ended = True
         elif isinstance(event, StreamReset):
             stream.reset = int(event.error_code)
 
-    def _take_data(self, stream: Stream, event: DataReceived) -> None:
+    def _handle_data(self, stream: Stream, event: DataReceived) -> None:
         stream.received += len(event.data)
         if self.keep_bodies:
             stream.body += event.data

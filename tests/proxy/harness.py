@@ -58,12 +58,12 @@ class Harness:
         self.journal = Journal(self.bus)
         self.events: list[Event] = []
         self.bus.subscribe(self.events.append)
-        self.wanted: list[str] = []
+        self.start_requests: list[str] = []
         self.router = Router(
             Fleet.of([app or App("streams")]),
             options or RoutingOptions(),
             Random(7).randrange,
-            request_start=self.wanted.append,
+            request_start=self.start_requests.append,
         )
         self.network = NetworkConditions()
         self.core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.network)
@@ -121,7 +121,7 @@ class Harness:
         self.clients.append(client)
         return client
 
-    async def open_socket(self, *, tls: bool = False, edge: str = "ams") -> tuple[Client, Message]:
+    async def open_websocket(self, *, tls: bool = False, edge: str = "ams") -> tuple[Client, Message]:
         """A client that asked for a WebSocket, and the head of the answer."""
         client = await self.connect(edge, tls=tls)
         await client.send(upgrade())
@@ -166,7 +166,7 @@ class Harness:
             for edge in _edge_layers(handler.layer)
         ]
 
-    def remembered(self) -> dict[str, int]:
+    def resource_counts(self) -> dict[str, int]:
         """How much the proxy holds for its open client connections."""
         layers, handlers = self.layers(), self.server._clients.values()
         return {
@@ -178,7 +178,7 @@ class Harness:
             "wake-ups": sum(len(handler.wakeup_timer) for handler in handlers),
         }
 
-    def unsent(self) -> int:
+    def unsent_to_clients(self) -> int:
         """How many bytes the proxy has ready for clients that do not take them."""
         return sum(
             _unsent(io)
@@ -196,13 +196,13 @@ class Harness:
             if connection is not handler.client
         )
 
-    def held_uploads(self) -> int:
+    def buffered_uploads(self) -> int:
         """How many bytes of requests the proxy keeps."""
         return sum(
             sum(map(len, stream._body.chunks)) for layer in self.layers() for stream in layer.streams.values()
         )
 
-    def held_responses(self) -> int:
+    def buffered_responses(self) -> int:
         """How many bytes of responses the proxy keeps for windows of HTTP/2 that are closed."""
         connections = [layer.connections[layer.context.client] for layer in self.layers()]
         return sum(
@@ -226,13 +226,16 @@ class Harness:
         for client in self.clients:
             await client.aclose()
         await until(lambda: not self.server._clients)
-        await until(lambda: all(not machine.open_connections for machine in self.machines), self._open_ones)
+        await until(
+            lambda: all(not machine.open_connections for machine in self.machines),
+            self._describe_open_connections,
+        )
         assert not self.errors.lines, "\n".join(self.errors.lines)
         for machine in self.machines:
             for failure in machine.failures:
                 raise failure
 
-    def _open_ones(self) -> str:
+    def _describe_open_connections(self) -> str:
         return ", ".join(
             f"{machine.open_connections} to {machine.fleet_entry.name}" for machine in self.machines
         )
@@ -284,21 +287,21 @@ async def until(condition: Callable[[], object], describe: Callable[[], str] | N
         await asyncio.sleep(0.001)
 
 
-def assert_is_the_proxys_own(answer: Message | Stream, status: int = 502) -> None:
+def assert_proxy_response(response: Message | Stream, status: int = 502) -> None:
     """F-1.99: an empty body, and nothing that tells the reason."""
-    assert answer.status == status
-    assert bytes(answer.body) == b""
-    assert answer.get("content-length") == "0"
-    assert answer.get("via")
-    assert (answer.get("server") or "").startswith("Fly/")
-    assert (answer.get("fly-request-id") or "").endswith("-ams")
-    assert answer.get("date")
-    names = [name for name, _ in answer.fields if not name.startswith(":")]
+    assert response.status == status
+    assert bytes(response.body) == b""
+    assert response.get("content-length") == "0"
+    assert response.get("via")
+    assert (response.get("server") or "").startswith("Fly/")
+    assert (response.get("fly-request-id") or "").endswith("-ams")
+    assert response.get("date")
+    names = [name for name, _ in response.fields if not name.startswith(":")]
     assert sorted(names) == ["content-length", "date", "fly-request-id", "server", "via"]
 
 
 @contextmanager
-def a_port_that_never_answers() -> Iterator[int]:
+def unresponsive_port() -> Iterator[int]:
     """A listener whose queue is full: the kernel drops whatever asks for a connection."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))

@@ -64,7 +64,7 @@ class ScriptedMachine:
         )
         return int(self.server.sockets[0].getsockname()[1])
 
-    async def come_back(self) -> None:
+    async def restart(self) -> None:
         """Listen again, where it listened before."""
         await self.listen(self.fleet_entry.port)
 
@@ -95,13 +95,13 @@ class ScriptedMachine:
             writer.close()
 
 
-def answering(answer: bytes, *, close: bool = False) -> Handler:
+def responding(response: bytes, *, close: bool = False) -> Handler:
     """A machine that answers every request with the same bytes; with `close`, hangs up in the same breath."""
 
     async def handler(wire: MachineWire) -> None:
         while True:
             await wire.read_request()
-            wire.writer.write(answer)
+            wire.writer.write(response)
             if close:
                 return
             await wire.writer.drain()
@@ -112,7 +112,7 @@ def answering(answer: bytes, *, close: bool = False) -> Handler:
 def replaying(value: str, status: str = "307 Temporary Redirect", *, close: bool = False) -> Handler:
     body = b"redirecting..."
     head = f"HTTP/1.1 {status}\r\nfly-replay: {value}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    return answering(head + body, close=close)
+    return responding(head + body, close=close)
 
 
 def replay_head(body: bytes, content_type: str = CONTENT_TYPE, status: str = "200 OK") -> bytes:
@@ -121,7 +121,7 @@ def replay_head(body: bytes, content_type: str = CONTENT_TYPE, status: str = "20
 
 
 def replaying_body(**instruction: Any) -> Handler:
-    return answering(replay_head(json.dumps(instruction).encode()))
+    return responding(replay_head(json.dumps(instruction).encode()))
 
 
 def silent() -> Handler:
@@ -140,7 +140,7 @@ def accepting(then: Handler | None = None, *, early: bytes = b"") -> Handler:
     async def handler(wire: MachineWire) -> None:
         request = await wire.read_request_head()
         await wire.send(ws.accept(request.get("sec-websocket-key") or "") + early)
-        await (then(wire) if then else wire.rest())
+        await (then(wire) if then else wire.read_to_end())
 
     return handler
 

@@ -26,15 +26,15 @@ async def main(machine_port: int) -> None:
     router = Router(Fleet.of([App("streams")], [machine]), RoutingOptions(), Random(7).randrange)
     server = ProxyServer(ProxyCore(router, Clock(), bus, Random(7)), {"ams": 0})
     await server.start()
-    tell(server.addresses["ams"][1])
+    write_line(server.addresses["ams"][1])
     process = psutil.Process()
     while await asyncio.to_thread(sys.stdin.readline):
         gc.collect()
-        tell(process.memory_info().rss)
+        write_line(process.memory_info().rss)
     await server.stop()
 
 
-def tell(number: int) -> None:
+def write_line(number: int) -> None:
     print(number, flush=True)  # noqa: T201 - the test reads it
 
 

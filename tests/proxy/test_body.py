@@ -10,7 +10,7 @@ import pytest
 from simulator.routing import RoutingOptions
 from tests.proxy.client import chunked, request
 from tests.proxy.harness import AMS, DFW, Harness, open_harness, until
-from tests.proxy.machine import OK, MachineWire, ScriptedMachine, answering, replaying
+from tests.proxy.machine import OK, MachineWire, ScriptedMachine, replaying, responding
 
 LIMIT = 1_048_576
 """K-1"""
@@ -26,7 +26,7 @@ async def send(harness: Harness, kind: str, body: bytes) -> int:
     if kind.startswith("h2"):
         h2 = await harness.connect_h2()
         length = [("content-length", str(len(body)))] if kind == "h2 with length" else []
-        return (await h2.ask("POST", "/", length, body)).status
+        return (await h2.fetch("POST", "/", length, body)).status
     client = await harness.connect()
     if kind == "length":
         client.writer.write(request("POST", body=body))
@@ -48,7 +48,7 @@ async def test_a_body_up_to_the_limit_is_replayed_byte_for_byte(
     """F-10.1, F-1.27, F-1.32, F-1.34, K-1: exactly 1,048,576 bytes still pass."""
     body = random_body(size)
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     assert await send(harness, kind, body) == 200
     assert ams.requests[0].body == body
     assert dfw.requests[0].body == body
@@ -57,10 +57,10 @@ async def test_a_body_up_to_the_limit_is_replayed_byte_for_byte(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_one_byte_more_cannot_be_replayed(harness: Harness, kind: str) -> None:
+async def test_a_body_one_byte_over_the_limit_cannot_be_replayed(harness: Harness, kind: str) -> None:
     """F-1.32, F-1.35, F-1.36, F-6.44, K-1, K-2: PA01, and the client gets an empty 502."""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     assert await send(harness, kind, random_body(LIMIT + 1)) == 502
     assert dfw.requests == []
     (trace,) = await harness.finished()
@@ -70,33 +70,33 @@ async def test_one_byte_more_cannot_be_replayed(harness: Harness, kind: str) -> 
     ]
 
 
-async def test_the_limit_is_an_option() -> None:
+async def test_the_replay_body_limit_is_configurable() -> None:
     """F-1.33, K-1"""
     async with open_harness(RoutingOptions(replay_body_limit_bytes=10)) as harness:
         await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-        await harness.add_machine(DFW, "dfw", answering(OK))
+        await harness.add_machine(DFW, "dfw", responding(OK))
         assert await send(harness, "length", b"ten bytes!") == 200
         assert await send(harness, "length", b"too many...") == 502
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_body_beyond_the_limit_arrives_whole_without_a_replay(harness: Harness, kind: str) -> None:
+async def test_a_body_over_the_limit_arrives_complete_without_a_replay(harness: Harness, kind: str) -> None:
     body = random_body(5 * LIMIT + 3)
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     assert await send(harness, kind, body) == 200
     assert ams.requests[0].body == body
 
 
-async def test_a_replay_by_the_head_alone_does_not_wait_for_the_upload(harness: Harness) -> None:
+async def test_a_replay_by_header_does_not_wait_for_the_upload(harness: Harness) -> None:
     """The replay comes while the client is still sending; what it sends later goes on to the target."""
 
     async def replay_at_once(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.send(REPLAY)
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", replay_at_once)
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
     await client.send(request("POST", headers="content-length: 10\r\n") + b"first")
     await until(lambda: dfw.connections)
@@ -105,15 +105,15 @@ async def test_a_replay_by_the_head_alone_does_not_wait_for_the_upload(harness: 
     assert dfw.requests[0].body == b"firstlater"
 
 
-async def test_a_chunked_upload_under_way_is_replayed_with_what_came_so_far(harness: Harness) -> None:
+async def test_a_chunked_upload_in_progress_is_replayed_with_the_data_so_far(harness: Harness) -> None:
     async def replay_at_once(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.read_chunk()
         await wire.send(REPLAY)
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", replay_at_once)
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
     await client.send(request("POST", headers="transfer-encoding: chunked\r\n") + b"5\r\nfirst\r\n")
     await until(lambda: dfw.connections)
@@ -122,7 +122,7 @@ async def test_a_chunked_upload_under_way_is_replayed_with_what_came_so_far(harn
     assert b"".join(dfw.requests[0].chunks) == b"firstlater"
 
 
-async def test_a_declared_size_beyond_the_limit_cannot_be_replayed_even_before_it_came(
+async def test_a_body_declared_over_the_limit_cannot_be_replayed_before_it_arrives(
     harness: Harness,
 ) -> None:
     """F-1.32: the request is too large, whatever of it has been read."""
@@ -130,10 +130,10 @@ async def test_a_declared_size_beyond_the_limit_cannot_be_replayed_even_before_i
     async def replay_at_once(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.send(REPLAY)
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", replay_at_once)
-    await harness.add_machine(DFW, "dfw", answering(OK))
+    await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
     await client.send(request("POST", headers=f"content-length: {LIMIT + 1}\r\n") + b"a little")
     assert (await client.read_response()).status == 502
@@ -141,7 +141,7 @@ async def test_a_declared_size_beyond_the_limit_cannot_be_replayed_even_before_i
     assert trace.error == "PA01"
 
 
-async def test_the_rest_of_a_refused_upload_is_read_and_the_connection_lives_on(harness: Harness) -> None:
+async def test_the_rest_of_a_rejected_upload_is_read_and_the_connection_stays_open(harness: Harness) -> None:
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     client = await harness.connect()
     body = random_body(2 * LIMIT)
@@ -152,7 +152,7 @@ async def test_the_rest_of_a_refused_upload_is_read_and_the_connection_lives_on(
 
 async def test_a_client_that_expects_100_continue_gets_it(harness: Harness) -> None:
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
     await client.send(request("POST", headers="expect: 100-continue\r\ncontent-length: 4\r\n"))
     assert (await client.read_head()).status == 100
@@ -162,16 +162,16 @@ async def test_a_client_that_expects_100_continue_gets_it(harness: Harness) -> N
     assert dfw.requests[0].body == b"body"
 
 
-async def test_an_http_1_0_client_is_told_no_100(harness: Harness) -> None:
+async def test_an_http_1_0_client_gets_no_100_continue(harness: Harness) -> None:
     """RFC 9110, 10.1.1"""
-    await harness.add_machine(AMS, "ams", answering(OK))
+    await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
     await client.send(b"POST / HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\nbody")
     assert (await client.read_head()).status == 200
 
 
-async def test_100_continue_over_http_2(harness: Harness) -> None:
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+async def test_an_http_2_client_that_expects_100_continue_gets_it(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect_h2()
     stream = await client.open("POST", headers=[("expect", "100-continue")], end=False)
     await client.wait(lambda: stream.interim)
@@ -181,17 +181,17 @@ async def test_100_continue_over_http_2(harness: Harness) -> None:
     assert ams.requests[0].body == b"body"
 
 
-async def test_an_answer_before_the_body_is_read_is_relayed_at_once(harness: Harness) -> None:
+async def test_a_response_sent_before_the_body_is_read_is_relayed_at_once(harness: Harness) -> None:
     async def refuse_early(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
-        await wire.rest()
+        await wire.read_to_end()
 
     ams = await harness.add_machine(AMS, "ams", refuse_early)
     client = await harness.connect()
     await client.send(request("POST", headers="content-length: 100000\r\n") + b"some")
-    answer = await client.read_response()
-    assert (answer.status, answer.body) == (413, b"big")
+    response = await client.read_response()
+    assert (response.status, response.body) == (413, b"big")
     await until(lambda: ams.open_connections == 0)
     await client.send(bytes(99_996))
     await client.send(request())
@@ -202,14 +202,14 @@ async def test_an_answer_before_the_body_is_read_is_relayed_at_once(harness: Har
 UPLOAD_BYTES = 64 * 2**20
 
 
-async def add_reluctant_reader(harness: Harness, go_on: asyncio.Event) -> ScriptedMachine:
+async def add_paused_reader(harness: Harness, proceed: asyncio.Event) -> ScriptedMachine:
     """A machine that takes the body of an upload only when told to."""
 
     async def handler(wire: MachineWire) -> None:
         wire.reader._limit = 65536  # type: ignore[attr-defined] # or else asyncio reads ahead
         head = await wire.read_request_head()
         wire.pause()
-        await go_on.wait()
+        await proceed.wait()
         wire.resume()
         await wire.discard_body(head)
         await wire.send(OK)
@@ -217,27 +217,27 @@ async def add_reluctant_reader(harness: Harness, go_on: asyncio.Event) -> Script
     return await harness.add_machine(AMS, "ams", handler)
 
 
-async def test_no_more_is_read_from_a_client_than_its_machine_takes(harness: Harness) -> None:
+async def test_a_client_is_not_read_faster_than_its_machine_reads(harness: Harness) -> None:
     """An upload waits for its reader: over HTTP/1.1, the client's own socket fills up."""
-    go_on = asyncio.Event()
-    ams = await add_reluctant_reader(harness, go_on)
+    proceed = asyncio.Event()
+    ams = await add_paused_reader(harness, proceed)
     client = await harness.connect()
     client.writer.write(request("POST", headers=f"content-length: {UPLOAD_BYTES}\r\n"))
     client.writer.write(bytes(UPLOAD_BYTES))
     await until(lambda: ams.requests)
     await until(lambda: harness.unsent_to_machines() > 65536)
     assert harness.unsent_to_machines() < 2 * LIMIT
-    go_on.set()
+    proceed.set()
     assert (await client.read_response()).status == 200
     assert harness.unsent_to_machines() == 0
 
 
-async def test_an_upload_over_http_2_waits_for_its_machine_and_holds_up_no_other_stream(
+async def test_an_http_2_upload_waits_for_its_machine_without_blocking_other_streams(
     harness: Harness,
 ) -> None:
-    go_on = asyncio.Event()
-    ams = await add_reluctant_reader(harness, go_on)
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    proceed = asyncio.Event()
+    ams = await add_paused_reader(harness, proceed)
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect_h2()
     upload = await client.open("POST", end=False)
     task = asyncio.create_task(client.send_body(upload, bytes(UPLOAD_BYTES)))
@@ -245,20 +245,22 @@ async def test_an_upload_over_http_2_waits_for_its_machine_and_holds_up_no_other
     await until(lambda: client.h2.local_flow_control_window(upload.id) == 0)
     harness.change(ams, healthy=False)
     for count in range(10):
-        assert (await client.ask("POST", body=b"small")).status == 200
+        assert (await client.fetch("POST", body=b"small")).status == 200
         assert len(dfw.requests) == count + 1
     assert not task.done()
     assert harness.unsent_to_machines() < 2 * LIMIT
-    go_on.set()
+    proceed.set()
     await task
     assert (await client.complete(upload)).status == 200
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_large_upload_is_retried_while_nothing_of_it_is_lost(harness: Harness, kind: str) -> None:
+async def test_a_large_upload_is_retried_until_a_machine_has_read_some_of_it(
+    harness: Harness, kind: str
+) -> None:
     """F-5.41, F-5.46: a machine that refuses the connection has read nothing of the body."""
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     await ams.stop()
     body = random_body(3 * LIMIT)
     assert await send(harness, kind, body) == 200
@@ -267,15 +269,15 @@ async def test_a_large_upload_is_retried_while_nothing_of_it_is_lost(harness: Ha
     assert trace.path == ("ams-1", "dfw-1")
 
 
-async def test_no_more_than_the_limit_is_read_while_no_machine_takes_it() -> None:
+async def test_an_upload_is_read_up_to_the_limit_while_no_machine_is_available() -> None:
     """A client that uploads while the proxy looks for a machine fills its own socket, not our memory."""
     async with open_harness(realtime=True) as harness:
-        ams = await harness.add_machine(AMS, "ams", answering(OK))
+        ams = await harness.add_machine(AMS, "ams", responding(OK))
         await ams.stop()
         client = await harness.connect()
         client.writer.write(request("POST", headers="transfer-encoding: chunked\r\n"))
         client.writer.write(chunked(*[bytes(2**20)] * 64))
-        await until(lambda: harness.held_uploads() > LIMIT)
-        assert harness.held_uploads() < LIMIT + 2**17
-        await ams.come_back()
+        await until(lambda: harness.buffered_uploads() > LIMIT)
+        assert harness.buffered_uploads() < LIMIT + 2**17
+        await ams.restart()
         assert (await client.read_response()).status == 200

@@ -9,23 +9,23 @@ import pytest
 
 from simulator.routing import Trace
 from tests.proxy.client import request
-from tests.proxy.harness import AMS, DFW, Harness, a_port_that_never_answers, open_harness, until
-from tests.proxy.machine import OK, MachineWire, ScriptedMachine, answering, replaying
+from tests.proxy.harness import AMS, DFW, Harness, open_harness, unresponsive_port, until
+from tests.proxy.machine import OK, MachineWire, ScriptedMachine, replaying, responding
 
-HOWS = ["close", "reset"]
+CLOSE_METHODS = ["close", "reset"]
 
 
 async def silent(wire: MachineWire) -> None:
     """Takes the request and says nothing."""
     await wire.read_request_head()
-    await wire.rest()
+    await wire.read_to_end()
 
 
 async def trickling(wire: MachineWire) -> None:
     """Begins an answer that never ends."""
     await wire.read_request_head()
     await wire.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
-    await wire.rest()
+    await wire.read_to_end()
 
 
 async def assert_all_gone(harness: Harness, machine: ScriptedMachine) -> Trace:
@@ -37,39 +37,39 @@ async def assert_all_gone(harness: Harness, machine: ScriptedMachine) -> Trace:
     return trace
 
 
-@pytest.mark.parametrize("how", HOWS)
-async def test_while_the_head_is_awaited(harness: Harness, how: str) -> None:
+@pytest.mark.parametrize("method", CLOSE_METHODS)
+async def test_a_client_disconnects_before_the_response_head(harness: Harness, method: str) -> None:
     ams = await harness.add_machine(AMS, "ams", silent)
     client = await harness.connect()
     await client.send(request())
     await until(lambda: ams.requests)
-    getattr(client, how)()
+    getattr(client, method)()
     trace = await assert_all_gone(harness, ams)
     assert trace.hops[0].failure == "the client disconnected"
 
 
-@pytest.mark.parametrize("how", HOWS)
-async def test_while_the_response_streams(harness: Harness, how: str) -> None:
+@pytest.mark.parametrize("method", CLOSE_METHODS)
+async def test_a_client_disconnects_while_the_response_streams(harness: Harness, method: str) -> None:
     ams = await harness.add_machine(AMS, "ams", trickling)
     client = await harness.connect()
     await client.send(request())
     await client.read_head()
-    getattr(client, how)()
+    getattr(client, method)()
     trace = await assert_all_gone(harness, ams)
     assert trace.status == 200
 
 
-@pytest.mark.parametrize("how", HOWS)
-async def test_while_it_uploads(harness: Harness, how: str) -> None:
+@pytest.mark.parametrize("method", CLOSE_METHODS)
+async def test_a_client_disconnects_while_it_uploads(harness: Harness, method: str) -> None:
     ams = await harness.add_machine(AMS, "ams", silent)
     client = await harness.connect()
     await client.send(request("POST", headers="content-length: 1000\r\n") + b"not all")
     await until(lambda: ams.requests)
-    getattr(client, how)()
+    getattr(client, method)()
     await assert_all_gone(harness, ams)
 
 
-async def test_while_its_upload_stands_still(harness: Harness) -> None:
+async def test_a_client_disconnects_while_its_upload_is_stalled(harness: Harness) -> None:
     """Its end stands behind what it sent: it is seen when the machine goes on."""
     resume = asyncio.Event()
 
@@ -78,7 +78,7 @@ async def test_while_its_upload_stands_still(harness: Harness) -> None:
         wire.pause()
         await resume.wait()
         wire.resume()
-        await wire.rest()
+        await wire.read_to_end()
 
     ams = await harness.add_machine(AMS, "ams", never_reads)
     client = await harness.connect()
@@ -89,8 +89,8 @@ async def test_while_its_upload_stands_still(harness: Harness) -> None:
     await assert_all_gone(harness, ams)
 
 
-@pytest.mark.parametrize("how", HOWS)
-async def test_while_its_download_stands_still(harness: Harness, how: str) -> None:
+@pytest.mark.parametrize("method", CLOSE_METHODS)
+async def test_a_client_disconnects_while_its_download_is_stalled(harness: Harness, method: str) -> None:
     """The client reads nothing, so its end is seen by what is sent to it."""
 
     async def flood(wire: MachineWire) -> None:
@@ -103,47 +103,47 @@ async def test_while_its_download_stands_still(harness: Harness, how: str) -> No
     client = await harness.connect()
     client.pause()
     await client.send(request())
-    await until(lambda: harness.unsent() > 2**16)
-    getattr(client, how)()
+    await until(lambda: harness.unsent_to_clients() > 2**16)
+    getattr(client, method)()
     await assert_all_gone(harness, ams)
 
 
-@pytest.mark.parametrize("how", HOWS)
-async def test_while_the_proxy_waits_to_try_again(how: str) -> None:
+@pytest.mark.parametrize("method", CLOSE_METHODS)
+async def test_a_client_disconnects_while_the_proxy_waits_to_retry(method: str) -> None:
     async with open_harness(realtime=True) as harness:
-        ams = await harness.add_machine(AMS, "ams", answering(OK))
+        ams = await harness.add_machine(AMS, "ams", responding(OK))
         await ams.stop()
         client = await harness.connect()
         await client.send(request())
-        await until(lambda: harness.remembered()["wake-ups"])
-        getattr(client, how)()
+        await until(lambda: harness.resource_counts()["wake-ups"])
+        getattr(client, method)()
         await assert_all_gone(harness, ams)
 
 
-async def test_while_a_failed_replay_is_drawn_out() -> None:
+async def test_a_client_disconnects_during_the_delay_of_a_failed_replay() -> None:
     """F-1.51: the seconds that Fly takes for a replay to nobody are not waited out for nobody."""
     async with open_harness(realtime=True) as harness:
         ams = await harness.add_machine(AMS, "ams", replaying("instance=00000000000000"))
         client = await harness.connect()
         await client.send(request())
-        await until(lambda: harness.remembered()["wake-ups"])
+        await until(lambda: harness.resource_counts()["wake-ups"])
         client.close()
         await assert_all_gone(harness, ams)
 
 
-@pytest.mark.parametrize("how", HOWS)
-async def test_while_a_connection_is_being_made(harness: Harness, how: str) -> None:
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
-    with a_port_that_never_answers() as port:
+@pytest.mark.parametrize("method", CLOSE_METHODS)
+async def test_a_client_disconnects_while_the_proxy_connects(harness: Harness, method: str) -> None:
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    with unresponsive_port() as port:
         harness.change(ams, port=port)
         client = await harness.connect()
         await client.send(request())
-        await until(lambda: harness.remembered()["waiting"])
-        getattr(client, how)()
+        await until(lambda: harness.resource_counts()["waiting"])
+        getattr(client, method)()
         await assert_all_gone(harness, ams)
 
 
-async def test_after_a_replay_the_target_is_let_go(harness: Harness) -> None:
+async def test_a_client_disconnects_after_a_replay(harness: Harness) -> None:
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await harness.add_machine(DFW, "dfw", silent)
     client = await harness.connect()
@@ -154,8 +154,8 @@ async def test_after_a_replay_the_target_is_let_go(harness: Harness) -> None:
     assert trace.path == ("ams-1", "dfw-1")
 
 
-async def test_in_the_middle_of_a_request_head(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", answering(OK))
+async def test_a_client_disconnects_in_the_middle_of_a_request_head(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", responding(OK))
     for part in (b"", b"G", b"GET", b"GET / HTTP/1.1\r\nhost:", b"PRI * HT", b"\x16\x03"):
         client = await harness.connect()
         await client.send(part)
@@ -180,7 +180,9 @@ async def until_body(harness: Harness) -> ScriptedMachine:
 
 @pytest.mark.parametrize("begin", [until_head, until_body])
 @pytest.mark.parametrize("end", [True, False], ids=["complete", "uploading"])
-async def test_a_reset_stream_lets_its_machine_go(harness: Harness, begin: Begin, end: bool) -> None:
+async def test_a_reset_stream_closes_its_machine_connection(
+    harness: Harness, begin: Begin, end: bool
+) -> None:
     ams = await begin(harness)
     client = await harness.connect_h2()
     leaving, staying = await client.open(end=end), await client.open(end=end)
@@ -192,42 +194,42 @@ async def test_a_reset_stream_lets_its_machine_go(harness: Harness, begin: Begin
     await client.reset(staying)
     await until(lambda: ams.open_connections == 0)
     await harness.finished(2)
-    assert harness.remembered() == dict.fromkeys(harness.remembered(), 0)
+    assert harness.resource_counts() == dict.fromkeys(harness.resource_counts(), 0)
 
 
-async def test_a_stream_reset_while_its_connection_is_being_made(harness: Harness) -> None:
+async def test_a_stream_is_reset_while_the_proxy_connects(harness: Harness) -> None:
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=200ms"))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
-    with a_port_that_never_answers() as port:
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
+    with unresponsive_port() as port:
         harness.change(dfw, port=port)
         client = await harness.connect_h2()
         stream = await client.open()
-        await until(lambda: harness.remembered()["waiting"])
+        await until(lambda: harness.resource_counts()["waiting"])
         await client.reset(stream)
         (trace,) = await harness.finished()
     assert trace.outcome == "client_left"
     harness.change(ams, healthy=False)
     harness.change(dfw, port=dfw.server.sockets[0].getsockname()[1] if dfw.server else 0)
-    assert (await client.ask()).status == 200
+    assert (await client.fetch()).status == 200
 
 
-async def test_a_stream_reset_while_the_proxy_waits_to_try_again() -> None:
+async def test_a_stream_is_reset_while_the_proxy_waits_to_retry() -> None:
     async with open_harness(realtime=True) as harness:
-        ams = await harness.add_machine(AMS, "ams", answering(OK))
+        ams = await harness.add_machine(AMS, "ams", responding(OK))
         await ams.stop()
         client = await harness.connect_h2()
         stream = await client.open()
-        await until(lambda: harness.remembered()["wake-ups"])
+        await until(lambda: harness.resource_counts()["wake-ups"])
         await client.reset(stream)
         (trace,) = await harness.finished()
         assert trace.outcome == "client_left"
-        await ams.come_back()
-        assert (await client.ask()).status == 200
-        await until(lambda: not harness.remembered()["wake-ups"])
-        assert harness.remembered()["commands"] == 0
+        await ams.restart()
+        assert (await client.fetch()).status == 200
+        await until(lambda: not harness.resource_counts()["wake-ups"])
+        assert harness.resource_counts()["commands"] == 0
 
 
-async def test_an_http_2_client_that_hangs_up_ends_all_its_streams(harness: Harness) -> None:
+async def test_an_http_2_client_that_disconnects_ends_all_its_streams(harness: Harness) -> None:
     ams = await harness.add_machine(AMS, "ams", silent)
     client = await harness.connect_h2()
     for _ in range(20):
@@ -238,7 +240,7 @@ async def test_an_http_2_client_that_hangs_up_ends_all_its_streams(harness: Harn
     assert {trace.outcome for trace in await harness.finished(20)} == {"client_left"}
 
 
-async def test_many_clients_that_come_and_go(harness: Harness) -> None:
+async def test_many_clients_connect_and_disconnect(harness: Harness) -> None:
     ams = await harness.add_machine(AMS, "ams", trickling)
 
     async def visit(number: int) -> None:
@@ -255,7 +257,7 @@ async def test_many_clients_that_come_and_go(harness: Harness) -> None:
     assert {trace.outcome for trace in await harness.finished(began)} <= {"client_left"}
 
 
-async def test_the_proxys_own_stop_hangs_up_on_everybody(harness: Harness) -> None:
+async def test_stopping_the_proxy_closes_all_connections(harness: Harness) -> None:
     ams = await harness.add_machine(AMS, "ams", trickling)
     client, h2 = await harness.connect(), await harness.connect_h2()
     await client.send(request())
@@ -263,14 +265,14 @@ async def test_the_proxys_own_stop_hangs_up_on_everybody(harness: Harness) -> No
     stream = await h2.open()
     await h2.wait(lambda: stream.body)
     await harness.server.stop()
-    assert b"0\r\n\r\n" not in await client.rest()
+    assert b"0\r\n\r\n" not in await client.read_to_end()
     await until(lambda: h2.closed)
     await until(lambda: ams.open_connections == 0)
 
 
-async def test_clients_that_come_while_the_proxy_stops(harness: Harness) -> None:
+async def test_clients_connect_while_the_proxy_stops(harness: Harness) -> None:
     coming = [asyncio.create_task(harness.connect()) for _ in range(50)]
     await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
     await harness.server.stop()
     for result in await asyncio.gather(*coming, return_exceptions=True):
-        assert isinstance(result, OSError) or await result.rest() == b""
+        assert isinstance(result, OSError) or await result.read_to_end() == b""

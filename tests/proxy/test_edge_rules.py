@@ -15,10 +15,10 @@ from simulator.routing import App, Failure
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.client import request, tls_context
 from tests.proxy.harness import AMS, Harness, open_harness, until
-from tests.proxy.machine import OK, MachineWire, answering
+from tests.proxy.machine import OK, MachineWire, responding
 
 
-async def shake_hands(harness: Harness, version: ssl.TLSVersion) -> str | None:
+async def negotiate_tls(harness: Harness, version: ssl.TLSVersion) -> str | None:
     """The version that a client which speaks only this one agrees on with the edge."""
     context = tls_context("http/1.1")
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -26,24 +26,24 @@ async def shake_hands(harness: Harness, version: ssl.TLSVersion) -> str | None:
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = version
     _, writer = await asyncio.open_connection("127.0.0.1", harness.port(), ssl=context)
-    agreed: str | None = writer.get_extra_info("ssl_object").version()
+    version_used: str | None = writer.get_extra_info("ssl_object").version()
     writer.close()
-    return agreed
+    return version_used
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_an_edge_speaks_tls_1_2_and_1_3(harness: Harness, version: ssl.TLSVersion) -> None:
+async def test_an_edge_supports_tls_1_2_and_1_3(harness: Harness, version: ssl.TLSVersion) -> None:
     """F-10.14"""
-    assert await shake_hands(harness, version) == version.name.replace("_", ".")
+    assert await negotiate_tls(harness, version) == version.name.replace("_", ".")
 
 
-async def test_an_edge_speaks_no_older_tls(harness: Harness) -> None:
+async def test_an_edge_rejects_older_tls(harness: Harness) -> None:
     """F-10.14"""
     with pytest.raises(OSError):
-        await shake_hands(harness, ssl.TLSVersion.TLSv1_1)
+        await negotiate_tls(harness, ssl.TLSVersion.TLSv1_1)
 
 
-async def test_a_client_that_does_not_trust_the_certificate_is_pt04_in_the_log(harness: Harness) -> None:
+async def test_a_client_that_does_not_trust_the_certificate_is_logged_as_pt04(harness: Harness) -> None:
     """F-6.27: the client sees a failed handshake, so nothing but the log can say why"""
 
     def distrust() -> None:
@@ -58,7 +58,7 @@ async def test_a_client_that_does_not_trust_the_certificate_is_pt04_in_the_log(h
     assert "SNI streams.fly.dev" in line.message
 
 
-async def test_a_client_that_leaves_in_the_handshake_is_pt03_in_the_log(harness: Harness) -> None:
+async def test_a_client_that_disconnects_during_the_handshake_is_logged_as_pt03(harness: Harness) -> None:
     """F-6.26"""
     hello = ssl.MemoryBIO()
     talk = tls_context("http/1.1").wrap_bio(ssl.MemoryBIO(), hello, server_hostname="streams.fly.dev")
@@ -72,24 +72,24 @@ async def test_a_client_that_leaves_in_the_handshake_is_pt03_in_the_log(harness:
     assert [line.code for line in harness.proxy_log()] == ["PT03"]
 
 
-async def test_a_body_is_not_compressed_on_the_way(harness: Harness) -> None:
+async def test_the_proxy_does_not_compress_a_body(harness: Harness) -> None:
     """F-9.9, X-7: Fly's documents disagree whether it is; the default of the Machines API counts"""
     text = b"the same over and over " * 1000
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(text)
-    ams = await harness.add_machine(AMS, "ams", answering(head + text))
-    answer = await (await harness.connect()).ask(headers="accept-encoding: zstd, br, gzip\r\n")
-    assert answer.body == text
-    assert answer.get("content-encoding") is None
+    ams = await harness.add_machine(AMS, "ams", responding(head + text))
+    response = await (await harness.connect()).fetch(headers="accept-encoding: zstd, br, gzip\r\n")
+    assert response.body == text
+    assert response.get("content-encoding") is None
     assert ams.requests[0].get("accept-encoding") == "zstd, br, gzip"
 
 
-async def test_only_what_comes_through_the_proxy_is_load(harness: Harness) -> None:
+async def test_only_requests_through_the_proxy_count_as_load(harness: Harness) -> None:
     """F-5.39: as between two machines on the private network"""
     held: list[str] = []
 
     async def hold(wire: MachineWire) -> None:
         held.append((await wire.read_request()).target)
-        await wire.rest()
+        await wire.read_to_end()
 
     ams = await harness.add_machine(AMS, "ams", hold)
     _, other_machine = await asyncio.open_connection("127.0.0.1", ams.fleet_entry.port)
@@ -117,29 +117,31 @@ async def test_only_what_comes_through_the_proxy_is_load(harness: Harness) -> No
         (errno.EADDRNOTAVAIL, Failure.UNREACHABLE),
     ],
 )
-def test_a_connection_that_fails_says_how(number: int, failure: Failure) -> None:
+def test_a_connect_error_maps_to_a_failure(number: int, failure: Failure) -> None:
     """F-6.16, F-6.20, F-6.21"""
     assert connect_failure_from_text(f"[Errno {number}] Connect call failed ('127.0.0.1', 1)") is failure
 
 
 @pytest.mark.parametrize(
-    ("answer", "close"),
+    ("response", "close"),
     [(OK, False), (OK, True), (b"HT", True), (b"", True)],
     ids=["HTTP/1", "HTTP/1 and the end", "half a word", "nothing"],
 )
-async def test_a_machine_that_speaks_no_http2_where_it_should_is_pu01(answer: bytes, close: bool) -> None:
+async def test_a_machine_without_http2_behind_an_h2_backend_ends_in_pu01(
+    response: bytes, close: bool
+) -> None:
     """F-6.11"""
 
     async def speak(wire: MachineWire) -> None:
         await wire.reader.read(1)
-        await wire.send(answer)
+        await wire.send(response)
         if not close:
-            await wire.rest()
+            await wire.read_to_end()
 
     port = ServicePort(80, 80, http=HttpOptions(h2_backend=True))
     async with open_harness(app=App("streams", services=(Service(ports=(port,)),))) as harness:
         await harness.add_machine(AMS, "ams", speak)
-        refused = await (await harness.connect()).ask()
+        refused = await (await harness.connect()).fetch()
         assert (refused.status, refused.body) == (502, b"")
         (trace,) = await harness.finished(1)
         assert trace.error == "PU01"

@@ -8,16 +8,16 @@ import pytest
 
 from simulator.routing import Fleet, RoutingOptions
 from tests.proxy.client import request
-from tests.proxy.harness import AMS, DFW, Harness, assert_is_the_proxys_own, open_harness, until
-from tests.proxy.machine import OK, MachineWire, answering, replaying
+from tests.proxy.harness import AMS, DFW, Harness, assert_proxy_response, open_harness, until
+from tests.proxy.machine import OK, MachineWire, replaying, responding
 
 
-async def test_a_machine_that_refuses_ends_in_pr03_with_pc01(harness: Harness) -> None:
+async def test_a_refused_connection_ends_in_pr03_with_pc01(harness: Harness) -> None:
     """F-5.41, F-5.42, F-6.16, F-6.53, K-3, K-33"""
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     await ams.stop()
     client = await harness.connect()
-    assert_is_the_proxys_own(await client.ask())
+    assert_proxy_response(await client.fetch())
     (trace,) = await harness.finished()
     assert (trace.error, trace.outcome, trace.status) == ("PR03", "rejected", 502)
     (hop,) = trace.hops
@@ -29,49 +29,49 @@ async def test_a_machine_that_refuses_ends_in_pr03_with_pc01(harness: Harness) -
     assert "last error: [PC01]" in line.message
 
 
-async def test_another_machine_takes_what_the_first_refused(harness: Harness) -> None:
+async def test_a_refused_delivery_goes_to_another_machine(harness: Harness) -> None:
     """F-5.41"""
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
-    await harness.add_machine(DFW, "dfw", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    await harness.add_machine(DFW, "dfw", responding(OK))
     await ams.stop()
     client = await harness.connect()
-    assert (await client.ask("POST", body=b"kept")).body == b"hello"
+    assert (await client.fetch("POST", body=b"kept")).body == b"hello"
     assert harness.machines[1].requests[0].body == b"kept"
     (trace,) = await harness.finished()
     assert [(hop.machine, hop.cause) for hop in trace.hops] == [("ams-1", "routed"), ("dfw-1", "retry")]
 
 
-async def test_no_machine_at_all_is_pr04(harness: Harness) -> None:
+async def test_an_app_without_machines_ends_in_pr04(harness: Harness) -> None:
     """F-6.54"""
     h1, h2 = await harness.connect(), await harness.connect_h2()
-    assert_is_the_proxys_own(await h1.ask())
-    assert_is_the_proxys_own(await h2.ask())
+    assert_proxy_response(await h1.fetch())
+    assert_proxy_response(await h2.fetch())
     assert [trace.error for trace in await harness.finished(2)] == ["PR04", "PR04"]
 
 
-async def test_where_there_is_no_app_yet_the_client_gets_an_answer_and_the_log_the_reason(
+async def test_a_request_without_an_app_is_rejected_and_logged_as_pr01(
     harness: Harness,
 ) -> None:
     """F-6.51"""
     harness.router.fleet = Fleet.of([])
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
-    assert_is_the_proxys_own(await (await harness.connect_h2()).ask())
+    assert_proxy_response(await (await harness.connect()).fetch())
+    assert_proxy_response(await (await harness.connect_h2()).fetch())
     assert [trace.error for trace in await harness.finished(2)] == ["PR01", "PR01"]
     assert {line.message for line in harness.proxy_log()} == {
         "[PR01] no known healthy instances found for route tcp/80"
     }
 
 
-async def test_the_status_for_no_candidate_is_an_option() -> None:
+async def test_the_status_for_no_candidate_is_configurable() -> None:
     """F-6.60, K-3"""
     async with open_harness(RoutingOptions(no_candidate_status=503)) as harness:
-        assert_is_the_proxys_own(await (await harness.connect()).ask(), 503)
+        assert_proxy_response(await (await harness.connect()).fetch(), 503)
 
 
-async def test_a_replay_to_nobody_is_logged_at_the_machine_that_asked_for_it(harness: Harness) -> None:
+async def test_a_replay_to_an_unknown_machine_is_logged_for_the_replaying_machine(harness: Harness) -> None:
     """F-1.51, F-1.64, F-1.99, F-6.2"""
     await harness.add_machine(AMS, "ams", replaying("instance=00000000000000"))
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
+    assert_proxy_response(await (await harness.connect()).fetch())
     (line,) = harness.proxy_log()
     assert (line.code, line.machine_id, line.region) == ("PR04", AMS, "ams")
     (trace,) = await harness.finished()
@@ -79,14 +79,14 @@ async def test_a_replay_to_nobody_is_logged_at_the_machine_that_asked_for_it(har
     assert trace.answered_at - trace.started_at >= 7.5
 
 
-async def test_an_unreadable_directive_is_pa03(harness: Harness) -> None:
+async def test_an_invalid_directive_ends_in_pa03(harness: Harness) -> None:
     """F-1.17, F-6.46"""
     await harness.add_machine(AMS, "ams", replaying("instance"))
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
+    assert_proxy_response(await (await harness.connect()).fetch())
     assert [line.code for line in harness.proxy_log()] == ["PA03"]
 
 
-BROKEN_ANSWERS = {
+INVALID_RESPONSES = {
     "closes at once": (b"", "closed"),
     "closes in the middle of the head": (b"HTTP/1.1 200 OK\r\ncontent-", "closed"),
     "closes in the middle of the first line": (b"HTTP/1", "closed"),
@@ -107,21 +107,21 @@ BROKEN_ANSWERS = {
 
 
 @pytest.mark.parametrize(
-    ("which", "close"),
+    ("case", "close"),
     [
-        (which, close)
-        for which, (_, kind) in BROKEN_ANSWERS.items()
+        (case, close)
+        for case, (_, kind) in INVALID_RESPONSES.items()
         for close in (True, False)
         if close or kind != "closed"  # who sends part of a head and stays is waited for
     ],
 )
-async def test_a_machine_without_a_proper_answer_is_pu02(harness: Harness, which: str, close: bool) -> None:
+async def test_an_invalid_response_ends_in_pu02(harness: Harness, case: str, close: bool) -> None:
     """F-6.12, F-1.99: the request reached the app, so nobody else gets it (F-5.45, K-34)."""
-    answer, kind = BROKEN_ANSWERS[which]
-    ams = await harness.add_machine(AMS, "ams", answering(answer, close=close))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    response, kind = INVALID_RESPONSES[case]
+    ams = await harness.add_machine(AMS, "ams", responding(response, close=close))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
-    assert_is_the_proxys_own(await client.ask())
+    assert_proxy_response(await client.fetch())
     assert (len(ams.requests), len(dfw.requests)) == (1, 0)
     (trace,) = await harness.finished()
     assert trace.error == "PU02"
@@ -130,17 +130,17 @@ async def test_a_machine_without_a_proper_answer_is_pu02(harness: Harness, which
     await until(lambda: ams.open_connections == 0)
 
 
-async def test_a_machine_that_resets_before_its_answer_is_pu02(harness: Harness) -> None:
+async def test_a_reset_before_the_response_ends_in_pu02(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         await wire.read_request()
         wire.reset()
 
     await harness.add_machine(AMS, "ams", handler)
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
+    assert_proxy_response(await (await harness.connect()).fetch())
     assert [line.code for line in harness.proxy_log()] == ["PU02"]
 
 
-async def test_a_head_without_end_is_given_up(harness: Harness) -> None:
+async def test_an_endless_response_head_ends_in_pu02(harness: Harness) -> None:
     """F-10.12: heads are bounded, on this side too."""
 
     async def handler(wire: MachineWire) -> None:
@@ -150,20 +150,22 @@ async def test_a_head_without_end_is_given_up(harness: Harness) -> None:
             await wire.send(b"x-header-%d: %s\r\n" % (number, b"x" * 1000))
 
     await harness.add_machine(AMS, "ams", handler)
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
+    assert_proxy_response(await (await harness.connect()).fetch())
     assert [line.code for line in harness.proxy_log()] == ["PU02"]
 
 
-@pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_machine_that_dies_in_its_answer_breaks_the_clients_too(harness: Harness, how: str) -> None:
+@pytest.mark.parametrize("method", ["close", "reset"])
+async def test_a_machine_that_crashes_in_its_response_truncates_the_clients_response(
+    harness: Harness, method: str
+) -> None:
     """F-6.15: what the client has is cut off, not silently complete."""
-    die = asyncio.Event()
+    crash = asyncio.Event()
 
     async def handler(wire: MachineWire) -> None:
         await wire.read_request()
         await wire.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
-        await die.wait()
-        getattr(wire, how)()
+        await crash.wait()
+        getattr(wire, method)()
 
     await harness.add_machine(AMS, "ams", handler)
     client, h2 = await harness.connect(), await harness.connect_h2()
@@ -172,7 +174,7 @@ async def test_a_machine_that_dies_in_its_answer_breaks_the_clients_too(harness:
     assert await client.read_chunk() == b"hello"
     stream = await h2.open()
     await h2.wait(lambda: stream.body)
-    die.set()
+    crash.set()
     assert await client.is_closed()
     await h2.complete(stream)
     assert (stream.ended, stream.reset is not None) == (False, True)

@@ -14,8 +14,8 @@ from simulator.routing.errors import Failure
 from simulator.routing.service import Service, ServicePort
 from tests.proxy import websocket as ws
 from tests.proxy.client import Client, request
-from tests.proxy.harness import AMS, DFW, DFW_2, Harness, assert_is_the_proxys_own, open_harness, until
-from tests.proxy.machine import OK, MachineWire, accepting, answering, echoing, replaying, replaying_body
+from tests.proxy.harness import AMS, DFW, DFW_2, Harness, assert_proxy_response, open_harness, until
+from tests.proxy.machine import OK, MachineWire, accepting, echoing, replaying, replaying_body, responding
 
 RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
 WORDS = "nothing gets through"
@@ -31,15 +31,15 @@ def failing(how: Failure | int, left: int = 1) -> Failing:
     return Failing(words="it fails", machine_id=DFW, how=how, left=left)
 
 
-def lanes(harness: Harness) -> list[LinkDirection]:
+def link_directions(harness: Harness) -> list[LinkDirection]:
     """Both directions of every open connection to a machine."""
     handlers = [handler for handler in harness.server._clients.values() if handler]
-    spans = [link for handler in handlers for link in handler._links.values()]
-    return [lane for link in spans for lane in (link.inward, link.outward)]
+    links = [link for handler in handlers for link in handler._links.values()]
+    return [direction for link in links for direction in (link.inward, link.outward)]
 
 
 def held_bytes(harness: Harness) -> int:
-    return sum(lane._held_bytes for lane in lanes(harness))
+    return sum(direction._held_bytes for direction in link_directions(harness))
 
 
 async def echo_raw(wire: MachineWire) -> None:
@@ -50,15 +50,15 @@ async def echo_raw(wire: MachineWire) -> None:
 # Partitions.
 
 
-async def test_a_connection_across_a_cut_times_out_on_the_simulated_clock(harness: Harness) -> None:
+async def test_a_cut_connection_times_out_on_the_simulated_clock(harness: Harness) -> None:
     """F-6.20, K-6: nobody waits for the seven and a half seconds."""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(cut(edge="ams", region="dfw"))
-    begun, real = harness.clock.now(), time.monotonic()
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
+    started, real = harness.clock.now(), time.monotonic()
+    assert_proxy_response(await (await harness.connect()).fetch())
     assert time.monotonic() - real < 5
-    assert harness.clock.now() - begun >= 7.5
+    assert harness.clock.now() - started >= 7.5
     (trace,) = await harness.finished()
     assert trace.error == "PR03"
     assert trace.hops[1].failure == "[PC05] connection to instance timed out"
@@ -67,39 +67,39 @@ async def test_a_connection_across_a_cut_times_out_on_the_simulated_clock(harnes
     assert dfw.connections == 0
 
 
-async def test_what_a_cut_does_not_name_is_reached(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", answering(OK))
+async def test_a_cut_affects_only_what_it_names(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", responding(OK))
     harness.network.add(cut(edge="dfw"), cut(region="dfw"), cut(machine_id=DFW))
-    assert (await (await harness.connect("ams")).ask()).status == 200
-    assert (await (await harness.connect("dfw")).ask()).status == 502
+    assert (await (await harness.connect("ams")).fetch()).status == 200
+    assert (await (await harness.connect("dfw")).fetch()).status == 502
 
 
-async def test_a_kept_connection_is_not_used_across_a_cut(harness: Harness) -> None:
+async def test_a_kept_alive_connection_is_not_reused_across_a_cut(harness: Harness) -> None:
     """Else it would be luck whether a request fails or hangs: whether the client had been there before."""
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
-    assert (await client.ask()).status == 200
-    heal = harness.network.add(cut())
-    assert_is_the_proxys_own(await client.ask())
-    heal()
-    assert (await client.ask()).status == 200
+    assert (await client.fetch()).status == 200
+    remove = harness.network.add(cut())
+    assert_proxy_response(await client.fetch())
+    remove()
+    assert (await client.fetch()).status == 200
     assert len(dfw.requests) == 2
 
 
-async def test_in_real_time_a_connection_that_waits_comes_about_when_the_cut_is_healed() -> None:
+async def test_in_real_time_a_waiting_connection_opens_when_the_cut_ends() -> None:
     async with open_harness(realtime=True) as harness:
-        await harness.add_machine(DFW, "dfw", answering(OK))
-        heal = harness.network.add(cut())
-        asking = asyncio.create_task((await harness.connect()).ask())
+        await harness.add_machine(DFW, "dfw", responding(OK))
+        remove = harness.network.add(cut())
+        fetching = asyncio.create_task((await harness.connect()).fetch())
         await until(harness.proxy_log)
         harness.network.add(failing(Failure.REFUSED))  # another fault's coming and going is no matter
-        heal()
-        assert (await asking).status == 200
+        remove()
+        assert (await fetching).status == 200
 
 
-async def test_a_client_that_leaves_while_its_connection_waits_is_forgotten() -> None:
+async def test_a_client_that_disconnects_while_its_connection_waits_leaves_nothing_behind() -> None:
     async with open_harness(realtime=True) as harness:
-        await harness.add_machine(DFW, "dfw", answering(OK))
+        await harness.add_machine(DFW, "dfw", responding(OK))
         harness.network.add(cut())
         client = await harness.connect()
         await client.send(request())
@@ -110,29 +110,29 @@ async def test_a_client_that_leaves_while_its_connection_waits_is_forgotten() ->
         assert harness.router.load.of_machine(DFW) == 0
 
 
-async def test_a_body_stalls_in_a_cut_and_goes_on_where_it_was(harness: Harness) -> None:
-    go_on = asyncio.Event()
+async def test_a_body_stalls_during_a_cut_and_continues_afterwards(harness: Harness) -> None:
+    proceed = asyncio.Event()
 
-    async def halves(wire: MachineWire) -> None:
+    async def send_in_two_parts(wire: MachineWire) -> None:
         await wire.read_request()
         await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\none")
-        await go_on.wait()
+        await proceed.wait()
         await wire.send(b"two")
-        await wire.rest()
+        await wire.read_to_end()
 
-    await harness.add_machine(DFW, "dfw", halves)
+    await harness.add_machine(DFW, "dfw", send_in_two_parts)
     client = await harness.connect()
     await client.send(request())
     await client.read_head()
     assert await client.read_exactly(3) == b"one"
-    heal = harness.network.add(cut())
-    go_on.set()
+    remove = harness.network.add(cut())
+    proceed.set()
     await until(lambda: held_bytes(harness) == 3)
-    heal()
+    remove()
     assert await client.read_exactly(3) == b"two"
 
 
-async def test_both_ways_of_a_websocket_are_held_in_order_and_its_end_too(harness: Harness) -> None:
+async def test_a_cut_holds_both_directions_of_a_websocket_and_its_close_in_order(harness: Harness) -> None:
     """F-1.95: not a byte is lost."""
     from_machine = [ws.frame(ws.TEXT, b"from the machine %d" % number) for number in range(5)]
     from_client = [ws.masked(ws.TEXT, b"from the client %d" % number) for number in range(5)]
@@ -145,28 +145,28 @@ async def test_both_ways_of_a_websocket_are_held_in_order_and_its_end_too(harnes
             await wire.send(frame)
             await asyncio.sleep(0)
         arrived.append(await wire.read_exactly(sum(map(len, from_client))))
-        arrived.append(await wire.rest())
+        arrived.append(await wire.read_to_end())
 
     await harness.add_machine(DFW, "dfw", accepting(talk))
-    client, _ = await harness.open_socket()
-    heal = harness.network.add(cut())
+    client, _ = await harness.open_websocket()
+    remove = harness.network.add(cut())
     is_cut.set()
     for frame in from_client:
         await client.send(frame)
     await until(lambda: held_bytes(harness) == sum(map(len, from_machine + from_client)))
     assert not arrived
-    heal()
+    remove()
     assert await client.read_exactly(sum(map(len, from_machine))) == b"".join(from_machine)
-    heal = harness.network.add(cut())
+    remove = harness.network.add(cut())
     await client.send(from_client[0])
     await client.aclose()
     await harness.finished()
-    heal()
+    remove()
     await until(lambda: len(arrived) == 2)
     assert arrived == [b"".join(from_client), from_client[0]]
 
 
-async def test_a_cut_holds_no_more_than_it_must_of_either_direction(harness: Harness) -> None:
+async def test_a_cut_holds_a_limited_amount_in_each_direction(harness: Harness) -> None:
     message = ws.frame(ws.BINARY, bytes(16 * MAX_HELD_BYTES))
     is_cut = asyncio.Event()
     sent = 0
@@ -177,25 +177,25 @@ async def test_a_cut_holds_no_more_than_it_must_of_either_direction(harness: Har
         for start in range(0, len(message), 65536):
             await wire.send(message[start : start + 65536])
             sent += 65536
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(DFW, "dfw", accepting(flood))
-    client, _ = await harness.open_socket()
-    heal = harness.network.add(cut())
+    client, _ = await harness.open_websocket()
+    remove = harness.network.add(cut())
     is_cut.set()
     uploading = asyncio.create_task(client.send(ws.masked(ws.BINARY, message)))
-    await until(lambda: all(not lane._has_room.is_set() for lane in lanes(harness)))
+    await until(lambda: all(not direction._has_room.is_set() for direction in link_directions(harness)))
     assert 0 < sent < len(message)
     assert not uploading.done()
-    heal()
+    remove()
     assert await client.read_exactly(len(message)) == message
     await uploading
 
 
-async def test_a_proxy_that_stops_lets_go_of_what_a_cut_holds(harness: Harness) -> None:
+async def test_stopping_the_proxy_releases_what_a_cut_holds(harness: Harness) -> None:
     """The stage sees to it that the machine is left by all connections."""
     machine = await harness.add_machine(DFW, "dfw", echoing())
-    client, _ = await harness.open_socket()
+    client, _ = await harness.open_websocket()
     harness.network.add(cut())
     await client.send(ws.masked(ws.TEXT, b"held"))
     await client.aclose()
@@ -207,53 +207,53 @@ async def test_a_proxy_that_stops_lets_go_of_what_a_cut_holds(harness: Harness) 
 # Latency.
 
 
-async def test_latency_takes_a_way_for_each_direction_and_two_to_connect(harness: Harness) -> None:
-    await harness.add_machine(DFW, "dfw", answering(OK))
+async def test_a_delay_applies_to_each_direction_and_to_the_handshake(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=1.0))
     client = await harness.connect()
     for ways, count in ((4, 1), (2, 2)):  # the second one finds the connection open
-        begun = harness.clock.now()
-        assert (await client.ask()).status == 200
+        started = harness.clock.now()
+        assert (await client.fetch()).status == 200
         trace = (await harness.finished(count))[-1]
-        assert harness.clock.now() - begun == pytest.approx(1.0 * ways, abs=0.5)
+        assert harness.clock.now() - started == pytest.approx(1.0 * ways, abs=0.5)
         (hop,) = trace.hops
         assert hop.ended_at is not None
         assert hop.ended_at - hop.started_at == pytest.approx(1.0 * ways, abs=0.5)
         assert hop.note == "fault: far"
 
 
-async def test_latencies_add_up_and_end_one_by_one(harness: Harness) -> None:
-    await harness.add_machine(DFW, "dfw", answering(OK))
+async def test_delays_add_up_and_end_one_by_one(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", responding(OK))
     ends = [harness.network.add(Delay(words=f"{s} s", seconds=s)) for s in (1.0, 2.0)]
     client = await harness.connect()
-    assert (await client.ask()).status == 200
+    assert (await client.fetch()).status == 200
     for end, expected in zip(ends, (2.0 * 2, 0.0), strict=True):
         end()
-        begun = harness.clock.now()
-        assert (await client.ask()).status == 200
-        assert harness.clock.now() - begun == pytest.approx(expected, abs=0.5)
+        started = harness.clock.now()
+        assert (await client.fetch()).status == 200
+        assert harness.clock.now() - started == pytest.approx(expected, abs=0.5)
 
 
-async def test_a_body_of_many_pieces_is_late_once_not_with_every_piece(harness: Harness) -> None:
-    await harness.add_machine(DFW, "dfw", answering(LARGE))
+async def test_a_body_of_many_chunks_is_delayed_once(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", responding(LARGE))
     harness.network.add(Delay(words="far", seconds=1.0))
-    begun = harness.clock.now()
-    assert (await (await harness.connect()).ask()).body == BODY
-    assert harness.clock.now() - begun == pytest.approx(4.0, abs=0.5)
+    started = harness.clock.now()
+    assert (await (await harness.connect()).fetch()).body == BODY
+    assert harness.clock.now() - started == pytest.approx(4.0, abs=0.5)
 
 
-async def test_a_way_longer_than_the_time_to_connect_is_none(harness: Harness) -> None:
+async def test_a_delay_longer_than_the_connect_timeout_fails_the_connection(harness: Harness) -> None:
     """F-1.49: the timeout of a replay bounds the attempt to reach its target."""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=1s"))
-    await harness.add_machine(DFW, "dfw", answering(OK))
+    await harness.add_machine(DFW, "dfw", responding(OK))
     end = harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=0.6))
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
+    assert_proxy_response(await (await harness.connect()).fetch())
     end()
     harness.network.add(Delay(words="near", edge="ams", region="dfw", seconds=0.4))
-    assert (await (await harness.connect()).ask()).status == 200
+    assert (await (await harness.connect()).fetch()).status == 200
 
 
-async def test_in_real_time_every_message_is_late_by_as_much_and_in_order() -> None:
+async def test_in_real_time_messages_are_delayed_equally_and_stay_in_order() -> None:
     seconds, messages = 0.1, [ws.frame(ws.TEXT, b"%02d" % number) for number in range(20)]
     sent_at: list[float] = []
 
@@ -262,12 +262,12 @@ async def test_in_real_time_every_message_is_late_by_as_much_and_in_order() -> N
             sent_at.append(time.monotonic())
             await wire.send(message)
             await asyncio.sleep(0.005)
-        await wire.rest()
+        await wire.read_to_end()
 
     async with open_harness(realtime=True) as harness:
         await harness.add_machine(DFW, "dfw", accepting(talk))
         harness.network.add(Delay(words="far", seconds=seconds))
-        client, _ = await harness.open_socket()
+        client, _ = await harness.open_websocket()
         for number, message in enumerate(messages):
             assert await client.read_exactly(len(message)) == message
             assert time.monotonic() - sent_at[number] >= seconds
@@ -275,10 +275,10 @@ async def test_in_real_time_every_message_is_late_by_as_much_and_in_order() -> N
         assert took < seconds * len(messages) / 2  # they travel one behind the other
 
 
-async def test_what_is_late_arrives_at_once_when_the_latency_ends() -> None:
+async def test_delayed_data_arrives_at_once_when_the_delay_ends() -> None:
     async with open_harness(realtime=True) as harness:
         await harness.add_machine(DFW, "dfw", echoing())
-        client, _ = await harness.open_socket()
+        client, _ = await harness.open_websocket()
         end = harness.network.add(Delay(words="very far", seconds=3600.0))
         frame = ws.masked(ws.TEXT, b"late")
         await client.send(frame)
@@ -291,14 +291,12 @@ async def test_what_is_late_arrives_at_once_when_the_latency_ends() -> None:
 
 
 @pytest.mark.parametrize("how", [Failure.REFUSED, Failure.RESET, Failure.HOST_UNREACHABLE])
-async def test_a_delivery_that_did_not_reach_its_machine_is_made_again(
-    harness: Harness, how: Failure
-) -> None:
+async def test_a_delivery_that_did_not_reach_its_machine_is_retried(harness: Harness, how: Failure) -> None:
     """F-5.41"""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(failing(how, left=2))
-    assert (await (await harness.connect()).ask("POST", body=b"again")).body == b"hello"
+    assert (await (await harness.connect()).fetch("POST", body=b"again")).body == b"hello"
     (trace,) = await harness.finished()
     assert [(hop.machine, hop.attempts) for hop in trace.hops] == [("ams-1", 1), ("dfw-1", 3)]
     assert trace.hops[1].note == "fault: it fails"
@@ -306,39 +304,43 @@ async def test_a_delivery_that_did_not_reach_its_machine_is_made_again(
     assert not harness.network
 
 
-async def test_a_delivery_that_may_have_reached_its_machine_is_not(harness: Harness) -> None:
+async def test_a_delivery_that_may_have_reached_its_machine_is_not_retried(harness: Harness) -> None:
     """F-5.45, K-34"""
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(failing(Failure.CLOSED))
     client = await harness.connect()
-    assert_is_the_proxys_own(await client.ask())
+    assert_proxy_response(await client.fetch())
     assert [line.code for line in harness.proxy_log()] == [None, "PU02"]
-    assert (await client.ask()).status == 200
+    assert (await client.fetch()).status == 200
     assert len(dfw.requests) == 1
 
 
 @pytest.mark.parametrize("body", [None, b"a body"])
-async def test_a_status_is_answered_in_the_machines_name(harness: Harness, body: bytes | None) -> None:
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+async def test_an_injected_status_replaces_the_machines_response(
+    harness: Harness, body: bytes | None
+) -> None:
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(failing(503, left=2))
     h1, h2 = await harness.connect(), await harness.connect_h2()
     method = "POST" if body else "GET"
-    answer = await h1.ask(method, body=body)
-    assert (answer.status, answer.body) == (503, b"")
-    assert (await h2.ask(method, body=body)).status == 503
-    assert (await h1.ask()).status == (await h2.ask()).status == 200
+    response = await h1.fetch(method, body=body)
+    assert (response.status, response.body) == (503, b"")
+    assert (await h2.fetch(method, body=body)).status == 503
+    assert (await h1.fetch()).status == (await h2.fetch()).status == 200
     assert len(dfw.requests) == 2
     trace = (await harness.finished(4))[0]
     assert (trace.served_by, trace.error, trace.hops[0].note) == ("dfw-1", None, "fault: it fails")
 
 
-async def test_a_status_that_follows_a_replay_leaves_the_replaying_machine_alone(harness: Harness) -> None:
+async def test_an_injected_status_after_a_replay_does_not_affect_the_replaying_machine(
+    harness: Harness,
+) -> None:
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await harness.add_machine(DFW, "dfw", answering(OK))
+    await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(failing(500))
     client = await harness.connect()
-    assert (await client.ask()).status == 500
-    assert (await client.ask()).status == 200
+    assert (await client.fetch()).status == 500
+    assert (await client.fetch()).status == 200
     assert (ams.connections, len(ams.requests)) == (1, 2)
 
 
@@ -349,8 +351,8 @@ async def test_a_refused_websocket_goes_to_another_machine(harness: Harness) -> 
     harness.network.add(
         Failing(words="it fails", how=Failure.REFUSED, left=1)  # whichever is asked first
     )
-    client, answer = await harness.open_socket()
-    assert answer.status == 101
+    client, response = await harness.open_websocket()
+    assert response.status == 101
     await client.aclose()
     (trace,) = await harness.finished()
     assert sorted(hop.machine_id for hop in trace.hops) == [DFW, DFW_2]
@@ -360,55 +362,55 @@ async def test_a_refused_websocket_goes_to_another_machine(harness: Harness) -> 
 
 
 @pytest.mark.parametrize("after", [0, 1, 65_536, 99_999])
-async def test_a_body_breaks_off_after_exactly_so_many_bytes(harness: Harness, after: int) -> None:
+async def test_a_response_is_reset_after_exactly_the_configured_bytes(harness: Harness, after: int) -> None:
     """F-6.15: the client has the head already; there is nothing left but to break off, too."""
-    dfw = await harness.add_machine(DFW, "dfw", answering(LARGE))
+    dfw = await harness.add_machine(DFW, "dfw", responding(LARGE))
     harness.network.add(Breaking(words="it breaks", after_bytes=after, left=1))
     client = await harness.connect()
     await client.send(request())
     assert (await client.read_head()).status == 200
-    assert len(await client.rest()) == after
+    assert len(await client.read_to_end()) == after
     (trace,) = await harness.finished()
     assert trace.outcome is Outcome.BROKEN
     assert trace.hops[0].note == "fault: it breaks"
     await until(lambda: not dfw.open_connections)
-    assert (await (await harness.connect()).ask()).body == BODY
+    assert (await (await harness.connect()).fetch()).body == BODY
 
 
-async def test_a_body_that_is_shorter_is_whole(harness: Harness) -> None:
-    await harness.add_machine(DFW, "dfw", answering(LARGE))
+async def test_a_shorter_response_is_not_reset(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", responding(LARGE))
     harness.network.add(Breaking(words="it breaks", after_bytes=len(BODY) + 1))
     client = await harness.connect()
     for _ in range(2):  # each answer is counted for itself
-        assert (await client.ask()).body == BODY
+        assert (await client.fetch()).body == BODY
 
 
 @pytest.mark.parametrize("after", [0, 5])
-async def test_a_replay_that_breaks_off_in_its_body_is_none(harness: Harness, after: int) -> None:
+async def test_a_replay_whose_body_is_reset_ends_in_pa03(harness: Harness, after: int) -> None:
     """F-1.84: what came of it is no JSON."""
     ams = await harness.add_machine(AMS, "ams", replaying_body(instance=DFW))
-    await harness.add_machine(DFW, "dfw", answering(OK))
+    await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(Breaking(words="it breaks", machine_id=AMS, after_bytes=after, left=1))
     client = await harness.connect()
-    assert (await client.ask()).status == 502
+    assert (await client.fetch()).status == 502
     (trace,) = await harness.finished()
     assert (trace.error, trace.hops[0].note) == ("PA03", "fault: it breaks")
     await until(lambda: not ams.open_connections)
-    assert (await client.ask()).body == b"hello"
+    assert (await client.fetch()).body == b"hello"
 
 
-async def test_one_stream_of_http2_breaks_off_and_its_connection_lasts(harness: Harness) -> None:
-    await harness.add_machine(DFW, "dfw", answering(LARGE))
+async def test_a_reset_ends_one_http2_stream_and_not_its_connection(harness: Harness) -> None:
+    await harness.add_machine(DFW, "dfw", responding(LARGE))
     harness.network.add(Breaking(words="it breaks", after_bytes=1000, left=1))
     client = await harness.connect_h2()
     broken = await client.open()
     await client.wait(lambda: broken.reset is not None)
     assert bytes(broken.body) == BODY[:1000]
-    assert bytes((await client.ask()).body) == BODY
+    assert bytes((await client.fetch()).body) == BODY
 
 
 @pytest.mark.parametrize("after", [0, 5, 2000])
-async def test_a_websocket_breaks_off_after_exactly_so_many_bytes_of_the_machine(
+async def test_a_websocket_is_reset_after_exactly_the_configured_bytes_from_the_machine(
     harness: Harness, after: int
 ) -> None:
     early, later = ws.frame(ws.BINARY, bytes(1000)), ws.frame(ws.BINARY, bytes(5000))
@@ -416,27 +418,27 @@ async def test_a_websocket_breaks_off_after_exactly_so_many_bytes_of_the_machine
     async def talk(wire: MachineWire) -> None:
         await wire.read_some()
         await wire.send(later)
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(DFW, "dfw", accepting(talk, early=early))
     harness.network.add(Breaking(words="it breaks", after_bytes=after))
-    client, answer = await harness.open_socket()
-    assert answer.status == 101
+    client, response = await harness.open_websocket()
+    assert response.status == 101
     await client.send(ws.masked(ws.TEXT, b"go on"))
-    assert await client.rest() == (early + later)[:after]
+    assert await client.read_to_end() == (early + later)[:after]
     (trace,) = await harness.finished()
     assert (trace.close_code, trace.hops[0].note) == (None, "fault: it breaks")
 
 
-async def test_a_websocket_that_is_open_already_counts_from_the_fault_on(harness: Harness) -> None:
+async def test_an_open_websocket_counts_bytes_from_the_start_of_the_fault(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", echoing())
-    client, _ = await harness.open_socket()
+    client, _ = await harness.open_websocket()
     frame = ws.masked(ws.TEXT, b"0123456789")
     await client.send(frame)
     assert await client.read_exactly(len(frame)) == frame
     harness.network.add(Breaking(words="it breaks", after_bytes=4))
     await client.send(frame)
-    assert await client.rest() == frame[:4]
+    assert await client.read_to_end() == frame[:4]
 
 
 # Services without HTTP.
@@ -458,7 +460,7 @@ ON_AMS = {("ams", 5432): 0}
         (Delay(words="too far", seconds=60.0), "PC05"),
     ],
 )
-async def test_a_raw_connection_meets_the_same_faults(condition: Condition, code: str) -> None:
+async def test_the_same_faults_apply_to_a_tcp_connection(condition: Condition, code: str) -> None:
     """F-6.22: PC07 after six attempts."""
     async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
         await harness.add_machine(DFW, "dfw", echo_raw)
@@ -471,18 +473,18 @@ async def test_a_raw_connection_meets_the_same_faults(condition: Condition, code
         assert await client.read_exactly(5) == b"hello"
 
 
-async def test_a_raw_connection_is_held_and_broken_off_too() -> None:
+async def test_a_tcp_connection_is_held_and_reset_too() -> None:
     async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
         await harness.add_machine(DFW, "dfw", echo_raw)
         client = await raw(harness)
         await client.send(b"one")
         assert await client.read_exactly(3) == b"one"
-        heal = harness.network.add(cut())
+        remove = harness.network.add(cut())
         await client.send(b"two")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.reader.read(1), 0.1)
-        heal()
+        remove()
         assert await client.read_exactly(3) == b"two"
         harness.network.add(Breaking(words="it breaks", after_bytes=2))
         await client.send(b"three")
-        assert await client.rest() == b"th"
+        assert await client.read_to_end() == b"th"

@@ -10,14 +10,14 @@ import pytest
 
 from tests.proxy.client import request, tls_context
 from tests.proxy.harness import AMS, DFW, Harness, until
-from tests.proxy.machine import OK, answering
+from tests.proxy.machine import OK, responding
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 14, 15, 20])
 async def test_a_request_split_after_any_byte(harness: Harness, size: int) -> None:
-    await harness.add_machine(AMS, "ams", answering(OK))
+    await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
     data = request()
     await client.send(data[:size])
@@ -28,7 +28,7 @@ async def test_a_request_split_after_any_byte(harness: Harness, size: int) -> No
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 13, 14, 23])
 async def test_an_http_2_preface_split_after_any_byte(harness: Harness, size: int) -> None:
-    await harness.add_machine(AMS, "ams", answering(OK))
+    await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect_h2(start=False)
     client.h2.initiate_connection()
     data = client.h2.data_to_send()
@@ -39,11 +39,11 @@ async def test_an_http_2_preface_split_after_any_byte(harness: Harness, size: in
         await asyncio.sleep(0)
     client.writer.write(data[size:])
     client.listen()
-    assert bytes((await client.ask()).body) == b"hello"
+    assert bytes((await client.fetch()).body) == b"hello"
 
 
-async def test_a_tls_hello_byte_by_byte(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", answering(OK))
+async def test_a_tls_client_hello_sent_byte_by_byte(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", responding(OK))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = tls_context("http/1.1").wrap_bio(incoming, outgoing)
     raw = await harness.connect()
@@ -52,17 +52,17 @@ async def test_a_tls_hello_byte_by_byte(harness: Harness) -> None:
             tls.do_handshake()
             break
         except ssl.SSLWantReadError:
-            await raw.send_apart(outgoing.read())
+            await raw.send_bytewise(outgoing.read())
             incoming.write(await raw.read_some())
     tls.write(request())
-    await raw.send_apart(outgoing.read())
-    answer = b""
-    while not answer.endswith(b"hello"):
+    await raw.send_bytewise(outgoing.read())
+    response = b""
+    while not response.endswith(b"hello"):
         incoming.write(await raw.read_some())
         with suppress(ssl.SSLWantReadError):
             while True:
-                answer += tls.read(65536)
-    assert answer.startswith(b"HTTP/1.1 200")
+                response += tls.read(65536)
+    assert response.startswith(b"HTTP/1.1 200")
 
 
 GARBAGE = {
@@ -84,60 +84,60 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize(
-    ("which", "tls"), [*[(which, False) for which in GARBAGE], ("words", True), ("CONNECT", True)]
+    ("case", "tls"), [*[(case, False) for case in GARBAGE], ("words", True), ("CONNECT", True)]
 )
-async def test_what_is_no_proper_request_is_refused_and_reaches_no_machine(
-    harness: Harness, which: str, tls: bool
+async def test_an_invalid_request_is_refused_and_reaches_no_machine(
+    harness: Harness, case: str, tls: bool
 ) -> None:
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect(tls=tls)
-    await client.send(GARBAGE[which])
-    rest = await client.rest()
-    assert rest.startswith(b"HTTP/1.1 400 ")
-    assert rest.count(b"HTTP/1.1") == 1
+    await client.send(GARBAGE[case])
+    data = await client.read_to_end()
+    assert data.startswith(b"HTTP/1.1 400 ")
+    assert data.count(b"HTTP/1.1") == 1
     assert ams.connections == 0
     assert harness.traces == ()
 
 
-async def test_blank_lines_before_a_request_are_nothing(harness: Harness) -> None:
+async def test_empty_lines_before_a_request_are_ignored(harness: Harness) -> None:
     """RFC 9112, 2.2"""
-    await harness.add_machine(AMS, "ams", answering(OK))
+    await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
     for _ in range(3):
         await client.send(b"\r\n\r\n" + request())
         assert (await client.read_response()).body == b"hello"
 
 
-async def test_garbage_without_end_is_not_kept(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", answering(OK))
+async def test_an_endless_request_head_is_refused(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
     client.writer.write(b"x" * 2**20)
-    assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
+    assert (await client.read_to_end()).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_head_of_300_kilobytes_is_too_large(harness: Harness) -> None:
+async def test_a_request_head_of_300_kilobytes_is_too_large(harness: Harness) -> None:
     """F-10.12: Fly documents no limit; ours is 256 KiB."""
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
-    assert (await client.ask(headers=f"x-large: {'x' * 200_000}\r\n")).status == 200
+    assert (await client.fetch(headers=f"x-large: {'x' * 200_000}\r\n")).status == 200
     client.writer.write(request(headers=f"x-large: {'x' * 300_000}\r\n"))
-    assert (await client.rest()).startswith(b"HTTP/1.1 431 ")
+    assert (await client.read_to_end()).startswith(b"HTTP/1.1 431 ")
     assert len(ams.requests) == 1
 
 
-async def test_large_heads_over_http_2(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", answering(OK))
+async def test_large_request_heads_over_http_2_pass(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect_h2()
-    assert (await client.ask(headers=[("x-large", "x" * 10_000)])).status == 200
+    assert (await client.fetch(headers=[("x-large", "x" * 10_000)])).status == 200
     many = [(f"x-large-{number}", "x" * 10_000) for number in range(20)]
-    assert (await client.ask(headers=many)).status == 200
+    assert (await client.fetch(headers=many)).status == 200
 
 
-async def test_a_large_head_from_a_machine(harness: Harness) -> None:
+async def test_a_large_response_head_passes(harness: Harness) -> None:
     def head(size: int) -> bytes:
         return b"HTTP/1.1 200 OK\r\nx-large: " + b"x" * size + b"\r\ncontent-length: 0\r\n\r\n"
 
-    await harness.add_machine(AMS, "ams", answering(head(200_000)))
-    await harness.add_machine(DFW, "dfw", answering(head(20_000)))
-    assert len((await (await harness.connect()).ask()).get("x-large") or "") == 200_000
-    assert len((await (await harness.connect_h2("dfw")).ask()).get("x-large") or "") == 20_000
+    await harness.add_machine(AMS, "ams", responding(head(200_000)))
+    await harness.add_machine(DFW, "dfw", responding(head(20_000)))
+    assert len((await (await harness.connect()).fetch()).get("x-large") or "") == 200_000
+    assert len((await (await harness.connect_h2("dfw")).fetch()).get("x-large") or "") == 20_000

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.proxy.harness import AMS, DFW, Harness
-from tests.proxy.machine import OK, answering
+from tests.proxy.machine import OK, responding
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -26,33 +26,33 @@ async def forwarder(*, reads: bool) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_request_that_nobody_behind_the_port_has_read_is_sent_to_another_machine(
+async def test_a_request_that_was_never_read_behind_a_forwarded_port_is_retried(
     harness: Harness,
 ) -> None:
     """F-5.41: nothing was sent twice, so a POST is tried again, too."""
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
-    await harness.add_machine(DFW, "dfw", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    await harness.add_machine(DFW, "dfw", responding(OK))
     for _ in range(20):
         async with forwarder(reads=False) as port:
             harness.change(ams, port=port, ports=((8080, port),))
             client = await harness.connect()
 
-            assert (await client.ask("POST", body=b"kept")).body == b"hello"
+            assert (await client.fetch("POST", body=b"kept")).body == b"hello"
 
     for trace in await harness.finished(20):
         assert [(hop.machine, hop.cause) for hop in trace.hops] == [("ams-1", "routed"), ("dfw-1", "retry")]
         assert (trace.hops[0].failure or "").startswith("[PC01] instance refused connection")
 
 
-async def test_a_request_that_was_read_behind_the_port_is_not_sent_again(harness: Harness) -> None:
+async def test_a_request_that_was_read_behind_a_forwarded_port_is_not_retried(harness: Harness) -> None:
     """F-5.42"""
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     async with forwarder(reads=True) as port:
         harness.change(ams, port=port, ports=((8080, port),))
         client = await harness.connect()
 
-        await client.ask("POST", body=b"")
+        await client.fetch("POST", body=b"")
 
     (trace,) = await harness.finished()
     assert [hop.machine for hop in trace.hops] == ["ams-1"]

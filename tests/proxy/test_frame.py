@@ -43,7 +43,7 @@ def test_frames_are_counted_and_the_close_code_is_read(
 
 
 @given(frames, st.integers(1, 10**6))
-def test_within_a_frame_there_is_no_boundary(sent: bytes, place: int) -> None:
+def test_there_is_no_boundary_within_a_frame(sent: bytes, place: int) -> None:
     scanner = FrameScanner()
     scanner.scan(sent[: place % len(sent) or 1])
     assert scanner.at_boundary == (len(sent) == 1)

@@ -8,12 +8,12 @@ import pytest
 
 from tests.proxy import websocket as ws
 from tests.proxy.harness import AMS, DFW, DFW_2, Harness, until
-from tests.proxy.machine import MachineWire, accepting, answering, echoing
+from tests.proxy.machine import MachineWire, accepting, echoing, responding
 
 REPLAY = f"fly-replay: instance={DFW}\r\n"
 HELLO = ws.frame(ws.TEXT, b"hello from dallas")
 
-ANSWERS: dict[str, tuple[bytes, bool]] = {
+RESPONSES: dict[str, tuple[bytes, bool]] = {
     "101 and hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), True),
     "101 and no hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), False),
     "101 with a full handshake": (ws.accept(headers=REPLAY), False),
@@ -46,16 +46,16 @@ OVER_TLS = ["101 and hang-up", "101 with frames, a close and hang-up", "307"]
 
 
 @pytest.mark.parametrize(
-    ("shape", "tls"), [*[(shape, False) for shape in ANSWERS], *[(shape, True) for shape in OVER_TLS]]
+    ("shape", "tls"), [*[(shape, False) for shape in RESPONSES], *[(shape, True) for shape in OVER_TLS]]
 )
-async def test_the_client_sees_one_handshake_that_of_the_last_machine(
+async def test_the_client_sees_only_the_last_machines_handshake(
     harness: Harness, shape: str, tls: bool
 ) -> None:
     """F-12.4, F-1.85 to F-1.91, K-13"""
-    answer, close = ANSWERS[shape]
-    await harness.add_machine(AMS, "ams", answering(answer, close=close))
+    response, close = RESPONSES[shape]
+    await harness.add_machine(AMS, "ams", responding(response, close=close))
     dfw = await harness.add_machine(DFW, "dfw", accepting(early=HELLO))
-    client, handshake = await harness.open_socket(tls=tls)
+    client, handshake = await harness.open_websocket(tls=tls)
     assert handshake.status == 101
     assert handshake.get("sec-websocket-accept") == ws.accept_key(ws.KEY)
     assert handshake.get("upgrade") == "websocket"
@@ -68,34 +68,34 @@ async def test_the_client_sees_one_handshake_that_of_the_last_machine(
 
 
 async def test_an_upgrade_may_be_replayed_several_times(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
+    await harness.add_machine(AMS, "ams", responding(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
     to_third = f"HTTP/1.1 409 x\r\nfly-replay: instance={DFW_2}\r\ncontent-length: 0\r\n\r\n".encode()
-    await harness.add_machine(DFW, "dfw", answering(to_third))
+    await harness.add_machine(DFW, "dfw", responding(to_third))
     await harness.add_machine(DFW_2, "dfw", echoing())
-    client, handshake = await harness.open_socket()
+    client, handshake = await harness.open_websocket()
     assert handshake.status == 101
     await client.send(HELLO)
     assert await client.read_exactly(len(HELLO)) == HELLO
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
-async def test_a_machine_that_hangs_up_late_does_not_touch_the_new_socket(
+async def test_a_replaying_machine_that_closes_late_does_not_affect_the_new_websocket(
     harness: Harness, full: bool
 ) -> None:
     """F-1.30: The machine that replayed closes only after the new handshake; the client must not notice."""
-    hang_up = asyncio.Event()
+    close_now = asyncio.Event()
 
     async def replay_and_linger(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.send(ws.accept(headers=REPLAY) if full else f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode())
-        await hang_up.wait()
+        await close_now.wait()
         wire.writer.write(ws.frame(ws.CLOSE, ws.close(1001)))
 
     ams = await harness.add_machine(AMS, "ams", replay_and_linger)
     await harness.add_machine(DFW, "dfw", echoing())
-    client, handshake = await harness.open_socket()
+    client, handshake = await harness.open_websocket()
     assert handshake.status == 101
-    hang_up.set()
+    close_now.set()
     await until(lambda: ams.open_connections == 0)
     for _ in range(3):
         await client.send(ws.masked(ws.TEXT, b"still here"))
@@ -112,7 +112,7 @@ async def test_the_deflate_extension_is_negotiated_end_to_end(harness: Harness) 
         assert request.get("sec-websocket-protocol") == "chat, superchat"
         headers = f"Sec-WebSocket-Extensions: {agreed}\r\nSec-WebSocket-Protocol: superchat\r\n"
         await wire.send(ws.accept(headers=headers))
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", handler)
     client = await harness.connect()
@@ -126,8 +126,8 @@ async def test_the_deflate_extension_is_negotiated_end_to_end(harness: Harness) 
     assert handshake.get("sec-websocket-protocol") == "superchat"
 
 
-async def test_frames_sent_right_behind_the_handshake_reach_the_last_machine(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", answering(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
+async def test_frames_sent_directly_after_the_handshake_reach_the_last_machine(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", responding(f"HTTP/1.1 101 x\r\n{REPLAY}\r\n".encode(), close=True))
     await harness.add_machine(DFW, "dfw", echoing())
     client = await harness.connect()
     early = ws.masked(ws.TEXT, b"early")
@@ -136,21 +136,21 @@ async def test_frames_sent_right_behind_the_handshake_reach_the_last_machine(har
     assert await client.read_exactly(len(early)) == early
 
 
-async def test_a_handshake_and_frames_byte_by_byte(harness: Harness) -> None:
+async def test_a_handshake_and_frames_sent_byte_by_byte(harness: Harness) -> None:
     async def talk(wire: MachineWire) -> None:
-        await wire.send_apart(HELLO)
-        await wire.rest()
+        await wire.send_bytewise(HELLO)
+        await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", accepting(talk))
     client = await harness.connect()
-    await client.send_apart(ws.upgrade())
+    await client.send_bytewise(ws.upgrade())
     assert (await client.read_head()).status == 101
     assert await client.read_exactly(len(HELLO)) == HELLO
 
 
 async def test_an_upgrade_that_the_last_machine_declines_is_relayed(harness: Harness) -> None:
-    answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno"
-    await harness.add_machine(AMS, "ams", answering(answer))
+    response = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno"
+    await harness.add_machine(AMS, "ams", responding(response))
     client = await harness.connect()
     for _ in range(2):
         await client.send(ws.upgrade())
@@ -160,26 +160,26 @@ async def test_an_upgrade_that_the_last_machine_declines_is_relayed(harness: Har
     assert not trace.websocket
 
 
-async def test_a_socket_after_plain_requests_on_the_same_connection(harness: Harness) -> None:
+async def test_a_websocket_after_plain_requests_on_the_same_connection(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         request = await wire.read_request_head()
         if request.get("upgrade") is None:
             await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
             request = await wire.read_request_head()
         await wire.send(ws.accept() + HELLO)
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", handler)
     client = await harness.connect()
-    assert (await client.ask()).body == b"hello"
+    assert (await client.fetch()).body == b"hello"
     await client.send(ws.upgrade())
     assert (await client.read_head()).status == 101
     assert await client.read_exactly(len(HELLO)) == HELLO
 
 
-async def test_a_machine_that_closes_before_its_handshake_is_a_failure(harness: Harness) -> None:
+async def test_a_machine_that_closes_before_its_handshake_ends_in_pu02(harness: Harness) -> None:
     """F-6.12"""
-    await harness.add_machine(AMS, "ams", answering(b"", close=True))
+    await harness.add_machine(AMS, "ams", responding(b"", close=True))
     client = await harness.connect()
     await client.send(ws.upgrade())
     assert (await client.read_response()).status == 502

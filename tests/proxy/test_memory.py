@@ -14,7 +14,7 @@ from simulator.journal import MAX_TRACES
 from tests.proxy import websocket as ws
 from tests.proxy.client import Client, request
 from tests.proxy.h2_client import H2Client
-from tests.proxy.machine import OK, Handler, MachineWire, ScriptedMachine, answering, echoing
+from tests.proxy.machine import OK, Handler, MachineWire, ScriptedMachine, echoing, responding
 
 REQUESTS = 20_000
 MESSAGES = 100_000
@@ -85,7 +85,7 @@ async def growth_bytes(probe: Probe, work: Callable[[int], Awaitable[None]], war
 
 
 async def test_20_000_requests_over_one_connection() -> None:
-    async with probing(answering(OK)) as probe:
+    async with probing(responding(OK)) as probe:
         client = await probe.connect()
 
         async def work(count: int) -> None:
@@ -99,7 +99,7 @@ async def test_20_000_requests_over_one_connection() -> None:
 
 
 async def test_20_000_requests_over_one_http_2_connection() -> None:
-    async with probing(answering(OK)) as probe:
+    async with probing(responding(OK)) as probe:
         client = await probe.connect_h2()
 
         async def work(count: int) -> None:
@@ -113,7 +113,7 @@ async def test_20_000_requests_over_one_http_2_connection() -> None:
         await client.aclose()
 
 
-async def test_100_000_websocket_messages_through_one_socket() -> None:
+async def test_100_000_websocket_messages_through_one_connection() -> None:
     async with probing(echoing()) as probe:
         client = await probe.connect()
         await client.send(ws.upgrade())

@@ -19,7 +19,7 @@ from simulator.proxy import ProxyServer
 from simulator.proxy.name_server import NameServer
 from simulator.routing import App, Fleet, Machine, MachineState
 from tests.proxy.harness import AMS, DFW, DFW_2, Harness
-from tests.proxy.machine import OK, answering, replaying
+from tests.proxy.machine import OK, replaying, responding
 
 STOPPED = "00bb33ff00bb33"
 UNHEALTHY = "11aa44ee11aa44"
@@ -34,12 +34,14 @@ MACHINES = [
 
 
 @pytest.fixture
-def named(harness: Harness) -> Harness:
+def named_harness(harness: Harness) -> Harness:
     harness.router.fleet = Fleet.of([App("streams"), App("api")], MACHINES)
     return harness
 
 
-async def ask(harness: Harness, name: str, kind: str = "AAAA", *, tcp: bool = False) -> dns.message.Message:
+async def query_dns(
+    harness: Harness, name: str, kind: str = "AAAA", *, tcp: bool = False
+) -> dns.message.Message:
     assert harness.server.dns_address is not None
     host, port = harness.server.dns_address
     query = dns.message.make_query(name, kind)
@@ -67,9 +69,9 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("name", ADDRESSES)
-async def test_the_addresses_behind_a_name(named: Harness, name: str, tcp: bool) -> None:
+async def test_a_name_resolves_to_its_addresses(named_harness: Harness, name: str, tcp: bool) -> None:
     """F-8.1 to F-8.6, F-8.14"""
-    answer = await ask(named, name, tcp=tcp)
+    answer = await query_dns(named_harness, name, tcp=tcp)
     assert answer.rcode() == dns.rcode.NOERROR
     assert sorted(values(answer)) == ADDRESSES[name]
 
@@ -93,9 +95,9 @@ TEXTS = {
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("name", TEXTS)
-async def test_the_text_behind_a_name(named: Harness, name: str, tcp: bool) -> None:
+async def test_a_name_resolves_to_its_text(named_harness: Harness, name: str, tcp: bool) -> None:
     """F-8.9 to F-8.13; a text of more than 255 bytes comes as several strings (RFC 1035, 3.3.14)."""
-    answer = await ask(named, name, "TXT", tcp=tcp)
+    answer = await query_dns(named_harness, name, "TXT", tcp=tcp)
     assert answer.rcode() == dns.rcode.NOERROR
     (records,) = answer.answer
     (record,) = records
@@ -105,46 +107,46 @@ async def test_the_text_behind_a_name(named: Harness, name: str, tcp: bool) -> N
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("kind", ["AAAA", "TXT", "A"])
-async def test_an_unknown_name_does_not_exist(named: Harness, kind: str, tcp: bool) -> None:
+async def test_an_unknown_name_does_not_exist(named_harness: Harness, kind: str, tcp: bool) -> None:
     for name in ("nobody.internal", "vms.nobody.internal", "ams.nobody.internal"):
-        assert (await ask(named, name, kind, tcp=tcp)).rcode() == dns.rcode.NXDOMAIN
+        assert (await query_dns(named_harness, name, kind, tcp=tcp)).rcode() == dns.rcode.NXDOMAIN
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-async def test_public_names_are_refused(named: Harness, tcp: bool) -> None:
+async def test_public_names_are_refused(named_harness: Harness, tcp: bool) -> None:
     """Not so on Fly: F-8.15. Outside the machines' network ours stays on this computer, and says so."""
     for name in ("example.com", "internal.example.com", "."):
-        assert (await ask(named, name, tcp=tcp)).rcode() == dns.rcode.REFUSED
+        assert (await query_dns(named_harness, name, tcp=tcp)).rcode() == dns.rcode.REFUSED
 
 
-async def test_a_name_with_addresses_has_none_of_the_old_kind(named: Harness) -> None:
+async def test_a_name_has_no_ipv4_addresses(named_harness: Harness) -> None:
     """6PN is IPv6 only: the name exists, without A records."""
-    answer = await ask(named, "streams.internal", "A")
+    answer = await query_dns(named_harness, "streams.internal", "A")
     assert (answer.rcode(), values(answer)) == (dns.rcode.NOERROR, [])
 
 
-async def test_a_machine_that_stops_disappears_and_comes_back(named: Harness) -> None:
+async def test_a_stopped_machine_disappears_until_it_starts_again(named_harness: Harness) -> None:
     """F-8.14: apps use it as a liveness test before they replay."""
     name = f"{DFW}.vm.streams.internal"
-    assert values(await ask(named, name)) == ["fdaa::2"]
+    assert values(await query_dns(named_harness, name)) == ["fdaa::2"]
     started = MACHINES[1]
     stopped = Machine(DFW, "dfw-1", "streams", "dfw", private_ip="fdaa::2", state=MachineState.STOPPED)
-    named.router.fleet = named.router.fleet.with_machine(stopped)
-    assert values(await ask(named, name)) == []
-    named.router.fleet = named.router.fleet.with_machine(started)
-    assert values(await ask(named, name)) == ["fdaa::2"]
+    named_harness.router.fleet = named_harness.router.fleet.with_machine(stopped)
+    assert values(await query_dns(named_harness, name)) == []
+    named_harness.router.fleet = named_harness.router.fleet.with_machine(started)
+    assert values(await query_dns(named_harness, name)) == ["fdaa::2"]
 
 
-async def test_many_questions_at_once(named: Harness) -> None:
+async def test_many_concurrent_queries(named_harness: Harness) -> None:
     answers = await asyncio.gather(
-        *[ask(named, "dfw.streams.internal", tcp=number % 2 == 0) for number in range(100)]
+        *[query_dns(named_harness, "dfw.streams.internal", tcp=number % 2 == 0) for number in range(100)]
     )
     assert all(sorted(values(answer)) == ["fdaa::2", "fdaa::3"] for answer in answers)
 
 
-async def test_several_questions_over_one_connection(named: Harness) -> None:
-    assert named.server.dns_address is not None
-    reader, writer = await asyncio.open_connection(*named.server.dns_address)
+async def test_several_queries_over_one_connection(named_harness: Harness) -> None:
+    assert named_harness.server.dns_address is not None
+    reader, writer = await asyncio.open_connection(*named_harness.server.dns_address)
     names = ("ams.streams.internal", "example.com", "nobody.internal")
     for name in names:
         query = dns.message.make_query(name, "AAAA").to_wire()
@@ -157,20 +159,20 @@ async def test_several_questions_over_one_connection(named: Harness) -> None:
     assert codes == [dns.rcode.NOERROR, dns.rcode.REFUSED, dns.rcode.NXDOMAIN]
 
 
-async def test_what_is_no_question_does_no_harm(named: Harness) -> None:
-    assert named.server.dns_address is not None
+async def test_malformed_queries_are_ignored(named_harness: Harness) -> None:
+    assert named_harness.server.dns_address is not None
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
-        asyncio.DatagramProtocol, remote_addr=named.server.dns_address
+        asyncio.DatagramProtocol, remote_addr=named_harness.server.dns_address
     )
     for data in (b"", b"\0", b"garbage" * 10, bytes(12), bytes(600)):
         transport.sendto(data)
     transport.close()
-    assert values(await ask(named, f"{AMS}.vm.streams.internal")) == ["fdaa::1"]
+    assert values(await query_dns(named_harness, f"{AMS}.vm.streams.internal")) == ["fdaa::1"]
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["UDP", "TCP"])
-async def test_a_port_that_another_has_is_told(harness: Harness, kind: socket.SocketKind) -> None:
+async def test_a_port_in_use_is_reported(harness: Harness, kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as other:
         other.bind(("127.0.0.1", 0))
         if kind is socket.SOCK_STREAM:
@@ -187,24 +189,24 @@ async def test_a_port_that_another_has_is_told(harness: Harness, kind: socket.So
         pass  # Nothing of it listens.
 
 
-async def test_the_stop_of_the_proxy_hangs_up_on_askers(named: Harness) -> None:
-    assert named.server.dns_address is not None
-    reader, writer = await asyncio.open_connection(*named.server.dns_address)
+async def test_stopping_the_proxy_closes_dns_connections(named_harness: Harness) -> None:
+    assert named_harness.server.dns_address is not None
+    reader, writer = await asyncio.open_connection(*named_harness.server.dns_address)
     query = dns.message.make_query("streams.internal", "AAAA").to_wire()
     writer.write(len(query).to_bytes(2, "big") + query)
     await reader.readexactly(2)
-    await named.server.stop()
+    await named_harness.server.stop()
     await reader.read()
     assert reader.at_eof()
     writer.close()
 
 
-async def test_flycast_names_lead_to_an_edge_and_from_there_to_the_app(harness: Harness) -> None:
+async def test_flycast_names_resolve_to_an_edge_that_routes_to_the_app(harness: Harness) -> None:
     """F-8.20: through the proxy, over the private network, with load balancing and replays."""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
-    await harness.add_machine(DFW, "dfw", answering(OK))
-    assert values(await ask(harness, "streams.flycast")) == ["::ffff:127.0.0.1"]
-    assert (await ask(harness, "nobody.flycast")).rcode() == dns.rcode.NXDOMAIN
+    await harness.add_machine(DFW, "dfw", responding(OK))
+    assert values(await query_dns(harness, "streams.flycast")) == ["::ffff:127.0.0.1"]
+    assert (await query_dns(harness, "nobody.flycast")).rcode() == dns.rcode.NXDOMAIN
     client = await harness.connect()
     await client.send(b"GET / HTTP/1.1\r\nhost: streams.flycast\r\n\r\n")
     assert (await client.read_response()).body == b"hello"
@@ -223,41 +225,41 @@ INSIDE = Fleet.of(
 UPSTREAM = ("127.0.0.11", 53)
 
 
-def flow_of(name: str, asker: str = "10.0.0.9") -> SimpleNamespace:
+def make_flow(name: str, client_ip: str = "10.0.0.9") -> SimpleNamespace:
     """A question as it reaches the addon."""
     kind: Any = getattr(mitmproxy.dns, "DNSMessage", None) or mitmproxy.dns.Message
     return SimpleNamespace(
         request=kind.unpack(dns.message.make_query(name, "AAAA").to_wire()),
-        client_conn=SimpleNamespace(peername=(asker, 4242)),
+        client_conn=SimpleNamespace(peername=(client_ip, 4242)),
         server_conn=SimpleNamespace(address=None),
         response=None,
     )
 
 
-def answer_inside(name: str, asker: str = "10.0.0.9") -> list[str]:
-    flow = flow_of(name, asker)
+def resolve_inside(name: str, client_ip: str = "10.0.0.9") -> list[str]:
+    flow = make_flow(name, client_ip)
     NameServer(lambda: INSIDE, "ams", "fdaa::3", UPSTREAM).answer(flow)
     assert flow.server_conn.address is None
     return [str(record.ipv6_address) for record in flow.response.answers]
 
 
 @pytest.mark.parametrize(
-    ("asker", "nearest"),
+    ("client_ip", "nearest"),
     [("fdaa::1", "fdaa::1"), ("fdaa::2", "fdaa::2"), ("10.0.0.2", "fdaa::2"), ("10.0.0.9", "fdaa::1")],
 )
-def test_nearest_is_nearest_to_the_machine_that_asks(asker: str, nearest: str) -> None:
+def test_nearest_is_relative_to_the_querying_machine(client_ip: str, nearest: str) -> None:
     """F-8.2; whoever is no machine asks as from the first edge."""
-    assert answer_inside("top1.nearest.of.streams.internal", asker) == [nearest]
+    assert resolve_inside("top1.nearest.of.streams.internal", client_ip) == [nearest]
 
 
-def test_inside_flycast_names_lead_to_our_own_private_address() -> None:
+def test_inside_the_network_flycast_names_resolve_to_our_private_address() -> None:
     """F-8.20"""
-    assert answer_inside("streams.flycast") == ["fdaa::3"]
+    assert resolve_inside("streams.flycast") == ["fdaa::3"]
 
 
-def test_inside_public_names_are_asked_of_the_name_server_above() -> None:
+def test_inside_the_network_public_names_are_forwarded_upstream() -> None:
     """F-8.15: Fly's name server resolves public names too."""
-    flow = flow_of("example.com")
+    flow = make_flow("example.com")
 
     NameServer(lambda: INSIDE, "ams", "fdaa::3", UPSTREAM).answer(flow)
 

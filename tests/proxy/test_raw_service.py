@@ -22,16 +22,16 @@ async def refusing(harness: Harness, machine_id: str, region: str) -> None:
     await machine.stop()
 
 
-async def test_a_raw_connection_that_is_refused_goes_to_another_machine() -> None:
+async def test_a_refused_tcp_connection_goes_to_another_machine() -> None:
     """F-5.41"""
     async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
         await refusing(harness, AMS, "ams")
         await harness.add_machine(DFW, "dfw", greet)
-        assert await (await harness.connect(public_port=5432)).rest() == b"hello"
+        assert await (await harness.connect(public_port=5432)).read_to_end() == b"hello"
         assert not harness.proxy_log()
 
 
-async def test_a_raw_connection_that_nobody_takes_is_pc07_after_six_attempts() -> None:
+async def test_a_tcp_connection_that_every_machine_refuses_ends_in_pc07_after_six_attempts() -> None:
     """F-6.22: the client sees its connection closed"""
     async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
         await refusing(harness, AMS, "ams")
@@ -42,21 +42,21 @@ async def test_a_raw_connection_that_nobody_takes_is_pc07_after_six_attempts() -
         assert harness.router.load.of_machine(AMS) == 0
 
 
-async def test_a_raw_connection_starts_a_machine_that_rests() -> None:
+async def test_a_tcp_connection_starts_a_stopped_machine() -> None:
     """F-5.25: autostart is not a thing of HTTP alone"""
     async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
         machine = await harness.add_machine(AMS, "ams", greet)
         harness.change(machine, state=MachineState.STOPPED)
-        wanted: list[str] = []
-        harness.router.request_start = wanted.append
+        start_requests: list[str] = []
+        harness.router.request_start = start_requests.append
         client = await harness.connect(public_port=5432)
-        await until(lambda: wanted)
+        await until(lambda: start_requests)
         harness.change(machine, state=MachineState.STARTED)
-        assert await client.rest() == b"hello"
-        assert wanted == [AMS]
+        assert await client.read_to_end() == b"hello"
+        assert start_requests == [AMS]
 
 
-async def test_a_raw_connection_is_load_as_long_as_it_lasts() -> None:
+async def test_a_tcp_connection_counts_as_load_until_it_closes() -> None:
     """F-5.38, F-5.7"""
     end = asyncio.Event()
 
@@ -70,6 +70,6 @@ async def test_a_raw_connection_is_load_as_long_as_it_lasts() -> None:
         assert await client.read_exactly(5) == b"hello"
         assert harness.router.load.of_machine(AMS) == 1
         end.set()
-        assert await client.rest() == b""
+        assert await client.read_to_end() == b""
         await client.aclose()  # the machine has said all; now so has the client
         await until(lambda: harness.router.load.of_machine(AMS) == 0)

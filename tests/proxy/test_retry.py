@@ -9,11 +9,11 @@ from tests.proxy.harness import (
     DFW,
     DFW_2,
     Harness,
-    a_port_that_never_answers,
-    assert_is_the_proxys_own,
+    assert_proxy_response,
+    unresponsive_port,
     until,
 )
-from tests.proxy.machine import OK, MachineWire, answering, replaying
+from tests.proxy.machine import OK, MachineWire, replaying, responding
 
 
 async def close_when_reused(wire: MachineWire) -> None:
@@ -24,14 +24,12 @@ async def close_when_reused(wire: MachineWire) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
-async def test_a_connection_closed_just_as_it_is_used_again_is_no_failure(
-    harness: Harness, method: str
-) -> None:
+async def test_a_connection_that_closes_at_its_reuse_is_replaced(harness: Harness, method: str) -> None:
     ams = await harness.add_machine(AMS, "ams", close_when_reused)
     client = await harness.connect()
     body = b"again" if method == "PUT" else None
     for count in (1, 2, 3):
-        assert (await client.ask(method, body=body)).status == 200
+        assert (await client.fetch(method, body=body)).status == 200
         assert ams.connections == count
     for trace in await harness.finished(3):
         assert (trace.status, len(trace.hops)) == (200, 1)
@@ -42,14 +40,14 @@ async def test_a_post_is_not_sent_twice(harness: Harness) -> None:
     """F-5.45, K-34: the machine may have done the work."""
     ams = await harness.add_machine(AMS, "ams", close_when_reused)
     client = await harness.connect()
-    assert (await client.ask("POST", body=b"one")).status == 200
-    assert_is_the_proxys_own(await client.ask("POST", body=b"two"))
+    assert (await client.fetch("POST", body=b"one")).status == 200
+    assert_proxy_response(await client.fetch("POST", body=b"two"))
     assert [message.body for message in ams.requests] == [b"one", b"two"]
     assert [line.code for line in harness.proxy_log()] == ["PU02"]
-    assert (await client.ask("POST", body=b"three")).status == 200
+    assert (await client.fetch("POST", body=b"three")).status == 200
 
 
-async def test_a_reused_connection_that_breaks_off_in_the_head_is_a_failure(harness: Harness) -> None:
+async def test_a_reused_connection_that_closes_in_the_response_head_fails(harness: Harness) -> None:
     """It began to answer: so it was no idle connection that was closed."""
 
     async def handler(wire: MachineWire) -> None:
@@ -60,53 +58,53 @@ async def test_a_reused_connection_that_breaks_off_in_the_head_is_a_failure(harn
 
     ams = await harness.add_machine(AMS, "ams", handler)
     client = await harness.connect()
-    assert (await client.ask()).status == 200
-    assert_is_the_proxys_own(await client.ask())
+    assert (await client.fetch()).status == 200
+    assert_proxy_response(await client.fetch())
     assert len(ams.requests) == 2
 
 
-async def test_a_fresh_connection_that_is_closed_is_not_tried_again(harness: Harness) -> None:
-    ams = await harness.add_machine(AMS, "ams", answering(b"", close=True))
-    assert_is_the_proxys_own(await (await harness.connect()).ask())
+async def test_a_new_connection_that_closes_is_not_retried(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", responding(b"", close=True))
+    assert_proxy_response(await (await harness.connect()).fetch())
     assert len(ams.requests) == 1
 
 
-async def test_a_keep_alive_client_sees_a_machine_that_came_back(harness: Harness) -> None:
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+async def test_a_keep_alive_client_reaches_a_restarted_machine(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     h1, h2 = await harness.connect(), await harness.connect_h2()
     for _ in range(2):
-        assert (await h1.ask()).status == (await h2.ask()).status == 200
+        assert (await h1.fetch()).status == (await h2.fetch()).status == 200
         await ams.stop()
-        await until(lambda: harness.remembered()["machine connections"] == 0)
-        assert (await h1.ask()).status == (await h2.ask()).status == 502
-        await ams.come_back()
-    assert (await h1.ask()).status == (await h2.ask()).status == 200
-    assert harness.remembered()["transports"] == 2
+        await until(lambda: harness.resource_counts()["machine connections"] == 0)
+        assert (await h1.fetch()).status == (await h2.fetch()).status == 502
+        await ams.restart()
+    assert (await h1.fetch()).status == (await h2.fetch()).status == 200
+    assert harness.resource_counts()["transports"] == 2
 
 
 async def test_failed_attempts_leave_nothing_behind(harness: Harness) -> None:
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     await ams.stop()
     client = await harness.connect()
     for _ in range(5):
-        assert (await client.ask()).status == 502
-    assert harness.remembered() == dict.fromkeys(harness.remembered(), 0)
+        assert (await client.fetch()).status == 502
+    assert harness.resource_counts() == dict.fromkeys(harness.resource_counts(), 0)
 
 
-async def test_a_connection_that_does_not_come_about_is_given_up_in_time(harness: Harness) -> None:
+async def test_a_connection_attempt_times_out(harness: Harness) -> None:
     """F-1.49, F-1.51, F-6.20"""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=150ms"))
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
-    with a_port_that_never_answers() as port:
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
+    with unresponsive_port() as port:
         harness.change(dfw, port=port)
-        assert_is_the_proxys_own(await (await harness.connect()).ask())
+        assert_proxy_response(await (await harness.connect()).fetch())
     (trace,) = await harness.finished()
     assert trace.error == "PR03"
     assert "[PC05] connection to instance timed out" in (trace.message or "")
-    assert harness.remembered()["transports"] == 1
+    assert harness.resource_counts()["transports"] == 1
 
 
-async def test_a_replays_timeout_bounds_the_attempt_to_reach_its_target(harness: Harness) -> None:
+async def test_the_timeout_of_a_replay_limits_the_connection_attempt(harness: Harness) -> None:
     """F-1.7, F-1.49, F-1.52, F-1.54, F-1.55: then the machine that replayed gets the request back."""
 
     async def handler(wire: MachineWire) -> None:
@@ -116,15 +114,15 @@ async def test_a_replays_timeout_bounds_the_attempt_to_reach_its_target(harness:
             await wire.send(OK if failed else replay.encode() + b"content-length: 0\r\n\r\n")
 
     ams = await harness.add_machine(AMS, "ams", handler)
-    dfw = await harness.add_machine(DFW, "dfw", answering(OK))
-    with a_port_that_never_answers() as port:
+    dfw = await harness.add_machine(DFW, "dfw", responding(OK))
+    with unresponsive_port() as port:
         harness.change(dfw, port=port)
-        assert (await (await harness.connect()).ask()).body == b"hello"
+        assert (await (await harness.connect()).fetch()).body == b"hello"
     failed = ams.requests[1].get("fly-replay-failed") or ""
     assert f"instance={DFW};app=streams;replay_source={AMS};reason=timeout;elapsed_ms=" in failed
 
 
-async def test_a_failed_replay_does_not_disturb_the_next_request(harness: Harness) -> None:
+async def test_a_failed_replay_does_not_affect_the_next_request(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         while True:
             target = (await wire.read_request()).target
@@ -133,8 +131,8 @@ async def test_a_failed_replay_does_not_disturb_the_next_request(harness: Harnes
             await wire.send(replay if to else OK)
 
     await harness.add_machine(AMS, "ams", handler)
-    dead = await harness.add_machine(DFW, "dfw", answering(OK))
+    dead = await harness.add_machine(DFW, "dfw", responding(OK))
     await dead.stop()
     client = await harness.connect()
-    statuses = [(await client.ask(path=path)).status for path in ("/", "/dead", "/", "/gone", "/")]
+    statuses = [(await client.fetch(path=path)).status for path in ("/", "/dead", "/", "/gone", "/")]
     assert statuses == [200, 502, 200, 502, 200]

@@ -14,7 +14,7 @@ from simulator.proxy.passthrough import proxy_protocol_header
 from simulator.routing import App, MachineState
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.harness import AMS, DFW, Harness, open_harness, until
-from tests.proxy.machine import OK, MachineWire, answering, silent
+from tests.proxy.machine import OK, MachineWire, responding, silent
 from tests.proxy.websocket import accept, upgrade
 
 
@@ -28,18 +28,18 @@ def app(**options: Any) -> App:
     return App("streams", services=(Service(ports=ports, **options),))
 
 
-async def test_force_https_sends_plain_clients_to_https() -> None:
+async def test_force_https_redirects_plain_http_to_https() -> None:
     """F-4.26, F-9.3"""
     async with open_harness(app=app(force_https=True)) as harness:
-        machine = await harness.add_machine(AMS, "ams", answering(OK))
-        answer = await (await harness.connect()).ask(path="/a?b=c")
-        assert answer.status == 301
-        assert answer.get("location") == "https://streams.fly.dev/a?b=c"
+        machine = await harness.add_machine(AMS, "ams", responding(OK))
+        response = await (await harness.connect()).fetch(path="/a?b=c")
+        assert response.status == 301
+        assert response.get("location") == "https://streams.fly.dev/a?b=c"
         assert not machine.requests
-        assert (await (await harness.connect(tls=True)).ask()).status == 200
+        assert (await (await harness.connect(tls=True)).fetch()).status == 200
 
 
-async def test_h2_backend_speaks_http2_to_the_machine_and_upgrades_speak_http1() -> None:
+async def test_h2_backend_uses_http2_to_the_machine_and_http1_for_upgrades() -> None:
     """F-9.5, F-1.97"""
     seen: list[str] = []
 
@@ -48,7 +48,7 @@ async def test_h2_backend_speaks_http2_to_the_machine_and_upgrades_speak_http1()
         if not first.startswith(b"PRI * HTTP/2.0"):
             seen.append("HTTP/1.1")
             await wire.send(accept())
-            await wire.rest()
+            await wire.read_to_end()
             return
         seen.append("HTTP/2")
         connection = h2.connection.H2Connection(
@@ -69,7 +69,7 @@ async def test_h2_backend_speaks_http2_to_the_machine_and_upgrades_speak_http1()
         await harness.add_machine(AMS, "ams", either)
         client = await harness.connect()
         for path in ("/one", "/two"):
-            assert (await client.ask(path=path)).body == b"h2"
+            assert (await client.fetch(path=path)).body == b"h2"
         await client.send(upgrade())
         assert (await client.read_head()).status == 101
         assert seen == ["HTTP/2", "/one", "/two", "HTTP/1.1"]
@@ -78,32 +78,32 @@ async def test_h2_backend_speaks_http2_to_the_machine_and_upgrades_speak_http1()
 async def test_an_idle_connection_is_closed_after_the_idle_timeout() -> None:
     """F-9.7"""
     async with open_harness(app=app(http={"idle_timeout_seconds": 0.05})) as harness:
-        await harness.add_machine(AMS, "ams", answering(OK))
+        await harness.add_machine(AMS, "ams", responding(OK))
         client = await harness.connect()
-        assert (await client.ask()).status == 200
+        assert (await client.fetch()).status == 200
         assert await client.is_closed()
 
 
-async def test_another_public_port_is_another_service() -> None:
+async def test_another_public_port_selects_another_service() -> None:
     """F-1.61, F-5.12, F-9.6: the target's public port has to be the inbound one."""
     management = Service(internal_port=9090, ports=(ServicePort(9090, 9090),), groups=("admin",))
     both = App("streams", services=(Service(groups=("app",)), management))
     async with open_harness(app=both, extra_ports={("ams", 9090): 0}) as harness:
-        await harness.add_machine(AMS, "ams", answering(OK.replace(b"hello", b"first")))
-        admin = await harness.add_machine(DFW, "dfw", answering(OK.replace(b"hello", b"admin")))
+        await harness.add_machine(AMS, "ams", responding(OK.replace(b"hello", b"first")))
+        admin = await harness.add_machine(DFW, "dfw", responding(OK.replace(b"hello", b"admin")))
         harness.change(admin, group="admin")
         harness.router.fleet = harness.router.fleet.with_app(
             App("streams", services=(Service(groups=("app",)), _at(management, admin.fleet_entry.port)))
         )
-        assert (await (await harness.connect()).ask()).body == b"first"
-        assert (await (await harness.connect(public_port=9090)).ask()).body == b"admin"
+        assert (await (await harness.connect()).fetch()).body == b"first"
+        assert (await (await harness.connect(public_port=9090)).fetch()).body == b"admin"
 
 
 def _at(service: Service, port: int) -> Service:
     return Service(port, service.ports, service.groups)
 
 
-async def test_a_service_without_the_http_handler_is_passed_through_raw() -> None:
+async def test_a_service_without_the_http_handler_is_passed_through_as_tcp() -> None:
     """F-12.7, F-9.4, F-1.28: no Fly headers, and a replay header in it is just bytes."""
     raw = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
 
@@ -115,11 +115,11 @@ async def test_a_service_without_the_http_handler_is_passed_through_raw() -> Non
         await harness.add_machine(AMS, "ams", greeting)
         client = await harness.connect(public_port=5432)
         await client.send(b"ping")
-        assert await client.rest() == b"fly-replay: no HTTP here\r\nping"
+        assert await client.read_to_end() == b"fly-replay: no HTTP here\r\nping"
         assert not harness.traces
 
 
-async def test_a_raw_connection_that_nobody_can_take_is_closed_and_logged_as_pr01() -> None:
+async def test_a_tcp_connection_without_a_machine_is_closed_and_logged_as_pr01() -> None:
     """F-6.51"""
     raw = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
     async with open_harness(app=raw, extra_ports={("ams", 5432): 0}) as harness:
@@ -127,7 +127,7 @@ async def test_a_raw_connection_that_nobody_can_take_is_closed_and_logged_as_pr0
         assert [line.code for line in harness.proxy_log()] == ["PR01"]
 
 
-async def test_proxy_proto_tells_the_machine_who_its_client_is() -> None:
+async def test_proxy_proto_sends_the_client_address_to_the_machine() -> None:
     """F-9.4, F-9.13"""
     port = ServicePort(5432, 5432, ("proxy_proto",))
     async with open_harness(
@@ -141,7 +141,7 @@ async def test_proxy_proto_tells_the_machine_who_its_client_is() -> None:
         await harness.add_machine(AMS, "ams", reading)
         client = await harness.connect(public_port=5432)
         own = client.writer.get_extra_info("sockname")
-        await client.rest()
+        await client.read_to_end()
         there = client.writer.get_extra_info("peername")
         assert lines == [f"PROXY TCP4 127.0.0.1 127.0.0.1 {own[1]} {there[1]}\r\n".encode()]
 
@@ -149,38 +149,40 @@ async def test_proxy_proto_tells_the_machine_who_its_client_is() -> None:
 @pytest.mark.parametrize(
     ("client", "family"), [(("127.0.0.1", 50000), b"\x11\x00\x0c"), (("::1", 50000), b"\x21\x00\x24")]
 )
-def test_version_2_of_the_proxy_protocol_is_a_block_of_bytes(client: tuple[str, int], family: bytes) -> None:
+def test_version_2_of_the_proxy_protocol_is_binary(client: tuple[str, int], family: bytes) -> None:
     """F-9.13"""
     header = proxy_protocol_header(client, (client[0], 5432), "v2")
     assert header.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21" + family)
     assert header.endswith(b"\xc3\x50\x15\x38")
 
 
-async def test_a_request_waits_for_a_machine_that_is_started_for_it(harness: Harness) -> None:
+async def test_a_request_starts_a_machine_and_waits_for_it(harness: Harness) -> None:
     """F-12.9, F-1.59, F-5.25"""
-    machine = await harness.add_machine(AMS, "ams", answering(OK))
+    machine = await harness.add_machine(AMS, "ams", responding(OK))
     harness.change(machine, state=MachineState.STOPPED)
-    asking = asyncio.ensure_future((await harness.connect()).ask())
-    await until(lambda: harness.wanted == [AMS])
+    fetching = asyncio.ensure_future((await harness.connect()).fetch())
+    await until(lambda: harness.start_requests == [AMS])
     harness.change(machine, state=MachineState.STARTING)
     harness.change(machine, state=MachineState.STARTED, healthy=False)
     harness.change(machine, healthy=True)
-    assert (await asking).status == 200
-    assert harness.wanted == [AMS]
+    assert (await fetching).status == 200
+    assert harness.start_requests == [AMS]
 
 
-async def test_a_client_that_leaves_while_a_machine_starts_leaves_nothing_behind(harness: Harness) -> None:
-    machine = await harness.add_machine(AMS, "ams", answering(OK))
+async def test_a_client_that_disconnects_while_a_machine_starts_leaves_nothing_behind(
+    harness: Harness,
+) -> None:
+    machine = await harness.add_machine(AMS, "ams", responding(OK))
     harness.change(machine, state=MachineState.STOPPED)
     client = await harness.connect()
     await client.send(b"GET / HTTP/1.1\r\nhost: streams.fly.dev\r\n\r\n")
-    await until(lambda: harness.wanted)
+    await until(lambda: harness.start_requests)
     await client.aclose()
     (trace,) = await harness.finished()
     assert trace.outcome == "client_left"
 
 
-async def test_a_request_waits_for_a_place_when_all_machines_are_full() -> None:
+async def test_a_request_is_queued_while_all_machines_are_at_their_hard_limit() -> None:
     """F-5.3, F-5.6, K-36"""
     release = asyncio.Event()
 
@@ -192,9 +194,9 @@ async def test_a_request_waits_for_a_place_when_all_machines_are_full() -> None:
 
     async with open_harness(app=app(hard_limit=1)) as harness:
         machine = await harness.add_machine(AMS, "ams", slow)
-        first = asyncio.ensure_future((await harness.connect()).ask())
+        first = asyncio.ensure_future((await harness.connect()).fetch())
         await until(lambda: len(machine.requests) == 1)
-        second = asyncio.ensure_future((await harness.connect()).ask())
+        second = asyncio.ensure_future((await harness.connect()).fetch())
         await until(lambda: len(harness.server._clients) == 2)
         assert len(machine.requests) == 1
         release.set()
@@ -203,16 +205,16 @@ async def test_a_request_waits_for_a_place_when_all_machines_are_full() -> None:
         assert harness.router.load.of_machine(AMS) == 0
 
 
-async def test_open_websockets_are_closed_in_good_order_before_a_machine_stops(harness: Harness) -> None:
+async def test_open_websockets_get_a_going_away_close_frame_before_a_machine_stops(harness: Harness) -> None:
     """F-12.15, F-5.36: a GoAway close frame, and the machine hears the client's answer to it."""
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def chatting(wire: MachineWire) -> None:
         await wire.read_request_head()
         await wire.send(accept() + b"\x82\x05he")  # in the middle of a frame
-        heard.append(await wire.read_exactly(1))
+        received.append(await wire.read_exactly(1))
         await wire.send(b"llo")
-        heard.append(await wire.rest())
+        received.append(await wire.read_to_end())
 
     await harness.add_machine(AMS, "ams", chatting)
     client = await harness.connect()
@@ -229,16 +231,16 @@ async def test_open_websockets_are_closed_in_good_order_before_a_machine_stops(h
     assert trace.close_code == 1001
 
 
-async def test_a_pristine_response_has_nothing_of_the_proxy() -> None:
+async def test_a_pristine_response_has_no_headers_from_the_proxy() -> None:
     """F-4.24, F-4.25"""
     options = {"pristine": True, "response_headers": (("x-added", ("1", "2")), ("content-type", None))}
     async with open_harness(app=app(http=options)) as harness:
-        await harness.add_machine(AMS, "ams", answering(OK))
-        answer = await (await harness.connect()).ask()
-        assert [name for name, _ in answer.fields] == ["content-length", "x-added", "x-added"]
+        await harness.add_machine(AMS, "ams", responding(OK))
+        response = await (await harness.connect()).fetch()
+        assert [name for name, _ in response.fields] == ["content-length", "x-added", "x-added"]
 
 
-async def test_a_machine_that_never_answers_holds_its_place(harness: Harness) -> None:
+async def test_a_request_without_a_response_counts_as_load(harness: Harness) -> None:
     """F-5.38: what is under way counts as load until it ends."""
     await harness.add_machine(AMS, "ams", silent())
     client = await harness.connect()

@@ -11,7 +11,7 @@ import pytest
 from tests.proxy.client import chunked, request
 from tests.proxy.h2_client import H2Client, Stream
 from tests.proxy.harness import AMS, Harness, until
-from tests.proxy.machine import OK, Handler, MachineWire, answering
+from tests.proxy.machine import OK, Handler, MachineWire, responding
 
 EVENT_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
 DOWNLOAD_BYTES = int(os.environ.get("FLYSIM_DOWNLOAD_MIB", "256")) * 2**20
@@ -34,15 +34,15 @@ def event(framing: str, number: int) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data) if framing == "chunked" else data
 
 
-async def talk_in_step(wire: MachineWire, framing: str, go_on: asyncio.Event) -> None:
+async def send_events(wire: MachineWire, framing: str, proceed: asyncio.Event) -> None:
     """Three events, each only after the client had the one before."""
     await wire.read_request()
     await wire.send(EVENT_STREAM + FRAMINGS[framing])
     for number in range(3):
-        await go_on.wait()
-        go_on.clear()
+        await proceed.wait()
+        proceed.clear()
         await wire.send(event(framing, number))
-    await go_on.wait()
+    await proceed.wait()
     if framing == "chunked":
         await wire.send(b"0\r\n\r\n")
 
@@ -50,8 +50,8 @@ async def talk_in_step(wire: MachineWire, framing: str, go_on: asyncio.Event) ->
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("framing", FRAMINGS)
 async def test_server_sent_events_arrive_one_by_one(harness: Harness, framing: str, tls: bool) -> None:
-    go_on = asyncio.Event()
-    await harness.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
+    proceed = asyncio.Event()
+    await harness.add_machine(AMS, "ams", lambda wire: send_events(wire, framing, proceed))
     client = await harness.connect(tls=tls)
     await client.send(request())
     head = await client.read_head()
@@ -59,13 +59,13 @@ async def test_server_sent_events_arrive_one_by_one(harness: Harness, framing: s
     sized = framing == "length"
     assert head.get("transfer-encoding") == (None if sized else "chunked")
     for number in range(3):
-        go_on.set()
+        proceed.set()
         expected = b"data: %d\n\n" % number
         if sized:
             assert await client.read_exactly(len(expected)) == expected
         else:
             assert await client.read_chunk() == expected
-    go_on.set()
+    proceed.set()
     if not sized:
         assert await client.read_chunk() == b""
     await harness.finished()
@@ -73,52 +73,52 @@ async def test_server_sent_events_arrive_one_by_one(harness: Harness, framing: s
 
 @pytest.mark.parametrize("framing", ["chunked", "read until close"])
 async def test_server_sent_events_over_http_2(harness: Harness, framing: str) -> None:
-    go_on = asyncio.Event()
-    await harness.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, framing, go_on))
+    proceed = asyncio.Event()
+    await harness.add_machine(AMS, "ams", lambda wire: send_events(wire, framing, proceed))
     client = await harness.connect_h2()
     stream = await client.open()
     expected = b""
     for number in range(3):
-        go_on.set()
+        proceed.set()
         expected += b"data: %d\n\n" % number
         await client.wait(lambda expected=expected: bytes(stream.body) == expected)
-    go_on.set()
+    proceed.set()
     await client.complete(stream)
     assert stream.ended
 
 
-async def test_an_http_1_0_client_gets_a_stream_unframed(harness: Harness) -> None:
-    go_on = asyncio.Event()
-    await harness.add_machine(AMS, "ams", lambda wire: talk_in_step(wire, "chunked", go_on))
+async def test_an_http_1_0_client_gets_a_stream_without_chunked_framing(harness: Harness) -> None:
+    proceed = asyncio.Event()
+    await harness.add_machine(AMS, "ams", lambda wire: send_events(wire, "chunked", proceed))
     client = await harness.connect()
     await client.send(b"GET / HTTP/1.0\r\nhost: streams.fly.dev\r\n\r\n")
     head = await client.read_head()
     assert head.start_line.startswith("HTTP/1.0 200")
     assert head.get("transfer-encoding") is None
     for number in range(3):
-        go_on.set()
+        proceed.set()
         assert await client.read_exactly(9) == b"data: %d\n\n" % number
-    go_on.set()
+    proceed.set()
     assert await client.is_closed()
 
 
-async def test_a_long_poll_is_waited_for(harness: Harness) -> None:
-    answer_now = asyncio.Event()
+async def test_a_long_poll_has_no_timeout(harness: Harness) -> None:
+    respond_now = asyncio.Event()
 
     async def handler(wire: MachineWire) -> None:
         await wire.read_request()
-        await answer_now.wait()
+        await respond_now.wait()
         await wire.send(OK)
 
     ams = await harness.add_machine(AMS, "ams", handler)
     client = await harness.connect()
     await client.send(request("GET", "/poll"))
     await until(lambda: ams.requests)
-    answer_now.set()
+    respond_now.set()
     assert (await client.read_response()).body == b"hello"
 
 
-async def test_head_and_first_byte_pass_before_the_body_is_complete(harness: Harness) -> None:
+async def test_the_head_and_the_first_byte_pass_before_the_body_is_complete(harness: Harness) -> None:
     hold = asyncio.Event()
 
     async def handler(wire: MachineWire) -> None:
@@ -126,7 +126,7 @@ async def test_head_and_first_byte_pass_before_the_body_is_complete(harness: Har
         await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
         await hold.wait()
         await wire.send(b"1")
-        await wire.rest()
+        await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", handler)
     client = await harness.connect()
@@ -147,7 +147,7 @@ def downloading(size: int) -> Handler:
     return handler
 
 
-async def test_a_large_download_takes_constant_memory(harness: Harness) -> None:
+async def test_a_large_download_uses_constant_memory(harness: Harness) -> None:
     await harness.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
     client = await harness.connect()
     await client.send(request())
@@ -160,7 +160,7 @@ async def test_a_large_download_takes_constant_memory(harness: Harness) -> None:
     assert most - before < ALLOWED_GROWTH_BYTES
 
 
-async def test_a_large_download_over_http_2_takes_constant_memory(harness: Harness) -> None:
+async def test_a_large_download_over_http_2_uses_constant_memory(harness: Harness) -> None:
     await harness.add_machine(AMS, "ams", downloading(DOWNLOAD_BYTES))
     client = await harness.connect_h2(window=2**20)
     client.keep_bodies = False
@@ -180,22 +180,22 @@ async def read_slowly(client: H2Client, stream: Stream, size: int) -> None:
         await client.wait(lambda: stream.unacknowledged or stream.received == size)
 
 
-async def test_a_client_with_closed_windows_stops_the_machine(harness: Harness) -> None:
+async def test_a_client_with_closed_windows_pauses_the_machine(harness: Harness) -> None:
     """Little is kept for it, other streams go on, and it gets everything when it reads at last."""
     size = 32 * 2**20
     await harness.add_machine(AMS, "ams", downloading(size))
     client = await harness.connect_h2(window=2**18)
     client.manual = True
     first, second = await client.open(), await client.open()
-    await until(lambda: harness.held_responses() >= 2**20)
+    await until(lambda: harness.buffered_responses() >= 2**20)
     await client.wait(lambda: first.received + second.received == 2**18)
-    assert harness.held_responses() < 3 * 2**20
+    assert harness.buffered_responses() < 3 * 2**20
     await asyncio.gather(read_slowly(client, first, size), read_slowly(client, second, size))
     assert first.received == second.received == size
-    assert harness.held_responses() == 0
+    assert harness.buffered_responses() == 0
 
 
-async def test_a_stream_nobody_reads_does_not_hold_up_the_others(harness: Harness) -> None:
+async def test_a_stream_that_is_not_read_does_not_block_the_others(harness: Harness) -> None:
     async def handler(wire: MachineWire) -> None:
         head = await wire.read_request_head()
         await (wire.send(OK) if head.target == "/small" else endless(wire))
@@ -210,19 +210,19 @@ async def test_a_stream_nobody_reads_does_not_hold_up_the_others(harness: Harnes
     client.h2.increment_flow_control_window(2**20)
     await client.flush()
     client.manual = True
-    stuck = await client.open()
-    await until(lambda: harness.held_responses() >= 2**20)
+    blocked = await client.open()
+    await until(lambda: harness.buffered_responses() >= 2**20)
     for _ in range(5):
-        assert (await client.ask(path="/small")).status == 200
-    await client.reset(stuck)
-    await until(lambda: harness.held_responses() == 0)
+        assert (await client.fetch(path="/small")).status == 200
+    await client.reset(blocked)
+    await until(lambda: harness.buffered_responses() == 0)
     await until(lambda: ams.open_connections == 0)
 
 
 @pytest.mark.parametrize("count", [6, 150])
 async def test_many_event_streams_over_one_connection(harness: Harness, count: int) -> None:
     """mitmproxy's five connections to one address, and HTTP/2's usual hundred streams, are no limits here."""
-    ams = await harness.add_machine(AMS, "ams", eventful())
+    ams = await harness.add_machine(AMS, "ams", sending_events())
     client = await harness.connect_h2()
     streams = [await client.open(path=f"/{number}") for number in range(count)]
     await client.wait(lambda: all(stream.body for stream in streams))
@@ -232,8 +232,8 @@ async def test_many_event_streams_over_one_connection(harness: Harness, count: i
     assert ams.open_connections == count
 
 
-async def test_many_event_streams_over_connections_of_their_own(harness: Harness) -> None:
-    await harness.add_machine(AMS, "ams", eventful())
+async def test_many_event_streams_over_separate_connections(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", sending_events())
 
     async def listen(number: int) -> None:
         client = await harness.connect()
@@ -244,29 +244,29 @@ async def test_many_event_streams_over_connections_of_their_own(harness: Harness
     await asyncio.gather(*[listen(number) for number in range(100)])
 
 
-def eventful() -> Handler:
+def sending_events() -> Handler:
     async def handler(wire: MachineWire) -> None:
         target = (await wire.read_request_head()).target.encode()
         await wire.send(EVENT_STREAM + b"\r\ndata: %s\n\n" % target)
-        await wire.rest()
+        await wire.read_to_end()
 
     return handler
 
 
-async def test_chunks_with_trailers_pass_without_them(harness: Harness) -> None:
+async def test_response_trailers_are_dropped(harness: Harness) -> None:
     """Trailers are dropped, the body is whole and the connection lives on."""
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
-    answer = head + b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
-    ams = await harness.add_machine(AMS, "ams", answering(answer))
+    response = head + b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
+    ams = await harness.add_machine(AMS, "ams", responding(response))
     client, h2 = await harness.connect(), await harness.connect_h2()
     for _ in range(2):
-        assert (await client.ask()).body == b"hello"
-        assert bytes((await h2.ask()).body) == b"hello"
+        assert (await client.fetch()).body == b"hello"
+        assert bytes((await h2.fetch()).body) == b"hello"
     assert ams.connections == 2
 
 
 async def test_request_trailers_are_dropped(harness: Harness) -> None:
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
     for _ in range(2):
         body = chunked(b"body").removesuffix(b"\r\n") + b"x-sum: 1\r\n\r\n"

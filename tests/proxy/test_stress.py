@@ -17,7 +17,7 @@ import pytest
 
 from tests.proxy import websocket as ws
 from tests.proxy.harness import AMS, DFW, Harness, open_harness
-from tests.proxy.machine import OK, MachineWire, answering
+from tests.proxy.machine import OK, MachineWire, responding
 
 TRIES = int(os.environ.get("FLYSIM_STRESS", "1200"))
 CLIENTS = 30
@@ -25,7 +25,7 @@ HELLO = ws.frame(ws.TEXT, b"hello from dallas")
 
 
 @asynccontextmanager
-async def hasty_machine(harness: Harness) -> AsyncIterator[None]:
+async def early_close_machine(harness: Harness) -> AsyncIterator[None]:
     """A process of its own, so that its packets come whenever they come."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -35,7 +35,7 @@ async def hasty_machine(harness: Harness) -> AsyncIterator[None]:
     )
     assert process.stdout is not None
     port = int(await process.stdout.readline())
-    ams = await harness.add_machine(AMS, "ams", answering(OK))
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
     ams.fleet_entry = replace(ams.fleet_entry, port=port)
     harness.router.fleet = harness.router.fleet.with_machine(ams.fleet_entry)
     try:
@@ -54,11 +54,11 @@ async def greet(wire: MachineWire) -> None:
             await wire.send(OK)
         else:
             await wire.send(ws.accept() + HELLO)
-            await wire.rest()
+            await wire.read_to_end()
             return
 
 
-async def open_sockets(harness: Harness, shapes: list[str], tries: int) -> None:
+async def open_websockets(harness: Harness, shapes: list[str], tries: int) -> None:
     """One handshake after the other, each on a connection of its own."""
     for number in range(tries):
         client = await harness.connect()
@@ -73,8 +73,8 @@ async def get_pages(harness: Harness, shapes: list[str], tries: int) -> None:
     """One request after the other, on one connection."""
     client = await harness.connect()
     for number in range(tries):
-        answer = await client.ask(path=f"/{shapes[number % len(shapes)]}")
-        assert (answer.status, answer.body) == (200, b"hello")
+        response = await client.fetch(path=f"/{shapes[number % len(shapes)]}")
+        assert (response.status, response.body) == (200, b"hello")
 
 
 async def send_forms(harness: Harness, shapes: list[str], tries: int) -> None:
@@ -82,18 +82,18 @@ async def send_forms(harness: Harness, shapes: list[str], tries: int) -> None:
     client = await harness.connect()
     for number in range(tries):
         shape, size = shapes[number % len(shapes)], (10, 10_000, 200_000)[number % 5 % 3]
-        answer = await client.ask("POST", f"/{shape}", body=bytes(size))
-        assert (answer.status, answer.body) == (200, b"hello"), f"{shape}, {size} bytes"
+        response = await client.fetch("POST", f"/{shape}", body=bytes(size))
+        assert (response.status, response.body) == (200, b"hello"), f"{shape}, {size} bytes"
 
 
 @pytest.mark.timeout(60 + TRIES // 50)
-async def test_no_replay_is_lost_when_the_machine_hangs_up_at_once() -> None:
-    async with open_harness(deadline_seconds=60 + TRIES // 50) as harness, hasty_machine(harness):
+async def test_no_replay_is_lost_if_the_machine_closes_at_once() -> None:
+    async with open_harness(deadline_seconds=60 + TRIES // 50) as harness, early_close_machine(harness):
         await harness.add_machine(DFW, "dfw", greet)
         each = TRIES // CLIENTS
         pages = ["empty", "until-close", "cut-off"]
         await asyncio.gather(
-            *[open_sockets(harness, ["bare", "full", "frames"], each) for _ in range(CLIENTS // 3)],
+            *[open_websockets(harness, ["bare", "full", "frames"], each) for _ in range(CLIENTS // 3)],
             *[get_pages(harness, pages, each) for _ in range(CLIENTS // 3)],
             *[send_forms(harness, pages, each) for _ in range(CLIENTS // 3)],
         )

@@ -64,7 +64,7 @@ class Wire:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def send_apart(self, data: bytes) -> None:
+    async def send_bytewise(self, data: bytes) -> None:
         """Every byte as a packet of its own."""
         for position in range(len(data)):
             self.writer.write(data[position : position + 1])
@@ -99,10 +99,10 @@ class Wire:
         elif length is not None:
             message.body = await self.read_exactly(int(length))
         elif until_close:
-            message.body = await self.rest()
+            message.body = await self.read_to_end()
         return message
 
-    async def rest(self) -> bytes:
+    async def read_to_end(self) -> bytes:
         """What still comes until the other side closes; a reset counts as a close."""
         parts = []
         async with asyncio.timeout(DEADLINE_SECONDS):
