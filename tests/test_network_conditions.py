@@ -1,4 +1,4 @@
-"""What lies between edges and machines: what the proxy is answered when it asks."""
+"""Network conditions between edges and machines."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_network_conditions_are_false_without_a_condition() -> None:
     assert network
     end()
     assert network
-    end()  # it has ended already
+    end()  # removed already
     network.clear()
     assert not network
 

@@ -9,7 +9,7 @@ from tests.proxy.wire import Message, Wire
 
 
 def tls_context(protocol: str) -> ssl.SSLContext:
-    """Trusts anybody: the certificate is not what is tested. `protocol` is what is offered by ALPN."""
+    """A TLS context without certificate checks. `protocol` is offered by ALPN."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -18,7 +18,7 @@ def tls_context(protocol: str) -> ssl.SSLContext:
 
 
 def request(method: str = "GET", path: str = "/", headers: str = "", body: bytes | None = None) -> bytes:
-    """The bytes of a request. `headers`: lines, each ended with CRLF."""
+    """The bytes of a request. `headers`: lines, each terminated by CRLF."""
     if body is not None:
         headers += f"content-length: {len(body)}\r\n"
     return f"{method} {path} HTTP/1.1\r\nhost: streams.fly.dev\r\n{headers}\r\n".encode() + (body or b"")
@@ -29,7 +29,7 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 class Client(Wire):
-    """The client's end of a connection to an edge."""
+    """The client's side of a connection to an edge."""
 
     async def fetch(
         self, method: str = "GET", path: str = "/", headers: str = "", body: bytes | None = None
@@ -44,7 +44,7 @@ class Client(Wire):
         return await self.read_body(response, until_close=until_close)
 
     async def is_closed(self) -> bool:
-        """The proxy closes the connection, and nothing comes before."""
+        """Whether the proxy closes the connection without sending anything."""
         return await self.read_to_end() == b""
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""The stage for every test of this ring; it proves at its end that the proxy left nothing behind."""
+"""Fixtures of the proxy tests; the harness checks at the end of each test that the proxy left nothing behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.proxy.harness import Harness, open_harness
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The certificate authority of these tests, not the user's; made once, by the first test with TLS."""
+    """A certificate authority for these tests, separate from the user's; the first test with TLS creates it."""
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))

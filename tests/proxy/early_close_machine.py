@@ -1,8 +1,8 @@
-"""A process that answers every request with a replay and hangs up in the same packet: `early_close_machine.py DIRECTIVE`.
+"""Machine process that replays every request and closes in the same packet: `early_close_machine.py DIRECTIVE`.
 
-It writes the port it listens on to stdout. Data and FIN leave in one segment, because the socket is corked until
-it is closed; a request's body is not read, so that its connection ends with a reset. The path of the request names
-the shape of the answer.
+It writes the port it listens on to stdout. Data and FIN leave in one segment, because the socket is corked until it is
+closed. A request's body is not read, so that its connection ends with a reset. The request path selects the shape of
+the response.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def responses(directive: str) -> dict[bytes, bytes]:
         "until-close": f"HTTP/1.1 200 OK\r\n{replay}\r\nredirecting...",
         "cut-off": f"HTTP/1.1 409 Conflict\r\n{replay}content-length: 100\r\n\r\nredir",
     }
-    return {name.encode(): answer.encode("latin-1") for name, answer in shapes.items()}
+    return {name.encode(): response.encode("latin-1") for name, response in shapes.items()}
 
 
 def serve(directive: str) -> None:
@@ -39,17 +39,17 @@ def serve(directive: str) -> None:
             with connection:
                 connection.settimeout(10)
                 with suppress(ConnectionError):
-                    answer(connection, shapes)
+                    respond(connection, shapes)
 
 
-def answer(connection: socket.socket, shapes: dict[bytes, bytes]) -> None:
+def respond(connection: socket.socket, shapes: dict[bytes, bytes]) -> None:
     head = connection.recv(65536)
     while head and b"\r\n\r\n" not in head:
         head += connection.recv(65536)
     if not head:
         return
     method, target, _ = head.split(b" ", 2)
-    if TCP_CORK is not None and method == b"GET":  # a body that is not read turns FIN into RST
+    if TCP_CORK is not None and method == b"GET":  # an unread body turns FIN into RST
         connection.setsockopt(socket.IPPROTO_TCP, TCP_CORK, 1)
     connection.sendall(shapes[target.lstrip(b"/")])
 

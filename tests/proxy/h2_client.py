@@ -1,4 +1,4 @@
-"""An HTTP/2 client on one connection, on top of h2, that opens its windows as slowly as a test wants."""
+"""HTTP/2 client on one connection, based on h2, with control over its flow control windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.proxy.wire import DEADLINE_SECONDS
 
 @dataclass
 class Stream:
-    """One request and what came for it."""
+    """One request and its response."""
 
     id: int
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -44,12 +44,12 @@ class Stream:
 
     def get(self, name: str) -> str | None:
         values = self.all(name)
-        assert len(values) < 2, f"{name} came {len(values)} times: {values}"
+        assert len(values) < 2, f"{name} appears {len(values)} times: {values}"
         return values[0] if values else None
 
 
 class H2Client:
-    """`window`: of each stream and of the connection; with `manual` windows only `acknowledge` opens them again."""
+    """`window`: the size of the windows, in bytes. With `manual`, only `acknowledge` opens them again."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, window: int) -> None:
         self.reader = reader
@@ -127,7 +127,7 @@ class H2Client:
         await self.flush()
 
     async def acknowledge(self, stream: Stream) -> None:
-        """Open the windows by what came since the last time."""
+        """Open the windows by the amount received since the last call."""
         size, stream.unacknowledged = stream.unacknowledged, 0
         if size:
             self.h2.acknowledge_received_data(size, stream.id)
@@ -152,7 +152,7 @@ class H2Client:
         return stream
 
     async def wait(self, condition: object) -> None:
-        """Until `condition` holds, or the connection ends."""
+        """Wait until `condition` is true. Fails if the connection closes first."""
         assert callable(condition)
         async with asyncio.timeout(DEADLINE_SECONDS), self._changed:
             await self._changed.wait_for(lambda: condition() or self.closed)

@@ -1,4 +1,4 @@
-"""A real proxy in front of scripted machines, raw clients to talk to it, and the proof that nothing leaks."""
+"""Test harness: a real proxy in front of scripted machines, raw clients, and a check that nothing leaks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DFW_2 = "4d891ee9b43e08"
 
 
 class _ErrorLog(logging.Handler):
-    """Keeps what mitmproxy reports as an error: its own crashes are logged, not raised."""
+    """Collects the errors that mitmproxy logs: it logs its own crashes instead of raising them."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -43,7 +43,7 @@ class _ErrorLog(logging.Handler):
 
 
 class Harness:
-    """The proxy under test, its machines, its clients, and what they saw."""
+    """The proxy under test with its machines, clients, events and traces."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Harness:
     async def add_machine(
         self, machine_id: str, region: str, handler: Handler, *, app: str = "streams"
     ) -> ScriptedMachine:
-        """Start a machine whose every connection is served by `handler`."""
+        """Start a machine that serves every connection with `handler`."""
         scripted = ScriptedMachine(handler)
         port = await scripted.listen()
         self.machines.append(scripted)
@@ -91,7 +91,7 @@ class Harness:
         return scripted
 
     def change(self, machine: ScriptedMachine, **changes: Any) -> None:
-        """Change what the fleet knows of a machine."""
+        """Change a machine's entry in the fleet."""
         machine.fleet_entry = replace(machine.fleet_entry, **changes)
         self.router.fleet = self.router.fleet.with_machine(machine.fleet_entry)
 
@@ -104,7 +104,7 @@ class Harness:
         return f"{scheme}://127.0.0.1:{self.port(edge)}{path}"
 
     async def connect(self, edge: str = "ams", *, tls: bool = False, public_port: int = 80) -> Client:
-        """A client that speaks HTTP/1."""
+        """An HTTP/1 client on a new connection."""
         context = tls_context("http/1.1") if tls else None
         client = Client(*await self._open(edge, context, public_port))
         self.clients.append(client)
@@ -113,7 +113,7 @@ class Harness:
     async def connect_h2(
         self, edge: str = "ams", *, tls: bool = False, window: int = 2**24, start: bool = True
     ) -> H2Client:
-        """A client that speaks HTTP/2: by prior knowledge, or as TLS agreed on. `window`: its flow control."""
+        """An HTTP/2 client, by prior knowledge or ALPN. `window`: its flow control windows, in bytes."""
         context = tls_context("h2") if tls else None
         client = H2Client(*await self._open(edge, context), window=window)
         if start:
@@ -122,7 +122,7 @@ class Harness:
         return client
 
     async def open_websocket(self, *, tls: bool = False, edge: str = "ams") -> tuple[Client, Message]:
-        """A client that asked for a WebSocket, and the head of the answer."""
+        """A client that has sent a WebSocket handshake, and the head of the response."""
         client = await self.connect(edge, tls=tls)
         await client.send(upgrade())
         return client, await client.read_head()
@@ -135,7 +135,7 @@ class Harness:
             *self.server.all_addresses[edge, public_port], ssl=context, server_hostname=name, limit=2**20
         )
 
-    # What happened.
+    # Results.
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -145,12 +145,12 @@ class Harness:
         return [event for event in self.events if isinstance(event, ProxyLogged)]
 
     async def finished(self, count: int = 1) -> tuple[Trace, ...]:
-        """Wait until so many exchanges have ended."""
+        """Wait until `count` exchanges have finished."""
         await until(lambda: self._count(ExchangeFinished) >= count)
         return self.traces
 
     async def answered(self, count: int = 1) -> tuple[Trace, ...]:
-        """Wait until so many exchanges have been answered."""
+        """Wait until `count` exchanges have been answered."""
         await until(lambda: self._count(ExchangeAnswered) >= count)
         return self.traces
 
@@ -158,7 +158,7 @@ class Harness:
         return sum(isinstance(event, kind) for event in self.events)
 
     def layers(self) -> list[EdgeLayer]:
-        """The HTTP layers of all client connections that are open."""
+        """The HTTP layers of all open client connections."""
         return [
             edge
             for handler in self.server._clients.values()
@@ -167,7 +167,7 @@ class Harness:
         ]
 
     def resource_counts(self) -> dict[str, int]:
-        """How much the proxy holds for its open client connections."""
+        """The number of each kind of resource that the proxy keeps for its open client connections."""
         layers, handlers = self.layers(), self.server._clients.values()
         return {
             "streams": sum(len(edge.streams) for edge in layers),
@@ -179,7 +179,7 @@ class Harness:
         }
 
     def unsent_to_clients(self) -> int:
-        """How many bytes the proxy has ready for clients that do not take them."""
+        """The number of bytes buffered for clients that do not read them."""
         return sum(
             _unsent(io)
             for handler in self.server._clients.values()
@@ -188,7 +188,7 @@ class Harness:
         )
 
     def unsent_to_machines(self) -> int:
-        """How many bytes the proxy has ready for machines that do not take them."""
+        """The number of bytes buffered for machines that do not read them."""
         return sum(
             _unsent(io)
             for handler in self.server._clients.values()
@@ -197,13 +197,13 @@ class Harness:
         )
 
     def buffered_uploads(self) -> int:
-        """How many bytes of requests the proxy keeps."""
+        """The number of bytes of request bodies that the proxy buffers."""
         return sum(
             sum(map(len, stream._body.chunks)) for layer in self.layers() for stream in layer.streams.values()
         )
 
     def buffered_responses(self) -> int:
-        """How many bytes of responses the proxy keeps for windows of HTTP/2 that are closed."""
+        """The number of bytes of responses that the proxy buffers because of closed HTTP/2 windows."""
         connections = [layer.connections[layer.context.client] for layer in self.layers()]
         return sum(
             len(piece.data)
@@ -212,7 +212,7 @@ class Harness:
             for piece in pieces
         )
 
-    # The end.
+    # Cleanup.
 
     async def close(self) -> None:
         await self.server.stop()
@@ -222,7 +222,7 @@ class Harness:
             await client.aclose()
 
     async def check_nothing_is_left(self) -> None:
-        """Once the clients are gone, so are all connections, tasks and handlers of the proxy."""
+        """Check that the proxy has no connections, tasks or handlers left once the clients have disconnected."""
         for client in self.clients:
             await client.aclose()
         await until(lambda: not self.server._clients)
@@ -278,7 +278,7 @@ async def open_harness(
 
 
 async def until(condition: Callable[[], object], describe: Callable[[], str] | None = None) -> None:
-    """Wait for a condition, with a deadline."""
+    """Wait until `condition` is true, with a deadline."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + DEADLINE_SECONDS
     while not condition():
@@ -288,7 +288,7 @@ async def until(condition: Callable[[], object], describe: Callable[[], str] | N
 
 
 def assert_proxy_response(response: Message | Stream, status: int = 502) -> None:
-    """F-1.99: an empty body, and nothing that tells the reason."""
+    """F-1.99: the body is empty and no header gives the reason."""
     assert response.status == status
     assert bytes(response.body) == b""
     assert response.get("content-length") == "0"
@@ -302,7 +302,7 @@ def assert_proxy_response(response: Message | Stream, status: int = 502) -> None
 
 @contextmanager
 def unresponsive_port() -> Iterator[int]:
-    """A listener whose queue is full: the kernel drops whatever asks for a connection."""
+    """A port whose listen queue is full: the kernel drops connection attempts."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

@@ -1,4 +1,4 @@
-"""Machines as small servers in the test's process: each connection is served by a script."""
+"""Scripted machines: small servers in the test process that run a handler for each connection."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.proxy.wire import Message, Wire
 Handler = Callable[["MachineWire"], Awaitable[None]]
 
 CONTENT_TYPE = "application/vnd.fly.replay+json"
-"""Of a replay in a body."""
+"""The content type of a replay body."""
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
 
 
 class MachineWire(Wire):
-    """The machine's end of a connection from the proxy."""
+    """The machine's side of a connection from the proxy."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: list[Message], number: int
@@ -28,7 +28,7 @@ class MachineWire(Wire):
         super().__init__(reader, writer)
         self._requests = requests
         self.number = number
-        """This connection is the machine's first (1), second, …"""
+        """Counts the machine's connections, from 1."""
 
     async def read_request_head(self) -> Message:
         message = Message(await self.reader.readuntil(b"\r\n\r\n"))
@@ -40,16 +40,16 @@ class MachineWire(Wire):
 
 
 class ScriptedMachine:
-    """What the fleet knows of the machine, and what the machine saw."""
+    """A machine with its fleet entry and a record of the requests it received."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
         self.requests: list[Message] = []
         self.connections = 0
-        """How many it accepted so far."""
+        """The number of connections accepted so far."""
         self.open_connections = 0
         self.failures: list[BaseException] = []
-        """What the script itself raised: the test is wrong."""
+        """Exceptions raised by the handler itself, which are errors of the test."""
         self.fleet_entry: Machine
         self.server: asyncio.Server | None = None
         self._tasks: set[asyncio.Future[None]] = set()
@@ -65,11 +65,11 @@ class ScriptedMachine:
         return int(self.server.sockets[0].getsockname()[1])
 
     async def restart(self) -> None:
-        """Listen again, where it listened before."""
+        """Listen on the same port again."""
         await self.listen(self.fleet_entry.port)
 
     async def stop(self) -> None:
-        """Stop listening and drop every connection, as a process that ends."""
+        """Stop listening and close every connection, as when a process exits."""
         if self.server is not None:
             self.server.close()
         tasks = tuple(self._tasks)
@@ -96,7 +96,7 @@ class ScriptedMachine:
 
 
 def responding(response: bytes, *, close: bool = False) -> Handler:
-    """A machine that answers every request with the same bytes; with `close`, hangs up in the same breath."""
+    """A machine that sends the same bytes in response to every request; with `close`, it closes right afterwards."""
 
     async def handler(wire: MachineWire) -> None:
         while True:
@@ -125,7 +125,7 @@ def replaying_body(**instruction: Any) -> Handler:
 
 
 def silent() -> Handler:
-    """A machine that reads and never answers."""
+    """A machine that reads and never responds."""
 
     async def handler(wire: MachineWire) -> None:
         while await wire.reader.read(65536):
@@ -135,7 +135,7 @@ def silent() -> Handler:
 
 
 def accepting(then: Handler | None = None, *, early: bytes = b"") -> Handler:
-    """A machine that accepts the handshake, with `early` in the same packet, and goes on with `then`."""
+    """A machine that accepts a WebSocket, sends `early` in the same packet, and continues with `then`."""
 
     async def handler(wire: MachineWire) -> None:
         request = await wire.read_request_head()
@@ -146,7 +146,7 @@ def accepting(then: Handler | None = None, *, early: bytes = b"") -> Handler:
 
 
 def echoing() -> Handler:
-    """Accepts, then sends every byte back."""
+    """A machine that accepts a WebSocket and sends every byte back."""
 
     async def echo(wire: MachineWire) -> None:
         while data := await wire.reader.read(65536):

@@ -1,6 +1,6 @@
-"""The proxy alone in a process, in front of a machine in another one: `memory_probe.py MACHINE_PORT`.
+"""Proxy process for memory measurements, in front of an external machine: `memory_probe.py MACHINE_PORT`.
 
-Writes the port of its edge to stdout, then, for each line it reads from stdin, its memory in bytes.
+It writes the port of its edge to stdout and then, for each line on stdin, its memory usage in bytes.
 """
 
 from __future__ import annotations

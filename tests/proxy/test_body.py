@@ -1,4 +1,4 @@
-"""Request bodies: replayed byte for byte up to the limit, streamed beyond it, refused a replay there."""
+"""Request bodies: replayed unchanged up to the limit; streamed, but not replayed, beyond it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def random_body(size: int) -> bytes:
 
 
 async def send(harness: Harness, kind: str, body: bytes) -> int:
-    """POST `body` in one of the ways there are; the status of the answer."""
+    """POST `body` with the framing `kind`. Returns the status of the response."""
     if kind.startswith("h2"):
         h2 = await harness.connect_h2()
         length = [("content-length", str(len(body)))] if kind == "h2 with length" else []
@@ -45,7 +45,7 @@ KINDS = ["length", "chunked", "h2 with length", "h2 without length"]
 async def test_a_body_up_to_the_limit_is_replayed_byte_for_byte(
     harness: Harness, kind: str, size: int
 ) -> None:
-    """F-10.1, F-1.27, F-1.32, F-1.34, K-1: exactly 1,048,576 bytes still pass."""
+    """F-10.1, F-1.27, F-1.32, F-1.34, K-1: a body of exactly 1,048,576 bytes is replayed."""
     body = random_body(size)
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
@@ -88,7 +88,7 @@ async def test_a_body_over_the_limit_arrives_complete_without_a_replay(harness: 
 
 
 async def test_a_replay_by_header_does_not_wait_for_the_upload(harness: Harness) -> None:
-    """The replay comes while the client is still sending; what it sends later goes on to the target."""
+    """The replay arrives while the client is still sending. What the client sends later goes to the target."""
 
     async def replay_at_once(wire: MachineWire) -> None:
         await wire.read_request_head()
@@ -125,7 +125,7 @@ async def test_a_chunked_upload_in_progress_is_replayed_with_the_data_so_far(har
 async def test_a_body_declared_over_the_limit_cannot_be_replayed_before_it_arrives(
     harness: Harness,
 ) -> None:
-    """F-1.32: the request is too large, whatever of it has been read."""
+    """F-1.32: the request is too large, however little of it has been read."""
 
     async def replay_at_once(wire: MachineWire) -> None:
         await wire.read_request_head()
@@ -203,10 +203,10 @@ UPLOAD_BYTES = 64 * 2**20
 
 
 async def add_paused_reader(harness: Harness, proceed: asyncio.Event) -> ScriptedMachine:
-    """A machine that takes the body of an upload only when told to."""
+    """A machine that reads the body of an upload only once `proceed` is set."""
 
     async def handler(wire: MachineWire) -> None:
-        wire.reader._limit = 65536  # type: ignore[attr-defined] # or else asyncio reads ahead
+        wire.reader._limit = 65536  # type: ignore[attr-defined] # otherwise asyncio reads ahead
         head = await wire.read_request_head()
         wire.pause()
         await proceed.wait()
@@ -218,7 +218,7 @@ async def add_paused_reader(harness: Harness, proceed: asyncio.Event) -> Scripte
 
 
 async def test_a_client_is_not_read_faster_than_its_machine_reads(harness: Harness) -> None:
-    """An upload waits for its reader: over HTTP/1.1, the client's own socket fills up."""
+    """An upload waits for the machine to read it: over HTTP/1.1, the client's own socket fills up."""
     proceed = asyncio.Event()
     ams = await add_paused_reader(harness, proceed)
     client = await harness.connect()
@@ -270,7 +270,7 @@ async def test_a_large_upload_is_retried_until_a_machine_has_read_some_of_it(
 
 
 async def test_an_upload_is_read_up_to_the_limit_while_no_machine_is_available() -> None:
-    """A client that uploads while the proxy looks for a machine fills its own socket, not our memory."""
+    """While the proxy looks for a machine, an upload fills the client's socket buffer and not the proxy's memory."""
     async with open_harness(realtime=True) as harness:
         ams = await harness.add_machine(AMS, "ams", responding(OK))
         await ams.stop()

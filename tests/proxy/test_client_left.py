@@ -1,4 +1,4 @@
-"""A client that goes away cancels what is under way: the machine's connection closes at once, nothing leaks."""
+"""Clients that disconnect early: the proxy closes the machine's connection at once and leaks nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CLOSE_METHODS = ["close", "reset"]
 
 
 async def silent(wire: MachineWire) -> None:
-    """Takes the request and says nothing."""
+    """Reads the request and never responds."""
     await wire.read_request_head()
     await wire.read_to_end()
 
 
 async def trickling(wire: MachineWire) -> None:
-    """Begins an answer that never ends."""
+    """Starts a response that never ends."""
     await wire.read_request_head()
     await wire.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
     await wire.read_to_end()
@@ -70,7 +70,7 @@ async def test_a_client_disconnects_while_it_uploads(harness: Harness, method: s
 
 
 async def test_a_client_disconnects_while_its_upload_is_stalled(harness: Harness) -> None:
-    """Its end stands behind what it sent: it is seen when the machine goes on."""
+    """The FIN is queued behind the data, so the proxy notices it once the machine continues to read."""
     resume = asyncio.Event()
 
     async def never_reads(wire: MachineWire) -> None:
@@ -91,7 +91,7 @@ async def test_a_client_disconnects_while_its_upload_is_stalled(harness: Harness
 
 @pytest.mark.parametrize("method", CLOSE_METHODS)
 async def test_a_client_disconnects_while_its_download_is_stalled(harness: Harness, method: str) -> None:
-    """The client reads nothing, so its end is seen by what is sent to it."""
+    """The client reads nothing, so the proxy notices the disconnect when it writes."""
 
     async def flood(wire: MachineWire) -> None:
         await wire.read_request_head()
@@ -121,7 +121,7 @@ async def test_a_client_disconnects_while_the_proxy_waits_to_retry(method: str) 
 
 
 async def test_a_client_disconnects_during_the_delay_of_a_failed_replay() -> None:
-    """F-1.51: the seconds that Fly takes for a replay to nobody are not waited out for nobody."""
+    """F-1.51: the proxy does not wait out the delay of a failed replay once the client has disconnected."""
     async with open_harness(realtime=True) as harness:
         ams = await harness.add_machine(AMS, "ams", replaying("instance=00000000000000"))
         client = await harness.connect()
@@ -165,7 +165,7 @@ async def test_a_client_disconnects_in_the_middle_of_a_request_head(harness: Har
     assert harness.traces == ()
 
 
-# Over HTTP/2 one stream can leave while the others stay.
+# Over HTTP/2, one stream can be reset while the others continue.
 
 Begin = Callable[[Harness], Awaitable[ScriptedMachine]]
 

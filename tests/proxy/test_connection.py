@@ -1,4 +1,4 @@
-"""Connections to machines: used again when nothing is left on them, else closed; detached when replayed from."""
+"""Connections to machines: reused when idle, closed otherwise, and detached after a replay."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_a_connection_that_the_machine_closes_after_its_response_is_not_re
 async def test_connection_close_from_a_machine_does_not_close_the_clients_connection(
     harness: Harness,
 ) -> None:
-    """F-4.20: it belongs to one connection."""
+    """F-4.20: it is a hop-by-hop header."""
     await harness.add_machine(
         AMS,
         "ams",
@@ -95,7 +95,7 @@ async def test_client_connections_do_not_share_machine_connections(harness: Harn
 
 
 async def test_unsolicited_bytes_close_the_machines_connection(harness: Harness) -> None:
-    """Response smuggling: a second answer to one request must not become the answer to the next."""
+    """Response smuggling: a second response to one request must not become the response to the next one."""
 
     async def handler(wire: MachineWire) -> None:
         await wire.read_request()
@@ -112,7 +112,7 @@ async def test_unsolicited_bytes_close_the_machines_connection(harness: Harness)
 async def test_a_machine_that_closes_long_after_its_replay_does_not_affect_the_exchange(
     harness: Harness,
 ) -> None:
-    """F-1.30: The old connection is detached: neither its rest nor its end has anything to do with the exchange."""
+    """F-1.30: the old connection is detached. Neither its remaining data nor its close affects the exchange."""
     replaying_wires: list[MachineWire] = []
     done = asyncio.Event()
 

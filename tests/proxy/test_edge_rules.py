@@ -1,4 +1,4 @@
-"""Rules of the edge and of the last step to a machine that no other module is about."""
+"""Edge rules without a test module of their own: TLS versions, compression, load, connect errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.proxy.machine import OK, MachineWire, responding
 
 
 async def negotiate_tls(harness: Harness, version: ssl.TLSVersion) -> str | None:
-    """The version that a client which speaks only this one agrees on with the edge."""
+    """The TLS version negotiated with the edge by a client that supports only `version`."""
     context = tls_context("http/1.1")
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
@@ -44,14 +44,14 @@ async def test_an_edge_rejects_older_tls(harness: Harness) -> None:
 
 
 async def test_a_client_that_does_not_trust_the_certificate_is_logged_as_pt04(harness: Harness) -> None:
-    """F-6.27: the client sees a failed handshake, so nothing but the log can say why"""
+    """F-6.27: the client only sees a failed handshake, so the log must give the reason."""
 
     def distrust() -> None:
         address = ("127.0.0.1", harness.port("dfw"))
         with socket.create_connection(address, timeout=5) as plain, pytest.raises(ssl.SSLError):
             ssl.create_default_context().wrap_socket(plain, server_hostname="streams.fly.dev")
 
-    await asyncio.to_thread(distrust)  # unlike asyncio's own, this client says why it goes
+    await asyncio.to_thread(distrust)  # unlike asyncio's TLS client, this one sends an alert with the reason
     await until(lambda: bool(harness.proxy_log()))
     (line,) = harness.proxy_log()
     assert (line.code, line.app, line.region, line.machine_id) == ("PT04", "streams", "dfw", None)
@@ -66,14 +66,14 @@ async def test_a_client_that_disconnects_during_the_handshake_is_logged_as_pt03(
         talk.do_handshake()
     reader, writer = await asyncio.open_connection("127.0.0.1", harness.port())
     writer.write(hello.read())
-    await reader.read(1)  # the edge has answered
+    await reader.read(1)  # the edge has responded
     writer.close()
     await until(lambda: bool(harness.proxy_log()))
     assert [line.code for line in harness.proxy_log()] == ["PT03"]
 
 
 async def test_the_proxy_does_not_compress_a_body(harness: Harness) -> None:
-    """F-9.9, X-7: Fly's documents disagree whether it is; the default of the Machines API counts"""
+    """F-9.9, X-7: Fly's documents contradict each other; flysim follows the default of the Machines API."""
     text = b"the same over and over " * 1000
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n" % len(text)
     ams = await harness.add_machine(AMS, "ams", responding(head + text))
@@ -84,7 +84,7 @@ async def test_the_proxy_does_not_compress_a_body(harness: Harness) -> None:
 
 
 async def test_only_requests_through_the_proxy_count_as_load(harness: Harness) -> None:
-    """F-5.39: as between two machines on the private network"""
+    """F-5.39: a direct connection between two machines on the private network does not count."""
     held: list[str] = []
 
     async def hold(wire: MachineWire) -> None:
@@ -125,7 +125,7 @@ def test_a_connect_error_maps_to_a_failure(number: int, failure: Failure) -> Non
 @pytest.mark.parametrize(
     ("response", "close"),
     [(OK, False), (OK, True), (b"HT", True), (b"", True)],
-    ids=["HTTP/1", "HTTP/1 and the end", "half a word", "nothing"],
+    ids=["HTTP/1", "HTTP/1 and close", "incomplete", "nothing"],
 )
 async def test_a_machine_without_http2_behind_an_h2_backend_ends_in_pu01(
     response: bytes, close: bool

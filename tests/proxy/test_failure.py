@@ -1,4 +1,4 @@
-"""Machines that fail: what the client gets, and what the trace and the log say."""
+"""Machines that fail: the response to the client, the trace and the log."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ INVALID_RESPONSES = {
     "closes at once": (b"", "closed"),
     "closes in the middle of the head": (b"HTTP/1.1 200 OK\r\ncontent-", "closed"),
     "closes in the middle of the first line": (b"HTTP/1", "closed"),
-    "talks of a closed connection": (b"-ERR connection closed\r\n\r\n", "invalid"),
-    "speaks no HTTP": (b"SSH-2.0-OpenSSH_9.7\r\n", "invalid"),
-    "speaks no HTTP, with an empty line": (b"220 mail.example.com ESMTP\r\n\r\n", "invalid"),
+    "mentions a closed connection": (b"-ERR connection closed\r\n\r\n", "invalid"),
+    "does not speak HTTP": (b"SSH-2.0-OpenSSH_9.7\r\n", "invalid"),
+    "does not speak HTTP, with an empty line": (b"220 mail.example.com ESMTP\r\n\r\n", "invalid"),
     "sends zeros": (bytes(1000), "invalid"),
     "has no status": (b"HTTP/1.1 OK\r\n\r\n", "invalid"),
     "has a wrong header line": (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "invalid"),
@@ -112,11 +112,12 @@ INVALID_RESPONSES = {
         (case, close)
         for case, (_, kind) in INVALID_RESPONSES.items()
         for close in (True, False)
-        if close or kind != "closed"  # who sends part of a head and stays is waited for
+        if close
+        or kind != "closed"  # the proxy waits for the rest of an incomplete head while the connection is open
     ],
 )
 async def test_an_invalid_response_ends_in_pu02(harness: Harness, case: str, close: bool) -> None:
-    """F-6.12, F-1.99: the request reached the app, so nobody else gets it (F-5.45, K-34)."""
+    """F-6.12, F-1.99: the request reached the app, so it is not retried (F-5.45, K-34)."""
     response, kind = INVALID_RESPONSES[case]
     ams = await harness.add_machine(AMS, "ams", responding(response, close=close))
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
@@ -141,7 +142,7 @@ async def test_a_reset_before_the_response_ends_in_pu02(harness: Harness) -> Non
 
 
 async def test_an_endless_response_head_ends_in_pu02(harness: Harness) -> None:
-    """F-10.12: heads are bounded, on this side too."""
+    """F-10.12: response heads have a size limit, too."""
 
     async def handler(wire: MachineWire) -> None:
         await wire.read_request()
@@ -158,7 +159,7 @@ async def test_an_endless_response_head_ends_in_pu02(harness: Harness) -> None:
 async def test_a_machine_that_crashes_in_its_response_truncates_the_clients_response(
     harness: Harness, method: str
 ) -> None:
-    """F-6.15: what the client has is cut off, not silently complete."""
+    """F-6.15: the client can tell that its response is incomplete."""
     crash = asyncio.Event()
 
     async def handler(wire: MachineWire) -> None:

@@ -1,4 +1,4 @@
-"""Header fields that are looked up by an index answer as mitmproxy's own do."""
+"""Fast path: indexed header fields behave like mitmproxy's own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_missing_name_raises_key_error() -> None:
 
 
 async def test_a_short_response_reaches_the_client_in_one_write(harness: Harness) -> None:
-    """Head and body came together, so they go together: one write, one packet."""
+    """A head and a body that arrive together are sent together: one write, one packet."""
     await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
     await client.send(b"GET / HTTP/1.1\r\nhost: streams.fly.dev\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Faults of the network between edges and machines, as the proxy meets them; what it makes of them is routing's."""
+"""Simulated network faults between edges and machines: cuts, delays, failed deliveries and resets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def echo_raw(wire: MachineWire) -> None:
 
 
 async def test_a_cut_connection_times_out_on_the_simulated_clock(harness: Harness) -> None:
-    """F-6.20, K-6: nobody waits for the seven and a half seconds."""
+    """F-6.20, K-6: the delay of 7.5 s is skipped."""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(cut(edge="ams", region="dfw"))
@@ -75,7 +75,7 @@ async def test_a_cut_affects_only_what_it_names(harness: Harness) -> None:
 
 
 async def test_a_kept_alive_connection_is_not_reused_across_a_cut(harness: Harness) -> None:
-    """Else it would be luck whether a request fails or hangs: whether the client had been there before."""
+    """Otherwise a request would fail or hang depending on whether the client had connected before."""
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
     assert (await client.fetch()).status == 200
@@ -92,7 +92,7 @@ async def test_in_real_time_a_waiting_connection_opens_when_the_cut_ends() -> No
         remove = harness.network.add(cut())
         fetching = asyncio.create_task((await harness.connect()).fetch())
         await until(harness.proxy_log)
-        harness.network.add(failing(Failure.REFUSED))  # another fault's coming and going is no matter
+        harness.network.add(failing(Failure.REFUSED))  # adding another fault changes nothing
         remove()
         assert (await fetching).status == 200
 
@@ -133,7 +133,7 @@ async def test_a_body_stalls_during_a_cut_and_continues_afterwards(harness: Harn
 
 
 async def test_a_cut_holds_both_directions_of_a_websocket_and_its_close_in_order(harness: Harness) -> None:
-    """F-1.95: not a byte is lost."""
+    """F-1.95: no byte is lost."""
     from_machine = [ws.frame(ws.TEXT, b"from the machine %d" % number) for number in range(5)]
     from_client = [ws.masked(ws.TEXT, b"from the client %d" % number) for number in range(5)]
     is_cut = asyncio.Event()
@@ -193,7 +193,7 @@ async def test_a_cut_holds_a_limited_amount_in_each_direction(harness: Harness) 
 
 
 async def test_stopping_the_proxy_releases_what_a_cut_holds(harness: Harness) -> None:
-    """The stage sees to it that the machine is left by all connections."""
+    """Connections to the machine close although a cut holds their data."""
     machine = await harness.add_machine(DFW, "dfw", echoing())
     client, _ = await harness.open_websocket()
     harness.network.add(cut())
@@ -211,14 +211,14 @@ async def test_a_delay_applies_to_each_direction_and_to_the_handshake(harness: H
     await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=1.0))
     client = await harness.connect()
-    for ways, count in ((4, 1), (2, 2)):  # the second one finds the connection open
+    for transfers, count in ((4, 1), (2, 2)):  # the second request reuses the connection
         started = harness.clock.now()
         assert (await client.fetch()).status == 200
         trace = (await harness.finished(count))[-1]
-        assert harness.clock.now() - started == pytest.approx(1.0 * ways, abs=0.5)
+        assert harness.clock.now() - started == pytest.approx(1.0 * transfers, abs=0.5)
         (hop,) = trace.hops
         assert hop.ended_at is not None
-        assert hop.ended_at - hop.started_at == pytest.approx(1.0 * ways, abs=0.5)
+        assert hop.ended_at - hop.started_at == pytest.approx(1.0 * transfers, abs=0.5)
         assert hop.note == "fault: far"
 
 
@@ -243,7 +243,7 @@ async def test_a_body_of_many_chunks_is_delayed_once(harness: Harness) -> None:
 
 
 async def test_a_delay_longer_than_the_connect_timeout_fails_the_connection(harness: Harness) -> None:
-    """F-1.49: the timeout of a replay bounds the attempt to reach its target."""
+    """F-1.49: the timeout of a replay limits the attempt to connect to its target."""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=1s"))
     await harness.add_machine(DFW, "dfw", responding(OK))
     end = harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=0.6))
@@ -272,7 +272,7 @@ async def test_in_real_time_messages_are_delayed_equally_and_stay_in_order() -> 
             assert await client.read_exactly(len(message)) == message
             assert time.monotonic() - sent_at[number] >= seconds
         took = time.monotonic() - sent_at[0]
-        assert took < seconds * len(messages) / 2  # they travel one behind the other
+        assert took < seconds * len(messages) / 2  # the delays overlap
 
 
 async def test_delayed_data_arrives_at_once_when_the_delay_ends() -> None:
@@ -349,7 +349,7 @@ async def test_a_refused_websocket_goes_to_another_machine(harness: Harness) -> 
     await harness.add_machine(DFW, "dfw", echoing())
     await harness.add_machine(DFW_2, "dfw", echoing())
     harness.network.add(
-        Failing(words="it fails", how=Failure.REFUSED, left=1)  # whichever is asked first
+        Failing(words="it fails", how=Failure.REFUSED, left=1)  # whichever machine is selected first
     )
     client, response = await harness.open_websocket()
     assert response.status == 101
@@ -358,12 +358,12 @@ async def test_a_refused_websocket_goes_to_another_machine(harness: Harness) -> 
     assert sorted(hop.machine_id for hop in trace.hops) == [DFW, DFW_2]
 
 
-# Answers that break off.
+# Responses that are reset.
 
 
 @pytest.mark.parametrize("after", [0, 1, 65_536, 99_999])
 async def test_a_response_is_reset_after_exactly_the_configured_bytes(harness: Harness, after: int) -> None:
-    """F-6.15: the client has the head already; there is nothing left but to break off, too."""
+    """F-6.15: the client has the response head already, so its connection is closed, too."""
     dfw = await harness.add_machine(DFW, "dfw", responding(LARGE))
     harness.network.add(Breaking(words="it breaks", after_bytes=after, left=1))
     client = await harness.connect()
@@ -381,13 +381,13 @@ async def test_a_shorter_response_is_not_reset(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", responding(LARGE))
     harness.network.add(Breaking(words="it breaks", after_bytes=len(BODY) + 1))
     client = await harness.connect()
-    for _ in range(2):  # each answer is counted for itself
+    for _ in range(2):  # bytes are counted for each response
         assert (await client.fetch()).body == BODY
 
 
 @pytest.mark.parametrize("after", [0, 5])
 async def test_a_replay_whose_body_is_reset_ends_in_pa03(harness: Harness, after: int) -> None:
-    """F-1.84: what came of it is no JSON."""
+    """F-1.84: the truncated body is not valid JSON."""
     ams = await harness.add_machine(AMS, "ams", replaying_body(instance=DFW))
     await harness.add_machine(DFW, "dfw", responding(OK))
     harness.network.add(Breaking(words="it breaks", machine_id=AMS, after_bytes=after, left=1))
@@ -424,7 +424,7 @@ async def test_a_websocket_is_reset_after_exactly_the_configured_bytes_from_the_
     harness.network.add(Breaking(words="it breaks", after_bytes=after))
     client, response = await harness.open_websocket()
     assert response.status == 101
-    await client.send(ws.masked(ws.TEXT, b"go on"))
+    await client.send(ws.masked(ws.TEXT, b"start"))
     assert await client.read_to_end() == (early + later)[:after]
     (trace,) = await harness.finished()
     assert (trace.close_code, trace.hops[0].note) == (None, "fault: it breaks")
@@ -441,7 +441,7 @@ async def test_an_open_websocket_counts_bytes_from_the_start_of_the_fault(harnes
     assert await client.read_to_end() == frame[:4]
 
 
-# Services without HTTP.
+# Services without the `http` handler.
 
 
 async def raw(harness: Harness) -> Client:
@@ -455,7 +455,7 @@ ON_AMS = {("ams", 5432): 0}
     ("condition", "code"),
     [
         (failing(Failure.REFUSED, left=6), "PC01"),
-        (failing(503, left=6), "PC03"),  # there is nobody who could answer with a status
+        (failing(503, left=6), "PC03"),  # TCP has no status codes
         (cut(), "PC05"),
         (Delay(words="too far", seconds=60.0), "PC05"),
     ],

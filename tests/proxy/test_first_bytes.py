@@ -1,4 +1,4 @@
-"""The first bytes of a connection, however they are cut, and bytes that are no proper request."""
+"""Protocol detection from the first bytes of a connection, and invalid requests."""
 
 from __future__ import annotations
 

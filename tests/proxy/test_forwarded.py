@@ -1,4 +1,4 @@
-"""Machines behind a port that something else accepts connections on, as Docker does for those that it publishes."""
+"""Machines behind a forwarded port, where a forwarder such as Docker accepts the connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def forwarder(*, reads: bool) -> AsyncIterator[int]:
-    """Accepts and hangs up: at once, as when nothing listens behind it, or after the request, as when that is lost."""
+    """Accepts connections and closes them: at once, as if nothing listens behind it, or after reading the request."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if reads:
@@ -29,7 +29,7 @@ async def forwarder(*, reads: bool) -> AsyncIterator[int]:
 async def test_a_request_that_was_never_read_behind_a_forwarded_port_is_retried(
     harness: Harness,
 ) -> None:
-    """F-5.41: nothing was sent twice, so a POST is tried again, too."""
+    """F-5.41: no machine has read the request, so even a POST is retried."""
     ams = await harness.add_machine(AMS, "ams", responding(OK))
     await harness.add_machine(DFW, "dfw", responding(OK))
     for _ in range(20):

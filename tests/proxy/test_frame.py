@@ -1,4 +1,4 @@
-"""The frame scanner finds every boundary and the close code, however the bytes are cut into packets."""
+"""WebSocket frame scanner: finds frame boundaries and the close code in data split at any byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebSocket handshakes: replayed whatever the answer looks like; the client sees one, that of the last machine."""
+"""WebSocket handshakes: replayed for any shape of response; the client sees only the last machine's handshake."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ REPLAY = f"fly-replay: instance={DFW}\r\n"
 HELLO = ws.frame(ws.TEXT, b"hello from dallas")
 
 RESPONSES: dict[str, tuple[bytes, bool]] = {
-    "101 and hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), True),
-    "101 and no hang-up": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), False),
+    "101 and close": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), True),
+    "101 and no close": (f"HTTP/1.1 101 Switching Protocols\r\n{REPLAY}\r\n".encode(), False),
     "101 with a full handshake": (ws.accept(headers=REPLAY), False),
-    "101 with a full handshake and hang-up": (ws.accept(headers=REPLAY), True),
+    "101 with a full handshake and close": (ws.accept(headers=REPLAY), True),
     "101 with a full handshake and frames": (ws.accept(headers=REPLAY) + ws.frame(ws.TEXT, b"wrong"), False),
-    "101 with frames, a close and hang-up": (
+    "101 with frames, a close frame and close": (
         ws.accept(headers=REPLAY) + ws.frame(ws.TEXT, b"wrong") + ws.frame(ws.CLOSE, ws.close(1012)),
         True,
     ),
     "200": (f"HTTP/1.1 200 OK\r\n{REPLAY}content-length: 2\r\n\r\nok".encode(), False),
     "204": (f"HTTP/1.1 204 No Content\r\n{REPLAY}\r\n".encode(), False),
     "307": (f"HTTP/1.1 307 x\r\n{REPLAY}content-length: 14\r\n\r\nredirecting...".encode(), False),
-    "307 of nginx": (f"HTTP/1.1 307 x\r\n{REPLAY}Location: \r\nContent-Length: 1\r\n\r\nx".encode(), False),
+    "307 from nginx": (f"HTTP/1.1 307 x\r\n{REPLAY}Location: \r\nContent-Length: 1\r\n\r\nx".encode(), False),
     "400": (f"HTTP/1.1 400 Bad Request\r\n{REPLAY}content-length: 0\r\n\r\n".encode(), False),
     "403, chunked": (
         f"HTTP/1.1 403 x\r\n{REPLAY}transfer-encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
@@ -34,15 +34,15 @@ RESPONSES: dict[str, tuple[bytes, bool]] = {
     ),
     "404": (f"HTTP/1.1 404 Not Found\r\n{REPLAY}content-length: 9\r\n\r\nnot found".encode(), False),
     "409": (f"HTTP/1.1 409 Conflict\r\n{REPLAY}content-length: 0\r\n\r\n".encode(), False),
-    "307 on the raw socket": (f"HTTP/1.1 307 x\r\n{REPLAY}Connection: close\r\n\r\n".encode(), True),
-    "an upgrade kept in the answer": (
+    "307 and close": (f"HTTP/1.1 307 x\r\n{REPLAY}Connection: close\r\n\r\n".encode(), True),
+    "426 with upgrade headers": (
         f"HTTP/1.1 426 x\r\n{REPLAY}Connection: Upgrade\r\nUpgrade: websocket\r\ncontent-length: 0\r\n\r\n".encode(),
         False,
     ),
 }
 
 
-OVER_TLS = ["101 and hang-up", "101 with frames, a close and hang-up", "307"]
+OVER_TLS = ["101 and close", "101 with frames, a close frame and close", "307"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_an_upgrade_may_be_replayed_several_times(harness: Harness) -> Non
 async def test_a_replaying_machine_that_closes_late_does_not_affect_the_new_websocket(
     harness: Harness, full: bool
 ) -> None:
-    """F-1.30: The machine that replayed closes only after the new handshake; the client must not notice."""
+    """F-1.30: the replaying machine closes only after the new handshake; the client must not notice."""
     close_now = asyncio.Event()
 
     async def replay_and_linger(wire: MachineWire) -> None:

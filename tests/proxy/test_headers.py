@@ -1,4 +1,4 @@
-"""What Fly adds to requests and responses, what it overwrites, and what a client cannot forge (facts, section 4)."""
+"""Headers that Fly adds, overwrites and removes in requests and responses (facts, section 4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUEST_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}-(ams|dfw)")
 async def request_at_machine(
     harness: Harness, headers: str = "", *, edge: str = "ams", tls: bool = False
 ) -> Message:
-    """The request as it arrives."""
+    """Send a request and return it as the machine received it."""
     if not harness.machines:
         await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect(edge, tls=tls)
@@ -117,7 +117,7 @@ async def test_fly_headers_from_a_client_are_overwritten(harness: Harness) -> No
 
 
 async def test_the_x_forwarded_headers_of_a_client(harness: Harness) -> None:
-    """F-4.4, F-4.6, F-4.17: appended to, or passed through."""
+    """F-4.4, F-4.6, F-4.17: extended or passed through."""
     message = await request_at_machine(
         harness,
         "X-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nX-Forwarded-Proto: https\r\n"
@@ -192,7 +192,7 @@ async def test_each_hop_gets_the_last_replaying_machine_as_source(harness: Harne
 
 
 async def test_host_and_client_headers_are_kept_across_replays(harness: Harness) -> None:
-    """F-1.31, F-4.19: but for what the replay adds, the target sees what the first machine saw."""
+    """F-1.31, F-4.19: except for the headers of the replay, both machines get the same headers."""
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
@@ -220,10 +220,10 @@ async def test_an_unavailable_preferred_machine_is_named_to_its_substitute(harne
     async def handler(wire: MachineWire) -> None:
         while True:
             replayed = (await wire.read_request()).get("fly-replay-src")
-            to_nobody = (
+            to_unknown = (
                 b"HTTP/1.1 307 x\r\nfly-replay: prefer_instance=00000000000000\r\ncontent-length: 0\r\n\r\n"
             )
-            await wire.send(OK if replayed else to_nobody)
+            await wire.send(OK if replayed else to_unknown)
 
     ams = await harness.add_machine(AMS, "ams", handler)
     assert (await (await harness.connect()).fetch()).body == b"hello"
@@ -241,7 +241,7 @@ async def test_hop_by_hop_headers_are_not_forwarded(harness: Harness) -> None:
 
 
 async def test_an_upgrade_gets_the_same_headers(harness: Harness) -> None:
-    """F-4.1 to F-4.11 hold for handshakes too."""
+    """F-4.1 to F-4.11 apply to handshakes too."""
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await harness.add_machine(DFW, "dfw", responding(b"HTTP/1.1 400 x\r\ncontent-length: 0\r\n\r\n"))
     client = await harness.connect()

@@ -1,4 +1,4 @@
-"""Clients of HTTP/2 in front of machines that speak HTTP/1.1."""
+"""HTTP/2 clients with machines that speak HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_http_2_pseudo_headers_and_cookies_are_converted_to_http_1(harness
 
 
 async def test_http_1_headers_that_http_2_forbids_are_removed(harness: Harness) -> None:
-    """RFC 9113, 8.2.2: a browser ends the connection over one of them; Apache sends Upgrade with each answer."""
+    """RFC 9113, 8.2.2: browsers close the connection if they get one; Apache sends Upgrade in every response."""
     await harness.add_machine(
         AMS,
         "ams",

@@ -1,4 +1,4 @@
-"""The proxy's memory does not grow with what passes through it: it runs alone in a process that is watched."""
+"""Memory usage of the proxy: does not grow with the number of requests and messages. It runs in its own process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(DEADLINE_SECONDS)]
 
 
 class Probe:
-    """The process of the proxy."""
+    """The process that runs the proxy."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self._process = process
@@ -75,7 +75,7 @@ async def probing(handler: Handler) -> AsyncIterator[Probe]:
 
 
 async def growth_bytes(probe: Probe, work: Callable[[int], Awaitable[None]], warm_up: int, total: int) -> int:
-    """How much the proxy grows by `total` pieces of work, once caches and the journal are full."""
+    """The growth of the proxy's memory, in bytes, after `total` units of work, once caches and the journal are full."""
     await work(warm_up)
     before = await probe.memory_bytes()
     await work(total)
@@ -130,7 +130,7 @@ async def test_100_000_websocket_messages_through_one_connection() -> None:
 
 
 async def test_100_000_websocket_messages_one_at_a_time() -> None:
-    """Each a packet of its own, as a chat sends them."""
+    """Each message is a packet of its own, as in a chat."""
     done = asyncio.Event()
 
     async def counting(wire: MachineWire) -> None:

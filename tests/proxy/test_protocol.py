@@ -1,4 +1,4 @@
-"""HTTP in all its forms: both versions, plain and TLS on one port, and requests and answers of every kind."""
+"""HTTP versions, TLS, ALPN and pipelining on one port, and requests and responses of every form."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_all_kinds_of_clients_at_once_on_one_port(harness: Harness) -> Non
     await asyncio.gather(*kinds)
 
 
-# Requests of every form.
+# Requests and responses of every form.
 
 
 async def test_pipelined_requests_are_answered_in_order(harness: Harness) -> None:

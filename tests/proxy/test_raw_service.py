@@ -1,4 +1,4 @@
-"""Raw connections: which machine they come to, and what happens when none takes them."""
+"""TCP passthrough connections: machine selection, retries, autostart and load."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_refused_tcp_connection_goes_to_another_machine() -> None:
 
 
 async def test_a_tcp_connection_that_every_machine_refuses_ends_in_pc07_after_six_attempts() -> None:
-    """F-6.22: the client sees its connection closed"""
+    """F-6.22: the proxy closes the client's connection."""
     async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
         await refusing(harness, AMS, "ams")
         assert await (await harness.connect(public_port=5432)).is_closed()
@@ -43,7 +43,7 @@ async def test_a_tcp_connection_that_every_machine_refuses_ends_in_pc07_after_si
 
 
 async def test_a_tcp_connection_starts_a_stopped_machine() -> None:
-    """F-5.25: autostart is not a thing of HTTP alone"""
+    """F-5.25: autostart works for TCP, too."""
     async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
         machine = await harness.add_machine(AMS, "ams", greet)
         harness.change(machine, state=MachineState.STOPPED)
@@ -71,5 +71,5 @@ async def test_a_tcp_connection_counts_as_load_until_it_closes() -> None:
         assert harness.router.load.of_machine(AMS) == 1
         end.set()
         assert await client.read_to_end() == b""
-        await client.aclose()  # the machine has said all; now so has the client
+        await client.aclose()  # the machine has closed; now the client closes
         await until(lambda: harness.router.load.of_machine(AMS) == 0)

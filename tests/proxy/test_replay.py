@@ -1,4 +1,4 @@
-"""The replay happens from the response head, whatever the shape of the answer that carries it."""
+"""Replays by the `fly-replay` header: decided by the response head, for any shape of response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENDLESS_SIZE = 16 * 2**20
 
 
 async def replay_to_dfw(harness: Harness, replaying_machine: Handler) -> None:
-    """Ask twice on one connection through a machine that replays: the client sees Dallas' answers, nothing else."""
+    """Send two requests on one connection to a machine that replays: the client gets only the target's responses."""
     ams = await harness.add_machine(AMS, "ams", replaying_machine)
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
     client = await harness.connect()
@@ -33,7 +33,7 @@ STATUSES = [200, 201, 202, 204, 301, 302, 304, 307, 400, 401, 404, 409, 421, 500
 
 @pytest.mark.parametrize("status", STATUSES)
 async def test_any_status_replays(harness: Harness, status: int) -> None:
-    """F-1.23, K-42: the status does not matter, a Location neither."""
+    """F-1.23, K-42: neither the status nor a Location header matters."""
     head = f"HTTP/1.1 {status} Whatever\r\n{REPLAY}location: https://example.com/\r\n"
     end = "\r\n" if status in (204, 304) else "content-length: 3\r\n\r\nabc"
     await replay_to_dfw(harness, responding((head + end).encode()))
@@ -49,7 +49,7 @@ async def test_the_header_may_be_in_any_letter_case(harness: Harness, name: str)
 
 
 async def test_an_nginx_return_307_response_replays(harness: Harness) -> None:
-    """F-1.87: an empty Location and a page that nobody asked for."""
+    """F-1.87: with an empty Location and an error page."""
     page = b"<html>\r\n<head><title>307 Temporary Redirect</title></head>\r\n</html>\r\n"
     head = (
         "HTTP/1.1 307 Temporary Redirect\r\nServer: nginx/1.26.3\r\nDate: Mon, 23 Nov 2026 06:00:00 GMT\r\n"
@@ -66,9 +66,9 @@ SHAPES: dict[str, tuple[bytes, bool]] = {
     "chunked, with trailers": (b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-sum: 1\r\n\r\n", False),
     "connection: close": (b"connection: close\r\ncontent-length: 2\r\n\r\nab", True),
     "read until close": (b"\r\nabc", True),
-    "hangs up in the middle of the body": (b"content-length: 100\r\n\r\nabc", True),
-    "hangs up in the middle of a chunk": (b"transfer-encoding: chunked\r\n\r\n5\r\nab", True),
-    "head and hang-up at once": (b"content-length: 0\r\n\r\n", True),
+    "closes in the middle of the body": (b"content-length: 100\r\n\r\nabc", True),
+    "closes in the middle of a chunk": (b"transfer-encoding: chunked\r\n\r\n5\r\nab", True),
+    "head and close at once": (b"content-length: 0\r\n\r\n", True),
     "broken chunks": (b"transfer-encoding: chunked\r\n\r\nthis is no size\r\n", False),
     "more bytes than announced": (b"content-length: 1\r\n\r\nabc", False),
 }
@@ -76,7 +76,7 @@ SHAPES: dict[str, tuple[bytes, bool]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_replay_works_with_any_framing(harness: Harness, shape: str) -> None:
-    """F-1.24: the body, whatever it is, is dropped."""
+    """F-1.24: the body is dropped."""
     tail, close = SHAPES[shape]
     await replay_to_dfw(harness, responding(b"HTTP/1.1 307 x\r\n" + REPLAY.encode() + tail, close=close))
 
@@ -91,7 +91,7 @@ async def test_an_event_stream_that_never_ends_is_not_waited_for(harness: Harnes
         await wire.read_request()
         await wire.send(f"HTTP/1.1 200 OK\r\n{REPLAY}content-type: text/event-stream\r\n\r\n".encode())
         await wire.send(b"data: 1\n\n")
-        await wire.read_to_end()  # the proxy hangs up, not we
+        await wire.read_to_end()  # the proxy closes the connection
 
     await replay_to_dfw(harness, handler)
 
@@ -108,7 +108,7 @@ async def test_a_very_large_body_is_not_waited_for(harness: Harness) -> None:
             sent += 65536
 
     await replay_to_dfw(harness, handler)
-    assert sent < ENDLESS_SIZE, "the proxy read on"
+    assert sent < ENDLESS_SIZE, "the proxy read the whole body"
 
 
 async def test_a_replay_whose_head_arrives_byte_by_byte(harness: Harness) -> None:
@@ -121,7 +121,7 @@ async def test_a_replay_whose_head_arrives_byte_by_byte(harness: Harness) -> Non
 
 
 async def test_no_header_of_the_replaying_response_reaches_the_client(harness: Harness) -> None:
-    """F-1.25, K-20: neither Set-Cookie nor anything else."""
+    """F-1.25, K-20: not even Set-Cookie."""
     await harness.add_machine(
         AMS,
         "ams",
@@ -148,7 +148,7 @@ async def test_a_replay_by_the_target_is_followed(harness: Harness) -> None:
 
 
 async def test_the_eleventh_replay_ends_in_pa02(harness: Harness) -> None:
-    """F-1.38, F-1.39, F-6.45: ten are followed; a machine that replays to itself uses up the count."""
+    """F-1.38, F-1.39, F-6.45: ten are followed; replays to the same machine count, too."""
     ams = await harness.add_machine(AMS, "ams", replaying(f"instance={AMS}"))
     response = await (await harness.connect()).fetch()
     assert response.status == 502
@@ -213,7 +213,7 @@ async def test_replays_of_many_concurrent_clients_do_not_mix(harness: Harness) -
 async def test_a_machine_that_replays_and_closes_without_reading_the_body(
     harness: Harness, size: int
 ) -> None:
-    """It resets the connection so; what it said before is a replay all the same."""
+    """This resets the connection. The response that arrived before the reset is still a replay."""
 
     async def handler(wire: MachineWire) -> None:
         await wire.read_request_head()

@@ -1,4 +1,4 @@
-"""The JSON form of a replay, through the proxy: its body is read, the request changed, the answer never seen."""
+"""Replays by a JSON body: the proxy reads the body, transforms the request and does not relay the response."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_a_replay_body_over_the_limit_ends_in_pa03(harness: Harness) -> No
 
 
 async def test_a_replay_body_replays_a_websocket_upgrade(harness: Harness) -> None:
-    """F-1.88: 200 with a JSON replay body, in answer to an upgrade."""
+    """F-1.88: a 200 with a JSON replay body, in response to an upgrade."""
 
     async def echoing(wire: MachineWire) -> None:
         await wire.read_request_head()

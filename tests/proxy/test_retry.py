@@ -1,4 +1,4 @@
-"""Connections that were closed just as they were used, that never come about, and machines that come back."""
+"""Retries: connections that close at their reuse, connect timeouts, and machines that restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.proxy.machine import OK, MachineWire, replaying, responding
 
 
 async def close_when_reused(wire: MachineWire) -> None:
-    """The first request of each connection is answered; the next one finds the connection closed."""
+    """Responds to the first request of each connection and closes on the second."""
     await wire.read_request()
     await wire.send(OK)
     await wire.read_request()
@@ -37,7 +37,7 @@ async def test_a_connection_that_closes_at_its_reuse_is_replaced(harness: Harnes
 
 
 async def test_a_post_is_not_sent_twice(harness: Harness) -> None:
-    """F-5.45, K-34: the machine may have done the work."""
+    """F-5.45, K-34: the machine may have processed the first one."""
     ams = await harness.add_machine(AMS, "ams", close_when_reused)
     client = await harness.connect()
     assert (await client.fetch("POST", body=b"one")).status == 200
@@ -48,7 +48,7 @@ async def test_a_post_is_not_sent_twice(harness: Harness) -> None:
 
 
 async def test_a_reused_connection_that_closes_in_the_response_head_fails(harness: Harness) -> None:
-    """It began to answer: so it was no idle connection that was closed."""
+    """The machine began to respond, so the connection was not closed while idle."""
 
     async def handler(wire: MachineWire) -> None:
         await wire.read_request()

@@ -1,4 +1,4 @@
-"""What a fly.toml asks of the proxy's connections: https, HTTP/2 behind, idle time-outs, other ports, raw services."""
+"""Service options of a fly.toml: force_https, h2_backend, idle_timeout, public ports, TCP services, limits."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_an_idle_connection_is_closed_after_the_idle_timeout() -> None:
 
 
 async def test_another_public_port_selects_another_service() -> None:
-    """F-1.61, F-5.12, F-9.6: the target's public port has to be the inbound one."""
+    """F-1.61, F-5.12, F-9.6: the target must serve the public port of the request."""
     management = Service(internal_port=9090, ports=(ServicePort(9090, 9090),), groups=("admin",))
     both = App("streams", services=(Service(groups=("app",)), management))
     async with open_harness(app=both, extra_ports={("ams", 9090): 0}) as harness:
@@ -104,7 +104,7 @@ def _at(service: Service, port: int) -> Service:
 
 
 async def test_a_service_without_the_http_handler_is_passed_through_as_tcp() -> None:
-    """F-12.7, F-9.4, F-1.28: no Fly headers, and a replay header in it is just bytes."""
+    """F-12.7, F-9.4, F-1.28: no Fly headers are added, and a replay header is passed on like any other data."""
     raw = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
 
     async def greeting(wire: MachineWire) -> None:
@@ -206,7 +206,7 @@ async def test_a_request_is_queued_while_all_machines_are_at_their_hard_limit() 
 
 
 async def test_open_websockets_get_a_going_away_close_frame_before_a_machine_stops(harness: Harness) -> None:
-    """F-12.15, F-5.36: a GoAway close frame, and the machine hears the client's answer to it."""
+    """F-12.15, F-5.36: the client gets a close frame, and the machine gets the client's reply to it."""
     received: list[bytes] = []
 
     async def chatting(wire: MachineWire) -> None:
@@ -241,7 +241,7 @@ async def test_a_pristine_response_has_no_headers_from_the_proxy() -> None:
 
 
 async def test_a_request_without_a_response_counts_as_load(harness: Harness) -> None:
-    """F-5.38: what is under way counts as load until it ends."""
+    """F-5.38: a request counts as load until it ends."""
     await harness.add_machine(AMS, "ams", silent())
     client = await harness.connect()
     await client.send(upgrade())

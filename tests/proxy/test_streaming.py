@@ -1,4 +1,4 @@
-"""A response that is no replay streams to the client as it comes, in constant memory."""
+"""Response streaming: responses reach the client as they arrive, in constant memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def event(framing: str, number: int) -> bytes:
 
 
 async def send_events(wire: MachineWire, framing: str, proceed: asyncio.Event) -> None:
-    """Three events, each only after the client had the one before."""
+    """Send three events, each one when `proceed` is set."""
     await wire.read_request()
     await wire.send(EVENT_STREAM + FRAMINGS[framing])
     for number in range(3):
@@ -102,7 +102,7 @@ async def test_an_http_1_0_client_gets_a_stream_without_chunked_framing(harness:
     assert await client.is_closed()
 
 
-async def test_a_long_poll_has_no_timeout(harness: Harness) -> None:
+async def test_a_late_response_to_a_long_poll_is_relayed(harness: Harness) -> None:
     respond_now = asyncio.Event()
 
     async def handler(wire: MachineWire) -> None:
@@ -181,7 +181,7 @@ async def read_slowly(client: H2Client, stream: Stream, size: int) -> None:
 
 
 async def test_a_client_with_closed_windows_pauses_the_machine(harness: Harness) -> None:
-    """Little is kept for it, other streams go on, and it gets everything when it reads at last."""
+    """The proxy buffers little for it, and the client gets everything once it reads."""
     size = 32 * 2**20
     await harness.add_machine(AMS, "ams", downloading(size))
     client = await harness.connect_h2(window=2**18)
@@ -221,7 +221,7 @@ async def test_a_stream_that_is_not_read_does_not_block_the_others(harness: Harn
 
 @pytest.mark.parametrize("count", [6, 150])
 async def test_many_event_streams_over_one_connection(harness: Harness, count: int) -> None:
-    """mitmproxy's five connections to one address, and HTTP/2's usual hundred streams, are no limits here."""
+    """Neither mitmproxy's limit of five connections to one address nor the usual 100 HTTP/2 streams applies."""
     ams = await harness.add_machine(AMS, "ams", sending_events())
     client = await harness.connect_h2()
     streams = [await client.open(path=f"/{number}") for number in range(count)]
@@ -254,7 +254,7 @@ def sending_events() -> Handler:
 
 
 async def test_response_trailers_are_dropped(harness: Harness) -> None:
-    """Trailers are dropped, the body is whole and the connection lives on."""
+    """The trailers are dropped, the body is complete and the connection stays open."""
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
     response = head + b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
     ams = await harness.add_machine(AMS, "ams", responding(response))

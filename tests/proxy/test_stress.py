@@ -1,6 +1,6 @@
-"""An answer whose connection closes in the same packet is a replay every time, under load.
+"""Stress test: under load, no replay is lost when its connection closes in the same packet.
 
-`FLYSIM_STRESS=30000` makes more tries than the normal run.
+`FLYSIM_STRESS=30000` runs more requests than the default.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HELLO = ws.frame(ws.TEXT, b"hello from dallas")
 
 @asynccontextmanager
 async def early_close_machine(harness: Harness) -> AsyncIterator[None]:
-    """A process of its own, so that its packets come whenever they come."""
+    """Run a machine in a separate process, so that the timing of its packets varies."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).with_name("early_close_machine.py")),
@@ -46,7 +46,7 @@ async def early_close_machine(harness: Harness) -> AsyncIterator[None]:
 
 
 async def greet(wire: MachineWire) -> None:
-    """The machine in Dallas: a handshake and a frame for an upgrade, a page for anything else."""
+    """The target: accepts an upgrade and sends one frame, responds with 200 to other requests."""
     while True:
         request = await wire.read_request_head()
         if request.get("upgrade") is None:
@@ -59,7 +59,7 @@ async def greet(wire: MachineWire) -> None:
 
 
 async def open_websockets(harness: Harness, shapes: list[str], tries: int) -> None:
-    """One handshake after the other, each on a connection of its own."""
+    """Send one handshake after the other, each on a new connection."""
     for number in range(tries):
         client = await harness.connect()
         await client.send(ws.upgrade(f"/{shapes[number % len(shapes)]}"))
@@ -70,7 +70,7 @@ async def open_websockets(harness: Harness, shapes: list[str], tries: int) -> No
 
 
 async def get_pages(harness: Harness, shapes: list[str], tries: int) -> None:
-    """One request after the other, on one connection."""
+    """Send one request after the other, on one connection."""
     client = await harness.connect()
     for number in range(tries):
         response = await client.fetch(path=f"/{shapes[number % len(shapes)]}")
@@ -78,7 +78,7 @@ async def get_pages(harness: Harness, shapes: list[str], tries: int) -> None:
 
 
 async def send_forms(harness: Harness, shapes: list[str], tries: int) -> None:
-    """As `get_pages`, with a body that the machine does not read: it ends its connection with a reset."""
+    """Like `get_pages`, with a body that the machine does not read, so that it resets the connection."""
     client = await harness.connect()
     for number in range(tries):
         shape, size = shapes[number % len(shapes)], (10, 10_000, 200_000)[number % 5 % 3]

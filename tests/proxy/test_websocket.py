@@ -1,4 +1,4 @@
-"""Open WebSockets: bytes pass both ways unchanged, each way at its own pace, and an end of one side ends the other."""
+"""Open WebSockets: unchanged bytes, separate flow control per direction, and closing by either side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.proxy.machine import MachineWire, accepting, echoing
 
 
 def random_frames(seed: int, *, mask: bytes) -> bytes:
-    """A stream of frames of every kind: fragments, controls between them, compression, sizes at every boundary."""
+    """Frames of every kind: fragments with control frames between them, compression, sizes at every limit."""
     rng = random.Random(seed)
     deflate = zlib.compressobj(wbits=-15)
     compressed = deflate.compress(b"compressed " * 50) + deflate.flush(zlib.Z_SYNC_FLUSH)
@@ -125,7 +125,7 @@ async def test_a_client_that_crashes_closes_the_machines_websocket_at_once(
 
 
 async def test_data_sent_by_a_machine_before_it_closes_arrives(harness: Harness) -> None:
-    """More than fits into any buffer on the way, the hang-up right behind it."""
+    """More data than fits into any buffer, closed right after it."""
     data = ws.frame(ws.BINARY, random.Random(3).randbytes(5 * 2**20))
 
     async def burst(wire: MachineWire) -> None:
@@ -168,7 +168,7 @@ async def test_a_machine_that_stops_with_frames_in_flight_both_ways(harness: Har
 
 
 async def test_a_client_that_does_not_read_can_still_send(harness: Harness) -> None:
-    """Each direction waits for its own reader only."""
+    """Each direction waits only for its own reader."""
     received: list[bytes] = []
     message = ws.masked(ws.TEXT, b"stop it")
 

@@ -1,4 +1,4 @@
-"""WebSocket frames and handshakes by hand (RFC 6455), so that tests can compare what arrives byte for byte."""
+"""WebSocket frames and handshakes built by hand (RFC 6455), so that tests can compare bytes exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MASK = b"\x01\x80\xfe\x0d"
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, mask: bytes = b"", flags: int = 0) -> bytes:
-    """One frame; `mask` for a client's."""
+    """One frame. `mask`: for a client's frames."""
     head = bytes([(0x80 if fin else 0) | flags | opcode])
     masked = 0x80 if mask else 0
     if len(payload) < 126:
@@ -28,7 +28,7 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, mask: bytes = 
 
 
 def masked(opcode: int, payload: bytes = b"", *, fin: bool = True, flags: int = 0) -> bytes:
-    """A frame as a client sends it."""
+    """A client's frame."""
     return frame(opcode, payload, fin=fin, mask=MASK, flags=flags)
 
 
@@ -51,7 +51,7 @@ def accept_key(key: str) -> str:
 
 
 def accept(key: str = KEY, headers: str = "") -> bytes:
-    """A machine's answer to it."""
+    """A machine's handshake response."""
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept_key(key)}\r\n{headers}\r\n"

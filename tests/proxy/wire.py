@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand, for both sides of the proxy: what tests send and read has to be exact to the byte."""
+"""Raw HTTP/1.1 for both sides of the proxy, with control over every byte sent and read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEADLINE_SECONDS = 10.0
 
 @dataclass
 class Message:
-    """A request or a response as it came: its head, and its body with the framing taken off."""
+    """A received request or response: its head, and its body without framing."""
 
     head: bytes
     body: bytes = b""
@@ -46,7 +46,7 @@ class Message:
 
     def get(self, name: str) -> str | None:
         values = self.all(name)
-        assert len(values) < 2, f"{name} came {len(values)} times: {values}"
+        assert len(values) < 2, f"{name} appears {len(values)} times: {values}"
         return values[0] if values else None
 
     def __repr__(self) -> str:
@@ -54,7 +54,7 @@ class Message:
 
 
 class Wire:
-    """One end of a TCP connection."""
+    """One side of a TCP connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -65,7 +65,7 @@ class Wire:
         await self.writer.drain()
 
     async def send_bytewise(self, data: bytes) -> None:
-        """Every byte as a packet of its own."""
+        """Send each byte in a packet of its own."""
         for position in range(len(data)):
             self.writer.write(data[position : position + 1])
             await asyncio.sleep(0)
@@ -83,7 +83,7 @@ class Wire:
             return await self.reader.read(65536)
 
     async def read_chunk(self) -> bytes:
-        """One chunk of a chunked body; empty for the last."""
+        """Read one chunk of a chunked body; the last one is empty."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             size = int(await self.reader.readline(), 16)
             data = await self.reader.readexactly(size)
@@ -103,7 +103,7 @@ class Wire:
         return message
 
     async def read_to_end(self) -> bytes:
-        """What still comes until the other side closes; a reset counts as a close."""
+        """Read until the other side closes; a reset counts as a close."""
         parts = []
         async with asyncio.timeout(DEADLINE_SECONDS):
             try:
@@ -114,7 +114,7 @@ class Wire:
         return b"".join(parts)
 
     async def discard_body(self, message: Message) -> int:
-        """Read a body of any size without keeping it; how many bytes it had."""
+        """Read a body of any size without keeping it. Returns its size in bytes."""
         size = 0
         if "chunked" in (message.get("transfer-encoding") or ""):
             while chunk := await self.read_chunk():
@@ -129,21 +129,21 @@ class Wire:
         return size
 
     def pause(self) -> None:
-        """Take nothing more from the socket for now."""
+        """Stop reading from the socket until `resume`."""
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def resume(self) -> None:
         self.writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     def half_close(self) -> None:
-        """FIN, but go on reading."""
+        """Send FIN and continue to read."""
         self.writer.write_eof()
 
     def close(self) -> None:
         self.writer.close()
 
     def reset(self) -> None:
-        """RST instead of FIN."""
+        """Close with RST instead of FIN."""
         connection: socket.socket = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
