@@ -17,7 +17,7 @@ from simulator.routing.model import Machine
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Condition:
-    """Applies between the edge and the machines that it names. A field that is None matches all of them."""
+    """Applies to connections between the edge and the machines that it names. A field that is None matches any."""
 
     words: str
     """Describes the fault that added the condition, for logs and traces."""
@@ -48,11 +48,12 @@ class Delay(Condition):
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Failing(Condition):
-    """The next `left` deliveries fail, with a network failure or an HTTP status in place of the machine's response."""
+    """The next deliveries fail, with a network failure or an HTTP status in place of the machine's response."""
 
     how: Failure | int
     """The network failure or the HTTP status."""
     left: int
+    """How many more deliveries fail."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

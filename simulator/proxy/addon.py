@@ -102,7 +102,7 @@ class FlyReplay:
             parent.child_layer = ours
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
-        """Log a failed handshake: there is no response that could report it, e.g. an untrusted certificate."""
+        """Log a failed TLS handshake, e.g. because of an untrusted certificate: no response can report it."""
         edge, message = edge_of(data.context.client), data.conn.error or ""
         name = data.conn.sni or "(none)"
         was_cancelled = message.startswith(_CLIENT_DISCONNECTED)

@@ -37,7 +37,7 @@ class OpenWebSockets:
 class ClientHandler(Protocol):
     """The handler of one client connection, as the proxy's core uses it."""
 
-    def limit_idle(self, seconds: float) -> None: ...
+    def set_idle_timeout(self, seconds: float) -> None: ...
 
     def was_never_read(self, connection: Any) -> bool: ...
 
@@ -59,11 +59,11 @@ class ProxyCore:
         self.handlers: dict[str, ClientHandler] = {}
         """Handlers by client connection id; empty inside stock mitmproxy."""
 
-    def limit_idle(self, client_id: str, seconds: float | None) -> None:
+    def set_idle_timeout(self, client_id: str, seconds: float | None) -> None:
         """Close the client's connection after `seconds` without traffic; 0 and None: no limit (F-9.7, K-35)."""
         handler = self.handlers.get(client_id)
         if seconds and handler is not None:
-            handler.limit_idle(seconds)
+            handler.set_idle_timeout(seconds)
 
     def was_never_read(self, client_id: str, connection: Any) -> bool:
         """Whether a machine connection that ended without a response was reset with the request unread."""

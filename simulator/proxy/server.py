@@ -109,11 +109,8 @@ class ProxyServer:
 
     @property
     def dns_address(self) -> tuple[str, int] | None:
-        return (
-            self._name_server.listen_addrs[0][:2]
-            if self._name_server and self._name_server.listen_addrs
-            else None
-        )
+        listen_addrs = self._name_server.listen_addrs if self._name_server else ()
+        return listen_addrs[0][:2] if listen_addrs else None
 
     async def start(self) -> None:
         """Open all listeners. Raises EnvironmentFault if a port is in use; no listener stays open then."""
@@ -244,10 +241,7 @@ class ProxyServer:
         try:
             _require_udp(host or "0.0.0.0", port)
             await self._name_server.start()
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # its UDP listener raises RuntimeError, with a Rust backtrace
+        except (OSError, RuntimeError) as error:  # mitmproxy's UDP listener raises RuntimeError
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number else str(error).partition("\n")[0]
             stop = "stop the process that uses it, or " if number == errno.EADDRINUSE else ""

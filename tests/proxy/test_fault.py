@@ -290,12 +290,14 @@ async def test_delayed_data_arrives_at_once_when_the_delay_ends() -> None:
 # Deliveries that fail.
 
 
-@pytest.mark.parametrize("how", [Failure.REFUSED, Failure.RESET, Failure.HOST_UNREACHABLE])
-async def test_a_delivery_that_did_not_reach_its_machine_is_retried(harness: Harness, how: Failure) -> None:
+@pytest.mark.parametrize("failure", [Failure.REFUSED, Failure.RESET, Failure.HOST_UNREACHABLE])
+async def test_a_delivery_that_did_not_reach_its_machine_is_retried(
+    harness: Harness, failure: Failure
+) -> None:
     """F-5.41"""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
-    harness.network.add(failing(how, left=2))
+    harness.network.add(failing(failure, left=2))
     assert (await (await harness.connect()).fetch("POST", body=b"again")).body == b"hello"
     (trace,) = await harness.finished()
     assert [(hop.machine, hop.attempts) for hop in trace.hops] == [("ams-1", 1), ("dfw-1", 3)]

@@ -1,4 +1,4 @@
-"""HTTP/1 and HTTP/2 connections to clients and machines: mitmproxy's, with limits, flow control and workarounds.
+"""HTTP/1 and HTTP/2 connections to clients and machines: limits, upload windows, and workarounds for mitmproxy.
 
 mitmproxy fails on trailers and mistakes an interim response (103 Early Hints) for the final one. Both are dropped
 here. The `stream_id` of mitmproxy's `Http1Client` is None between two exchanges.

@@ -110,11 +110,6 @@ def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> 
     )
 
 
-def _reason(response: http.Response) -> bytes:
-    """The reason phrase; the standard one if the response has none, as in HTTP/2."""
-    return response.data.reason or status_codes.RESPONSES.get(response.status_code, "").encode()
-
-
 def to_response_head(response: http.Response) -> Response:
     return Response(response.status_code, response.headers.fields)
 
@@ -164,7 +159,7 @@ def _proxy_response(
 
 
 def is_invalid_upgrade(response: http.Response, request: http.Request) -> bool:
-    """Whether this is a 101 for an HTTP/2 client, which cannot get one. A replay never reaches it (F-1.23)."""
+    """Whether this is a 101 for an HTTP/2 client; a 101 with a replay is valid, as it is not relayed (F-1.23)."""
     return response.status_code == 101 and request.is_http2 and "fly-replay" not in response.headers
 
 
@@ -201,11 +196,9 @@ def response_failure(message: str) -> Failure:
     """The kind of failure, from mitmproxy's message for a connection without a complete response head."""
     if message == NO_HTTP2:
         return Failure.NO_HTTP2
-    return (
-        Failure.CLOSED
-        if is_closed_without_response(message) or _TRUNCATED_HEAD.match(message)
-        else Failure.UNREADABLE
-    )
+    if is_closed_without_response(message) or _TRUNCATED_HEAD.match(message):
+        return Failure.CLOSED
+    return Failure.UNREADABLE
 
 
 def declared_length(request: http.Request) -> int:

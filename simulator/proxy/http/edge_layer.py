@@ -112,12 +112,11 @@ class EdgeLayer(HttpLayer):
     def _add_client_connection(self) -> None:
         if not self.is_http2:
             self.connections[self.context.client] = ClientConnection(self.context.fork())
-        elif (
-            not self.inspected
-        ):  # stock mitmproxy never sends SendWindowUpdates: its own connection updates at once
+        elif not self.inspected:
+            # Stock mitmproxy sends no SendWindowUpdates, so there its own connection is kept, which updates at once.
             self.connections[self.context.client] = Http2ClientConnection(self.context.fork())
 
-    # What flow control asks.
+    # Used by flow control.
 
     @property
     def is_http2(self) -> bool:
@@ -146,7 +145,7 @@ class EdgeLayer(HttpLayer):
         machine = self._machine_connection(connection)
         return client.buffered_bytes(machine.stream_id) if machine and machine.stream_id else 0
 
-    # What streams ask.
+    # Used by streams.
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         stream_class = InspectedStream if self.inspected else ExchangeStream

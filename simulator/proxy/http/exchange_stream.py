@@ -159,7 +159,7 @@ class ExchangeStream(HttpStream):
         head = convert.to_request(request, self.context.client)
         self.exchange = core.router.open(head, edge, core.new_request_id(edge, now), now)
         self._faults = DeliveryFaults(core, self.exchange, edge)
-        core.limit_idle(self.context.client.id, self.exchange.idle_timeout_seconds)
+        core.set_idle_timeout(self.context.client.id, self.exchange.idle_timeout_seconds)
         yield from self._execute(self.exchange.begin(now))
 
     def _refuse_request(self, error: str) -> Commands:

@@ -69,7 +69,7 @@ class EdgeHandler(FlowControlledHandler):
             await super().open_connection(command)
         finally:
             self._stop_timer(command.connection)
-            self._forget_unopened(command.connection)
+            self._remove_unopened(command.connection)
             self._links.pop(command.connection, None)
             del self._machines[command.connection]
 
@@ -77,7 +77,7 @@ class EdgeHandler(FlowControlledHandler):
         if isinstance(hook, ServerConnectedHook):
             self._stop_timer(hook.data.server)
             self._attach_link(hook.data.server)
-        elif _has_listener(self.master, hook.name):
+        elif _is_implemented(self.master, hook.name):
             await super().handle_hook(hook)
 
     async def _simulate_connect(self, command: OpenMachineConnection) -> bool:
@@ -92,7 +92,7 @@ class EdgeHandler(FlowControlledHandler):
             command.connection.error = error
             if error is not None:
                 await super().open_connection(command)
-                self._forget_unopened(command.connection)
+                self._remove_unopened(command.connection)
         return error is None
 
     def _attach_link(self, connection: Connection) -> None:
@@ -118,7 +118,7 @@ class EdgeHandler(FlowControlledHandler):
         """
         return connection in self._reset_connections or was_reset_after_close(self.transports.get(connection))
 
-    def limit_idle(self, seconds: float) -> None:
+    def set_idle_timeout(self, seconds: float) -> None:
         """Close the connection after `seconds` without traffic (F-9.7)."""
         if self.timeout_watchdog.timeout == seconds:
             return
@@ -128,7 +128,7 @@ class EdgeHandler(FlowControlledHandler):
         self._idle_task = asyncio.create_task(self.timeout_watchdog.watch(), name="idle timeout")
 
     async def go_away(self) -> None:
-        """The machine of the client's WebSocket is about to be stopped."""
+        """Send the client a close frame: the machine of its WebSocket is about to be stopped."""
         await self.server_event(GoAway())
 
     async def handle_client(self) -> None:
@@ -140,7 +140,7 @@ class EdgeHandler(FlowControlledHandler):
             if self._idle_task is not None:
                 self._idle_task.cancel()
 
-    def _forget_unopened(self, connection: Connection) -> None:
+    def _remove_unopened(self, connection: Connection) -> None:
         """Remove a failed connection: mitmproxy would keep it until the client disconnects."""
         if connection in self.transports and self.transports[connection].writer is None:
             del self.transports[connection]
@@ -151,8 +151,8 @@ class EdgeHandler(FlowControlledHandler):
             timer.cancel()
 
 
-def _has_listener(master: Master, hook: str) -> bool:
-    """Whether an addon needs this hook. Proxyserver's only prevent a proxy from connecting to itself."""
+def _is_implemented(master: Master, hook: str) -> bool:
+    """Whether an addon needs this hook. Proxyserver's hooks only prevent a proxy from connecting to itself."""
     return any(
         hasattr(addon, hook) for addon in master.addons.chain if not isinstance(addon, Proxyserver | Core)
     )

@@ -3,7 +3,7 @@
 mitmproxy waits for all sockets before it reads from any of them, so that one direction of a WebSocket blocks the
 other, and it buffers without limit what a closed HTTP/2 window holds back. Here a machine's connection waits for the
 client's socket and for its stream's window, and a client's connection waits for the machines' sockets. An HTTP/2
-client is always read, because its WINDOW_UPDATE frames must arrive; its uploads are limited by its send windows.
+client is always read, because its WINDOW_UPDATE frames must arrive; the windows of its streams limit its uploads.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ class FlowControlledHandler(ProxyConnectionHandler):
 
     async def _drain(self, connection: Connection) -> None:
         transport = self.transports.get(connection)
-        if transport is None or not _wants_draining(transport.writer):
+        if transport is None or not _needs_drain(transport.writer):
             return
         try:
             await transport.writer.drain()
         except OSError as error:
-            if transport.handler is not None and (connection is self.client or _is_read(transport)):
+            if transport.handler is not None and (connection is self.client or _is_fully_read(transport)):
                 transport.handler.cancel(f"Error sending data: {error}")
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
@@ -110,13 +110,13 @@ class FlowControlledHandler(ProxyConnectionHandler):
         return self._edge
 
 
-def _wants_draining(writer: object) -> TypeGuard[asyncio.StreamWriter]:
+def _needs_drain(writer: object) -> TypeGuard[asyncio.StreamWriter]:
     """Whether the socket still has data to write, or is closing."""
     return isinstance(writer, asyncio.StreamWriter) and (
         writer.transport.get_write_buffer_size() > 0 or writer.transport.is_closing()
     )
 
 
-def _is_read(transport: ConnectionIO) -> bool:
+def _is_fully_read(transport: ConnectionIO) -> bool:
     """Whether everything that a machine sent before its connection failed has been read."""
     return not isinstance(transport.reader, asyncio.StreamReader) or transport.reader.at_eof()
