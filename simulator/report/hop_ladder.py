@@ -13,12 +13,12 @@ from simulator.routing.trace import Hop, Outcome, Trace
 
 WIDTH = 100
 _INDENT = "  "
-_LONGEST_BLOCK = 4
-_LEAST_REPEATS = 3
-_ROOM_FOR_IDS = 80
-_LEAST_NOTE = 8
-_TELLING_REQUEST_FIELDS = ("fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable")
-_TELLING_RESPONSE_FIELDS = ("location", "set-cookie")
+_MAX_BLOCK_LENGTH = 4
+_MIN_REPEATS = 3
+_MIN_WIDTH_FOR_IDS = 80
+_MIN_NOTE_WIDTH = 8
+_NOTED_REQUEST_HEADERS = ("fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable")
+_NOTED_RESPONSE_HEADERS = ("location", "set-cookie")
 
 
 def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH, as_websocket: bool = False) -> str:
@@ -31,14 +31,14 @@ def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH, as_websoc
     told: set[tuple[object, ...]] = set()
     for block in collapse(trace.hops):
         for offset, hop in enumerate(block.hops):
-            fields = list(_fields(hop)) if headers and _kind(hop) not in told else []
-            told.add(_kind(hop))
+            fields = list(_fields(hop)) if headers and _signature(hop) not in told else []
+            told.add(_signature(hop))
             note = "" if any(_note(hop) in field for field in fields) else _note(hop)
             waited = [f"{_INDENT * 3}· {hop.note}"] if hop.note else []
             lines += [table.line(_number(block, offset), hop, note), *waited, *fields]
         if block.repeats > 1 and len(block.hops) > 1:
             lines.append(f"{_INDENT}{'⋮':>{table.number}}  {_repetition(block)}")
-    lines += _endings(trace)
+    lines += _footer(trace)
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -69,7 +69,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else f"{seconds * 1000:.1f} ms"
 
 
-def _endings(trace: Trace) -> Iterator[str]:
+def _footer(trace: Trace) -> Iterator[str]:
     if trace.outcome is Outcome.REJECTED:
         if not trace.hops:
             yield f"{_INDENT}no machine was asked"
@@ -95,28 +95,28 @@ def collapse(hops: Sequence[Hop]) -> Iterator[Block]:
     """Single hops, and in place of runs that repeat, the run once."""
     at = 0
     while at < len(hops):
-        length, repeats = _longest_run(hops, at)
+        length, repeats = _shortest_repeating_block(hops, at)
         yield Block(at + 1, tuple(hops[at : at + length]), repeats)
         at += length * repeats
 
 
-def _longest_run(hops: Sequence[Hop], at: int) -> tuple[int, int]:
-    for length in range(1, _LONGEST_BLOCK + 1):
+def _shortest_repeating_block(hops: Sequence[Hop], at: int) -> tuple[int, int]:
+    for length in range(1, _MAX_BLOCK_LENGTH + 1):
         repeats = _count_repeats(hops, at, length)
-        if repeats >= _LEAST_REPEATS:
+        if repeats >= _MIN_REPEATS:
             return length, repeats
     return 1, 1
 
 
 def _count_repeats(hops: Sequence[Hop], at: int, length: int) -> int:
-    kinds = [_kind(hop) for hop in hops[at : at + length]]
+    kinds = [_signature(hop) for hop in hops[at : at + length]]
     repeats = 1
-    while [_kind(hop) for hop in hops[at + repeats * length : at + (repeats + 1) * length]] == kinds:
+    while [_signature(hop) for hop in hops[at + repeats * length : at + (repeats + 1) * length]] == kinds:
         repeats += 1
     return repeats
 
 
-def _kind(hop: Hop) -> tuple[object, ...]:
+def _signature(hop: Hop) -> tuple[object, ...]:
     return (hop.machine_id, hop.cause, hop.status, hop.failure, hop.replay)
 
 
@@ -148,10 +148,10 @@ class _Table:
         number = max((len(_number(block, len(block.hops) - 1)) for block in collapse(hops)), default=1)
         machine = max((len(hop.machine) for hop in hops), default=0)
         cause = max((len(_cause(hop)) for hop in hops), default=0)
-        has_ids = width >= _ROOM_FOR_IDS
+        has_ids = width >= _MIN_WIDTH_FOR_IDS
         ids = len("  0123456789abcd") if has_ids else 0
         fixed = len(_INDENT) + number + machine + cause + len("  reg    307    ") + 9 + ids
-        return cls(number, machine, cause, max(_LEAST_NOTE, width - fixed), has_ids)
+        return cls(number, machine, cause, max(_MIN_NOTE_WIDTH, width - fixed), has_ids)
 
     def line(self, number: str, hop: Hop, note: str) -> str:
         status = "—" if hop.status is None else str(hop.status)
@@ -175,11 +175,11 @@ def _note(hop: Hop) -> str:
     if hop.failure is not None:
         return hop.failure
     told = dict(hop.received)
-    for name in _TELLING_RESPONSE_FIELDS:
+    for name in _NOTED_RESPONSE_HEADERS:
         if name in told:
             return f"{name}: {told[name]}"
     sent = {name.lower(): value for name, value in hop.sent}
-    return next((f"{name}: {sent[name]}" for name in _TELLING_REQUEST_FIELDS if name in sent), "")
+    return next((f"{name}: {sent[name]}" for name in _NOTED_REQUEST_HEADERS if name in sent), "")
 
 
 def _fields(hop: Hop) -> Iterator[str]:

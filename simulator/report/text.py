@@ -11,7 +11,7 @@ from itertools import groupby
 
 from simulator.report.hop_ladder import WIDTH, ladder
 from simulator.results import Mismatch, RunResult, ScenarioFailure, ScenarioResult, Verdict
-from simulator.scenario.expectations.match import escaped
+from simulator.scenario.expectations.match import escape
 
 _MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.SKIPPED: "–"}
 _MARGIN = 4
@@ -44,12 +44,12 @@ class TextReport:
         self._write(f"{space}{run.summary}{f', {left} not run' if left else ''}\n")
 
     def _line(self, result: ScenarioResult) -> str:
-        mark = self._painted(_MARKS[result.verdict], _COLOURS[result.verdict])
+        mark = self._colored(_MARKS[result.verdict], _COLOURS[result.verdict])
         if result.verdict is Verdict.SKIPPED:
-            return f"{mark} {result.name}  {self._painted(f'skipped: {result.skipped_because}', _DIM)}"
-        return f"{mark} {result.name}  {self._painted(f'{result.seconds:.2f} s', _DIM)}"
+            return f"{mark} {result.name}  {self._colored(f'skipped: {result.skipped_because}', _DIM)}"
+        return f"{mark} {result.name}  {self._colored(f'{result.seconds:.2f} s', _DIM)}"
 
-    def _painted(self, text: str, colour: str) -> str:
+    def _colored(self, text: str, colour: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
 
@@ -94,7 +94,7 @@ def _failure_lines(failure: ScenarioFailure, width: int) -> Iterator[str]:
 
 def _printable(lines: Sequence[str]) -> Iterator[str]:
     """Repeated lines once, with their count. Colours are dropped, other control characters are escaped."""
-    for line, repeats in groupby(escaped(_COLOUR_CODE.sub("", line)) for line in lines):
+    for line, repeats in groupby(escape(_COLOUR_CODE.sub("", line)) for line in lines):
         count = len(list(repeats))
         yield f"{line}  (×{count})" if count > 1 else line
 

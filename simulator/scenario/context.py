@@ -20,19 +20,19 @@ from simulator.retry import poll
 from simulator.routing.service import HTTP_PORT, HTTPS_PORT
 from simulator.routing.trace import Trace
 from simulator.scenario.client.http import Client
-from simulator.scenario.expectations.check import mismatches
+from simulator.scenario.expectations.check import find_mismatches
 from simulator.scenario.expectations.match import describe_match, is_match
 from simulator.scenario.expectations.schema import Expectation, LogMatch
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.names import Names
+from simulator.scenario.names import NameResolver
 from simulator.scenario.simulator_protocol import RunningSimulator
 
 if TYPE_CHECKING:
-    from simulator.scenario.client.websocket import OpenSocket
+    from simulator.scenario.client.websocket import WebSocketConnection
 
 PATIENCE_SECONDS = 2.0
 """How long a step waits, on the real clock, for a trace or a log line that is on its way."""
-FIRST_CLIENT = "client"
+DEFAULT_CLIENT = "client"
 T = TypeVar("T")
 
 
@@ -42,9 +42,9 @@ class SharedState:
 
     simulator: RunningSimulator
     folder: Path
-    names: Names
+    names: NameResolver
     clients: dict[str, Client] = field(default_factory=dict)
-    sockets: dict[str, OpenSocket] = field(default_factory=dict)
+    sockets: dict[str, WebSocketConnection] = field(default_factory=dict)
     ready_file: Path | None = None
 
     async def close(self) -> None:
@@ -57,9 +57,9 @@ class SharedState:
 class ScenarioContext:
     def __init__(self, shared: SharedState) -> None:
         self.shared = shared
-        self.current_client = FIRST_CLIENT
+        self.current_client = DEFAULT_CLIENT
         self.records: list[StepResult] = []
-        self.answer: ClientResponse | None = None
+        self.response: ClientResponse | None = None
         """That of the latest step, for its record."""
         self.step_started_at = 0.0
         self.patience_seconds = PATIENCE_SECONDS
@@ -69,7 +69,7 @@ class ScenarioContext:
         return self.shared.simulator
 
     @property
-    def names(self) -> Names:
+    def names(self) -> NameResolver:
         return self.shared.names
 
     def fork(self) -> ScenarioContext:
@@ -112,36 +112,36 @@ class ScenarioContext:
             raise InputError(f"direct: {direct} is gone", expected="a machine that is there")
         return f"http://{machine.address}"
 
-    async def find_trace(self, answer: ClientResponse) -> Trace | None:
+    async def find_trace(self, response: ClientResponse) -> Trace | None:
         """The trace of an answer, waited for: the edge may tell of it after the client has its answer."""
-        request_id = answer.request_id
+        request_id = response.request_id
         if request_id is None:
             return None
         return await poll(
             lambda: self.simulator.journal.find_trace(request_id), timeout_seconds=self.patience_seconds
         )
 
-    async def conclude(self, answer: ClientResponse, expect: Expectation | None) -> None:
+    async def check_response(self, response: ClientResponse, expect: Expectation | None) -> None:
         """Find the trace of an answer and hold it against what was expected. Raises StepFailed."""
-        self.answer = answer
-        answer.trace = await self.find_trace(answer)
-        found = mismatches(expect, answer, self.names) if expect else []
+        self.response = response
+        response.trace = await self.find_trace(response)
+        found = find_mismatches(expect, response, self.names) if expect else []
         if expect is not None:
-            found += self._finding_mismatches(expect, answer)
+            found += self._finding_mismatches(expect, response)
             found += await self.log_mismatches(expect.logs or ())
-        if answer.failure and (expect is None or expect.error is None):
-            found.insert(0, Mismatch("answer", "one", answer.failure_text))
-        if found and answer.not_followed and not any(mismatch.what == "status" for mismatch in found):
+        if response.failure and (expect is None or expect.error is None):
+            found.insert(0, Mismatch("answer", "one", response.failure_text))
+        if found and response.not_followed and not any(mismatch.what == "status" for mismatch in found):
             found.append(
-                Mismatch("redirects", "an end of them", f"one was not followed: {answer.not_followed}")
+                Mismatch("redirects", "an end of them", f"one was not followed: {response.not_followed}")
             )
         if found:
-            raise StepFailed(mismatches=tuple(found), answer=answer)
+            raise StepFailed(mismatches=tuple(found), response=response)
 
-    def _finding_mismatches(self, expect: Expectation, answer: ClientResponse) -> list[Mismatch]:
+    def _finding_mismatches(self, expect: Expectation, response: ClientResponse) -> list[Mismatch]:
         if expect.findings is None:
             return []
-        findings = self.simulator.findings(answer.trace) if answer.trace else ()
+        findings = self.simulator.findings(response.trace) if response.trace else ()
         actual = sorted(finding.id for finding in findings)
         if set(expect.findings) <= set(actual) and (expect.findings or not actual):
             return []

@@ -13,14 +13,14 @@ class StepFailed(Exception):
         problem: str = "",
         *,
         mismatches: tuple[Mismatch, ...] = (),
-        answer: ClientResponse | None = None,
+        response: ClientResponse | None = None,
         exit_status: int = 1,
     ) -> None:
         super().__init__(problem or "; ".join(f"{m.what}: expected {m.expected}" for m in mismatches))
         self.problem = problem
         self.mismatches = mismatches
-        self.answer = answer
+        self.response = response
         self.exit_status = exit_status
         """1: an expectation; 2: the scenario file is wrong, not the app; 4: flysim itself is."""
-        self.place: SourceLocation | None = None
+        self.location: SourceLocation | None = None
         self.title = ""

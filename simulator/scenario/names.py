@@ -13,7 +13,7 @@ from simulator.scenario.simulator_protocol import RunningSimulator
 MACHINE_FIELDS = ("id", "name", "region", "app", "address", "private_ip")
 
 
-class Names:
+class NameResolver:
     def __init__(self, simulator: RunningSimulator) -> None:
         self._simulator = simulator
         self._seen: dict[str, Machine] = {}
@@ -55,7 +55,7 @@ class Names:
         machine = self._seen.get(machine_id)
         return machine.name if machine else machine_id
 
-    def look_up(self, name: str) -> str:
+    def resolve(self, name: str) -> str:
         """The value of a placeholder. Raises InputError with those that there are."""
         if name in self.captured:
             return self.captured[name]

@@ -30,14 +30,14 @@ from simulator.scenario.file.name_check import check_names
 from simulator.scenario.file.schema import Scenario
 from simulator.scenario.file.selection import select
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
-from simulator.scenario.names import Names
+from simulator.scenario.names import NameResolver
 from simulator.scenario.simulator_protocol import OpenSimulator, RunningSimulator
 from simulator.scenario.steps.base import Step, run_step
 
-TAIL_LINES = 8
+LOG_TAIL_LINES = 8
 
-Listener = Callable[[ScenarioResult], None]
-ConfigListener = Callable[[Config], None]
+ResultCallback = Callable[[ScenarioResult], None]
+ConfigCallback = Callable[[Config], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ async def run_scenarios(
     scenarios: Iterable[Scenario | Path | str],
     options: RunOptions | None = None,
     *,
-    on_result: Listener = lambda result: None,
-    on_config: ConfigListener = lambda config: None,
+    on_result: ResultCallback = lambda result: None,
+    on_config: ConfigCallback = lambda config: None,
     open_simulator: OpenSimulator | None = None,
 ) -> RunResult:
     """Play them all; `on_result` hears of each as it ends, `on_config` of the fleets before any starts.
@@ -80,12 +80,12 @@ async def run_scenarios(
         on_config(group.config)
     results: list[ScenarioResult] = []
 
-    def take(result: ScenarioResult) -> None:
+    def report(result: ScenarioResult) -> None:
         results.append(result)
         on_result(result)
 
     await _run_groups(
-        groups, options, take, open_simulator or partial(start_simulator, backend=options.backend)
+        groups, options, report, open_simulator or partial(start_simulator, backend=options.backend)
     )
     return RunResult(tuple(results), time.monotonic() - started)
 
@@ -98,19 +98,19 @@ def _load(scenarios: Iterable[Scenario | Path | str]) -> list[Scenario]:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FleetGroup:
     """Scenarios on one fleet, in their order."""
 
     key: FleetKey
     config: Config
     scenarios: list[Scenario]
-    misfit: InputError | None = None
+    incompatibility: InputError | None = None
     """Why the machines that run already cannot be this fleet."""
 
 
-def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
+def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[FleetGroup]:
     """In the order in which the fleets first appear. Raises InputError for all that is wrong with any of them."""
-    groups: dict[FleetKey, Group] = {}
+    groups: dict[FleetKey, FleetGroup] = {}
     wrong: set[FleetKey] = set()
     problems = Problems()
     for scenario in scenarios:
@@ -126,74 +126,80 @@ def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[Group]:
             check_names(scenario, groups[key].config, problems)
             groups[key].scenarios.append(scenario)
     problems.raise_if_any()
-    misfits = [group.misfit for group in groups.values() if group.misfit is not None]
-    if misfits and len(misfits) == len(groups):
-        raise misfits[0]
+    incompatibilities = [
+        group.incompatibility for group in groups.values() if group.incompatibility is not None
+    ]
+    if incompatibilities and len(incompatibilities) == len(groups):
+        raise incompatibilities[0]
     return list(groups.values())
 
 
-def _adapt(key: FleetKey, fleet: Config, options: RunOptions) -> Group:
+def _adapt(key: FleetKey, fleet: Config, options: RunOptions) -> FleetGroup:
     if options.adapt is None:
-        return Group(key, fleet, [])
+        return FleetGroup(key, fleet, [])
     try:
-        return Group(key, options.adapt(fleet), [])
+        return FleetGroup(key, options.adapt(fleet), [])
     except InputError as error:
-        return Group(key, fleet, [], error)
+        return FleetGroup(key, fleet, [], error)
 
 
 async def _run_groups(
-    groups: list[Group], options: RunOptions, take: Listener, open_simulator: OpenSimulator
+    groups: list[FleetGroup], options: RunOptions, report: ResultCallback, open_simulator: OpenSimulator
 ) -> None:
     """One after the other; a fleet is still stopping while the next one starts."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:
                 is_done = asyncio.Event()
-                tasks.create_task(_run_group(group, options, take, open_simulator, is_done))
+                tasks.create_task(_run_group(group, options, report, open_simulator, is_done))
                 await is_done.wait()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
 
 
 async def _run_group(
-    group: Group, options: RunOptions, take: Listener, open_simulator: OpenSimulator, is_done: asyncio.Event
+    group: FleetGroup,
+    options: RunOptions,
+    report: ResultCallback,
+    open_simulator: OpenSimulator,
+    is_done: asyncio.Event,
 ) -> None:
     """Tells by `is_done` that all is over but the stopping of machines."""
-    rest = _skip_others(group, options, take)
-    first, began = rest[:1], time.monotonic()
+    remaining = _skip_unsupported(group, options, report)
+    first, began = remaining[:1], time.monotonic()
     try:
-        if rest:
+        if remaining:
             async with open_simulator(
                 group.config, realtime=options.realtime, seed=group.key.seed
             ) as simulator:
-                await _run_on(simulator, rest, take)
+                await _run_remaining(simulator, remaining, report)
                 if options.adapt is None:
                     is_done.set()
     except SimulatorError as error:
-        if not rest:
+        if not remaining:
             raise
         failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
-        for scenario in rest:
+        for scenario in remaining:
             waited = time.monotonic() - began if scenario in first else 0.0
-            take(ScenarioResult(scenario.name, scenario.path, Verdict.FAILED, waited, failure))
+            report(ScenarioResult(scenario.name, scenario.path, Verdict.FAILED, waited, failure))
     finally:
         is_done.set()
 
 
-def _skip_others(group: Group, options: RunOptions, take: Listener) -> list[Scenario]:
+def _skip_unsupported(group: FleetGroup, options: RunOptions, report: ResultCallback) -> list[Scenario]:
     """The scenarios that can be played on this backend; the others are reported as skipped."""
-    rest = list(group.scenarios)
+    remaining = list(group.scenarios)
     for scenario in group.scenarios:
         reason = _find_reason_to_skip(scenario, group, options)
         if reason is not None:
-            take(ScenarioResult(scenario.name, scenario.path, Verdict.SKIPPED, skipped_because=reason))
-            rest.remove(scenario)
-    return rest
+            report(ScenarioResult(scenario.name, scenario.path, Verdict.SKIPPED, skipped_because=reason))
+            remaining.remove(scenario)
+    return remaining
 
 
-def _find_reason_to_skip(scenario: Scenario, group: Group, options: RunOptions) -> str | None:
-    if group.misfit is not None:
-        return f"the machines that run are not those of {group.config.path}: {group.misfit.problem}"
+def _find_reason_to_skip(scenario: Scenario, group: FleetGroup, options: RunOptions) -> str | None:
+    if group.incompatibility is not None:
+        return f"the machines that run are not those of {group.config.path}: {group.incompatibility.problem}"
     if scenario.backends is not None and backend_name(options.backend) not in scenario.backends:
         return scenario.reason or ""
     if options.adapt is not None and scenario.env:
@@ -203,28 +209,30 @@ def _find_reason_to_skip(scenario: Scenario, group: Group, options: RunOptions) 
     return None
 
 
-async def _run_on(simulator: RunningSimulator, rest: list[Scenario], take: Listener) -> None:
+async def _run_remaining(
+    simulator: RunningSimulator, remaining: list[Scenario], report: ResultCallback
+) -> None:
     """Takes scenarios off `rest` as they are played. Raises SimulatorError where the fleet cannot go on."""
     is_used = False
-    while rest:
+    while remaining:
         if is_used:
             await simulator.reset()
         is_used = True
-        result = await run_scenario(rest[0], simulator)
-        del rest[0]
-        take(result)
+        result = await run_scenario(remaining[0], simulator)
+        del remaining[0]
+        report(result)
 
 
 async def run_scenario(scenario: Scenario, simulator: RunningSimulator) -> ScenarioResult:
     """Play one on a stage that is as at its start."""
     started = time.monotonic()
-    shared = SharedState(simulator, scenario.path.parent.resolve(), Names(simulator))
+    shared = SharedState(simulator, scenario.path.parent.resolve(), NameResolver(simulator))
     context, failure = ScenarioContext(shared), None
     began_at = simulator.clock.now()
     try:
         await _run_steps(scenario, context)
     except StepFailed as failed:
-        failure = _explain(failed, shared, began_at)
+        failure = _describe_failure(failed, shared, began_at)
     finally:
         await shared.close()
     return ScenarioResult(
@@ -245,14 +253,14 @@ async def _run_steps(scenario: Scenario, context: ScenarioContext) -> None:
                 await run_step(step, context)
     except TimeoutError:
         failed = StepFailed(
-            f"the scenario took longer than {format_duration(scenario.timeout)}", answer=context.answer
+            f"the scenario took longer than {format_duration(scenario.timeout)}", response=context.response
         )
-        failed.place, failed.title = step.place, step.title
+        failed.location, failed.title = step.location, step.title
         raise failed from None
 
 
-def _explain(failed: StepFailed, shared: SharedState, began_at: float) -> ScenarioFailure:
-    response, problem = failed.answer, failed.problem
+def _describe_failure(failed: StepFailed, shared: SharedState, began_at: float) -> ScenarioFailure:
+    response, problem = failed.response, failed.problem
     exit_status, crash = failed.exit_status, failed.__cause__
     trace = response.trace if response else None
     findings: tuple[Finding, ...] = ()
@@ -263,20 +271,20 @@ def _explain(failed: StepFailed, shared: SharedState, began_at: float) -> Scenar
         problem = "\n".join(text for text in (problem, describe_crash(error)) if text)
         exit_status, crash = CRASHED, error
     return ScenarioFailure(
-        failed.place,
+        failed.location,
         failed.title,
         problem,
         failed.mismatches,
         trace,
         withheld=response.withheld if response else (),
         findings=findings,
-        logs=(*_faults(shared, began_at), *_tails(trace, shared, began_at)),
+        logs=(*_fault_log_tail(shared, began_at), *_machine_log_tails(trace, shared, began_at)),
         traceback=format_traceback(crash) if exit_status == CRASHED and crash else "",
         exit_status=exit_status,
     )
 
 
-def _faults(shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
+def _fault_log_tail(shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
     """What was made to go wrong since the scenario began, and where it struck."""
     log = shared.simulator.journal.log()
     lines = [
@@ -284,10 +292,10 @@ def _faults(shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
         for line in log
         if isinstance(line, ProxyLogged) and line.message.startswith(FAULT) and line.at >= began_at
     ]
-    return (LogTail("faults", tuple(lines[-TAIL_LINES:])),) if lines else ()
+    return (LogTail("faults", tuple(lines[-LOG_TAIL_LINES:])),) if lines else ()
 
 
-def _tails(trace: Trace | None, shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
+def _machine_log_tails(trace: Trace | None, shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
     """Of the machines that the exchange came to; where none is known, what any has logged since the scenario began."""
     ids = dict.fromkeys(hop.machine_id for hop in trace.hops) if trace else {}
     since = 0.0 if ids else began_at
@@ -296,5 +304,5 @@ def _tails(trace: Trace | None, shared: SharedState, began_at: float) -> tuple[L
     for machine_id in ids:
         lines = [line.line for line in shared.simulator.journal.log_of(machine_id) if line.at >= since]
         if lines:
-            tails.append(LogTail(shared.names.name_of(machine_id), tuple(lines[-TAIL_LINES:])))
+            tails.append(LogTail(shared.names.name_of(machine_id), tuple(lines[-LOG_TAIL_LINES:])))
     return tuple(tails)

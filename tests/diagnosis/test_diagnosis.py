@@ -87,7 +87,7 @@ def test_a_fallback_to_the_machine_that_replayed_is_no_self_replay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loop", "words"),
+    ("loop", "expected"),
     [
         ([TO_DFW_1, TO_AMS_1], f"ams-1 ({TO_DFW_1}) ⇄ dfw-1 ({TO_AMS_1})"),
         (
@@ -96,11 +96,11 @@ def test_a_fallback_to_the_machine_that_replayed_is_no_self_replay() -> None:
         ),
     ],
 )
-def test_machines_that_send_a_request_round(loop: list[str], words: str) -> None:
+def test_machines_that_send_a_request_round(loop: list[str], expected: str) -> None:
     """Gallery 2, F-1.38"""
     finding = the_finding(replayed(*(loop * 11)[:11]))
     assert finding.id == "replay-loop"
-    assert finding.cause == f"the request ran in a cycle: {words}; the proxy ended it after 11 deliveries"
+    assert finding.cause == f"the request ran in a cycle: {expected}; the proxy ended it after 11 deliveries"
     assert "fly-replay-src" in finding.fix.text
 
 
@@ -285,7 +285,7 @@ def test_a_target_that_is_full_is_not_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "finding", "words"),
+    ("body", "finding", "expected"),
     [
         (
             {"instance": GONE},
@@ -305,13 +305,13 @@ def test_a_target_that_is_full_is_not_lost() -> None:
     ],
 )
 def test_what_is_wrong_with_a_replay_body_is_found_as_in_a_header(
-    body: object, finding: str, words: str
+    body: object, finding: str, expected: str
 ) -> None:
     """F-1.75, F-1.84"""
     caller = Caller(two_apps())
     caller.replay_body(body)
     assert [each.id for each in diagnose(caller.trace, caller.router.fleet)] == [finding]
-    assert words in the_finding(caller).cause
+    assert expected in the_finding(caller).cause
 
 
 def test_a_machine_that_replays_to_itself_by_a_body() -> None:
@@ -452,17 +452,17 @@ def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "words"),
+    ("failure", "expected"),
     [(Failure.CLOSED, "closed before message completed"), (Failure.UNREADABLE, "invalid HTTP")],
 )
-def test_a_machine_that_takes_a_request_and_gives_no_answer(failure: Failure, words: str) -> None:
+def test_a_machine_that_takes_a_request_and_gives_no_answer(failure: Failure, expected: str) -> None:
     """F-5.45, F-6.12"""
     caller = Caller()
     caller.fail(failure)
     finding = the_finding(caller)
     assert finding.id == "broken-answer"
     assert finding.cause.startswith("ams-1 received the request and sent no valid response: [PU02]")
-    assert words in finding.cause
+    assert expected in finding.cause
 
 
 def test_a_machine_that_hangs_up_in_the_middle_of_its_answer() -> None:

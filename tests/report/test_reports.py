@@ -18,7 +18,7 @@ from simulator.results import (
     WithheldCookie,
 )
 from tests.report.test_hop_ladder import TRACE
-from tests.scenario.conftest import Play
+from tests.scenario.conftest import RunStep
 
 SCENARIO = ("A <name> & more", Path("scenarios/a.yaml"))
 FAILURE = ScenarioFailure(
@@ -41,7 +41,7 @@ SKIPPED = ScenarioResult(*SCENARIO, Verdict.SKIPPED, skipped_because="no Docker"
 REPORT = RunResult((PASSED, FAILED, SKIPPED), 2.0)
 
 
-def told(report: RunResult, *, colour: bool = False) -> str:
+def render_text(report: RunResult, *, colour: bool = False) -> str:
     parts: list[str] = []
     text = TextReport(parts.append, colour=colour)
     for result in report.results:
@@ -52,7 +52,7 @@ def told(report: RunResult, *, colour: bool = False) -> str:
 
 def test_a_person_is_told_the_whole_story() -> None:
     assert (
-        told(REPORT)
+        render_text(REPORT)
         == """\
 ✓ A <name> & more  0.50 s
 ✗ A <name> & more  1.25 s
@@ -87,13 +87,13 @@ def test_a_person_is_told_the_whole_story() -> None:
 
 
 def test_the_summary_is_the_very_last_line() -> None:
-    assert told(RunResult((PASSED,), 0.5)).splitlines()[-1] == "1 passed, 0 failed"
+    assert render_text(RunResult((PASSED,), 0.5)).splitlines()[-1] == "1 passed, 0 failed"
 
 
 def test_colour_comes_only_where_it_is_asked_for() -> None:
-    assert "\x1b" not in told(REPORT)
-    assert "\x1b[32m✓\x1b[0m" in told(REPORT, colour=True)
-    assert told(REPORT, colour=True).splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
+    assert "\x1b" not in render_text(REPORT)
+    assert "\x1b[32m✓\x1b[0m" in render_text(REPORT, colour=True)
+    assert render_text(REPORT, colour=True).splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
 
 
 def test_the_gravest_failure_decides_the_exit_status() -> None:
@@ -138,7 +138,7 @@ def test_json_tells_what_text_tells() -> None:
     assert data["scenarios"][2]["reason"] == "no Docker"
 
 
-async def test_json_tells_every_step_and_which_cookies_stayed_at_home(run_step: Play) -> None:
+async def test_json_tells_every_step_and_which_cookies_stayed_at_home(run_step: RunStep) -> None:
     result = await run_step("""
         - request: GET /set?cookie=a=1;%20Path=/x
         - request: GET /echo?instance={dfw-1.id}
@@ -150,13 +150,13 @@ async def test_json_tells_every_step_and_which_cookies_stayed_at_home(run_step: 
     assert second["cookies_not_sent"] == [{"name": "a", "reason": "Path=/x: the path is /echo"}]
 
 
-async def test_a_failure_names_file_line_hops_and_the_machines_last_words(run_step: Play) -> None:
+async def test_a_failure_names_file_line_hops_and_the_machines_last_words(run_step: RunStep) -> None:
     result = await run_step("""
         - request: GET /log?machine=dfw-1&line=hello
         - request: GET /echo?instance={dfw-1.id}
           expect: {served_by: ams-1}
     """)
-    text = told(RunResult((result,), 1.0))
+    text = render_text(RunResult((result,), 1.0))
     assert "scenario.yaml:6  GET /echo" in text
     assert "2  dfw-1  dfw  286533db064e58  replay  200" in text
     assert "dfw-1 last logged\n      | hello" in text

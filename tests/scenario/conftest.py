@@ -14,7 +14,7 @@ from tests.scenario.harness import FakeSimulator
 HEAD = "version: 1\nname: A scenario of a test\nconfig: flysim.toml\n"
 
 Write = Callable[..., Path]
-Play = Callable[[str], Awaitable[ScenarioResult]]
+RunStep = Callable[[str], Awaitable[ScenarioResult]]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def load(write: Write) -> Callable[[str], Scenario]:
 
 
 @pytest.fixture(autouse=True)
-def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines and traces of the paper stage are there at once, or never."""
     monkeypatch.setattr(context, "PATIENCE_SECONDS", 0.3)
 
@@ -48,6 +48,6 @@ async def simulator() -> AsyncIterator[FakeSimulator]:
 
 
 @pytest.fixture
-def run_step(simulator: FakeSimulator, load: Callable[[str], Scenario]) -> Play:
+def run_step(simulator: FakeSimulator, load: Callable[[str], Scenario]) -> RunStep:
     """Plays a scenario with these steps on the paper stage."""
     return lambda steps: run_scenario(load(steps), simulator)

@@ -116,11 +116,11 @@ def test_any_text_is_a_date_or_none(text: str) -> None:
 
 
 def test_max_age_wins_over_expires() -> None:
-    assert SetCookie("a", "b", max_age_seconds=10, expires_at=5.0).lives_until(100.0) == 110.0
+    assert SetCookie("a", "b", max_age_seconds=10, expires_at=5.0).expiry_time(100.0) == 110.0
 
 
 def test_no_cookie_lives_longer_than_400_days() -> None:
     """Gallery 4: an age of 16 years is asked for, where six days were meant."""
-    assert SetCookie("a", "b", max_age_seconds=518_400_000).lives_until(0.0) == MAX_AGE_LIMIT_SECONDS
-    assert SetCookie("a", "b", expires_at=1e12).lives_until(0.0) == MAX_AGE_LIMIT_SECONDS
-    assert SetCookie("a", "b").lives_until(0.0) is None
+    assert SetCookie("a", "b", max_age_seconds=518_400_000).expiry_time(0.0) == MAX_AGE_LIMIT_SECONDS
+    assert SetCookie("a", "b", expires_at=1e12).expiry_time(0.0) == MAX_AGE_LIMIT_SECONDS
+    assert SetCookie("a", "b").expiry_time(0.0) is None

@@ -17,7 +17,7 @@ def jar_with(set_cookie: str, url: str = HOME) -> CookieJar:
     return cookie_jar
 
 
-def why_not(cookie_jar: CookieJar, url: str, now: float = 0.0) -> str:
+def withheld_reason(cookie_jar: CookieJar, url: str, now: float = 0.0) -> str:
     (withheld,) = cookie_jar.withheld(url, now)
     return withheld.reason
 
@@ -63,14 +63,14 @@ def test_a_cookie_goes_where_it_belongs(set_cookie: str, url: str) -> None:
 def test_a_cookie_that_does_not_go_has_a_reason(set_cookie: str, url: str, reason: str) -> None:
     cookie_jar = jar_with(set_cookie)
     assert names(cookie_jar, url) == []
-    assert why_not(cookie_jar, url) == reason
+    assert withheld_reason(cookie_jar, url) == reason
 
 
 def test_a_cookie_expires_on_the_clock_that_is_given() -> None:
     cookie_jar = jar_with("a=1; Max-Age=60; Path=/")
     assert names(cookie_jar, HOME, now=59.9) == ["a"]
     assert names(cookie_jar, HOME, now=90.0) == []
-    assert why_not(cookie_jar, HOME, now=90.0) == "expired 30 s ago"
+    assert withheld_reason(cookie_jar, HOME, now=90.0) == "expired 30 s ago"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_cookie_that_a_browser_refuses_is_remembered_with_its_reason(
     cookie_jar = CookieJar()
     assert cookie_jar.store(set_cookie, url, 0.0) == reason
     assert cookie_jar.cookies() == ()
-    assert why_not(cookie_jar, url) == reason
+    assert withheld_reason(cookie_jar, url) == reason
 
 
 def test_a_refusal_is_forgotten_once_the_cookie_is_set_well() -> None:

@@ -57,8 +57,8 @@ def keys() -> Iterator[str]:
 
 def test_every_key_is_in_an_example() -> None:
     shown = set(re.findall(r"([a-z_]+):", "".join(EXAMPLES)))
-    spoken_of = set(re.findall(r"`([a-z_]+)`", REFERENCE))
-    assert sorted(set(keys()) - shown - spoken_of) == []
+    mentioned = set(re.findall(r"`([a-z_]+)`", REFERENCE))
+    assert sorted(set(keys()) - shown - mentioned) == []
 
 
 def test_every_step_has_a_section() -> None:

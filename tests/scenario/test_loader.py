@@ -11,7 +11,7 @@ from tests.scenario.conftest import HEAD, Write
 STEP = "- request: GET /"
 
 
-def words_of(path: Path) -> list[str]:
+def error_lines(path: Path) -> list[str]:
     """Each error without the file's name."""
     with pytest.raises(InputError) as raised:
         load_scenario(path)
@@ -40,16 +40,16 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
         """)
     )
     repeat, parallel = scenario.steps
-    lines = [step.place.line for step in scenario.steps if step.place]
+    lines = [step.location.line for step in scenario.steps if step.location]
     assert lines == [5, 8]
-    assert [child.place.line for _, child in repeat.children() if child.place] == [7]
+    assert [child.location.line for _, child in repeat.children() if child.location] == [7]
     inner = [child for _, child in parallel.children()]
-    assert [child.place.line for child in inner if child.place] == [9, 10]
-    assert [child.place.line for _, child in inner[1].children() if child.place] == [11]
+    assert [child.location.line for child in inner if child.location] == [9, 10]
+    assert [child.location.line for _, child in inner[1].children() if child.location] == [11]
 
 
 @pytest.mark.parametrize(
-    ("step", "place", "problem", "expected"),
+    ("step", "location", "problem", "expected"),
     [
         ("{reqest: GET /}", "5:3", 'the step "reqest"; did you mean "request"?', "one of request, websocket"),
         ("hello", "5:3", '"hello"', "a step: a mapping with one of"),
@@ -143,16 +143,16 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_step_is_told_with_its_place(
-    write: Write, step: str, place: str, problem: str, expected: str
+    write: Write, step: str, location: str, problem: str, expected: str
 ) -> None:
-    first, second, *more = words_of(write(f"- {step}"))
+    first, second, *more = error_lines(write(f"- {step}"))
     assert more == []
-    assert first.startswith(f"{place}: {problem}"), first
+    assert first.startswith(f"{location}: {problem}"), first
     assert second.startswith(f"  expected: {expected}"), second
 
 
 @pytest.mark.parametrize(
-    ("head", "place", "problem"),
+    ("head", "location", "problem"),
     [
         ("version: 2\nname: a\nconfig: b\n", "1:10", "version: 2"),
         ("version: '1'\nname: a\nconfig: b\n", "1:10", 'version: "1"'),
@@ -172,18 +172,18 @@ def test_what_is_wrong_with_a_step_is_told_with_its_place(
     ],
 )
 def test_what_is_wrong_beside_the_steps_is_told_with_its_place(
-    write: Write, head: str, place: str, problem: str
+    write: Write, head: str, location: str, problem: str
 ) -> None:
-    assert words_of(write(STEP, head=head))[0].startswith(f"{place}: {problem}")
+    assert error_lines(write(STEP, head=head))[0].startswith(f"{location}: {problem}")
 
 
 def test_an_expectation_that_was_left_empty_is_refused(write: Write) -> None:
-    (first, _) = words_of(write("- request: GET /\n  expect:\n    served_by:\n    status: 200"))
+    (first, _) = error_lines(write("- request: GET /\n  expect:\n    served_by:\n    status: 200"))
     assert first == '7:5: nothing after "served_by:"'
 
 
 def test_steps_that_were_left_empty_are_told_of_once(write: Write) -> None:
-    assert words_of(write("")) == [
+    assert error_lines(write("")) == [
         '4:1: nothing after "steps:"',
         '  expected: a value, or no "steps:" at all',
     ]
@@ -192,13 +192,13 @@ def test_steps_that_were_left_empty_are_told_of_once(write: Write) -> None:
 def test_a_file_with_nothing_in_it_is_told_to_be_empty(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("# to be done\n")
-    assert words_of(path)[0] == "1:1: the file is empty"
+    assert error_lines(path)[0] == "1:1: the file is empty"
 
 
 def test_a_configuration_is_no_scenario(tmp_path: Path) -> None:
     path = tmp_path / "flysim.toml"
     path.write_text("version = 1\n")
-    first, second = words_of(path)
+    first, second = error_lines(path)
     assert first == " this is a configuration, not a scenario"
     assert "config: flysim.toml" in second
 
@@ -209,8 +209,8 @@ def test_everything_wrong_in_all_files_is_told_at_once(write: Write, tmp_path: P
     with pytest.raises(InputError) as raised:
         load_scenarios([tmp_path, tmp_path / "none.yaml"])
     text = str(raised.value)
-    for place in ("a.yaml:5:3", "a.yaml:7:3", "sub/b.yml:5:12", "none.yaml: no such file or folder"):
-        assert place in text
+    for location in ("a.yaml:5:3", "a.yaml:7:3", "sub/b.yml:5:12", "none.yaml: no such file or folder"):
+        assert location in text
 
 
 def test_a_folder_is_searched_to_its_depths_in_order(write: Write, tmp_path: Path) -> None:

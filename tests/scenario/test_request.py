@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenario.conftest import Play
+from tests.scenario.conftest import RunStep
 from tests.scenario.harness import DFW, FakeSimulator
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 
 
-async def test_a_request_is_held_against_all_that_came_back(run_step: Play) -> None:
+async def test_a_request_is_held_against_all_that_came_back(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /echo?instance={dfw-1.id}&x=1
@@ -55,7 +55,7 @@ async def test_a_request_is_held_against_all_that_came_back(run_step: Play) -> N
     ],
 )  # fmt: skip
 async def test_what_does_not_hold_is_said_in_words(
-    run_step: Play, expect: str, what: str, expected: str, actual: str
+    run_step: RunStep, expect: str, what: str, expected: str, actual: str
 ) -> None:
     found = mismatches_of(await run_step(f"- request: GET /echo\n  expect: {{{expect}}}"))
     assert found.keys() == {what}
@@ -63,7 +63,7 @@ async def test_what_does_not_hold_is_said_in_words(
     assert found[what][1].startswith(actual)
 
 
-async def test_every_expectation_that_fails_is_told(run_step: Play) -> None:
+async def test_every_expectation_that_fails_is_told(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("- request: GET /echo\n  expect: {status: 500, served_by: dfw-1, hops: 7}")
     )
@@ -71,7 +71,7 @@ async def test_every_expectation_that_fails_is_told(run_step: Play) -> None:
 
 
 async def test_a_rejection_has_an_error_and_nobody_served_it(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     simulator.findings_by_error = {"PR04": ("stale-cookie", "another")}
     assert_passed(
@@ -82,7 +82,7 @@ async def test_a_rejection_has_an_error_and_nobody_served_it(
     )
 
 
-async def test_an_empty_list_of_findings_means_none(run_step: Play, simulator: FakeSimulator) -> None:
+async def test_an_empty_list_of_findings_means_none(run_step: RunStep, simulator: FakeSimulator) -> None:
     simulator.findings_by_error = {"PR04": ("stale-cookie",)}
     found = mismatches_of(await run_step("- request: GET /reject\n  expect: {findings: []}"))
     assert found == {"findings": ("none", "stale-cookie")}
@@ -100,14 +100,14 @@ async def test_an_empty_list_of_findings_means_none(run_step: Play, simulator: F
     ],
 )
 async def test_a_request_is_sent_as_it_is_written(
-    run_step: Play, step: str, echoed: dict[str, object]
+    run_step: RunStep, step: str, echoed: dict[str, object]
 ) -> None:
     assert_passed(
         await run_step(f"- request: {step}\n  expect: {{json: {echoed!r}}}".replace("None", "null"))
     )
 
 
-async def test_digits_in_headers_stay_as_they_are_written(run_step: Play) -> None:
+async def test_digits_in_headers_stay_as_they_are_written(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /echo
@@ -117,7 +117,7 @@ async def test_digits_in_headers_stay_as_they_are_written(run_step: Play) -> Non
     )
 
 
-async def test_redirects_are_not_followed_unless_asked(run_step: Play) -> None:
+async def test_redirects_are_not_followed_unless_asked(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /redirect
@@ -128,7 +128,7 @@ async def test_redirects_are_not_followed_unless_asked(run_step: Play) -> None:
     )
 
 
-async def test_a_redirect_out_of_the_simulator_is_not_followed(run_step: Play) -> None:
+async def test_a_redirect_out_of_the_simulator_is_not_followed(run_step: RunStep) -> None:
     assert_passed(
         await run_step(
             "- request: {path: /away, follow: true}\n  expect: {status: 302, headers: {location: https://example.com/}}"
@@ -136,7 +136,7 @@ async def test_a_redirect_out_of_the_simulator_is_not_followed(run_step: Play) -
     )
 
 
-async def test_redirects_that_go_round_are_followed_to_a_limit_and_told(run_step: Play) -> None:
+async def test_redirects_that_go_round_are_followed_to_a_limit_and_told(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- request: {path: /round, follow: true}\n  expect: {status: 200}"))
     assert found["status"] == (
         "200",
@@ -144,28 +144,28 @@ async def test_redirects_that_go_round_are_followed_to_a_limit_and_told(run_step
     )
 
 
-async def test_redirects_that_were_followed_are_told_with_another_status(run_step: Play) -> None:
+async def test_redirects_that_were_followed_are_told_with_another_status(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("- request: {path: /redirect, follow: true}\n  expect: {status: 404}")
     )
     assert found["status"] == ("404", "200 (1 redirect followed)")
 
 
-async def test_a_redirect_that_was_not_followed_is_told_with_whatever_failed(run_step: Play) -> None:
+async def test_a_redirect_that_was_not_followed_is_told_with_whatever_failed(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- request: {path: /away, follow: true}\n  expect: {body: hello}"))
     assert found["redirects"][1] == ("one was not followed: https://example.com/ leads out of the simulator")
 
 
-async def test_an_answer_that_does_not_come_fails_the_step(run_step: Play) -> None:
+async def test_an_answer_that_does_not_come_fails_the_step(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- request: GET /slow\n  timeout: 300ms\n  expect: {status: 200}"))
     assert found["answer"] == ("one", "no answer within 0.3 s")
 
 
-async def test_an_answer_that_does_not_come_may_be_expected(run_step: Play) -> None:
+async def test_an_answer_that_does_not_come_may_be_expected(run_step: RunStep) -> None:
     assert_passed(await run_step("- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout}"))
 
 
-async def test_nothing_of_an_answer_can_hold_if_there_is_none(run_step: Play) -> None:
+async def test_nothing_of_an_answer_can_hold_if_there_is_none(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step(
             "- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout, body: {not_contains: x}}"
@@ -174,12 +174,12 @@ async def test_nothing_of_an_answer_can_hold_if_there_is_none(run_step: Play) ->
     assert found == {"body": ("an answer", "no answer within 0.3 s")}
 
 
-async def test_a_connection_that_fails_is_a_disconnect(run_step: Play, simulator: FakeSimulator) -> None:
+async def test_a_connection_that_fails_is_a_disconnect(run_step: RunStep, simulator: FakeSimulator) -> None:
     simulator.edges["ams"] = "http://127.0.0.1:1"
     assert_passed(await run_step("- request: GET /echo\n  edge: ams\n  expect: {error: disconnect}"))
 
 
-async def test_log_lines_are_waited_for_and_come_in_order(run_step: Play) -> None:
+async def test_log_lines_are_waited_for_and_come_in_order(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /later?machine=dfw-1&line=second
@@ -193,7 +193,7 @@ async def test_log_lines_are_waited_for_and_come_in_order(run_step: Play) -> Non
     )
 
 
-async def test_lines_of_earlier_steps_do_not_count(run_step: Play) -> None:
+async def test_lines_of_earlier_steps_do_not_count(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("""
             - request: GET /log?machine=ams-1&line=early
@@ -204,7 +204,7 @@ async def test_lines_of_earlier_steps_do_not_count(run_step: Play) -> None:
     assert "logs" in found
 
 
-async def test_cookies_are_kept_and_what_is_withheld_is_told(run_step: Play) -> None:
+async def test_cookies_are_kept_and_what_is_withheld_is_told(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /set?cookie=a=1;%20Path=/&cookie=b=2;%20Path=/elsewhere&cookie=c=3;%20Secure;%20Path=/
@@ -220,7 +220,7 @@ async def test_cookies_are_kept_and_what_is_withheld_is_told(run_step: Play) -> 
     )
 
 
-async def test_cookies_expire_on_the_simulated_clock(run_step: Play) -> None:
+async def test_cookies_expire_on_the_simulated_clock(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /set?cookie=a=1;%20Path=/;%20Max-Age=60
@@ -234,7 +234,7 @@ async def test_cookies_expire_on_the_simulated_clock(run_step: Play) -> None:
     )
 
 
-async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(run_step: Play) -> None:
+async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - client: {name: visitor, cookies: {a: 1}, headers: {x-who: visitor}}
@@ -247,7 +247,7 @@ async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(run_step: Pla
     )
 
 
-async def test_each_client_has_a_jar_and_an_edge(run_step: Play) -> None:
+async def test_each_client_has_a_jar_and_an_edge(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - client: anna
@@ -269,7 +269,7 @@ async def test_each_client_has_a_jar_and_an_edge(run_step: Play) -> None:
     )
 
 
-async def test_what_is_captured_can_be_named_later(run_step: Play) -> None:
+async def test_what_is_captured_can_be_named_later(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /echo?token=t-1&instance={dfw-1.id}
@@ -286,13 +286,13 @@ async def test_what_is_captured_can_be_named_later(run_step: Play) -> None:
     )
 
 
-async def test_what_cannot_be_captured_fails_the_step(run_step: Play) -> None:
+async def test_what_cannot_be_captured_fails_the_step(run_step: RunStep) -> None:
     result = await run_step("- request: GET /echo\n  capture: {a: {cookie: session}}")
     assert problem_of(result) == "nothing to capture as a: cookie session"
 
 
 async def test_a_request_straight_to_a_machine_goes_past_the_proxy(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     port = int(simulator.edges["dfw"].rpartition(":")[2])
     simulator._change(DFW.id, port=port)
@@ -304,7 +304,7 @@ async def test_a_request_straight_to_a_machine_goes_past_the_proxy(
 
 
 async def test_a_request_goes_to_the_public_port_that_it_names(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     simulator.extra_ports["ams"] = {9090: simulator.edges["dfw"]}
     assert_passed(
@@ -323,7 +323,7 @@ async def test_a_request_goes_to_the_public_port_that_it_names(
 
 
 async def test_a_public_port_that_the_edge_has_not_is_told_with_those_that_it_has(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     simulator.extra_ports["ams"] = {9090: simulator.edges["dfw"]}
     result = await run_step("- request: GET /echo\n  port: 9091")
@@ -333,7 +333,7 @@ async def test_a_public_port_that_the_edge_has_not_is_told_with_those_that_it_ha
     assert result.failure.exit_status == 2
 
 
-async def test_a_header_that_cannot_be_sent_is_the_files_fault(run_step: Play) -> None:
+async def test_a_header_that_cannot_be_sent_is_the_files_fault(run_step: RunStep) -> None:
     result = await run_step('- request: GET /echo\n  headers: {x: "a\\nb"}')
     assert problem_of(result).startswith("GET /echo cannot be sent: ")
     assert result.failure is not None

@@ -56,7 +56,7 @@ class FakeSimulators:
 
 
 @pytest.fixture
-def stages() -> FakeSimulators:
+def simulators() -> FakeSimulators:
     return FakeSimulators()
 
 
@@ -65,8 +65,8 @@ def _config(tmp_path: Path) -> None:
     (tmp_path / "flysim.toml").write_text(CONFIG)
 
 
-async def run(stages: FakeSimulators, path: Path, options: RunOptions | None = None) -> RunResult:
-    return await run_scenarios([path], options, open_simulator=stages.open)
+async def run(simulators: FakeSimulators, path: Path, options: RunOptions | None = None) -> RunResult:
+    return await run_scenarios([path], options, open_simulator=simulators.open)
 
 
 def head(name: str, more: str = "", config: str = "config: flysim.toml") -> str:
@@ -78,12 +78,12 @@ def verdicts(report: RunResult) -> dict[str, str]:
 
 
 async def test_a_failure_ends_its_scenario_and_no_other(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write(f"{FAILS}\n- machine: {{stop: dfw-1}}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
     heard: list[ScenarioResult] = []
-    report = await run_scenarios([tmp_path], on_result=heard.append, open_simulator=stages.open)
+    report = await run_scenarios([tmp_path], on_result=heard.append, open_simulator=simulators.open)
     assert verdicts(report) == {"a": "failed", "b": "passed"}
     assert [result.name for result in heard] == ["a", "b"]
     assert len(report.results[0].steps) == 1
@@ -91,27 +91,27 @@ async def test_a_failure_ends_its_scenario_and_no_other(
 
 
 async def test_scenarios_on_one_fleet_share_a_stage_that_is_reset_between_them(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     for name in "abc":
         write(PASSES, name=f"{name}.yaml", head=head(name))
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     assert report.summary == "3 passed, 0 failed"
-    assert [simulator.resets for simulator in stages.opened] == [2]
+    assert [simulator.resets for simulator in simulators.opened] == [2]
 
 
 async def test_another_environment_seed_or_wish_for_freshness_is_another_fleet(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write(PASSES, name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b", "env: {GUARD: '1'}\n"))
     write(PASSES, name="c.yaml", head=head("c", "seed: 7\n"))
     write(PASSES, name="d.yaml", head=head("d", "fresh: true\n"))
     write(PASSES, name="e.yaml", head=head("e"))
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     assert list(verdicts(report)) == ["a", "e", "b", "c", "d"]
-    assert [seed for _, _, seed in stages.asked] == [0, 0, 7, 0]
-    assert [dict(config.machines[0].env).get("GUARD") for config, _, _ in stages.asked] == [
+    assert [seed for _, _, seed in simulators.asked] == [0, 0, 7, 0]
+    assert [dict(config.machines[0].env).get("GUARD") for config, _, _ in simulators.asked] == [
         None,
         "1",
         None,
@@ -119,24 +119,24 @@ async def test_another_environment_seed_or_wish_for_freshness_is_another_fleet(
     ]
 
 
-async def test_options_are_handed_on(stages: FakeSimulators, write: Write, tmp_path: Path) -> None:
+async def test_options_are_handed_on(simulators: FakeSimulators, write: Write, tmp_path: Path) -> None:
     write(PASSES, name="a.yaml", head=head("a", "seed: 7\n"))
-    await run(stages, tmp_path, RunOptions(seed=3, realtime=True))
-    assert [(realtime, seed) for _, realtime, seed in stages.asked] == [(True, 3)]
+    await run(simulators, tmp_path, RunOptions(seed=3, realtime=True))
+    assert [(realtime, seed) for _, realtime, seed in simulators.asked] == [(True, 3)]
 
 
 async def test_an_inline_fleet_is_read_from_the_scenario(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     fleet = 'fleet:\n  edges: {ams: 0}\n  apps: {a: {command: ["true"], machines: [{region: ams, count: 2}]}}'
     write(PASSES, name="a.yaml", head=head("a", config=fleet))
-    await run(stages, tmp_path)
-    ((config, _, _),) = stages.asked
+    await run(simulators, tmp_path)
+    ((config, _, _),) = simulators.asked
     assert [machine.name for machine in config.machines] == ["ams-1", "ams-2"]
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "problem"),
+    ("text", "location", "problem"),
     [
         (
             head("a", config="config: none.toml") + f"steps:\n  {PASSES}\n",
@@ -188,14 +188,14 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
     ],
 )
 async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(
-    stages: FakeSimulators, tmp_path: Path, text: str, place: str, problem: str
+    simulators: FakeSimulators, tmp_path: Path, text: str, location: str, problem: str
 ) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as raised:
-        await run(stages, path)
-    assert f"{path}:{place}: {problem}" in str(raised.value)
-    assert stages.asked == []
+        await run(simulators, path)
+    assert f"{path}:{location}: {problem}" in str(raised.value)
+    assert simulators.asked == []
 
 
 @pytest.mark.parametrize(
@@ -212,28 +212,28 @@ async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(
     ],
 )
 async def test_what_a_scenario_makes_itself_may_be_named(
-    stages: FakeSimulators, write: Write, tmp_path: Path, steps: str
+    simulators: FakeSimulators, write: Write, tmp_path: Path, steps: str
 ) -> None:
     write(steps, name="a.yaml", head=head("a"))
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     assert report.exit_status in (0, 1)
-    assert stages.opened
+    assert simulators.opened
 
 
 async def test_a_scenario_for_another_backend_is_skipped_with_its_reason(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write(
         PASSES, name="a.yaml", head=head("a", "backends: [docker]\nreason: it needs a network of its own\n")
     )
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     assert report.summary == "0 passed, 0 failed, 1 skipped"
     assert report.results[0].skipped_because == "it needs a network of its own"
-    assert stages.asked == []
+    assert simulators.asked == []
 
 
 async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless_nothing_does(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     (tmp_path / "other.toml").write_text(CONFIG.replace("apps.chat", "apps.things"))
     write(PASSES, name="a.yaml", head=head("a"))
@@ -245,7 +245,7 @@ async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless
         return config
 
     wanted = "chat"
-    report = await run(stages, tmp_path, RunOptions(adapt=adapt))
+    report = await run(simulators, tmp_path, RunOptions(adapt=adapt))
     assert report.summary == "1 passed, 0 failed, 1 skipped"
     skipped = next(each for each in report.results if each.skipped_because)
     assert "other.toml" in skipped.skipped_because
@@ -253,7 +253,7 @@ async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless
 
     wanted = "shop"
     with pytest.raises(InputError, match=r'the label fly\.app is "shop"'):
-        await run(stages, tmp_path, RunOptions(adapt=adapt))
+        await run(simulators, tmp_path, RunOptions(adapt=adapt))
 
 
 @pytest.mark.parametrize(
@@ -264,13 +264,13 @@ async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless
     ],
 )
 async def test_a_fleet_that_does_not_start_fails_its_scenarios(
-    stages: FakeSimulators, write: Write, tmp_path: Path, fault: EnvironmentFault, exit_status: int
+    simulators: FakeSimulators, write: Write, tmp_path: Path, fault: EnvironmentFault, exit_status: int
 ) -> None:
     write(PASSES, name="0.yaml", head=head("0", "backends: [swarm]\nreason: it is for a swarm\n"))
     write(PASSES, name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
-    stages.fault = fault
-    report = await run(stages, tmp_path)
+    simulators.fault = fault
+    report = await run(simulators, tmp_path)
     assert (report.summary, report.exit_status) == ("0 passed, 2 failed, 1 skipped", exit_status)
     _, first, second = report.results
     assert first.failure is not None
@@ -288,11 +288,11 @@ def _stops_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_stops_are_broken")
 async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write("- machine: {stop: ams-1}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
     failure = report.results[0].failure
     assert failure is not None
@@ -312,7 +312,7 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
 
 @pytest.mark.parametrize("expect", ["{findings: []}", "{status: 500}"])
 async def test_a_fault_of_diagnosis_ends_nothing_else(
-    stages: FakeSimulators, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: str
+    simulators: FakeSimulators, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: str
 ) -> None:
     def broken(self: FakeSimulator, trace: Trace) -> list[Any]:
         raise RuntimeError("a bug")
@@ -320,7 +320,7 @@ async def test_a_fault_of_diagnosis_ends_nothing_else(
     monkeypatch.setattr(FakeSimulator, "findings", broken)
     write(f"- request: GET /echo\n  expect: {expect}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 4)
     failure = report.results[0].failure
     assert failure is not None
@@ -330,11 +330,11 @@ async def test_a_fault_of_diagnosis_ends_nothing_else(
 
 @pytest.mark.usefixtures("_stops_are_broken")
 async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     branches = "  - {request: GET /echo, expect: {status: 500}}\n  - machine: {stop: ams-1}\n"
     write(f"- parallel:\n{branches}", name="a.yaml", head=head("a"))
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     assert report.exit_status == 4
     failure = report.results[0].failure
     assert failure is not None
@@ -343,32 +343,34 @@ async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another
 
 
 async def test_a_scenario_that_takes_too_long_is_ended(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write("- request: GET /echo\n- request: GET /slow", name="a.yaml", head=head("a", "timeout: 200ms\n"))
-    report = await run(stages, tmp_path)
+    report = await run(simulators, tmp_path)
     failure = report.results[0].failure
     assert failure is not None
     assert (failure.problem, failure.step) == ("the scenario took longer than 200ms", "GET /slow")
 
 
-async def test_only_what_is_selected_is_played(stages: FakeSimulators, write: Write, tmp_path: Path) -> None:
+async def test_only_what_is_selected_is_played(
+    simulators: FakeSimulators, write: Write, tmp_path: Path
+) -> None:
     write(PASSES, name="a.yaml", head=head("first"))
     write(FAILS, name="b.yaml", head=head("second"))
-    report = await run(stages, tmp_path, RunOptions(keyword="not second"))
+    report = await run(simulators, tmp_path, RunOptions(keyword="not second"))
     assert verdicts(report) == {"first": Verdict.PASSED.value}
 
 
 async def test_a_run_that_is_interrupted_closes_its_stage(
-    stages: FakeSimulators, write: Write, tmp_path: Path
+    simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write("- websocket: {path: /ws, as: open}\n- request: GET /slow", name="a.yaml", head=head("a"))
-    running = asyncio.create_task(run(stages, tmp_path))
+    running = asyncio.create_task(run(simulators, tmp_path))
     async with asyncio.timeout(5):
-        while not (stages.opened and stages.opened[0].journal.traces()):  # noqa: ASYNC110 - nothing tells of it
+        while not (simulators.opened and simulators.opened[0].journal.traces()):  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     with pytest.raises(OSError):
-        await asyncio.open_connection("127.0.0.1", int(stages.opened[0].edges["ams"].rpartition(":")[2]))
+        await asyncio.open_connection("127.0.0.1", int(simulators.opened[0].edges["ams"].rpartition(":")[2]))

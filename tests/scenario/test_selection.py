@@ -11,7 +11,7 @@ WORDS = "the stale cookie of a stopped machine scenarios/stale-cookie.yaml"
 
 
 @pytest.mark.parametrize(
-    ("expression", "is_meant"),
+    ("expression", "matches"),
     [
         ("cookie", True),
         ("COOKIE", True),
@@ -28,8 +28,8 @@ WORDS = "the stale cookie of a stopped machine scenarios/stale-cookie.yaml"
         ('"cookie stale"', False),
     ],
 )
-def test_words_are_joined_as_in_pytest(expression: str, is_meant: bool) -> None:
-    assert parse_expression(expression)(WORDS) is is_meant
+def test_words_are_joined_as_in_pytest(expression: str, matches: bool) -> None:
+    assert parse_expression(expression)(WORDS) is matches
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from simulator.machines.lifecycle import require
 from simulator.results import LogTail
 from simulator.routing.model import MachineState
 from simulator.scenario import Scenario, run_scenario
-from tests.scenario.conftest import Play
+from tests.scenario.conftest import RunStep
 from tests.scenario.harness import AMS, CLONE_ID, DFW, FakeSimulator
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 
 
 @pytest.mark.parametrize(
-    ("verb", "state"),
+    ("action", "state"),
     [
         ("stop", MachineState.STOPPED),
         ("start", MachineState.STARTED),
@@ -34,14 +34,14 @@ from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
     ],
 )
 async def test_a_machine_is_acted_upon(
-    run_step: Play, simulator: FakeSimulator, verb: str, state: MachineState
+    run_step: RunStep, simulator: FakeSimulator, action: str, state: MachineState
 ) -> None:
-    assert_passed(await run_step(f"- machine: {{{verb}: dfw-1}}"))
+    assert_passed(await run_step(f"- machine: {{{action}: dfw-1}}"))
     assert simulator.find_machine("dfw-1").state is state
 
 
 async def test_machines_go_by_name_id_or_app_and_name_one_or_several(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     assert_passed(
         await run_step("- machine: {cordon: [ams-1, 286533db064e58]}\n- machine: {uncordon: chat/ams-1}")
@@ -49,7 +49,7 @@ async def test_machines_go_by_name_id_or_app_and_name_one_or_several(
     assert [machine.cordoned for machine in simulator.fleet.machines] == [False, True]
 
 
-async def test_a_clone_is_called_as_the_scenario_calls_it(run_step: Play) -> None:
+async def test_a_clone_is_called_as_the_scenario_calls_it(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - machine: {clone: dfw-1, region: ams, as: newcomer}
@@ -60,13 +60,13 @@ async def test_a_clone_is_called_as_the_scenario_calls_it(run_step: Play) -> Non
 
 
 async def test_a_clone_without_a_name_is_called_as_the_fleet_calls_it(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     assert_passed(await run_step("- machine: {clone: dfw-1}\n- machine: {stop: dfw-2}"))
     assert simulator.find_machine(CLONE_ID).state is MachineState.STOPPED
 
 
-async def test_a_machine_that_is_gone_keeps_its_name(run_step: Play) -> None:
+async def test_a_machine_that_is_gone_keeps_its_name(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - machine: {destroy: dfw-1}
@@ -77,14 +77,14 @@ async def test_a_machine_that_is_gone_keeps_its_name(run_step: Play) -> None:
     )
 
 
-async def test_a_machine_that_nobody_knows_is_an_error_with_those_there_are(run_step: Play) -> None:
+async def test_a_machine_that_nobody_knows_is_an_error_with_those_there_are(run_step: RunStep) -> None:
     result = await run_step("- machine: {stop: dfw-7}")
     assert problem_of(result) == 'no machine "dfw-7"\n  expected: one of ams-1, dfw-1'
     assert result.failure is not None
     assert result.failure.exit_status == 2
 
 
-async def test_a_request_is_tried_until_its_expectations_hold(run_step: Play) -> None:
+async def test_a_request_is_tried_until_its_expectations_hold(run_step: RunStep) -> None:
     result = await run_step("""
         - parallel:
             - wait_until:
@@ -97,7 +97,7 @@ async def test_a_request_is_tried_until_its_expectations_hold(run_step: Play) ->
     assert_passed(result)
 
 
-async def test_only_the_last_try_is_recorded(run_step: Play) -> None:
+async def test_only_the_last_try_is_recorded(run_step: RunStep) -> None:
     result = await run_step(
         "- wait_until: {request: GET /echo, expect: {status: 500}}\n  within: 200ms\n  every: 10ms"
     )
@@ -109,7 +109,7 @@ async def test_only_the_last_try_is_recorded(run_step: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deed", "state"),
+    ("action", "state"),
     [
         ("stop", "stopped"),
         ("start", "started"),
@@ -119,20 +119,20 @@ async def test_only_the_last_try_is_recorded(run_step: Play) -> None:
         ("destroy", "destroyed"),
     ],
 )
-async def test_a_state_is_waited_for(run_step: Play, deed: str, state: str) -> None:
+async def test_a_state_is_waited_for(run_step: RunStep, action: str, state: str) -> None:
     assert_passed(
-        await run_step(f"- machine: {{{deed}: dfw-1}}\n- wait_until: {{machine: {{dfw-1: {state}}}}}")
+        await run_step(f"- machine: {{{action}: dfw-1}}\n- wait_until: {{machine: {{dfw-1: {state}}}}}")
     )
 
 
-async def test_a_state_that_does_not_come_is_told(run_step: Play) -> None:
+async def test_a_state_that_does_not_come_is_told(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("- wait_until: {machine: {dfw-1: stopped, ams-1: started}}\n  within: 50ms")
     )
     assert found == {"machine dfw-1": ("stopped", "started, healthy")}
 
 
-async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(run_step: Play) -> None:
+async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /log?machine=ams-1&line=early
@@ -141,7 +141,7 @@ async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(run_step:
     )
 
 
-async def test_the_last_try_is_at_the_deadline(run_step: Play) -> None:
+async def test_the_last_try_is_at_the_deadline(run_step: RunStep) -> None:
     """The pause before it would have reached beyond."""
     assert_passed(
         await run_step("""
@@ -155,7 +155,7 @@ async def test_the_last_try_is_at_the_deadline(run_step: Play) -> None:
 
 
 async def test_a_machine_in_a_state_that_does_not_allow_it_fails_the_step_and_is_no_fault_of_the_file(
-    run_step: Play, simulator: FakeSimulator, monkeypatch: pytest.MonkeyPatch
+    run_step: RunStep, simulator: FakeSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(machine_id: str) -> None:
         require("stopped", simulator.find_machine(machine_id))
@@ -168,12 +168,12 @@ async def test_a_machine_in_a_state_that_does_not_allow_it_fails_the_step_and_is
     assert result.failure.exit_status == 1
 
 
-async def test_what_is_wrong_with_the_file_is_not_tried_again(run_step: Play) -> None:
+async def test_what_is_wrong_with_the_file_is_not_tried_again(run_step: RunStep) -> None:
     result = await run_step("- wait_until: {request: GET /echo, edge: fra}\n  within: 60s")
     assert problem_of(result) == 'no edge "fra"\n  expected: one of ams, dfw'
 
 
-async def test_steps_are_repeated_and_know_their_round(run_step: Play) -> None:
+async def test_steps_are_repeated_and_know_their_round(run_step: RunStep) -> None:
     result = await run_step("""
         - repeat: 3
           steps:
@@ -184,7 +184,7 @@ async def test_steps_are_repeated_and_know_their_round(run_step: Play) -> None:
     assert len(result.steps) == 3
 
 
-async def test_branches_run_at_the_same_time_with_their_own_client(run_step: Play) -> None:
+async def test_branches_run_at_the_same_time_with_their_own_client(run_step: RunStep) -> None:
     result = await run_step("""
         - parallel:
             - - client: {name: anna, cookies: {who: anna}}
@@ -199,7 +199,7 @@ async def test_branches_run_at_the_same_time_with_their_own_client(run_step: Pla
     assert len(result.steps) == 5
 
 
-async def test_a_branch_that_fails_does_not_end_the_others(run_step: Play) -> None:
+async def test_a_branch_that_fails_does_not_end_the_others(run_step: RunStep) -> None:
     result = await run_step("""
         - parallel:
             - request: GET /echo
@@ -211,7 +211,7 @@ async def test_a_branch_that_fails_does_not_end_the_others(run_step: Play) -> No
     assert "GET /echo?second" in [step.title for step in result.steps]
 
 
-async def test_a_command_finds_the_simulator_and_its_ready_file(run_step: Play) -> None:
+async def test_a_command_finds_the_simulator_and_its_ready_file(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - shell: test "$FLYSIM_EDGE" = "$FLYSIM_EDGE_AMS" && cat "$FLYSIM_READY" && echo $FLYSIM_CONTROL ${EXTRA}
@@ -223,33 +223,33 @@ async def test_a_command_finds_the_simulator_and_its_ready_file(run_step: Play) 
     )
 
 
-async def test_a_command_that_fails_shows_what_it_wrote(run_step: Play) -> None:
+async def test_a_command_that_fails_shows_what_it_wrote(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- shell: echo broken >&2; exit 4"))
     assert found == {"exit": ("0", '4; it wrote "broken\\n"')}
 
 
-async def test_a_command_that_takes_too_long_fails(run_step: Play) -> None:
+async def test_a_command_that_takes_too_long_fails(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- shell: sleep 0.1\n  expect: {within: 50ms}"))
     assert found["within"][0] == "50ms"
 
 
-async def test_a_command_that_is_not_there_is_told(run_step: Play) -> None:
+async def test_a_command_that_is_not_there_is_told(run_step: RunStep) -> None:
     result = await run_step("- shell: [no-such-command-here]")
     assert problem_of(result) == "no-such-command-here cannot be run: No such file or directory"
 
 
-async def test_a_command_that_does_not_end_is_ended(run_step: Play) -> None:
+async def test_a_command_that_does_not_end_is_ended(run_step: RunStep) -> None:
     result = await run_step("- shell: sleep 60 & sleep 60\n  timeout: 100ms")
     assert problem_of(result) == "the command did not end within 100ms"
 
 
-async def test_the_clock_is_put_forward(run_step: Play, simulator: FakeSimulator) -> None:
+async def test_the_clock_is_put_forward(run_step: RunStep, simulator: FakeSimulator) -> None:
     before = simulator.clock.now()
     assert_passed(await run_step("- advance: 1h"))
     assert simulator.clock.now() - before >= 3600
 
 
-async def test_a_placeholder_that_names_nothing_lists_what_there_is(run_step: Play) -> None:
+async def test_a_placeholder_that_names_nothing_lists_what_there_is(run_step: RunStep) -> None:
     result = await run_step("- request: GET /echo?x={dfw-1.idd}")
     assert problem_of(result).startswith(
         'the placeholder {dfw-1.idd} names nothing; did you mean "dfw-1.id"?'
@@ -263,11 +263,11 @@ async def test_a_command_that_is_given_up_while_it_starts_is_ended_with_its_chil
     simulator: FakeSimulator, load: Callable[[str], Scenario]
 ) -> None:
     """asyncio waits for whoever holds the pipes, which a child of the shell does for ten minutes."""
-    playing = asyncio.create_task(run_scenario(load("- shell: sleep 600; true"), simulator))
+    run = asyncio.create_task(run_scenario(load("- shell: sleep 600; true"), simulator))
     while not children_of_this_process():  # noqa: ASYNC110 - only looking tells
         await asyncio.sleep(0)
-    playing.cancel()
-    done, _ = await asyncio.wait([playing], timeout=5)
+    run.cancel()
+    done, _ = await asyncio.wait([run], timeout=5)
     assert done
     assert children_of_this_process() == []
 
@@ -277,7 +277,7 @@ def children_of_this_process() -> list[psutil.Process]:
 
 
 async def test_faults_are_brought_about_with_their_machines_by_id(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     assert_passed(
         await run_step("""
@@ -303,7 +303,7 @@ async def test_faults_are_brought_about_with_their_machines_by_id(
 
 
 async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     result = await run_step("""
         - heal: all
@@ -323,7 +323,7 @@ async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(
 
 
 async def test_a_scenario_that_fails_tells_what_was_made_to_go_wrong_since_it_began(
-    run_step: Play, simulator: FakeSimulator
+    run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     for words in ("fault: dfw-1 is killed", "[PU02] no fault of ours"):
         simulator.bus.publish(ProxyLogged(simulator.clock.now(), "chat", DFW.id, "dfw", "warn", words))

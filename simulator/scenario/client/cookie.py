@@ -37,7 +37,7 @@ class SetCookie:
     http_only: bool = False
     same_site: str | None = None
 
-    def lives_until(self, now: float) -> float | None:
+    def expiry_time(self, now: float) -> float | None:
         """When it ends, in seconds since the epoch; None for a session cookie. Max-Age wins over Expires."""
         latest = now + MAX_AGE_LIMIT_SECONDS
         if self.max_age_seconds is not None:
@@ -55,7 +55,7 @@ def parse_set_cookie(text: str) -> SetCookie:
         raise CookieError("it has neither a name nor a value")
     if len(name.encode()) + len(value.encode()) > MAX_PAIR_BYTES:
         raise CookieError(f"its name and value are longer than {MAX_PAIR_BYTES} bytes")
-    return _read_attributes(SetCookie(name, value), attributes)
+    return _parse_attributes(SetCookie(name, value), attributes)
 
 
 def _split_pair(pair: str) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def _split_pair(pair: str) -> tuple[str, str]:
     return (name.strip(" \t"), value.strip(" \t")) if equals else ("", pair.strip(" \t"))
 
 
-def _read_attributes(cookie: SetCookie, attributes: list[str]) -> SetCookie:
+def _parse_attributes(cookie: SetCookie, attributes: list[str]) -> SetCookie:
     """Later attributes win over earlier ones of the same name; unknown and faulty ones are passed over."""
     for attribute in attributes:
         name, _, value = (part.strip(" \t") for part in attribute.partition("="))
@@ -110,7 +110,7 @@ def parse_cookie_date(text: str) -> float | None:
         elif month is None and token[:3].lower() in _MONTHS:
             month = _MONTHS.index(token[:3].lower()) + 1
         elif year is None and (found := _YEAR.fullmatch(token)):
-            year = _whole_year(int(found[1]))
+            year = _four_digit_year(int(found[1]))
     if clock is None or day is None or month is None or year is None or year < 1601:
         return None
     hour, minute, second = clock
@@ -120,7 +120,7 @@ def parse_cookie_date(text: str) -> float | None:
         return None
 
 
-def _whole_year(year: int) -> int:
+def _four_digit_year(year: int) -> int:
     if 70 <= year <= 99:
         return year + 1900
     return year + 2000 if year <= 69 else year

@@ -43,7 +43,7 @@ class Cookie:
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class _RejectedCookie:
     host: str
     name: str
     value: str
@@ -51,7 +51,7 @@ class _Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _UrlParts:
     """What of a URL matters to cookies."""
 
     scheme: str
@@ -59,7 +59,7 @@ class _Place:
     path: str
 
     @classmethod
-    def of(cls, url: str) -> _Place:
+    def of(cls, url: str) -> _UrlParts:
         parts = urlsplit(url)
         return cls(parts.scheme, (parts.hostname or "").rstrip("."), parts.path or "/")
 
@@ -79,39 +79,41 @@ class CookieJar:
 
     def __init__(self) -> None:
         self._cookies: dict[tuple[str, str, bool, str], Cookie] = {}
-        self._refusals: dict[tuple[str, str], _Refusal] = {}
+        self._rejected: dict[tuple[str, str], _RejectedCookie] = {}
 
-    def store(self, set_cookie: str, url: str, now: float) -> str | None:
+    def store(self, header: str, url: str, now: float) -> str | None:
         """Take in one `Set-Cookie` value that `url` answered with; returns why a browser would refuse it, if so."""
-        place = _Place.of(url)
+        target = _UrlParts.of(url)
         try:
-            asked = parse_set_cookie(set_cookie)
+            set_cookie = parse_set_cookie(header)
         except CookieError as error:
             return str(error)
-        reason = _refusal(asked, place)
+        reason = _rejection_reason(set_cookie, target)
         if reason:
-            self._refusals[place.host, asked.name] = _Refusal(place.host, asked.name, asked.value, reason)
+            self._rejected[target.host, set_cookie.name] = _RejectedCookie(
+                target.host, set_cookie.name, set_cookie.value, reason
+            )
             return reason
-        self._refusals.pop((place.host, asked.name), None)
-        self._keep(asked, place, now)
+        self._rejected.pop((target.host, set_cookie.name), None)
+        self._store(set_cookie, target, now)
         return None
 
-    def _keep(self, asked: SetCookie, place: _Place, now: float) -> None:
-        host_only = asked.domain is None or _is_address(place.host)
+    def _store(self, set_cookie: SetCookie, target: _UrlParts, now: float) -> None:
+        host_only = set_cookie.domain is None or _is_ip_address(target.host)
         cookie = Cookie(
-            name=asked.name,
-            value=asked.value,
-            domain=place.host if host_only else str(asked.domain),
+            name=set_cookie.name,
+            value=set_cookie.value,
+            domain=target.host if host_only else str(set_cookie.domain),
             host_only=host_only,
-            path=asked.path or place.default_path,
-            expires_at=asked.lives_until(now),
+            path=set_cookie.path or target.default_path,
+            expires_at=set_cookie.expiry_time(now),
             created_at=now,
-            secure=asked.secure,
-            http_only=asked.http_only,
-            same_site=asked.same_site,
+            secure=set_cookie.secure,
+            http_only=set_cookie.http_only,
+            same_site=set_cookie.same_site,
         )
         known = self._cookies.pop(cookie.key, None)
-        if asked.max_age_seconds is not None and asked.max_age_seconds <= 0:
+        if set_cookie.max_age_seconds is not None and set_cookie.max_age_seconds <= 0:
             return  # That is how a server deletes a cookie; nothing stays that could be withheld.
         if known is not None and cookie.expires_at is not None and cookie.expires_at <= now:
             return
@@ -127,8 +129,8 @@ class CookieJar:
 
     def cookies_for(self, url: str, now: float) -> tuple[Cookie, ...]:
         """What a browser sends to `url`: longer paths first, then the older cookies (RFC 6265bis, 5.8.3)."""
-        place = _Place.of(url)
-        sent = [cookie for cookie in self._cookies.values() if _reason(cookie, place, now) is None]
+        target = _UrlParts.of(url)
+        sent = [cookie for cookie in self._cookies.values() if _withheld_reason(cookie, target, now) is None]
         return tuple(sorted(sent, key=lambda cookie: (-len(cookie.path), cookie.created_at)))
 
     def header_for(self, url: str, now: float) -> str | None:
@@ -138,73 +140,73 @@ class CookieJar:
 
     def withheld(self, url: str, now: float) -> tuple[WithheldCookie, ...]:
         """The cookies that do not go to `url`, kept ones and those that were refused when they were set."""
-        place = _Place.of(url)
+        target = _UrlParts.of(url)
         found = []
         for cookie in self._cookies.values():
-            reason = _reason(cookie, place, now)
+            reason = _withheld_reason(cookie, target, now)
             if reason is not None:
                 found.append(WithheldCookie(cookie.name, cookie.value, reason))
         found += [
-            WithheldCookie(refusal.name, refusal.value, refusal.reason)
-            for refusal in self._refusals.values()
-            if refusal.host == place.host
+            WithheldCookie(rejected.name, rejected.value, rejected.reason)
+            for rejected in self._rejected.values()
+            if rejected.host == target.host
         ]
         return tuple(found)
 
 
-def _refusal(asked: SetCookie, place: _Place) -> str | None:
+def _rejection_reason(set_cookie: SetCookie, target: _UrlParts) -> str | None:
     """Why a browser does not keep a cookie that `place` sets (RFC 6265bis, 5.7)."""
-    if asked.domain is not None and not _is_own_domain(asked.domain, place.host):
-        return f"Domain={asked.domain}: {_domain_fault(asked.domain, place.host)}"
-    if asked.secure and not place.is_secure:
+    if set_cookie.domain is not None and not _may_set_domain(set_cookie.domain, target.host):
+        return f"Domain={set_cookie.domain}: {_explain_domain(set_cookie.domain, target.host)}"
+    if set_cookie.secure and not target.is_secure:
         return "Secure: it was set over plain http, so a browser does not keep it"
-    return _prefix_refusal(asked, place)
+    return _prefix_rejection_reason(set_cookie, target)
 
 
-def _is_own_domain(domain: str, host: str) -> bool:
+def _may_set_domain(domain: str, host: str) -> bool:
     if domain == host:
         return True
-    return not _is_public(domain) and _domain_matches(host, domain)
+    return not _is_public_suffix(domain) and _domain_matches(host, domain)
 
 
-def _domain_fault(domain: str, host: str) -> str:
-    if _is_public(domain) and host.endswith(f".{domain}"):
+def _explain_domain(domain: str, host: str) -> str:
+    if _is_public_suffix(domain) and host.endswith(f".{domain}"):
         return f"nobody may set cookies for all of {domain}"
     return f"{host}, which set it, is not within that domain"
 
 
-def _prefix_refusal(asked: SetCookie, place: _Place) -> str | None:
-    name = asked.name.lower()
-    if name.startswith(("__secure-", "__host-")) and not (asked.secure and place.is_secure):
-        return f"{asked.name}: a name with that prefix needs Secure and https"
-    if name.startswith("__host-") and (asked.domain is not None or asked.path != "/"):
-        return f"{asked.name}: a name with that prefix needs Path=/ and no Domain"
-    if asked.same_site == "None" and not asked.secure:
+def _prefix_rejection_reason(set_cookie: SetCookie, target: _UrlParts) -> str | None:
+    name = set_cookie.name.lower()
+    if name.startswith(("__secure-", "__host-")) and not (set_cookie.secure and target.is_secure):
+        return f"{set_cookie.name}: a name with that prefix needs Secure and https"
+    if name.startswith("__host-") and (set_cookie.domain is not None or set_cookie.path != "/"):
+        return f"{set_cookie.name}: a name with that prefix needs Path=/ and no Domain"
+    if set_cookie.same_site == "None" and not set_cookie.secure:
         return "SameSite=None: browsers keep that only together with Secure"
     return None
 
 
-def _reason(cookie: Cookie, place: _Place, now: float) -> str | None:
+def _withheld_reason(cookie: Cookie, target: _UrlParts, now: float) -> str | None:
     """Why `cookie` does not go to `place`; None if it does."""
-    if cookie.host_only and cookie.domain != place.host:
-        return f"no Domain: it belongs to {cookie.domain} alone, and the host is {place.host}"
-    if not _domain_matches(place.host, cookie.domain):
-        return f"Domain={cookie.domain}: the host is {place.host}"
-    if not _path_matches(place.path, cookie.path):
-        return f"Path={cookie.path}: the path is {place.path}"
+    if cookie.host_only and cookie.domain != target.host:
+        return f"no Domain: it belongs to {cookie.domain} alone, and the host is {target.host}"
+    if not _domain_matches(target.host, cookie.domain):
+        return f"Domain={cookie.domain}: the host is {target.host}"
+    if not _path_matches(target.path, cookie.path):
+        return f"Path={cookie.path}: the path is {target.path}"
     if cookie.expires_at is not None and cookie.expires_at <= now:
-        return _expiry(cookie.expires_at, now)
-    if cookie.secure and not place.is_secure:
+        return _describe_expiry(cookie.expires_at, now)
+    if cookie.secure and not target.is_secure:
         return "Secure: the URL is plain http"
     return None
 
 
-def _expiry(expires_at: float, now: float) -> str:
+def _describe_expiry(expires_at: float, now: float) -> str:
     return "expired" if expires_at == float("-inf") else f"expired {round(now - expires_at)} s ago"
 
 
 def _domain_matches(host: str, domain: str) -> bool:
-    return host == domain or (host.endswith(f".{domain}") and not _is_address(host))
+    return host == domain or (host.endswith(f".{domain}") and not _is_ip_address(host))
 
 
 def _path_matches(path: str, cookie_path: str) -> bool:
@@ -213,11 +215,11 @@ def _path_matches(path: str, cookie_path: str) -> bool:
     return path.startswith(cookie_path) and (cookie_path.endswith("/") or path[len(cookie_path)] == "/")
 
 
-def _is_public(domain: str) -> bool:
+def _is_public_suffix(domain: str) -> bool:
     return "." not in domain or domain in PUBLIC_SUFFIXES
 
 
-def _is_address(host: str) -> bool:
+def _is_ip_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:

@@ -27,14 +27,14 @@ Headers = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ClientRequest:
     """A request to be made."""
 
     method: str
     target: str
     headers: Headers = ()
     content: bytes | None = None
-    follow: bool = False
+    follow_redirects: bool = False
     timeout_seconds: float = 30.0
 
     @property
@@ -43,14 +43,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class ResolvedTarget:
     """The URL as the visitor sees it, and the edge's URL that the connection goes to."""
 
     url: str
-    connect: str
+    connect_url: str
 
     @property
-    def host_field(self) -> str:
+    def host_header(self) -> str:
         return urlsplit(self.url).netloc
 
     @property
@@ -58,21 +58,21 @@ class Destination:
         return urlsplit(self.url).scheme in {"https", "wss"}
 
 
-def find_destination(target: str, edge_url: str, *, host: str | None = None) -> Destination:
+def resolve_target(target: str, edge_url: str, *, host: str | None = None) -> ResolvedTarget:
     """Where `target`, a path or a whole URL, leads through the edge; `host` is a Host field that was asked for."""
     edge = urlsplit(edge_url)
     if "://" in target:
         parts = urlsplit(target)
         path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-        return Destination(target, f"{parts.scheme}://{edge.netloc}{path}")
-    return Destination(f"{edge.scheme}://{host or edge.netloc}{target}", f"{edge_url.rstrip('/')}{target}")
+        return ResolvedTarget(target, f"{parts.scheme}://{edge.netloc}{path}")
+    return ResolvedTarget(f"{edge.scheme}://{host or edge.netloc}{target}", f"{edge_url.rstrip('/')}{target}")
 
 
 def find_header(headers: Headers, name: str) -> str | None:
     return next((value for key, value in headers if key.lower() == name), None)
 
 
-def trusting_tls() -> ssl.SSLContext:
+def trust_all_tls_context() -> ssl.SSLContext:
     """The edges are on loopback and their certificates are made on the spot: there is nobody to verify."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -80,7 +80,7 @@ def trusting_tls() -> ssl.SSLContext:
     return context
 
 
-def _no_cookies() -> cookiejar.CookieJar:
+def _disabled_cookie_jar() -> cookiejar.CookieJar:
     return cookiejar.CookieJar(cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
 
@@ -98,7 +98,7 @@ class Client:
             await self._http.aclose()
             self._http = None
 
-    def all_headers(self, own: Headers) -> list[tuple[str, str]]:
+    def merge_headers(self, own: Headers) -> list[tuple[str, str]]:
         """The client's own header fields, under those of one request."""
         named = {key.lower() for key, _ in own}
         return [pair for pair in self.headers.items() if pair[0].lower() not in named] + list(own)
@@ -110,78 +110,83 @@ class Client:
         value = self.cookie_jar.header_for(url, self.clock.now())
         return [("Cookie", value)] if value else []
 
-    def note_cookies(self, answer: ClientResponse, url: str) -> None:
+    def store_cookies(self, response: ClientResponse, url: str) -> None:
         """Take in what an answer sets."""
-        for value in answer.header_values("set-cookie"):
+        for value in response.header_values("set-cookie"):
             self.cookie_jar.store(value, url, self.clock.now())
 
-    def describe_cookies(self, answer: ClientResponse, url: str) -> None:
+    def record_sent_cookies(self, response: ClientResponse, url: str) -> None:
         """Write down which cookies go to `url` now, and which do not."""
         now = self.clock.now()
-        answer.cookies_sent = tuple(cookie.name for cookie in self.cookie_jar.cookies_for(url, now))
-        answer.withheld = self.cookie_jar.withheld(url, now)
+        response.cookies_sent = tuple(cookie.name for cookie in self.cookie_jar.cookies_for(url, now))
+        response.withheld = self.cookie_jar.withheld(url, now)
 
-    async def request(self, call: Call, edge_url: str) -> ClientResponse:
+    async def request(self, request: ClientRequest, edge_url: str) -> ClientResponse:
         """Never raises for what the network does: that is in the answer."""
-        headers = self.all_headers(call.headers)
-        answer = ClientResponse(call.title)
+        headers = self.merge_headers(request.headers)
+        response = ClientResponse(request.title)
         started = self.clock.now()
         try:
-            async with asyncio.timeout(call.timeout_seconds):
-                await self._exchange(call, headers, edge_url, answer)
+            async with asyncio.timeout(request.timeout_seconds):
+                await self._send_following_redirects(request, headers, edge_url, response)
         except TimeoutError:
-            answer.failure, answer.failure_text = "timeout", f"no answer within {call.timeout_seconds:g} s"
+            response.failure, response.failure_text = (
+                "timeout",
+                f"no answer within {request.timeout_seconds:g} s",
+            )
         except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeEncodeError) as error:
-            raise InputError(f"{call.title} cannot be sent: {error}") from None
+            raise InputError(f"{request.title} cannot be sent: {error}") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            answer.failure, answer.failure_text = "disconnect", _transport_words(error)
-        answer.elapsed_seconds = self.clock.now() - started
-        return answer
+            response.failure, response.failure_text = "disconnect", _transport_words(error)
+        response.elapsed_seconds = self.clock.now() - started
+        return response
 
-    async def _exchange(self, call: Call, headers: Headers, edge_url: str, answer: ClientResponse) -> None:
-        target = find_destination(call.target, edge_url, host=find_header(headers, "host"))
-        method, content = call.method, call.content
+    async def _send_following_redirects(
+        self, request: ClientRequest, headers: Headers, edge_url: str, response: ClientResponse
+    ) -> None:
+        target = resolve_target(request.target, edge_url, host=find_header(headers, "host"))
+        method, content = request.method, request.content
         while True:
-            await self._send(method, target, headers, content, answer)
-            location = next(iter(answer.header_values("location")), None)
-            if not call.follow or answer.status not in _REDIRECTS or not location:
+            await self._send(method, target, headers, content, response)
+            location = next(iter(response.header_values("location")), None)
+            if not request.follow_redirects or response.status not in _REDIRECTS or not location:
                 return
             following = urljoin(target.url, location)
-            if not _is_ours(following, target.url):
-                answer.not_followed = f"{following} leads out of the simulator"
+            if not _is_same_host(following, target.url):
+                response.not_followed = f"{following} leads out of the simulator"
                 return
-            if answer.redirects == MAX_REDIRECTS:
-                answer.not_followed = f"{MAX_REDIRECTS} are the limit, as in browsers"
+            if response.redirects == MAX_REDIRECTS:
+                response.not_followed = f"{MAX_REDIRECTS} are the limit, as in browsers"
                 return
-            answer.redirects += 1
-            target = find_destination(following, edge_url)
-            if answer.status == 303 or (answer.status in {301, 302} and method == "POST"):
+            response.redirects += 1
+            target = resolve_target(following, edge_url)
+            if response.status == 303 or (response.status in {301, 302} and method == "POST"):
                 method, content = "GET", None
                 headers = [pair for pair in headers if not pair[0].lower().startswith("content-")]
 
     async def _send(
         self,
         method: str,
-        target: Destination,
+        target: ResolvedTarget,
         headers: Headers,
         content: bytes | None,
-        answer: ClientResponse,
+        response: ClientResponse,
     ) -> None:
-        self.describe_cookies(answer, target.url)
+        self.record_sent_cookies(response, target.url)
         fields = [pair for pair in headers if pair[0].lower() != "host"]
-        fields = [("Host", target.host_field), *fields, *self.cookie_headers(target.url, headers)]
+        fields = [("Host", target.host_header), *fields, *self.cookie_headers(target.url, headers)]
         extensions: dict[str, Any] = {}
         if target.is_tls:
             extensions["sni_hostname"] = urlsplit(target.url).hostname
         http = self._open_http()
-        request = http.build_request(
-            method, target.connect, headers=fields, content=content, extensions=extensions
+        http_request = http.build_request(
+            method, target.connect_url, headers=fields, content=content, extensions=extensions
         )
-        response = await http.send(request)
-        answer.status = response.status_code
-        answer.headers = tuple(response.headers.multi_items())
-        answer.body = response.content
-        self.note_cookies(answer, target.url)
+        received = await http.send(http_request)
+        response.status = received.status_code
+        response.headers = tuple(received.headers.multi_items())
+        response.body = received.content
+        self.store_cookies(response, target.url)
 
     def _open_http(self) -> httpx.AsyncClient:
         if self._http is None:
@@ -189,13 +194,13 @@ class Client:
                 trust_env=False,
                 timeout=None,
                 follow_redirects=False,
-                verify=trusting_tls(),
-                cookies=_no_cookies(),
+                verify=trust_all_tls_context(),
+                cookies=_disabled_cookie_jar(),
             )
         return self._http
 
 
-def _is_ours(url: str, before: str) -> bool:
+def _is_same_host(url: str, before: str) -> bool:
     """Redirects to other hosts are not followed: they lead out of the simulator."""
     return urlsplit(url).hostname == urlsplit(before).hostname
 

@@ -16,11 +16,11 @@ from websockets.typing import Subprotocol
 from simulator.results import ClientResponse
 from simulator.scenario.client.http import (
     Client,
-    Destination,
     Headers,
-    find_destination,
+    ResolvedTarget,
     find_header,
-    trusting_tls,
+    resolve_target,
+    trust_all_tls_context,
 )
 
 _SCHEMES = {"http": "ws", "https": "wss"}
@@ -28,7 +28,7 @@ _NO_LIMIT = None
 
 
 @dataclass(frozen=True, slots=True)
-class Dial:
+class WebSocketRequest:
     """A WebSocket to be opened."""
 
     target: str
@@ -37,11 +37,11 @@ class Dial:
     timeout_seconds: float = 30.0
 
 
-class OpenSocket:
+class WebSocketConnection:
     """Every message that has come is kept, in order; `cursor` is how far steps have looked."""
 
-    def __init__(self, connection: ClientConnection, answer: ClientResponse) -> None:
-        self.answer = answer
+    def __init__(self, connection: ClientConnection, response: ClientResponse) -> None:
+        self.response = response
         self.messages: list[str | bytes] = []
         self.cursor = 0
         self._connection = connection
@@ -74,9 +74,9 @@ class OpenSocket:
         """Raises ConnectionClosed."""
         await self._connection.send(message)
 
-    async def wait(self, is_enough: Callable[[], bool], deadline: float) -> bool:
-        """Until `is_enough`, or nothing more can come, or the deadline on time.monotonic(); whether it was enough."""
-        while not is_enough():
+    async def wait(self, condition: Callable[[], bool], deadline: float) -> bool:
+        """Until `condition`, or nothing more can come, or the deadline on time.monotonic(); whether it was enough."""
+        while not condition():
             if self.is_closed or time.monotonic() >= deadline:
                 return False
             self._changed.clear()
@@ -92,55 +92,60 @@ class OpenSocket:
         await self._reader
 
 
-async def open_socket(client: Client, dial: Dial, edge_url: str) -> tuple[ClientResponse, OpenSocket | None]:
+async def open_websocket(
+    client: Client, request: WebSocketRequest, edge_url: str
+) -> tuple[ClientResponse, WebSocketConnection | None]:
     """Never raises for what the network does: a handshake that was refused is an answer without a socket."""
-    headers = client.all_headers(dial.headers)
-    destination = _destination(dial.target, edge_url, headers)
-    answer = ClientResponse(f"WebSocket {dial.target}")
-    client.describe_cookies(answer, destination.url)
+    headers = client.merge_headers(request.headers)
+    target_url = _resolve_websocket_target(request.target, edge_url, headers)
+    response = ClientResponse(f"WebSocket {request.target}")
+    client.record_sent_cookies(response, target_url.url)
     started = client.clock.now()
     connection = None
     try:
-        async with asyncio.timeout(dial.timeout_seconds):
-            connection = await _connect(client, dial, destination, headers)
-        _take_head(answer, 101, connection.response.headers.raw_items() if connection.response else ())
-        answer.subprotocol = connection.subprotocol
+        async with asyncio.timeout(request.timeout_seconds):
+            connection = await _connect(client, request, target_url, headers)
+        _set_head(response, 101, connection.response.headers.raw_items() if connection.response else ())
+        response.subprotocol = connection.subprotocol
     except InvalidStatus as error:
-        _take_head(answer, error.response.status_code, error.response.headers.raw_items())
-        answer.body = bytes(error.response.body or b"")
+        _set_head(response, error.response.status_code, error.response.headers.raw_items())
+        response.body = bytes(error.response.body or b"")
     except TimeoutError:
-        answer.failure, answer.failure_text = "timeout", f"no handshake within {dial.timeout_seconds:g} s"
+        response.failure, response.failure_text = (
+            "timeout",
+            f"no handshake within {request.timeout_seconds:g} s",
+        )
     except (OSError, InvalidHandshake, EOFError) as error:
-        answer.failure, answer.failure_text = "disconnect", f"the handshake failed: {error}"
-    answer.elapsed_seconds = client.clock.now() - started
-    client.note_cookies(answer, destination.url)
-    return answer, OpenSocket(connection, answer) if connection else None
+        response.failure, response.failure_text = "disconnect", f"the handshake failed: {error}"
+    response.elapsed_seconds = client.clock.now() - started
+    client.store_cookies(response, target_url.url)
+    return response, WebSocketConnection(connection, response) if connection else None
 
 
-def _destination(target: str, edge_url: str, headers: Headers) -> Destination:
-    found = find_destination(target, edge_url, host=find_header(headers, "host"))
+def _resolve_websocket_target(target: str, edge_url: str, headers: Headers) -> ResolvedTarget:
+    found = resolve_target(target, edge_url, host=find_header(headers, "host"))
     parts = urlsplit(found.url)
-    return Destination(
-        urlunsplit(parts._replace(scheme=_SCHEMES.get(parts.scheme, parts.scheme))), found.connect
+    return ResolvedTarget(
+        urlunsplit(parts._replace(scheme=_SCHEMES.get(parts.scheme, parts.scheme))), found.connect_url
     )
 
 
 async def _connect(
-    client: Client, dial: Dial, destination: Destination, headers: Headers
+    client: Client, request: WebSocketRequest, target_url: ResolvedTarget, headers: Headers
 ) -> ClientConnection:
-    edge = urlsplit(destination.connect)
-    secure: dict[str, Any] = {"ssl": trusting_tls()} if destination.is_tls else {}
+    edge = urlsplit(target_url.connect_url)
+    secure: dict[str, Any] = {"ssl": trust_all_tls_context()} if target_url.is_tls else {}
     return await connect(
-        destination.url,
+        target_url.url,
         host=edge.hostname,
         port=edge.port,
         proxy=None,
-        origin=_origin(destination, headers),  # type: ignore[arg-type] # a NewType of str
+        origin=_origin(target_url, headers),  # type: ignore[arg-type] # a NewType of str
         additional_headers=[
             *(pair for pair in headers if pair[0].lower() not in {"host", "origin"}),
-            *client.cookie_headers(destination.url, headers),
+            *client.cookie_headers(target_url.url, headers),
         ],
-        subprotocols=[Subprotocol(name) for name in dial.subprotocols] or None,
+        subprotocols=[Subprotocol(name) for name in request.subprotocols] or None,
         open_timeout=None,
         ping_interval=None,
         max_size=_NO_LIMIT,
@@ -149,12 +154,12 @@ async def _connect(
     )
 
 
-def _origin(destination: Destination, headers: Headers) -> str:
+def _origin(target_url: ResolvedTarget, headers: Headers) -> str:
     """What a browser says of the page that opens the socket: one of the same host."""
-    page = "https" if destination.is_tls else "http"
-    return find_header(headers, "origin") or f"{page}://{destination.host_field}"
+    page = "https" if target_url.is_tls else "http"
+    return find_header(headers, "origin") or f"{page}://{target_url.host_header}"
 
 
-def _take_head(answer: ClientResponse, status: int, headers: Any) -> None:
-    answer.status = status
-    answer.headers = tuple(headers)
+def _set_head(response: ClientResponse, status: int, headers: Any) -> None:
+    response.status = status
+    response.headers = tuple(headers)

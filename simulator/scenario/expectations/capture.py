@@ -41,35 +41,37 @@ class Capture(StrictModel):
 Captures = dict[str, Capture]
 
 
-def capture(captures: Captures | None, answer: ClientResponse, context: ScenarioContext) -> None:
+def capture(captures: Captures | None, response: ClientResponse, context: ScenarioContext) -> None:
     """Raises StepFailed where the answer does not have what is to be captured."""
     for name, source in (captures or {}).items():
-        value = _find(source, answer)
+        value = _find(source, response)
         if value is None:
             asked = next(iter(source.model_fields_set))
-            raise StepFailed(f"nothing to capture as {name}: {asked} {getattr(source, asked)}", answer=answer)
+            raise StepFailed(
+                f"nothing to capture as {name}: {asked} {getattr(source, asked)}", response=response
+            )
         context.names.captured[name] = value
 
 
-def _find(source: Capture, answer: ClientResponse) -> str | None:
+def _find(source: Capture, response: ClientResponse) -> str | None:
     if source.header is not None:
-        return next(iter(answer.header_values(source.header)), None)
+        return next(iter(response.header_values(source.header)), None)
     if source.cookie is not None:
-        return _find_cookie(source.cookie, answer)
+        return _find_cookie(source.cookie, response)
     if source.json_path is not None:
-        return _find_json(source.json_path, answer)
+        return _find_json(source.json_path, response)
     if source.body is not None:
-        return _find_text(source.body, answer.text)
+        return _find_text(source.body, response.text)
     if source.message is not None:
-        texts = (message for message in answer.messages if isinstance(message, str))
+        texts = (message for message in response.messages if isinstance(message, str))
         return next(
             (found for text in texts if (found := _find_text(source.message, text)) is not None), None
         )
-    return answer.trace.hops[-1].machine_id if answer.trace and answer.trace.served_by else None
+    return response.trace.hops[-1].machine_id if response.trace and response.trace.served_by else None
 
 
-def _find_cookie(name: str, answer: ClientResponse) -> str | None:
-    for text in answer.header_values("set-cookie"):
+def _find_cookie(name: str, response: ClientResponse) -> str | None:
+    for text in response.header_values("set-cookie"):
         try:
             cookie = parse_set_cookie(text)
         except CookieError:
@@ -86,9 +88,9 @@ def _find_text(expression: str, text: str) -> str | None:
     return match[1] if match.re.groups else match[0]
 
 
-def _find_json(path: str, answer: ClientResponse) -> str | None:
+def _find_json(path: str, response: ClientResponse) -> str | None:
     try:
-        value: Any = json.loads(answer.body)
+        value: Any = json.loads(response.body)
         for key in path.split("."):
             value = value[int(key)] if isinstance(value, list) else value[key]
     except (ValueError, KeyError, IndexError, TypeError):

@@ -15,99 +15,107 @@ from simulator.results import ClientResponse, Mismatch
 from simulator.scenario.client.cookie import CookieError, SetCookie, parse_set_cookie
 from simulator.scenario.expectations.match import (
     describe_match,
+    format_json,
     is_match,
     json_mismatches,
-    json_words,
-    shown,
+    quote,
     text_mismatches,
 )
 from simulator.scenario.expectations.schema import CookieMatch, Expectation, HeaderMatch, TextMatch
-from simulator.scenario.names import Names
+from simulator.scenario.names import NameResolver
 
-Check = Callable[[Any, ClientResponse, Names], Iterable[Mismatch]]
+Check = Callable[[Any, ClientResponse, NameResolver], Iterable[Mismatch]]
 
 
-def _status(expected: list[int], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    if answer.status not in expected:
-        actual = answer.failure_text if answer.status is None else f"{answer.status}{_followed(answer)}"
+def _status(expected: list[int], response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    if response.status not in expected:
+        actual = (
+            response.failure_text
+            if response.status is None
+            else f"{response.status}{_describe_redirects(response)}"
+        )
         yield Mismatch("status", " or ".join(map(str, expected)), actual)
 
 
-def _followed(answer: ClientResponse) -> str:
+def _describe_redirects(response: ClientResponse) -> str:
     """How the answer came about, where redirects were to be followed."""
     words = []
-    if answer.redirects:
-        words.append(f"{answer.redirects} redirect{'s' if answer.redirects > 1 else ''} followed")
-    if answer.not_followed:
-        words.append(f"{'the next ' if answer.redirects else ''}not: {answer.not_followed}")
+    if response.redirects:
+        words.append(f"{response.redirects} redirect{'s' if response.redirects > 1 else ''} followed")
+    if response.not_followed:
+        words.append(f"{'the next ' if response.redirects else ''}not: {response.not_followed}")
     return f" ({', '.join(words)})" if words else ""
 
 
-def _error(expected: str, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    code = answer.failure or (answer.trace.error if answer.trace else None) or "none"
+def _error(expected: str, response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    code = response.failure or (response.trace.error if response.trace else None) or "none"
     if code != expected:
-        message = answer.failure_text or (answer.trace.message if answer.trace else None)
+        message = response.failure_text or (response.trace.message if response.trace else None)
         yield Mismatch("error", expected, f"{code} ({message})" if message else code)
 
 
-def _served_by(expected: list[str], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    trace = answer.trace
+def _served_by(expected: list[str], response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    trace = response.trace
     served = trace.hops[-1].machine_id if trace and trace.served_by else None
     if served not in [_machine_id(key, names) for key in expected] and not (
         served is None and "none" in expected
     ):
         actual = names.name_of(served) if served else "none: the proxy answered itself"
-        yield Mismatch("served_by", " or ".join(_machine_words(key, names) for key in expected), actual)
+        yield Mismatch("served_by", " or ".join(_format_machine(key, names) for key in expected), actual)
 
 
-def _path(expected: list[str], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    actual = [hop.machine_id for hop in answer.trace.hops] if answer.trace else []
+def _path(expected: list[str], response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    actual = [hop.machine_id for hop in response.trace.hops] if response.trace else []
     if actual != [_machine_id(key, names) for key in expected]:
         yield Mismatch(
             "path",
-            " → ".join(_machine_words(key, names) for key in expected) or "no machine",
+            " → ".join(_format_machine(key, names) for key in expected) or "no machine",
             " → ".join(names.name_of(key) for key in actual) or "no machine",
         )
 
 
-def _machine_id(key: str, names: Names) -> str:
+def _machine_id(key: str, names: NameResolver) -> str:
     machine = names.find_machine(key)
     return machine.id if machine else key
 
 
-def _machine_words(key: str, names: Names) -> str:
+def _format_machine(key: str, names: NameResolver) -> str:
     machine = names.find_machine(key)
     if machine is None:
         return key if key == "none" else f"{key} (no machine has that name)"
     return key if key in (machine.name, f"{machine.app}/{machine.name}") else f"{key} ({machine.name})"
 
 
-def _hops(expected: int, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    actual = len(answer.trace.hops) if answer.trace else 0
+def _hops(expected: int, response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    actual = len(response.trace.hops) if response.trace else 0
     if actual != expected:
         yield Mismatch("hops", str(expected), str(actual))
 
 
-def _headers(expected: dict[str, HeaderMatch], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
+def _headers(
+    expected: dict[str, HeaderMatch], response: ClientResponse, names: NameResolver
+) -> Iterator[Mismatch]:
     for name, match in expected.items():
-        values = answer.header_values(name)
+        values = response.header_values(name)
         what = f"header {name}"
         if match.absent:
             if values:
-                yield Mismatch(what, "absent", shown(", ".join(values)))
+                yield Mismatch(what, "absent", quote(", ".join(values)))
         elif not values:
             yield Mismatch(what, describe_match(match), "absent")
         elif not any(is_match(match, value) for value in values):
             yield from text_mismatches(what, match, values[0] if len(values) == 1 else ", ".join(values))
 
 
-def _set_cookie(expected: dict[str, CookieMatch], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    cookies = {cookie.name: cookie for cookie in _cookies_of(answer)}
+def _set_cookie(
+    expected: dict[str, CookieMatch], response: ClientResponse, names: NameResolver
+) -> Iterator[Mismatch]:
+    cookies = {cookie.name: cookie for cookie in _parse_cookies(response)}
     for name, match in expected.items():
         what, cookie = f"set_cookie {name}", cookies.get(name)
         if match.absent:
             if cookie is not None:
-                yield Mismatch(what, "absent", shown(cookie.value))
+                yield Mismatch(what, "absent", quote(cookie.value))
         elif cookie is None:
             yield Mismatch(
                 what, describe_match(match) or "set", f"not set; set are {', '.join(cookies) or 'none'}"
@@ -117,8 +125,8 @@ def _set_cookie(expected: dict[str, CookieMatch], answer: ClientResponse, names:
             yield from _attribute_mismatches(what, match, cookie)
 
 
-def _cookies_of(answer: ClientResponse) -> Iterator[SetCookie]:
-    for value in answer.header_values("set-cookie"):
+def _parse_cookies(response: ClientResponse) -> Iterator[SetCookie]:
+    for value in response.header_values("set-cookie"):
         try:
             yield parse_set_cookie(value)
         except CookieError:
@@ -137,10 +145,10 @@ def _attribute_mismatches(what: str, match: CookieMatch, cookie: SetCookie) -> I
     for attribute, value in actual.items():
         wanted = getattr(match, attribute)
         if wanted is not None and wanted != value:
-            yield Mismatch(f"{what}, {attribute}", _attribute(wanted), _attribute(value))
+            yield Mismatch(f"{what}, {attribute}", _format_attribute(wanted), _format_attribute(value))
 
 
-def _attribute(value: object) -> str:
+def _format_attribute(value: object) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -148,35 +156,35 @@ def _attribute(value: object) -> str:
     return f"{value:g} s" if isinstance(value, int | float) else str(value)
 
 
-def _body(expected: TextMatch, answer: ClientResponse, names: Names) -> Iterable[Mismatch]:
-    return text_mismatches("body", expected, answer.text)
+def _body(expected: TextMatch, response: ClientResponse, names: NameResolver) -> Iterable[Mismatch]:
+    return text_mismatches("body", expected, response.text)
 
 
-def _json_body(expected: Any, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
+def _json_body(expected: Any, response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
     try:
-        actual = json.loads(answer.body)
+        actual = json.loads(response.body)
     except ValueError:
-        yield Mismatch("json", json_words(expected), f"no JSON: {shown(answer.text)}")
+        yield Mismatch("json", format_json(expected), f"no JSON: {quote(response.text)}")
     else:
         yield from json_mismatches("json", expected, actual)
 
 
-def _cookies_sent(expected: list[str], answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    if sorted(expected) != sorted(answer.cookies_sent):
-        kept = "".join(f"; not sent: {cookie}" for cookie in answer.withheld)
-        yield Mismatch("cookies_sent", _joined(expected), f"{_joined(answer.cookies_sent)}{kept}")
+def _cookies_sent(expected: list[str], response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    if sorted(expected) != sorted(response.cookies_sent):
+        kept = "".join(f"; not sent: {cookie}" for cookie in response.withheld)
+        yield Mismatch("cookies_sent", _joined(expected), f"{_joined(response.cookies_sent)}{kept}")
 
 
 def _cookies_withheld(
-    expected: dict[str, TextMatch], answer: ClientResponse, names: Names
+    expected: dict[str, TextMatch], response: ClientResponse, names: NameResolver
 ) -> Iterator[Mismatch]:
-    reasons = {cookie.name: cookie.reason for cookie in answer.withheld}
+    reasons = {cookie.name: cookie.reason for cookie in response.withheld}
     for name, match in expected.items():
         what = f"cookies_withheld {name}"
         if name in reasons:
             yield from text_mismatches(what, match, reasons[name])
         else:
-            actual = "it was sent" if name in answer.cookies_sent else "the client has no such cookie"
+            actual = "it was sent" if name in response.cookies_sent else "the client has no such cookie"
             yield Mismatch(what, describe_match(match), actual)
 
 
@@ -184,14 +192,14 @@ def _joined(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _within(expected: float, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    if answer.elapsed_seconds > expected:
-        yield Mismatch("within", format_duration(expected), f"{answer.elapsed_seconds:.3g}s")
+def _within(expected: float, response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    if response.elapsed_seconds > expected:
+        yield Mismatch("within", format_duration(expected), f"{response.elapsed_seconds:.3g}s")
 
 
-def _subprotocol(expected: str, answer: ClientResponse, names: Names) -> Iterator[Mismatch]:
-    if answer.subprotocol != expected:
-        yield Mismatch("subprotocol", expected, answer.subprotocol or "none")
+def _subprotocol(expected: str, response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
+    if response.subprotocol != expected:
+        yield Mismatch("subprotocol", expected, response.subprotocol or "none")
 
 
 CHECKS: dict[str, Check] = {
@@ -210,26 +218,26 @@ CHECKS: dict[str, Check] = {
     "within": _within,
 }
 NEEDS_TRACE = frozenset({"served_by", "path", "hops"})
-NEEDS_ANSWER = frozenset({"set_cookie", "headers", "body", "json_"})
+NEEDS_RESPONSE = frozenset({"set_cookie", "headers", "body", "json_"})
 
 
-def mismatches(expect: Expectation, answer: ClientResponse, names: Names) -> list[Mismatch]:
+def find_mismatches(expect: Expectation, response: ClientResponse, names: NameResolver) -> list[Mismatch]:
     """Everything of `expect` that does not hold, in the order of the table."""
     found: list[Mismatch] = []
     for key, check in CHECKS.items():
         expected = getattr(expect, key, None)
         if expected is None:
             continue
-        if key in NEEDS_TRACE and answer.trace is None:
-            found.append(Mismatch(key, str(expected), f"no trace: {_untraced(answer)}"))
-        elif key in NEEDS_ANSWER and answer.status is None:
-            found.append(Mismatch(key.rstrip("_"), "an answer", answer.failure_text))
+        if key in NEEDS_TRACE and response.trace is None:
+            found.append(Mismatch(key, str(expected), f"no trace: {_explain_missing_trace(response)}"))
+        elif key in NEEDS_RESPONSE and response.status is None:
+            found.append(Mismatch(key.rstrip("_"), "an answer", response.failure_text))
         else:
-            found += check(expected, answer, names)
+            found += check(expected, response, names)
     return found
 
 
-def _untraced(answer: ClientResponse) -> str:
-    if answer.status is None:
-        return answer.failure_text
-    return "the answer did not come through the proxy" if answer.request_id is None else "it was forgotten"
+def _explain_missing_trace(response: ClientResponse) -> str:
+    if response.status is None:
+        return response.failure_text
+    return "the answer did not come through the proxy" if response.request_id is None else "it was forgotten"

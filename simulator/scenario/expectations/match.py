@@ -10,36 +10,36 @@ from typing import Any
 from simulator.results import Mismatch
 from simulator.scenario.expectations.schema import MessageMatch, TextMatch
 
-_SHOWN = 300
+_MAX_QUOTED = 300
 
 
-def shown(text: str) -> str:
+def quote(text: str) -> str:
     """A text for a person: quoted, and cut where it is long."""
-    rest = f"… ({len(text)} characters)" if len(text) > _SHOWN else ""
-    return f'"{escaped(text[:_SHOWN])}{rest}"'
+    rest = f"… ({len(text)} characters)" if len(text) > _MAX_QUOTED else ""
+    return f'"{escape(text[:_MAX_QUOTED])}{rest}"'
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Line ends and other characters that would not be seen, as Python writes them."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def text_mismatches(what: str, match: TextMatch, actual: str) -> Iterator[Mismatch]:
     if match.equals is not None and actual != match.equals:
-        yield Mismatch(what, shown(match.equals), shown(actual))
+        yield Mismatch(what, quote(match.equals), quote(actual))
     for part in match.contains or ():
         if part not in actual:
-            yield Mismatch(what, f"a text that contains {shown(part)}", shown(actual))
+            yield Mismatch(what, f"a text that contains {quote(part)}", quote(actual))
     for part in match.not_contains or ():
         if part in actual:
-            yield Mismatch(what, f"a text without {shown(part)}", _around(actual, part))
+            yield Mismatch(what, f"a text without {quote(part)}", _excerpt(actual, part))
     if match.matches is not None and not re.search(match.matches, actual):
-        yield Mismatch(what, f"a text that matches /{match.matches}/", shown(actual))
+        yield Mismatch(what, f"a text that matches /{match.matches}/", quote(actual))
 
 
-def _around(text: str, part: str) -> str:
+def _excerpt(text: str, part: str) -> str:
     at = text.index(part)
-    return f"… {shown(text[max(0, at - 60) : at + len(part) + 60])} …"
+    return f"… {quote(text[max(0, at - 60) : at + len(part) + 60])} …"
 
 
 def is_match(match: TextMatch, actual: str) -> bool:
@@ -55,52 +55,52 @@ def json_mismatches(what: str, expected: Any, actual: Any) -> Iterator[Mismatch]
             else:
                 yield Mismatch(
                     f"{what}.{key}",
-                    json_words(value),
+                    format_json(value),
                     f"no such key; there are {', '.join(actual) or 'none'}",
                 )
     elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from json_mismatches(f"{what}[{index}]", one, other)
     elif expected != actual or isinstance(expected, bool) != isinstance(actual, bool):
-        yield Mismatch(what, json_words(expected), json_words(actual))
+        yield Mismatch(what, format_json(expected), format_json(actual))
 
 
-def json_words(value: Any) -> str:
+def format_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
 
 def message_mismatches(what: str, match: MessageMatch, message: str | bytes) -> Iterator[Mismatch]:
     if match.binary is not None and match.binary != isinstance(message, bytes):
-        yield Mismatch(what, "a binary message" if match.binary else "a text", shown_message(message))
+        yield Mismatch(what, "a binary message" if match.binary else "a text", format_message(message))
     if match.bytes_ is not None and not (isinstance(message, bytes) and len(message) == match.bytes_):
-        yield Mismatch(what, f"a binary message of {match.bytes_} bytes", shown_message(message))
+        yield Mismatch(what, f"a binary message of {match.bytes_} bytes", format_message(message))
     text = message if isinstance(message, str) else message.decode("utf-8", "replace")
     yield from text_mismatches(what, match, text)
     if "json_" in match.model_fields_set:
         try:
             data = json.loads(text)
         except ValueError:
-            yield Mismatch(what, json_words(match.json_), f"no JSON: {shown_message(message)}")
+            yield Mismatch(what, format_json(match.json_), f"no JSON: {format_message(message)}")
         else:
             yield from json_mismatches(what, match.json_, data)
 
 
-def shown_message(message: str | bytes) -> str:
-    return shown(message) if isinstance(message, str) else f"a binary message of {len(message)} bytes"
+def format_message(message: str | bytes) -> str:
+    return quote(message) if isinstance(message, str) else f"a binary message of {len(message)} bytes"
 
 
 def describe_match(match: TextMatch, exactly: str = "") -> str:
     """What a match asks for, in words; `exactly` stands before a text that has to be the whole."""
     words = []
     if match.equals is not None:
-        words.append(f"{exactly}{shown(match.equals)}")
-    words += [f"contains {shown(part)}" for part in match.contains or ()]
-    words += [f"does not contain {shown(part)}" for part in match.not_contains or ()]
+        words.append(f"{exactly}{quote(match.equals)}")
+    words += [f"contains {quote(part)}" for part in match.contains or ()]
+    words += [f"does not contain {quote(part)}" for part in match.not_contains or ()]
     if match.matches is not None:
         words.append(f"matches /{match.matches}/")
     if isinstance(match, MessageMatch) and "json_" in match.model_fields_set:
-        words.append(f"is JSON with {json_words(match.json_)}")
+        words.append(f"is JSON with {format_json(match.json_)}")
     if isinstance(match, MessageMatch) and match.binary is not None:
         words.append("is binary" if match.binary else "is a text")
     if isinstance(match, MessageMatch) and match.bytes_ is not None:

@@ -90,7 +90,7 @@ class LogMatch(TextMatch):
     """By name or id; without it, the line may be any machine's."""
 
     @model_validator(mode="after")
-    def _says_something(self) -> LogMatch:
+    def _has_condition(self) -> LogMatch:
         if self.equals is None and self.contains is None and self.matches is None:
             raise fault("a log line of which nothing is said", expected="contains:, equals: or matches:")
         return self
@@ -149,7 +149,7 @@ class Expectation(StrictModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_nothing(cls, data: Any) -> Any:
+    def _check_mapping(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             raise fault(describe(data), expected="keys such as status: and served_by:")
         if not data:

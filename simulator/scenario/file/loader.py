@@ -12,9 +12,9 @@ from simulator.config.problems import Problems
 from simulator.config.yaml_document import Document, KeyPath, read_document
 from simulator.errors import InputError
 from simulator.results import SourceLocation
-from simulator.scenario.file.positions import real_path
+from simulator.scenario.file.positions import path_in_file
 from simulator.scenario.file.schema import Scenario
-from simulator.scenario.file.validation_messages import complaints, find_empty
+from simulator.scenario.file.validation_messages import find_empty, input_errors
 from simulator.scenario.steps.base import Step
 
 SUFFIXES = frozenset({".yaml", ".yml"})
@@ -29,7 +29,7 @@ def load_scenarios(paths: Iterable[Path | str]) -> list[Scenario]:
         try:
             scenario = _load(path, skip_others=not is_named)
         except InputError as error:
-            _take(error, problems)
+            _collect(error, problems)
         else:
             scenarios += [scenario] if scenario else []
     problems.raise_if_any()
@@ -48,7 +48,7 @@ def load_scenario(path: Path | str) -> Scenario:
     return scenario
 
 
-def _take(error: InputError, problems: Problems) -> None:
+def _collect(error: InputError, problems: Problems) -> None:
     for each in getattr(error, "errors", (error,)):
         problems.take(each)
 
@@ -104,20 +104,20 @@ def _load(path: Path, *, skip_others: bool) -> Scenario | None:
         )
     scenario = _parse(document)
     scenario._path, scenario._source = path, document
-    _place_steps(scenario.steps, ("steps",), document)
+    _set_locations(scenario.steps, ("steps",), document)
     return scenario
 
 
 def _parse(document: Document) -> Scenario:
     problems = Problems()
-    told = find_empty(document)
-    for error in told.values():
+    reported = find_empty(document)
+    for error in reported.values():
         problems.take(error)
     try:
         scenario = Scenario.model_validate(document.data)
     except ValidationError as error:
-        for complaint in complaints(error, document, told):
-            problems.take(complaint)
+        for each in input_errors(error, document, reported):
+            problems.take(each)
         problems.raise_if_any()
         raise
     problems.raise_if_any()
@@ -131,12 +131,14 @@ def looks_like_scenario(data: Any) -> bool:
     )
 
 
-def _place_steps(steps: Sequence[Step], path: KeyPath, document: Document) -> None:
+def _set_locations(steps: Sequence[Step], path: KeyPath, document: Document) -> None:
     for index, step in enumerate(steps):
-        _place_step(step, (*path, index), document)
+        _set_location(step, (*path, index), document)
 
 
-def _place_step(step: Step, path: KeyPath, document: Document) -> None:
-    step.set_place(SourceLocation(document.path, document.find_value(real_path(path, document.data)).line))
+def _set_location(step: Step, path: KeyPath, document: Document) -> None:
+    step.set_location(
+        SourceLocation(document.path, document.find_value(path_in_file(path, document.data)).line)
+    )
     for relative, child in step.children():
-        _place_step(child, (*path, *relative), document)
+        _set_location(child, (*path, *relative), document)

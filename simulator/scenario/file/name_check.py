@@ -19,7 +19,7 @@ from simulator.faults.registry import FAULTS
 from simulator.scenario.file.schema import Scenario
 from simulator.scenario.names import MACHINE_FIELDS
 from simulator.scenario.placeholders import find_placeholders, unknown_placeholder
-from simulator.scenario.steps.machine import VERBS
+from simulator.scenario.steps.machine import ACTIONS
 from simulator.scenario.steps.repeat import ROUND
 
 _MACHINE_ID = re.compile(r"[0-9a-f]{14}")
@@ -59,7 +59,7 @@ def _names_machine(path: KeyPath) -> bool:
     match [key for key in path if isinstance(key, str)]:
         case [*_, "expect", "served_by" | "path"] | [*_, "direct"] | [*_, "logs", "machine"]:
             return True
-        case [*_, "machine", verb] if verb in VERBS:
+        case [*_, "machine", action] if action in ACTIONS:
             return True
         case [*_, ("fault" | "heal"), kind] | [*_, ("fault" | "heal"), kind, "machine"] if kind in FAULTS:
             return not _names_region(path)

@@ -12,17 +12,17 @@ from simulator.config.yaml_document import KeyPath
 from simulator.scenario.steps import STEPS, find_kind
 
 
-def real_path(path: KeyPath, data: Any) -> KeyPath:
+def path_in_file(path: KeyPath, data: Any) -> KeyPath:
     """The path through `data` that comes as near to the end of `path` as it can."""
     found: list[str | int] = []
     for key in path:
-        for step in _ways(key, data):
+        for step in _keys_in_file(key, data):
             found.append(step)
             data = data[step]
     return tuple(found)
 
 
-def _ways(key: str | int, data: Any) -> tuple[str | int, ...]:
+def _keys_in_file(key: str | int, data: Any) -> tuple[str | int, ...]:
     """The key or keys that lead from `data` on to what `path` calls `key`; none where it names nothing here."""
     if isinstance(data, list):
         return (key,) if isinstance(key, int) and key < len(data) else ()

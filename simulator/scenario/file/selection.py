@@ -21,17 +21,17 @@ def select(scenarios: list[Scenario], expression: str | None) -> list[Scenario]:
     """Those that `expression` is true for. Raises InputError where it is no expression, or true for none."""
     if not expression or not expression.strip():
         return scenarios
-    is_meant = parse_expression(expression)
-    chosen = [scenario for scenario in scenarios if is_meant(_words(scenario))]
-    if not chosen:
+    matches = parse_expression(expression)
+    selected = [scenario for scenario in scenarios if matches(_searchable_text(scenario))]
+    if not selected:
         raise InputError(
             f"-k {expression}: none of {len(scenarios)} scenarios",
             expected="words of their names, paths or tags",
         )
-    return chosen
+    return selected
 
 
-def _words(scenario: Scenario) -> str:
+def _searchable_text(scenario: Scenario) -> str:
     return " ".join([scenario.name, str(scenario.path), *(scenario.tags or ())]).lower()
 
 
@@ -51,38 +51,38 @@ class _Parser:
     def parse(self) -> Predicate:
         predicate = self._or()
         if self._at < len(self._tokens):
-            raise self._wrong("and, or, or the end")
+            raise self._error("and, or, or the end")
         return predicate
 
     def _or(self) -> Predicate:
         parts = [self._and()]
         while self._take("or"):
             parts.append(self._and())
-        return lambda words: any(part(words) for part in parts)
+        return lambda searchable: any(part(searchable) for part in parts)
 
     def _and(self) -> Predicate:
         parts = [self._not()]
         while self._take("and"):
             parts.append(self._not())
-        return lambda words: all(part(words) for part in parts)
+        return lambda searchable: all(part(searchable) for part in parts)
 
     def _not(self) -> Predicate:
         if self._take("not"):
             part = self._not()
-            return lambda words: not part(words)
+            return lambda searchable: not part(searchable)
         if self._take("("):
             part = self._or()
             if not self._take(")"):
-                raise self._wrong(")")
+                raise self._error(")")
             return part
         return self._word()
 
     def _word(self) -> Predicate:
         kind, text = self._tokens[self._at] if self._at < len(self._tokens) else ("end", "")
         if kind != "word":
-            raise self._wrong("a word")
+            raise self._error("a word")
         self._at += 1
-        return lambda words: text.lower() in words
+        return lambda searchable: text.lower() in searchable
 
     def _take(self, operator: str) -> bool:
         if self._at < len(self._tokens) and self._tokens[self._at] == ("operator", operator):
@@ -90,7 +90,7 @@ class _Parser:
             return True
         return False
 
-    def _wrong(self, expected: str) -> InputError:
+    def _error(self, expected: str) -> InputError:
         read = f'"{self._tokens[self._at][1]}"' if self._at < len(self._tokens) else self._end()
         hint = '; put several words into quotes: "stale cookie"' if expected.startswith("and") else ""
         return InputError(f"-k {self._text}: {read}", expected=f"{expected}{hint}")

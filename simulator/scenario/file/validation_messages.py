@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from simulator.config.problems import describe, suggest
 from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
-from simulator.scenario.file.positions import real_path
+from simulator.scenario.file.positions import path_in_file
 from simulator.scenario.file.schema import Scenario
 from simulator.scenario.steps import STEPS, TAG_PREFIX
 
@@ -30,21 +30,21 @@ _EXPECTED = {
 }
 
 
-def complaints(
-    error: ValidationError, document: Document, told: Collection[KeyPath] = ()
+def input_errors(
+    error: ValidationError, document: Document, reported: Collection[KeyPath] = ()
 ) -> Iterator[InputError]:
     """All but those about the places in `told`, of which enough is said already."""
     for detail in error.errors(include_url=False):
-        path = real_path(_without_tags(detail["loc"]), document.data)
-        if not any(path[: len(place)] == place for place in told):
-            yield _complaint(detail, document)
+        path = path_in_file(_without_tags(detail["loc"]), document.data)
+        if not any(path[: len(location)] == location for location in reported):
+            yield _input_error(detail, document)
 
 
 _FREE_FORM = frozenset({"json", "fleet"})
 """Under these keys a null is a value like any other."""
 
 
-_UNWRITTEN = frozenset({"condition", "names"})
+_INTERNAL_FIELDS = frozenset({"condition", "names"})
 """Fields for what stands in a file without a key of its own."""
 
 _PLACEHOLDER = re.compile(r"[\w/-]+\.[\w-]+")
@@ -59,12 +59,12 @@ def find_empty(document: Document) -> dict[KeyPath, InputError]:
     for path in _empty_paths(document.data, ()):
         mark, key = document.find_key(path), str(path[-1])
         if _PLACEHOLDER.fullmatch(key):
-            place, problem = path[:-1], f"{{{key}}} without quotes is a mapping to YAML"
+            location, problem = path[:-1], f"{{{key}}} without quotes is a mapping to YAML"
             expected = f'"{{{key}}}", in quotes'
         else:
-            place, problem = path, f'nothing after "{key}:"'
+            location, problem = path, f'nothing after "{key}:"'
             expected = f'a value, or no "{key}:" at all'
-        found[place] = InputError(
+        found[location] = InputError(
             problem, path=document.path, line=mark.line, column=mark.column, expected=expected
         )
     return found
@@ -81,8 +81,8 @@ def _empty_paths(data: Any, path: KeyPath) -> Iterator[KeyPath]:
             yield from _empty_paths(value, (*path, key))
 
 
-def _complaint(detail: ErrorDetails, document: Document) -> InputError:
-    path = real_path(_without_tags(detail["loc"]), document.data)
+def _input_error(detail: ErrorDetails, document: Document) -> InputError:
+    path = path_in_file(_without_tags(detail["loc"]), document.data)
     context: Mapping[str, Any] = detail.get("ctx") or {}
     match detail["type"]:
         case "int_type" if "status" in path:
@@ -90,13 +90,13 @@ def _complaint(detail: ErrorDetails, document: Document) -> InputError:
         case "extra_forbidden":
             return _unknown_key(path, detail, document)
         case "missing":
-            problem, expected = f'no "{detail["loc"][-1]}:"', _missing_words(str(detail["loc"][-1]))
+            problem, expected = f'no "{detail["loc"][-1]}:"', _missing_key_hint(str(detail["loc"][-1]))
         case "flysim":
             problem, expected = context["problem"], context["expected"]
         case "literal_error":
             problem, expected = describe(detail["input"]), context["expected"].replace("'", '"')
         case kind:
-            problem, expected = describe(detail["input"]), _EXPECTED.get(kind) or _pydantic_words(detail)
+            problem, expected = describe(detail["input"]), _EXPECTED.get(kind) or _pydantic_message(detail)
     mark = document.find_value(path)
     where = _name(path)
     problem = f"{where}: {problem}" if where and detail["type"] != "missing" else problem
@@ -126,7 +126,7 @@ def _known_keys(location: tuple[int | str, ...], document: Document) -> list[str
             model = STEPS[key.removeprefix(TAG_PREFIX)]
         elif isinstance(key, str):
             model = find_model(model, key) or model
-    return [field.alias or name for name, field in model.model_fields.items() if name not in _UNWRITTEN]
+    return [field.alias or name for name, field in model.model_fields.items() if name not in _INTERNAL_FIELDS]
 
 
 def find_model(model: Any, key: str) -> Any:
@@ -151,7 +151,7 @@ def _name(path: KeyPath) -> str:
     return ".".join(words[-3:])
 
 
-def _missing_words(key: str) -> str:
+def _missing_key_hint(key: str) -> str:
     words = {
         "version": "version: 1",
         "name": "name: with a sentence that tells what the scenario shows",
@@ -160,6 +160,6 @@ def _missing_words(key: str) -> str:
     return words.get(key, f"{key}: and a value")
 
 
-def _pydantic_words(detail: ErrorDetails) -> str:
+def _pydantic_message(detail: ErrorDetails) -> str:
     message = detail["msg"]
     return message.removeprefix("Input should be ").removeprefix("Value should be ")

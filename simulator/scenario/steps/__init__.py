@@ -37,7 +37,7 @@ _KINDS: tuple[type[Step], ...] = (
     ClientStep,  # the last: `client:` in another step says who makes it
 )
 STEPS: dict[str, type[Step]] = {kind.key: kind for kind in _KINDS}
-_PAUSES = frozenset({"sleep", "wait", "pause", "delay"})
+_FIXED_PAUSES = frozenset({"sleep", "wait", "pause", "delay"})
 """What others call a step that flysim does not have: no test should depend on how long a computer takes."""
 
 TAG_PREFIX = "step "
@@ -49,7 +49,7 @@ def find_kind(data: Any) -> str | None:
     return next((key for key in STEPS if isinstance(data, dict) and key in data), None)
 
 
-def _refuse_unknown(data: Any) -> Any:
+def _check_kind(data: Any) -> Any:
     if not isinstance(data, dict):
         raise fault(describe(data), expected=f"a step: a mapping with one of {', '.join(STEPS)}")
     kinds = [key for key in STEPS if key in data and key != ClientStep.key and not _is_option(key, data)]
@@ -59,7 +59,7 @@ def _refuse_unknown(data: Any) -> Any:
         )
     if not kinds and ClientStep.key not in data:
         first = next(iter(data), "")
-        if first in _PAUSES:
+        if first in _FIXED_PAUSES:
             raise fault(
                 f'the step "{first}", which there is not',
                 expected="wait_until: for what happens in machines, or advance: to put the simulated clock forward",
@@ -83,7 +83,7 @@ _variants: Any = tuple(Annotated[kind, Tag(f"{TAG_PREFIX}{kind.key}")] for kind 
 AnyStep: Any = Annotated[
     Union[_variants],  # noqa: UP007 - it is made from the table
     Discriminator(_tag),
-    BeforeValidator(_refuse_unknown),
+    BeforeValidator(_check_kind),
 ]
 Steps = Annotated[list[AnyStep], Field(min_length=1)]
 

@@ -30,14 +30,14 @@ class Step(StrictModel, ABC):
     is_composite: ClassVar[bool] = False
     """It is made of other steps, which fill in their own placeholders and fail in their own place."""
 
-    _place: SourceLocation | None = PrivateAttr(default=None)
+    _location: SourceLocation | None = PrivateAttr(default=None)
 
     @property
-    def place(self) -> SourceLocation | None:
-        return self._place
+    def location(self) -> SourceLocation | None:
+        return self._location
 
-    def set_place(self, place: SourceLocation) -> None:
-        self._place = place
+    def set_location(self, location: SourceLocation) -> None:
+        self._location = location
 
     @property
     @abstractmethod
@@ -101,55 +101,55 @@ if TYPE_CHECKING:
 async def run_step(step: Step, context: ScenarioContext) -> None:
     """Play one step and record it. Raises StepFailed with the step's place on it."""
     started = time.monotonic()
-    context.step_started_at, context.answer = context.simulator.clock.now(), None
+    context.step_started_at, context.response = context.simulator.clock.now(), None
     try:
         if not step.is_composite:
-            step = fill_in(step, context.names.look_up)
+            step = resolve_placeholders(step, context.names.resolve)
         await step.run(context)
     except StepFailed as failure:
-        _mark(failure, step)
+        _set_location(failure, step)
         raise
     except SimulatorError as error:
         is_input_fault = error.exit_status == 2 and not isinstance(error, WrongStateError)
-        failed = StepFailed(str(error), answer=context.answer, exit_status=2 if is_input_fault else 1)
-        _mark(failed, step)
+        failed = StepFailed(str(error), response=context.response, exit_status=2 if is_input_fault else 1)
+        _set_location(failed, step)
         raise failed from error
     except Exception as error:
-        failed = StepFailed(describe_crash(error), answer=context.answer, exit_status=CRASHED)
-        _mark(failed, step)
+        failed = StepFailed(describe_crash(error), response=context.response, exit_status=CRASHED)
+        _set_location(failed, step)
         raise failed from error
     finally:
         if not step.is_composite:
             seconds = time.monotonic() - started
-            context.records.append(StepResult(step.title, step.place, seconds, context.answer))
+            context.records.append(StepResult(step.title, step.location, seconds, context.response))
 
 
-def _mark(failure: StepFailed, step: Step) -> None:
+def _set_location(failure: StepFailed, step: Step) -> None:
     """The innermost step that failed is the one to name."""
-    if failure.place is None:
-        failure.place, failure.title = step.place, step.title
+    if failure.location is None:
+        failure.location, failure.title = step.location, step.title
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def fill_in(model: Model, lookup: Lookup) -> Model:
+def resolve_placeholders(model: Model, lookup: Lookup) -> Model:
     """A step, or a part of one, with values in the place of all its placeholders."""
-    filled: Model = _fill_in(model, lookup)
+    filled: Model = _resolve(model, lookup)
     return filled
 
 
-def _fill_in(value: Any, lookup: Lookup) -> Any:
+def _resolve(value: Any, lookup: Lookup) -> Any:
     if isinstance(value, BaseModel):
         changed = {}
         for name in value.model_fields_set:
             before = getattr(value, name)
-            after = _fill_in(before, lookup)
+            after = _resolve(before, lookup)
             if after is not before and after != before:
                 changed[name] = after
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, list):
-        return [_fill_in(item, lookup) for item in value]
+        return [_resolve(item, lookup) for item in value]
     if isinstance(value, dict):
-        return {_fill_in(key, lookup): _fill_in(item, lookup) for key, item in value.items()}
+        return {_resolve(key, lookup): _resolve(item, lookup) for key, item in value.items()}
     return render_all(value, lookup)

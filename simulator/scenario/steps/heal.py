@@ -12,10 +12,10 @@ from simulator.config.base_model import Texts
 from simulator.faults.registry import FaultChoice
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.steps.base import Step
-from simulator.scenario.steps.inject import as_named
+from simulator.scenario.steps.inject import with_machine_id
 
 
-class Healing(FaultChoice):
+class HealTarget(FaultChoice):
     """What to mend: a fault as it was written, or names."""
 
     names: Texts | None = Field(default=None, min_length=1)
@@ -38,7 +38,7 @@ class Healing(FaultChoice):
 class HealStep(Step):
     key: ClassVar[str] = "heal"
 
-    heal: Healing
+    heal: HealTarget
 
     @property
     def title(self) -> str:
@@ -46,7 +46,7 @@ class HealStep(Step):
 
     async def run(self, context: ScenarioContext) -> None:
         if self.heal.names is None:
-            await context.simulator.heal(as_named(self.heal.chosen, context))
+            await context.simulator.heal(with_machine_id(self.heal.chosen, context))
         for name in self.heal.names or ():
             machine = context.names.find_machine(name)
             await context.simulator.heal(machine.id if machine else name)

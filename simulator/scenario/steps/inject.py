@@ -20,10 +20,10 @@ class FaultStep(Step):
         return f"fault {self.fault.chosen.key}"
 
     async def run(self, context: ScenarioContext) -> None:
-        await context.simulator.inject(as_named(self.fault.chosen, context))
+        await context.simulator.inject(with_machine_id(self.fault.chosen, context))
 
 
-def as_named(fault: Fault, context: ScenarioContext) -> Fault:
+def with_machine_id(fault: Fault, context: ScenarioContext) -> Fault:
     """The fault with its machine by id, which may be a name that only the scenario knows."""
     key = fault.machine_key
     return fault if key is None else fault.at(context.names.get_machine(key))

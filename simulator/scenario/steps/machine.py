@@ -11,7 +11,7 @@ from simulator.scenario.context import ScenarioContext
 from simulator.scenario.simulator_protocol import RunningSimulator
 from simulator.scenario.steps.base import Step
 
-VERBS = ("start", "stop", "kill", "suspend", "destroy", "cordon", "uncordon", "clone")
+ACTIONS = ("start", "stop", "kill", "suspend", "destroy", "cordon", "uncordon", "clone")
 
 
 class MachineAction(StrictModel):
@@ -31,22 +31,22 @@ class MachineAction(StrictModel):
     """What the clone is called in this scenario."""
 
     @model_validator(mode="after")
-    def _is_one_verb(self) -> MachineAction:
-        verbs = [verb for verb in VERBS if verb in self.model_fields_set]
-        if len(verbs) != 1:
-            read = " and ".join(f'"{verb}:"' for verb in verbs) or "no verb"
-            raise fault(f"{read} in one step", expected=f"one of {', '.join(VERBS)}")
+    def _is_one_action(self) -> MachineAction:
+        given = [kind for kind in ACTIONS if kind in self.model_fields_set]
+        if len(given) != 1:
+            read = " and ".join(f'"{kind}:"' for kind in given) or "no verb"
+            raise fault(f"{read} in one step", expected=f"one of {', '.join(ACTIONS)}")
         if self.clone is None and self.model_fields_set & {"region", "as_"}:
-            raise fault(f'"region:" or "as:" beside "{verbs[0]}:"', expected="them with clone: only")
+            raise fault(f'"region:" or "as:" beside "{given[0]}:"', expected="them with clone: only")
         return self
 
     @property
-    def verb(self) -> str:
-        return next(verb for verb in VERBS if verb in self.model_fields_set)
+    def kind(self) -> str:
+        return next(kind for kind in ACTIONS if kind in self.model_fields_set)
 
     @property
     def machines(self) -> list[str]:
-        named = getattr(self, self.verb)
+        named = getattr(self, self.kind)
         return [named] if isinstance(named, str) else list(named)
 
 
@@ -57,7 +57,7 @@ class MachineStep(Step):
 
     @property
     def title(self) -> str:
-        return f"machine {self.machine.verb} {', '.join(self.machine.machines)}"
+        return f"machine {self.machine.kind} {', '.join(self.machine.machines)}"
 
     async def run(self, context: ScenarioContext) -> None:
         action = self.machine
@@ -67,11 +67,11 @@ class MachineStep(Step):
             context.names.add_alias(action.as_ or clone.name, clone)
             return
         for machine_id in ids:
-            await _act(context.simulator, action.verb, machine_id)
+            await _act(context.simulator, action.kind, machine_id)
 
 
-async def _act(simulator: RunningSimulator, verb: str, machine_id: str) -> None:
-    deeds = {
+async def _act(simulator: RunningSimulator, kind: str, machine_id: str) -> None:
+    methods = {
         "start": simulator.start_machine,
         "stop": simulator.stop_machine,
         "kill": simulator.kill_machine,
@@ -80,4 +80,4 @@ async def _act(simulator: RunningSimulator, verb: str, machine_id: str) -> None:
         "cordon": simulator.cordon,
         "uncordon": simulator.uncordon,
     }
-    await deeds[verb](machine_id)
+    await methods[kind](machine_id)

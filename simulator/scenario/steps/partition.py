@@ -7,7 +7,7 @@ from typing import ClassVar
 from simulator.faults.partition import Partition
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.steps.base import Step
-from simulator.scenario.steps.inject import as_named
+from simulator.scenario.steps.inject import with_machine_id
 
 
 class PartitionStep(Step):
@@ -20,4 +20,4 @@ class PartitionStep(Step):
         return f"partition {', '.join(self.partition.sides)}"
 
     async def run(self, context: ScenarioContext) -> None:
-        await context.simulator.inject(as_named(self.partition, context))
+        await context.simulator.inject(with_machine_id(self.partition, context))

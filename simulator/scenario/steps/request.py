@@ -20,7 +20,7 @@ from simulator.config.base_model import (
     refuse_together,
 )
 from simulator.config.problems import describe
-from simulator.scenario.client.http import Call
+from simulator.scenario.client.http import ClientRequest
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.capture import Captures, capture
 from simulator.scenario.expectations.schema import Expectation
@@ -30,17 +30,17 @@ _REQUEST_LINE = re.compile(r"(?:([A-Za-z]+)\s+)?(\S+)")
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
-class Filler(StrictModel):
+class GeneratedBody(StrictModel):
     """A body of so many bytes, for limits."""
 
     bytes_: int = Field(alias="bytes", ge=0)
 
 
-def _text_or_filler(value: Any) -> Any:
+def _parse_body(value: Any) -> Any:
     return value if isinstance(value, dict) else as_written(value)
 
 
-Body = Annotated[str | Filler, BeforeValidator(_text_or_filler)]
+Body = Annotated[str | GeneratedBody, BeforeValidator(_parse_body)]
 
 
 class RequestStep(Step):
@@ -93,24 +93,24 @@ class RequestStep(Step):
     async def run(self, context: ScenarioContext) -> None:
         client = context.get_client(self.client)
         where = context.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
-        answer = await client.request(self.call(), where)
-        await context.conclude(answer, self.expect)
-        capture(self.capture, answer, context)
+        response = await client.request(self.build_request(), where)
+        await context.check_response(response, self.expect)
+        capture(self.capture, response, context)
 
-    def call(self) -> Call:
+    def build_request(self) -> ClientRequest:
         method, target = self._line()
         headers = [(name, value) for name, values in (self.headers or {}).items() for value in values]
         content, kind = self._content()
         if kind and not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", kind))
-        return Call(method, target, headers, content, self.follow, self.timeout)
+        return ClientRequest(method, target, headers, content, self.follow, self.timeout)
 
     def _content(self) -> tuple[bytes | None, str | None]:
         if "json_" in self.model_fields_set:
             return json.dumps(self.json_).encode(), "application/json"
         if self.form is not None:
             return urlencode(self.form).encode(), "application/x-www-form-urlencoded"
-        if isinstance(self.body, Filler):
+        if isinstance(self.body, GeneratedBody):
             return b"x" * self.body.bytes_, "application/octet-stream"
         if self.body is not None:
             return self.body.encode(), "text/plain; charset=utf-8"

@@ -19,20 +19,20 @@ from simulator.config.base_model import Duration, Text, as_written
 from simulator.config.duration import format_duration
 from simulator.results import Mismatch
 from simulator.scenario.context import ScenarioContext
-from simulator.scenario.expectations.match import shown, text_mismatches
+from simulator.scenario.expectations.match import quote, text_mismatches
 from simulator.scenario.expectations.schema import ShellExpectation
 from simulator.scenario.failure import StepFailed
 from simulator.scenario.simulator_protocol import RunningSimulator
 from simulator.scenario.steps.base import Step
 
 
-def _text_or_list(value: Any) -> Any:
+def _parse_command(value: Any) -> Any:
     return [as_written(item) for item in value] if isinstance(value, list) and value else as_written(value)
 
 
 Command = Annotated[
     str | list[str],
-    BeforeValidator(_text_or_list),
+    BeforeValidator(_parse_command),
     WithJsonSchema(
         {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
     ),
@@ -61,18 +61,18 @@ class ShellStep(Step):
         except OSError as error:
             raise StepFailed(f"{command[0]} cannot be run: {error.strerror or error}") from None
         started = time.monotonic()
-        stdout, stderr = await self._finish(process)
+        stdout, stderr = await self._wait_for_exit(process)
         elapsed = time.monotonic() - started
         await self._check(context, process.returncode or 0, stdout, stderr, elapsed)
 
-    async def _finish(self, process: Process) -> tuple[str, str]:
+    async def _wait_for_exit(self, process: Process) -> tuple[str, str]:
         try:
             async with asyncio.timeout(self.timeout):
                 stdout, stderr = await process.communicate()
         except TimeoutError:
             raise StepFailed(f"the command did not end within {format_duration(self.timeout)}") from None
         finally:
-            await _end(process)
+            await _kill(process)
         return stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
 
     async def _check(
@@ -81,7 +81,7 @@ class ShellStep(Step):
         expect = self.expect or ShellExpectation()
         found = []
         if status != expect.exit:
-            tail = f"; it wrote {shown((stderr or stdout)[-600:])}" if stderr or stdout else ""
+            tail = f"; it wrote {quote((stderr or stdout)[-600:])}" if stderr or stdout else ""
             found.append(Mismatch("exit", str(expect.exit), f"{status}{tail}"))
         for what, match, text in (("stdout", expect.stdout, stdout), ("stderr", expect.stderr, stderr)):
             if match is not None:
@@ -110,11 +110,11 @@ async def _launch(command: list[str], folder: Path, env: dict[str, str]) -> Proc
         return await asyncio.shield(launching)
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):
-            await _end(await launching)
+            await _kill(await launching)
         raise
 
 
-async def _end(process: Process) -> None:
+async def _kill(process: Process) -> None:
     """Nothing of the command outlives its step."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -21,7 +21,7 @@ from simulator.routing.model import MachineState
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.schema import LogMatch
 from simulator.scenario.failure import StepFailed
-from simulator.scenario.steps.base import Step, fill_in, run_step
+from simulator.scenario.steps.base import Step, resolve_placeholders, run_step
 
 if TYPE_CHECKING:
     from simulator.scenario.steps.base import AnyStep
@@ -66,7 +66,7 @@ class WaitUntilStep(Step):
 
     @model_validator(mode="before")
     @classmethod
-    def _sort_out(cls, data: Any) -> Any:
+    def _separate_keys(cls, data: Any) -> Any:
         """`within:` may stand inside too, and a condition is told from a step by its keys."""
         if not isinstance(data, dict) or "condition" in data or not isinstance(data.get(cls.key), dict):
             return data
@@ -125,14 +125,16 @@ class WaitUntilStep(Step):
         if self.wait_until is not None:
             await run_step(self.wait_until, context)
         else:
-            await self._look(context)
+            await self._check_condition(context)
 
-    async def _look(self, context: ScenarioContext) -> None:
-        condition = fill_in(self.condition, context.names.look_up) if self.condition else Condition()
+    async def _check_condition(self, context: ScenarioContext) -> None:
+        condition = (
+            resolve_placeholders(self.condition, context.names.resolve) if self.condition else Condition()
+        )
         found = [
             Mismatch(f"machine {name}", wanted, actual)
             for name, wanted in (condition.machine or {}).items()
-            if (actual := _unlike(context, name, wanted)) is not None
+            if (actual := _actual_state(context, name, wanted)) is not None
         ]
         context.step_started_at = 0.0
         found += await context.log_mismatches(condition.logs or ())
@@ -140,17 +142,17 @@ class WaitUntilStep(Step):
             raise StepFailed(mismatches=tuple(found))
 
 
-def _unlike(context: ScenarioContext, name: str, wanted: str) -> str | None:
+def _actual_state(context: ScenarioContext, name: str, wanted: str) -> str | None:
     """What the machine is instead, or None if it is as wanted."""
     machine = context.simulator.fleet.find(context.names.get_machine(name).id)
     if machine is None:
         return None if wanted in ("gone", "destroyed") else "gone"
-    holds = {
+    matches = {
         "healthy": machine.is_candidate or (machine.state is MachineState.STARTED and machine.healthy),
         "unhealthy": not machine.healthy,
         "cordoned": machine.cordoned,
         "gone": machine.state is MachineState.DESTROYED,
     }
-    if holds.get(wanted, machine.state.value == wanted):
+    if matches.get(wanted, machine.state.value == wanted):
         return None
     return f"{machine.state.value}, {'healthy' if machine.healthy else 'unhealthy'}"

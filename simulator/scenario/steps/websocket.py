@@ -26,13 +26,13 @@ from simulator.config.base_model import (
 )
 from simulator.errors import InputError
 from simulator.results import ClientResponse, Mismatch
-from simulator.scenario.client.websocket import Dial, OpenSocket, open_socket
+from simulator.scenario.client.websocket import WebSocketConnection, WebSocketRequest, open_websocket
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.expectations.capture import Captures, capture
 from simulator.scenario.expectations.match import (
     describe_match,
+    format_message,
     message_mismatches,
-    shown_message,
     text_mismatches,
 )
 from simulator.scenario.expectations.schema import MessageMatch, WebSocketExpectation
@@ -40,7 +40,7 @@ from simulator.scenario.failure import StepFailed
 from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.request import DEFAULT_TIMEOUT_SECONDS
 
-MESSAGE_SECONDS = 5.0
+DEFAULT_MESSAGE_TIMEOUT_SECONDS = 5.0
 """How long messages are waited for, on the real clock, where `timeout:` says nothing."""
 
 
@@ -66,11 +66,11 @@ class Message(StrictModel):
         return self.text if self.text is not None else json.dumps(self.json_)
 
 
-def _text_or_mapping(value: Any) -> Any:
+def _parse_message(value: Any) -> Any:
     return value if isinstance(value, dict) else {"text": as_written(value)}
 
 
-SentMessage = Annotated[Message, BeforeValidator(_text_or_mapping), ShortForm(TEXT_SCHEMA)]
+SentMessage = Annotated[Message, BeforeValidator(_parse_message), ShortForm(TEXT_SCHEMA)]
 
 
 class CloseFrame(StrictModel):
@@ -78,7 +78,7 @@ class CloseFrame(StrictModel):
     reason: Text = ""
 
 
-def _code_or_mapping(value: Any) -> Any:
+def _parse_close(value: Any) -> Any:
     if value is True:
         return {}
     return {"code": value} if isinstance(value, int) and not isinstance(value, bool) else value
@@ -103,7 +103,7 @@ class WebSocketStep(Step):
     subprotocols: Texts | None = None
     send: Annotated[list[SentMessage], BeforeValidator(as_list), OneOrMore()] | None = None
     close: (
-        Annotated[CloseFrame, BeforeValidator(_code_or_mapping), ShortForm({"type": ["integer", "boolean"]})]
+        Annotated[CloseFrame, BeforeValidator(_parse_close), ShortForm({"type": ["integer", "boolean"]})]
         | None
     ) = None
     timeout: Duration | None = None
@@ -133,45 +133,45 @@ class WebSocketStep(Step):
         return f"WebSocket {self.websocket}" if self.use is None else f"WebSocket {self.use}"
 
     async def run(self, context: ScenarioContext) -> None:
-        socket = await (self._open(context) if self.use is None else self._take_up(context, self.use))
+        socket = await (self._open(context) if self.use is None else self._reuse(context, self.use))
         if socket is None:  # The handshake was refused, and that was expected.
-            self._refuse_more_than_a_handshake(context)
+            self._fail_if_socket_is_needed(context)
             return
         try:
-            await self._talk(socket, context)
+            await self._exchange_messages(socket, context)
         finally:
             if self.use is None and self.as_ is None:
                 await socket.close(1000, "")
 
-    async def _open(self, context: ScenarioContext) -> OpenSocket | None:
+    async def _open(self, context: ScenarioContext) -> WebSocketConnection | None:
         client = context.get_client(self.client)
         headers = [(name, value) for name, values in (self.headers or {}).items() for value in values]
-        dial = Dial(
+        request = WebSocketRequest(
             self.websocket or "", headers, self.subprotocols or (), self.timeout or DEFAULT_TIMEOUT_SECONDS
         )
-        answer, socket = await open_socket(
-            client, dial, context.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
+        response, socket = await open_websocket(
+            client, request, context.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
         )
         try:
-            await self._hold_handshake(answer, socket, context)
+            await self._check_handshake(response, socket, context)
         except BaseException:
             if socket is not None:
                 await socket.close(1000, "")
             raise
         if socket is not None and self.as_ is not None:
-            await self._keep(socket, self.as_, context)
+            await self._store(socket, self.as_, context)
         return socket
 
-    async def _hold_handshake(
-        self, answer: ClientResponse, socket: OpenSocket | None, context: ScenarioContext
+    async def _check_handshake(
+        self, response: ClientResponse, socket: WebSocketConnection | None, context: ScenarioContext
     ) -> None:
         """Raises StepFailed with everything that does not hold, that of the messages included."""
         try:
-            await context.conclude(answer, self._handshake_expectation())
+            await context.check_response(response, self._handshake_expectation())
         except StepFailed as failed:
             if socket is not None:
                 try:
-                    await self._talk(socket, context)
+                    await self._exchange_messages(socket, context)
                 except StepFailed as more:
                     failed.mismatches += more.mismatches
             raise
@@ -184,39 +184,39 @@ class WebSocketStep(Step):
             changes["status"] = [101]
         return expect.model_copy(update=changes)
 
-    def _refuse_more_than_a_handshake(self, context: ScenarioContext) -> None:
+    def _fail_if_socket_is_needed(self, context: ScenarioContext) -> None:
         expect = self.expect
         if self.send or self.close or (expect and (expect.messages or expect.close_code)):
             refused = Mismatch(
                 "handshake",
                 "an open WebSocket",
-                f"it was refused with {context.answer.status if context.answer else None}",
+                f"it was refused with {context.response.status if context.response else None}",
             )
-            raise StepFailed(mismatches=(refused,), answer=context.answer)
+            raise StepFailed(mismatches=(refused,), response=context.response)
 
-    async def _keep(self, socket: OpenSocket, name: str, context: ScenarioContext) -> None:
+    async def _store(self, socket: WebSocketConnection, name: str, context: ScenarioContext) -> None:
         before = context.shared.sockets.get(name)
         if before is not None:
             await before.close(1000, "")
         context.shared.sockets[name] = socket
 
-    async def _take_up(self, context: ScenarioContext, name: str) -> OpenSocket:
+    async def _reuse(self, context: ScenarioContext, name: str) -> WebSocketConnection:
         sockets = context.shared.sockets
         if name not in sockets:
             raise InputError(
                 f'no WebSocket "{name}" is open',
                 expected=f"one of {', '.join(sockets) or 'none that are open'}",
             )
-        await self._hold_handshake(sockets[name].answer, sockets[name], context)
+        await self._check_handshake(sockets[name].response, sockets[name], context)
         return sockets[name]
 
-    async def _talk(self, socket: OpenSocket, context: ScenarioContext) -> None:
+    async def _exchange_messages(self, socket: WebSocketConnection, context: ScenarioContext) -> None:
         try:
             for message in self.send or ():
                 await socket.send(message.encode())
         except ConnectionClosed as error:
-            raise StepFailed(f"nothing can be sent: {error}", answer=socket.answer) from None
-        expect, deadline = self.expect, time.monotonic() + (self.timeout or MESSAGE_SECONDS)
+            raise StepFailed(f"nothing can be sent: {error}", response=socket.response) from None
+        expect, deadline = self.expect, time.monotonic() + (self.timeout or DEFAULT_MESSAGE_TIMEOUT_SECONDS)
         found: list[Mismatch] = []
         if expect is not None and expect.messages is not None:
             found += await _expect_messages(socket, expect, deadline)
@@ -226,25 +226,25 @@ class WebSocketStep(Step):
             found += await _expect_close(socket, expect, deadline)
             found += await context.log_mismatches(expect.logs or ())
         if found:
-            raise StepFailed(mismatches=tuple(found), answer=socket.answer)
-        socket.answer.messages = list(socket.messages)
-        capture(self.capture, socket.answer, context)
+            raise StepFailed(mismatches=tuple(found), response=socket.response)
+        socket.response.messages = list(socket.messages)
+        capture(self.capture, socket.response, context)
 
 
 async def _expect_messages(
-    socket: OpenSocket, expect: WebSocketExpectation, deadline: float
+    socket: WebSocketConnection, expect: WebSocketExpectation, deadline: float
 ) -> list[Mismatch]:
     """In order; others in between are passed over, unless `exact`."""
     first = socket.cursor
     for match in expect.messages or ():
 
-        def is_there(match: MessageMatch = match) -> bool:
+        def has_match(match: MessageMatch = match) -> bool:
             return _advance(socket, match)
 
-        def is_decided() -> bool:
+        def has_message() -> bool:
             return len(socket.messages) > socket.cursor
 
-        enough = await socket.wait(is_decided if expect.exact else is_there, deadline)
+        enough = await socket.wait(has_message if expect.exact else has_match, deadline)
         if not enough or (
             expect.exact and list(message_mismatches("", match, socket.messages[socket.cursor]))
         ):
@@ -253,7 +253,7 @@ async def _expect_messages(
     return []
 
 
-def _advance(socket: OpenSocket, match: MessageMatch) -> bool:
+def _advance(socket: WebSocketConnection, match: MessageMatch) -> bool:
     """Move past the next message that matches, if it has come."""
     for index in range(socket.cursor, len(socket.messages)):
         if not list(message_mismatches("", match, socket.messages[index])):
@@ -262,17 +262,21 @@ def _advance(socket: OpenSocket, match: MessageMatch) -> bool:
     return False
 
 
-def _message_mismatch(socket: OpenSocket, match: MessageMatch, first: int, *, exact: bool) -> Mismatch:
-    came = socket.messages[first:]
-    actual = "".join(f"\n{shown_message(message)}" for message in came[:12])
-    actual += f"\n… and {len(came) - 12} more" if len(came) > 12 else ""
+def _message_mismatch(
+    socket: WebSocketConnection, match: MessageMatch, first: int, *, exact: bool
+) -> Mismatch:
+    received = socket.messages[first:]
+    actual = "".join(f"\n{format_message(message)}" for message in received[:12])
+    actual += f"\n… and {len(received) - 12} more" if len(received) > 12 else ""
     actual = actual or "no message"
     if socket.is_closed:
         actual += f"\nand then it was closed with {socket.close_code}"
     return Mismatch("messages", f"{'next, ' if exact else ''}one that {describe_match(match, 'is ')}", actual)
 
 
-async def _expect_close(socket: OpenSocket, expect: WebSocketExpectation, deadline: float) -> list[Mismatch]:
+async def _expect_close(
+    socket: WebSocketConnection, expect: WebSocketExpectation, deadline: float
+) -> list[Mismatch]:
     if expect.close_code is None and expect.close_reason is None:
         return []
     if not await socket.wait(lambda: socket.is_closed, deadline) and not socket.is_closed:
