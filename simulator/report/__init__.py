@@ -1,7 +1,7 @@
-"""Reports: what a run and its exchanges look like to people and programs.
+"""Reporters: text, JUnit XML and JSON reports of a run, and the hop ladder of one exchange.
 
-A reporter is a function of a finished run that returns the text of a file. Others add reporters of their own
-through the entry point group `flysim.reporters`; `flysim run --report NAME=FILE` finds them.
+A reporter is a function that takes a finished run and returns the content of a file. Plugins register their own in
+the entry point group `flysim.reporters`, for `flysim run --report NAME=FILE`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The hop ladder: one exchange as plain text, for a person at a terminal of a hundred columns.
+"""Hop ladder: one exchange as plain text, for a terminal of 100 columns.
 
-The first line is what the client saw; below it stands every hop, and where the machine sent it on, how. Hops that
-only repeat themselves are counted, not listed.
+The first line shows the request and the response of the client. One line per hop follows, with the replay that the
+machine asked for, if any. Repeated hops are counted instead of listed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ _NOTED_RESPONSE_HEADERS = ("location", "set-cookie")
 
 
 def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH, as_websocket: bool = False) -> str:
-    """The exchange in a few lines; with `headers`, also what each machine was sent and answered, in full.
+    """Return the lines of the ladder. `headers`: with the request and response headers of each hop, in full.
 
-    Headers of a hop that is like an earlier one stand there once. `as_websocket`: it was meant to be one.
+    Headers of hops that equal an earlier one are omitted. `as_websocket`: the client sent a WebSocket handshake,
+    even if the trace does not show it.
     """
     lines = [_headline(trace, as_websocket=as_websocket)]
     table = _Table.of(trace.hops, width)
-    told: set[tuple[object, ...]] = set()
+    seen: set[tuple[object, ...]] = set()
     for block in collapse(trace.hops):
         for offset, hop in enumerate(block.hops):
-            fields = list(_fields(hop)) if headers and _signature(hop) not in told else []
-            told.add(_signature(hop))
+            fields = list(_fields(hop)) if headers and _signature(hop) not in seen else []
+            seen.add(_signature(hop))
             note = "" if any(_note(hop) in field for field in fields) else _note(hop)
             waited = [f"{_INDENT * 3}· {hop.note}"] if hop.note else []
             lines += [table.line(_number(block, offset), hop, note), *waited, *fields]
@@ -53,9 +54,9 @@ def _result(trace: Trace) -> str:
         case Outcome.REJECTED:
             return f"{status} from the proxy, {trace.error}".strip()
         case Outcome.CLIENT_LEFT if trace.status is None:
-            return "the client left before an answer came"
+            return "the client disconnected before a response"
         case Outcome.PENDING if trace.status is None:
-            return "no answer yet"
+            return "no response yet"
     return f"{status} from {trace.served_by or 'the proxy'}"
 
 
@@ -72,19 +73,19 @@ def _milliseconds(seconds: float) -> str:
 def _footer(trace: Trace) -> Iterator[str]:
     if trace.outcome is Outcome.REJECTED:
         if not trace.hops:
-            yield f"{_INDENT}no machine was asked"
+            yield f"{_INDENT}no machine received the request"
         yield f"{_INDENT}✗ {trace.error} {trace.message or ''}"
     if trace.outcome is Outcome.BROKEN:
-        yield f"{_INDENT}✗ the machine's connection ended in the middle of its answer"
+        yield f"{_INDENT}✗ the machine closed the connection in the middle of its response"
     if trace.close_code is not None:
-        yield f"{_INDENT}closed with {trace.close_code}"
+        yield f"{_INDENT}WebSocket closed with code {trace.close_code}"
     for warning in trace.warnings:
         yield f"{_INDENT}! {warning}"
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Hops that follow one another `repeats` times; `first` is the number of the first, from 1."""
+    """Consecutive hops that occur `repeats` times in a row; `first` is the number of the first hop, from 1."""
 
     first: int
     hops: tuple[Hop, ...]
@@ -92,7 +93,7 @@ class Block:
 
 
 def collapse(hops: Sequence[Hop]) -> Iterator[Block]:
-    """Single hops, and in place of runs that repeat, the run once."""
+    """Group hops into blocks: repetitions of up to four hops into one block, all others into blocks of one hop."""
     at = 0
     while at < len(hops):
         length, repeats = _shortest_repeating_block(hops, at)
@@ -123,7 +124,7 @@ def _signature(hop: Hop) -> tuple[object, ...]:
 def _repetition(block: Block) -> str:
     length = len(block.hops)
     last = block.first + length * block.repeats - 1
-    return f"hops {block.first}–{block.first + length - 1} come {block.repeats} times, up to hop {last}"
+    return f"hops {block.first}–{block.first + length - 1} occur {block.repeats} times, up to hop {last}"
 
 
 def _number(block: Block, offset: int) -> str:
@@ -135,7 +136,7 @@ def _number(block: Block, offset: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Column widths that fit the hops, with what is left for the last column; ids only where there is room."""
+    """Column widths that fit the hops. The note gets the remaining width; ids are omitted on narrow terminals."""
 
     number: int
     machine: int
@@ -169,15 +170,15 @@ def _cause(hop: Hop) -> str:
 
 
 def _note(hop: Hop) -> str:
-    """The one thing about a hop that is most worth knowing."""
+    """Return the most important detail of a hop: its replay, its failure, or a header."""
     if hop.replay is not None:
         return f"fly-replay: {hop.replay}"
     if hop.failure is not None:
         return hop.failure
-    told = dict(hop.received)
+    received = dict(hop.received)
     for name in _NOTED_RESPONSE_HEADERS:
-        if name in told:
-            return f"{name}: {told[name]}"
+        if name in received:
+            return f"{name}: {received[name]}"
     sent = {name.lower(): value for name, value in hop.sent}
     return next((f"{name}: {sent[name]}" for name in _NOTED_REQUEST_HEADERS if name in sent), "")
 

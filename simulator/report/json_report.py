@@ -1,4 +1,4 @@
-"""The JSON report of a run: the document that `simulator.results.document` defines, as text."""
+"""JSON report of a run: the document that `simulator.results.document` defines."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from simulator.results.document import run_document
 
 
 def json_report(run: RunResult) -> str:
-    """The document, indented, in Unicode. `flysim schema run` prints its schema."""
+    """Return the document, indented, with Unicode characters. `flysim schema run` prints its schema."""
     return json.dumps(run_document(run), ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""The JUnit XML report of a run: one test suite with one case per scenario, as CI systems read it."""
+"""JUnit XML report of a run for CI systems: one test suite with one case per scenario."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def junit_xml(run: RunResult) -> str:
-    """The whole document. Characters that XML cannot hold become U+FFFD."""
+    """Return the document. Characters that XML does not allow become U+FFFD."""
     suite = ElementTree.Element(
         "testsuite",
         {

@@ -1,6 +1,6 @@
-"""The text report of a run: one line per scenario, everything about a failure, and a summary.
+"""Text report of a run: one line per scenario, the details of each failure, and a summary.
 
-Nothing here prints: the text goes to the `write` that the caller gives.
+It passes the text to a `write` function of the caller, and prints nothing itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class TextReport:
-    """Writes a line when a scenario ends, the details if it failed, and the summary as the very last line."""
+    """Writes a line when a scenario ends, the details if it failed, and the summary as the last line."""
 
     def __init__(
         self, write: Callable[[str], object], *, colour: bool = False, width: int = WIDTH + _MARGIN
@@ -44,12 +44,12 @@ class TextReport:
         self._write(f"{space}{run.summary}{f', {left} not run' if left else ''}\n")
 
     def _line(self, result: ScenarioResult) -> str:
-        mark = self._colored(_MARKS[result.verdict], _COLOURS[result.verdict])
+        mark = self._paint(_MARKS[result.verdict], _COLOURS[result.verdict])
         if result.verdict is Verdict.SKIPPED:
-            return f"{mark} {result.name}  {self._colored(f'skipped: {result.skipped_because}', _DIM)}"
-        return f"{mark} {result.name}  {self._colored(f'{result.seconds:.2f} s', _DIM)}"
+            return f"{mark} {result.name}  {self._paint(f'skipped: {result.skipped_because}', _DIM)}"
+        return f"{mark} {result.name}  {self._paint(f'{result.seconds:.2f} s', _DIM)}"
 
-    def _colored(self, text: str, colour: str) -> str:
+    def _paint(self, text: str, colour: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
 
@@ -88,12 +88,12 @@ def _failure_lines(failure: ScenarioFailure, width: int) -> Iterator[str]:
         yield f"finding {finding}"
     for tail in failure.logs:
         yield ""
-        yield f"{tail.machine} last logged"
+        yield f"{tail.machine}: last log lines"
         yield from (f"  | {line}" for line in _printable(tail.lines))
 
 
 def _printable(lines: Sequence[str]) -> Iterator[str]:
-    """Repeated lines once, with their count. Colours are dropped, other control characters are escaped."""
+    """Merge repeated lines into one with a count; remove colours and escape other control characters."""
     for line, repeats in groupby(escape(_COLOUR_CODE.sub("", line)) for line in lines):
         count = len(list(repeats))
         yield f"{line}  (×{count})" if count > 1 else line

@@ -101,7 +101,7 @@ class EvidenceDocument(TypedDict):
 
 
 class FixDocument(TypedDict):
-    """What to change, in words; `before` and `after` where a value is wrong."""
+    """What to change; `before` and `after` if a value is wrong."""
 
     text: str
     before: NotRequired[str]

@@ -23,7 +23,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What to change: in words, and as two values where a value is wrong."""
+    """What to change: a text, and two values if a value is wrong."""
 
     text: str
     before: str | None = None

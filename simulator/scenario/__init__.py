@@ -1,7 +1,8 @@
-"""Scenarios: YAML files that are read, checked and run against a simulator.
+"""Scenarios: YAML files that test an app behind the simulated proxy.
 
-`file` turns YAML into frozen models, `steps` run them with a `client` and check `expectations`, and `runner` runs
-whole files on a fleet. The results are values in `simulator.results`; docs/scenarios.md is the reference for authors.
+`file` parses and validates YAML into frozen models, `steps` run with a `client` and check `expectations`, and
+`runner` runs whole files on a fleet. The results are values in `simulator.results`. docs/scenarios.md is the
+reference for authors.
 """
 
 from __future__ import annotations

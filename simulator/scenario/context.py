@@ -1,7 +1,7 @@
-"""Where a scenario's steps play: the stage, the visitors, what was captured, and the patience to wait for traces.
+"""Context of a running scenario: simulator, clients, captured values, and the check of a response.
 
-Branches of a `parallel` step each have their own `Scene` over the same `Props`, so that `client:` in one of them
-does not change who acts in another.
+Each branch of a `parallel` step has its own `ScenarioContext` over the same `SharedState`, so `client:` in one branch
+does not change the client of another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from simulator.config.problems import suggest
 from simulator.errors import InputError
 from simulator.events import MachineLogged
-from simulator.results import ClientResponse, Mismatch, StepResult
+from simulator.results import ClientResponse, Mismatch, SourceLocation, StepResult
 from simulator.retry import poll
 from simulator.routing.service import HTTP_PORT, HTTPS_PORT
 from simulator.routing.trace import Trace
@@ -23,7 +23,6 @@ from simulator.scenario.client.http import Client
 from simulator.scenario.expectations.check import find_mismatches
 from simulator.scenario.expectations.match import describe_match, is_match
 from simulator.scenario.expectations.schema import Expectation, LogMatch
-from simulator.scenario.failure import StepFailed
 from simulator.scenario.names import NameResolver
 from simulator.scenario.simulator_protocol import RunningSimulator
 
@@ -31,14 +30,37 @@ if TYPE_CHECKING:
     from simulator.scenario.client.websocket import WebSocketConnection
 
 PATIENCE_SECONDS = 2.0
-"""How long a step waits, on the real clock, for a trace or a log line that is on its way."""
+"""How long a step waits for a trace or a log line to arrive, on the real clock."""
 DEFAULT_CLIENT = "client"
 T = TypeVar("T")
 
 
+class StepFailed(Exception):
+    """An expectation of a step does not hold, or the step cannot be carried out."""
+
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        mismatches: tuple[Mismatch, ...] = (),
+        response: ClientResponse | None = None,
+        exit_status: int = 1,
+    ) -> None:
+        super().__init__(problem or "; ".join(f"{m.what}: expected {m.expected}" for m in mismatches))
+        self.problem = problem
+        self.mismatches = mismatches
+        self.response = response
+        """The response that the expectations were checked against."""
+        self.exit_status = exit_status
+        """1: an expectation; 2: the scenario file is wrong; 4: a bug in flysim."""
+        self.location: SourceLocation | None = None
+        """Location and title of the innermost step that failed. `run_step` sets both."""
+        self.title = ""
+
+
 @dataclass
 class SharedState:
-    """What all branches of a scenario share."""
+    """State that all branches of a scenario share."""
 
     simulator: RunningSimulator
     folder: Path
@@ -60,8 +82,9 @@ class ScenarioContext:
         self.current_client = DEFAULT_CLIENT
         self.records: list[StepResult] = []
         self.response: ClientResponse | None = None
-        """That of the latest step, for its record."""
+        """The response of the current step, for its `StepResult`."""
         self.step_started_at = 0.0
+        """On the simulated clock. Log lines before this do not count for the step."""
         self.patience_seconds = PATIENCE_SECONDS
 
     @property
@@ -73,12 +96,13 @@ class ScenarioContext:
         return self.shared.names
 
     def fork(self) -> ScenarioContext:
+        """Return the context for a parallel branch."""
         branch = ScenarioContext(self.shared)
         branch.current_client = self.current_client
         return branch
 
     def get_client(self, name: str | None) -> Client:
-        """The client of that name, or the one whose turn it is; made where it is new."""
+        """Return the client called `name`, or the current one. A new name creates a client at the first edge."""
         name = name or self.current_client
         if name not in self.shared.clients:
             first_edge = next(iter(self.simulator.edges))
@@ -86,7 +110,10 @@ class ScenarioContext:
         return self.shared.clients[name]
 
     def edge_url(self, edge: str, port: int | None = None) -> str:
-        """`port`: a public port other than 80 and 443. Raises InputError with the edges and ports that there are."""
+        """Return the base URL of an edge. `port`: a public port other than 80 and 443.
+
+        Raises InputError with the known edges or ports.
+        """
         if edge not in self.simulator.edges:
             known = list(self.simulator.edges)
             raise InputError(f'no edge "{edge}"{suggest(edge, known)}', expected=f"one of {', '.join(known)}")
@@ -97,23 +124,23 @@ class ScenarioContext:
             raise InputError(
                 f"edge {edge} has no public port {port}",
                 expected=f"one of {', '.join(str(each) for each in sorted({HTTP_PORT, HTTPS_PORT, *extra}))}; "
-                f"more are made in the config: {edge} = {{ {HTTP_PORT} = 0, {port} = 0 }}",
+                f"to add it, write in the config: {edge} = {{ {HTTP_PORT} = 0, {port} = 0 }}",
             )
         return extra[port]
 
     def base_url(
         self, client: Client, *, edge: str | None, direct: str | None, port: int | None = None
     ) -> str:
-        """Where a client's connection goes: to an edge, or straight to a machine. Raises InputError."""
+        """Return the URL that a request connects to: of an edge, or of a machine (`direct`). Raises InputError."""
         if direct is None:
             return self.edge_url(edge or client.edge, port)
         machine = self.simulator.fleet.find(self.names.get_machine(direct).id)
         if machine is None:
-            raise InputError(f"direct: {direct} is gone", expected="a machine that is there")
+            raise InputError(f"direct: machine {direct} no longer exists", expected="an existing machine")
         return f"http://{machine.address}"
 
     async def find_trace(self, response: ClientResponse) -> Trace | None:
-        """The trace of an answer, waited for: the edge may tell of it after the client has its answer."""
+        """Return the trace of a response. Waits for it: the journal may get it after the client gets the response."""
         request_id = response.request_id
         if request_id is None:
             return None
@@ -122,7 +149,7 @@ class ScenarioContext:
         )
 
     async def check_response(self, response: ClientResponse, expect: Expectation | None) -> None:
-        """Find the trace of an answer and hold it against what was expected. Raises StepFailed."""
+        """Find the trace of a response and check both against the expectations. Raises StepFailed."""
         self.response = response
         response.trace = await self.find_trace(response)
         found = find_mismatches(expect, response, self.names) if expect else []
@@ -130,10 +157,10 @@ class ScenarioContext:
             found += self._finding_mismatches(expect, response)
             found += await self.log_mismatches(expect.logs or ())
         if response.failure and (expect is None or expect.error is None):
-            found.insert(0, Mismatch("answer", "one", response.failure_text))
+            found.insert(0, Mismatch("response", "a response", response.failure_text))
         if found and response.not_followed and not any(mismatch.what == "status" for mismatch in found):
             found.append(
-                Mismatch("redirects", "an end of them", f"one was not followed: {response.not_followed}")
+                Mismatch("redirects", "all redirects followed", f"not followed: {response.not_followed}")
             )
         if found:
             raise StepFailed(mismatches=tuple(found), response=response)
@@ -148,7 +175,7 @@ class ScenarioContext:
         return [Mismatch("findings", ", ".join(expect.findings) or "none", ", ".join(actual) or "none")]
 
     async def log_mismatches(self, wanted: Sequence[LogMatch]) -> list[Mismatch]:
-        """Log lines since the step began, in order; waited for, because they take their own way here."""
+        """Check for log lines since the step began, in order. Waits for them: machines log asynchronously."""
         if not wanted:
             return []
         missing = await poll(
@@ -162,19 +189,19 @@ class ScenarioContext:
             for line in self.simulator.journal.log()
             if isinstance(line, MachineLogged) and line.at >= self.step_started_at
         ]
-        rest = iter(lines)
+        remaining = iter(lines)
         for index, match in enumerate(wanted):
             machine = self.names.get_machine(match.machine) if match.machine else None
             if not any(
                 is_match(match, line.line) and (machine is None or line.machine_id == machine.id)
-                for line in rest
+                for line in remaining
             ):
                 return [_log_mismatch(match, index, lines)]
         return []
 
 
 def _log_mismatch(match: LogMatch, index: int, lines: Sequence[MachineLogged]) -> Mismatch:
-    who = f"{match.machine}: " if match.machine else ""
-    after = " after the lines before it" if index else ""
+    machine = f"{match.machine}: " if match.machine else ""
+    after = " after the preceding expected lines" if index else ""
     actual = "".join(f"\n{line.name}: {line.line}" for line in lines[-12:]) or "nothing was logged"
-    return Mismatch("logs", f"{who}a line that {describe_match(match, 'is ')}{after}", actual)
+    return Mismatch("logs", f"{machine}a line that {describe_match(match, 'is ')}{after}", actual)

@@ -1,6 +1,6 @@
-"""Which fleet a scenario plays on: its config, read and changed as it asks, and the check of its texts against it.
+"""The fleet of a scenario: its config, with the environment and seed of the scenario.
 
-Scenarios with the same `FleetKey` share one running simulator, one after the other.
+Scenarios with the same `FleetKey` run on one simulator, one after the other.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ DEFAULT_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class FleetKey:
-    """What makes two scenarios' fleets the same."""
+    """Scenarios with equal keys share a fleet."""
 
     config: str
     env: tuple[tuple[str, str], ...]
     seed: int
     owner: str = ""
-    """The scenario that wants a fleet to itself."""
+    """Path of the scenario that needs a fleet of its own (`fresh`); empty if the fleet is shared."""
 
 
 def fleet_key(scenario: Scenario, seed: int | None) -> FleetKey:
-    """`seed`, where it is given, is for every scenario, whatever it says itself."""
+    """`seed` overrides the seed in the scenario."""
     if scenario.config is not None:
         config = str(_config_path(scenario).resolve())
     else:
@@ -45,7 +45,7 @@ def fleet_key(scenario: Scenario, seed: int | None) -> FleetKey:
 
 
 def load_fleet(scenario: Scenario, key: FleetKey) -> Config:
-    """Raises InputError."""
+    """Load the config of a scenario. Raises InputError."""
     config = _read(scenario, key.seed)
     return replace(
         config,
@@ -62,7 +62,7 @@ def load_fleet(scenario: Scenario, key: FleetKey) -> Config:
 
 
 def _config_path(scenario: Scenario) -> Path:
-    # Without the dots of "scenarios/../flysim.toml", which messages would show.
+    # Normalized for messages: no ".." as in "scenarios/../flysim.toml".
     return Path(os.path.normpath(scenario.path.parent / str(scenario.config)))
 
 
@@ -73,17 +73,17 @@ def _read(scenario: Scenario, seed: int) -> Config:
     if not path.exists():
         mark = scenario.source.find_value(("config",))
         raise InputError(
-            f"config: {scenario.config} is not there",
+            f"config: {scenario.config} does not exist",
             path=scenario.path,
             line=mark.line,
             column=mark.column,
-            expected=f"a flysim.toml or fly.toml, relative to this file; this is {path.resolve()}",
+            expected=f"a flysim.toml or fly.toml, relative to this file (resolved to {path.resolve()})",
         )
     return load_config(path, seed=seed)
 
 
 class _InlineSource:
-    """The part of a scenario's document under `fleet:`, as the reader of configurations sees it."""
+    """The `fleet:` part of a scenario file as the source of a config, for line numbers in messages."""
 
     def __init__(self, document: Document) -> None:
         self._document = document

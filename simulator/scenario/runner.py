@@ -1,7 +1,7 @@
-"""Plays scenarios and gathers what came of them.
+"""Runner of scenarios: groups them by fleet, runs their steps, and collects the results.
 
-Scenarios on the same fleet share one simulator, which is reset between them. A step that fails ends its scenario;
-the others are played all the same.
+Scenarios on the same fleet share one simulator, which is reset between them. A failed step ends its scenario, not the
+run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from simulator.events import ProxyLogged
 from simulator.machines import backend_name
 from simulator.results import Finding, LogTail, RunResult, ScenarioFailure, ScenarioResult, Verdict
 from simulator.routing.trace import FAULT, Trace
-from simulator.scenario.context import ScenarioContext, SharedState
-from simulator.scenario.failure import StepFailed
+from simulator.scenario.context import ScenarioContext, SharedState, StepFailed
 from simulator.scenario.file.loader import load_scenarios
 from simulator.scenario.file.name_check import check_names
 from simulator.scenario.file.schema import Scenario
@@ -43,20 +42,20 @@ ConfigCallback = Callable[[Config], None]
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     keyword: str | None = None
-    """As `-k`."""
+    """The expression of `-k`."""
     seed: int | None = None
-    """For every scenario, whatever it says itself."""
+    """Overrides the seed of every scenario."""
     realtime: bool = False
-    """Really wait for what the emulated proxy waits for."""
+    """Spend the emulated proxy's waits in real time instead of skipping them."""
     backend: str = "process"
     adapt: Callable[[Config], Config] | None = None
-    """Puts machines that are there already into a scenario's fleet, which is over before the next one starts."""
+    """Replaces the machines of a fleet by running ones; then only one fleet runs at a time. Raises InputError."""
 
 
 def start_simulator(
     config: Config, *, realtime: bool, seed: int, backend: str = "process"
 ) -> AbstractAsyncContextManager[RunningSimulator]:
-    """The real stage, on free ports: any number of runs go on beside each other, and beside `flysim up`."""
+    """Create the real simulator on free ports, so that several runs and `flysim up` can run at the same time."""
     from simulator.runtime import Simulator
 
     return Simulator(config, realtime=realtime, seed=seed, free_ports=True, backend=backend)
@@ -70,9 +69,9 @@ async def run_scenarios(
     on_config: ConfigCallback = lambda config: None,
     open_simulator: OpenSimulator | None = None,
 ) -> RunResult:
-    """Play them all; `on_result` hears of each as it ends, `on_config` of the fleets before any starts.
+    """Run scenarios, given as models or paths. Raises InputError if a file is invalid.
 
-    Raises InputError for files that are wrong.
+    `on_result` is called for each scenario when it ends, `on_config` for each fleet before the first one starts.
     """
     options, started = options or RunOptions(), time.monotonic()
     groups = plan(select(_load(scenarios), options.keyword), options)
@@ -99,17 +98,17 @@ def _load(scenarios: Iterable[Scenario | Path | str]) -> list[Scenario]:
 
 @dataclass(frozen=True, slots=True)
 class FleetGroup:
-    """Scenarios on one fleet, in their order."""
+    """The scenarios that share a fleet, in order."""
 
     key: FleetKey
     config: Config
     scenarios: list[Scenario]
     incompatibility: InputError | None = None
-    """Why the machines that run already cannot be this fleet."""
+    """Why the running machines do not match this fleet (`RunOptions.adapt`)."""
 
 
 def plan(scenarios: Sequence[Scenario], options: RunOptions) -> list[FleetGroup]:
-    """In the order in which the fleets first appear. Raises InputError for all that is wrong with any of them."""
+    """Group scenarios by fleet, in order of first use. Raises InputError with all errors in configs and names."""
     groups: dict[FleetKey, FleetGroup] = {}
     wrong: set[FleetKey] = set()
     problems = Problems()
@@ -146,7 +145,7 @@ def _adapt(key: FleetKey, fleet: Config, options: RunOptions) -> FleetGroup:
 async def _run_groups(
     groups: list[FleetGroup], options: RunOptions, report: ResultCallback, open_simulator: OpenSimulator
 ) -> None:
-    """One after the other; a fleet is still stopping while the next one starts."""
+    """Run the groups one after the other. While a fleet stops, the next one starts."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:
@@ -164,7 +163,7 @@ async def _run_group(
     open_simulator: OpenSimulator,
     is_done: asyncio.Event,
 ) -> None:
-    """Tells by `is_done` that all is over but the stopping of machines."""
+    """Set `is_done` when the next group may start: its machines may still be stopping."""
     remaining = _skip_unsupported(group, options, report)
     first, began = remaining[:1], time.monotonic()
     try:
@@ -178,7 +177,7 @@ async def _run_group(
     except SimulatorError as error:
         if not remaining:
             raise
-        failure = ScenarioFailure(None, "start of the fleet", str(error), exit_status=error.exit_status)
+        failure = ScenarioFailure(None, "fleet start", str(error), exit_status=error.exit_status)
         for scenario in remaining:
             waited = time.monotonic() - began if scenario in first else 0.0
             report(ScenarioResult(scenario.name, scenario.path, Verdict.FAILED, waited, failure))
@@ -187,7 +186,7 @@ async def _run_group(
 
 
 def _skip_unsupported(group: FleetGroup, options: RunOptions, report: ResultCallback) -> list[Scenario]:
-    """The scenarios that can be played on this backend; the others are reported as skipped."""
+    """Return the scenarios that can run on this backend; report the others as skipped."""
     remaining = list(group.scenarios)
     for scenario in group.scenarios:
         reason = _find_reason_to_skip(scenario, group, options)
@@ -199,20 +198,20 @@ def _skip_unsupported(group: FleetGroup, options: RunOptions, report: ResultCall
 
 def _find_reason_to_skip(scenario: Scenario, group: FleetGroup, options: RunOptions) -> str | None:
     if group.incompatibility is not None:
-        return f"the machines that run are not those of {group.config.path}: {group.incompatibility.problem}"
+        return f"the running machines do not match {group.config.path}: {group.incompatibility.problem}"
     if scenario.backends is not None and backend_name(options.backend) not in scenario.backends:
         return scenario.reason or ""
     if options.adapt is not None and scenario.env:
-        return "its env: cannot be given to containers that run already"
+        return "env: cannot be set in containers that are already running"
     if options.adapt is not None and scenario.fresh:
-        return "it is for machines that have served nobody, and these run already"
+        return "fresh: needs newly started machines, but these are already running"
     return None
 
 
 async def _run_remaining(
     simulator: RunningSimulator, remaining: list[Scenario], report: ResultCallback
 ) -> None:
-    """Takes scenarios off `rest` as they are played. Raises SimulatorError where the fleet cannot go on."""
+    """Run scenarios and remove each from `remaining` when it ends. Raises SimulatorError if the fleet breaks."""
     is_used = False
     while remaining:
         if is_used:
@@ -224,7 +223,7 @@ async def _run_remaining(
 
 
 async def run_scenario(scenario: Scenario, simulator: RunningSimulator) -> ScenarioResult:
-    """Play one on a stage that is as at its start."""
+    """Run one scenario on a simulator that is started or reset."""
     started = time.monotonic()
     shared = SharedState(simulator, scenario.path.parent.resolve(), NameResolver(simulator))
     context, failure = ScenarioContext(shared), None
@@ -253,7 +252,8 @@ async def _run_steps(scenario: Scenario, context: ScenarioContext) -> None:
                 await run_step(step, context)
     except TimeoutError:
         failed = StepFailed(
-            f"the scenario took longer than {format_duration(scenario.timeout)}", response=context.response
+            f"the scenario did not finish within its timeout of {format_duration(scenario.timeout)}",
+            response=context.response,
         )
         failed.location, failed.title = step.location, step.title
         raise failed from None
@@ -265,7 +265,7 @@ def _describe_failure(failed: StepFailed, shared: SharedState, began_at: float) 
     trace = response.trace if response else None
     findings: tuple[Finding, ...] = ()
     try:
-        if trace is not None and exit_status != CRASHED:  # Diagnosis itself may be what crashed.
+        if trace is not None and exit_status != CRASHED:  # The crash may have been in diagnosis.
             findings = tuple(shared.simulator.findings(trace))
     except Exception as error:
         problem = "\n".join(text for text in (problem, describe_crash(error)) if text)
@@ -285,7 +285,7 @@ def _describe_failure(failed: StepFailed, shared: SharedState, began_at: float) 
 
 
 def _fault_log_tail(shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
-    """What was made to go wrong since the scenario began, and where it struck."""
+    """The faults that were injected since the scenario began, and the deliveries they affected."""
     log = shared.simulator.journal.log()
     lines = [
         line.message
@@ -296,7 +296,7 @@ def _fault_log_tail(shared: SharedState, began_at: float) -> tuple[LogTail, ...]
 
 
 def _machine_log_tails(trace: Trace | None, shared: SharedState, began_at: float) -> tuple[LogTail, ...]:
-    """Of the machines that the exchange came to; where none is known, what any has logged since the scenario began."""
+    """The logs of the machines in the trace; without a trace, those of all machines since the scenario began."""
     ids = dict.fromkeys(hop.machine_id for hop in trace.hops) if trace else {}
     since = 0.0 if ids else began_at
     ids = ids or dict.fromkeys(machine.id for machine in shared.simulator.fleet.machines)

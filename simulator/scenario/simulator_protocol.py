@@ -1,6 +1,6 @@
-"""What scenarios need of a running simulator, and no more.
+"""Protocol of a running simulator, as far as scenarios use it.
 
-`simulator.runtime.Simulator` is one; a test brings its own.
+`simulator.runtime.Simulator` implements it, and so does the fake in the tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulator.routing.trace import Trace
 
 
 class RunningSimulator(Protocol):
-    """A fleet that is up, with its edges and its memory."""
+    """A started fleet with its edges, its journal, and operations on machines and faults."""
 
     @property
     def config(self) -> Config: ...
@@ -54,7 +54,7 @@ class RunningSimulator(Protocol):
 
 
 class OpenSimulator(Protocol):
-    """Starts a simulator for the runner, on free ports."""
+    """Starts a simulator on free ports; stops it when the context exits."""
 
     def __call__(
         self, config: Config, *, realtime: bool, seed: int

@@ -54,7 +54,7 @@ def the_finding(caller: Caller) -> Finding:
     return finding
 
 
-def test_an_exchange_where_all_went_well_has_no_finding() -> None:
+def test_a_successful_exchange_has_no_finding() -> None:
     plain, sticky = replayed(), replayed(TO_DFW_1, cookie=f"fly-machine-id={DFW_1.id}")
     plain.answer()
     sticky.answer()
@@ -72,13 +72,13 @@ def test_a_machine_that_replays_to_itself() -> None:
     assert "FLY_MACHINE_ID" in finding.fix.text
 
 
-def test_one_self_replay_is_a_finding_even_if_the_next_answer_is_right() -> None:
+def test_one_self_replay_is_a_finding_even_if_the_next_response_is_served() -> None:
     caller = replayed("region=ams")
     caller.answer()
     assert found(caller) == ["self-replay"]
 
 
-def test_a_fallback_to_the_machine_that_replayed_is_no_self_replay() -> None:
+def test_a_fallback_to_the_machine_that_replayed_is_not_a_self_replay() -> None:
     """F-1.52"""
     caller = replayed(f"instance={GONE};timeout=0s;fallback=force_self")
     assert caller.trace.path == ("ams-1", "ams-1")
@@ -96,7 +96,7 @@ def test_a_fallback_to_the_machine_that_replayed_is_no_self_replay() -> None:
         ),
     ],
 )
-def test_machines_that_send_a_request_round(loop: list[str], expected: str) -> None:
+def test_machines_that_replay_a_request_in_a_cycle(loop: list[str], expected: str) -> None:
     """Gallery 2, F-1.38"""
     finding = the_finding(replayed(*(loop * 11)[:11]))
     assert finding.id == "replay-loop"
@@ -104,13 +104,13 @@ def test_machines_that_send_a_request_round(loop: list[str], expected: str) -> N
     assert "fly-replay-src" in finding.fix.text
 
 
-def test_two_apps_that_send_a_request_round_are_told_apart() -> None:
+def test_a_cycle_between_two_apps_names_the_apps() -> None:
     """Gallery 3: both have a machine ams-1"""
     caller = replayed(*["app=chat", "app=streams"] * 5, "app=chat", machines=two_apps())
     assert "cycle: streams/ams-1 (app=chat) ⇄ chat/ams-1 (app=streams);" in the_finding(caller).cause
 
 
-def test_a_round_that_is_too_long_to_come_twice_is_still_named() -> None:
+def test_a_cycle_too_long_to_occur_twice_is_named() -> None:
     """F-1.38: eleven deliveries hold no two rounds of six"""
     six = [machine(number, "ams") for number in range(1, 7)]
     caller = Caller(fleet(*six))
@@ -137,37 +137,37 @@ def cause_of(*stations: tuple[str, str]) -> str:
 AMS, ONE, TWO = ("ams-1", "region=dfw"), ("dfw-1", "region=ams"), ("dfw-2", "region=ams")
 
 
-def test_a_round_through_a_region_names_all_its_machines_as_one_stop() -> None:
+def test_a_cycle_through_a_region_names_its_machines_as_one_stop() -> None:
     assert cause_of(AMS, ONE, AMS, TWO, AMS, TWO, AMS, ONE, AMS, ONE, AMS) == (
         "ams-1 (region=dfw) ⇄ dfw-1/dfw-2 (region=ams)"
     )
 
 
-def test_machines_of_one_stop_that_lead_to_several_machines_make_these_one_stop_too() -> None:
+def test_machines_that_one_stop_leads_to_are_one_stop() -> None:
     other = ("ams-2", "region=dfw")
     assert cause_of(AMS, ONE, other, TWO, AMS, TWO, other, ONE, AMS, ONE, AMS) == (
         "ams-1/ams-2 (region=dfw) ⇄ dfw-1/dfw-2 (region=ams)"
     )
 
 
-def test_machines_that_send_it_anywhere_send_it_round_among_themselves() -> None:
+def test_machines_that_replay_to_any_region_are_one_stop() -> None:
     a, b, c = (("ams-1", "region=any"), ("dfw-1", "region=any"), ("dfw-2", "region=any"))
     assert cause_of(a, b, c, a, c, b, a, b, a, c, b) == "ams-1/dfw-1/dfw-2 (region=any), among themselves"
 
 
-def test_a_stop_that_asks_for_this_and_that_is_told_with_both() -> None:
+def test_a_stop_with_two_directives_is_named_with_both() -> None:
     again = ("ams-1", "region=dfw;state=2")
     assert cause_of(AMS, ONE, again, ONE, AMS, ONE, again, ONE, AMS, ONE, again) == (
         "ams-1 (region=dfw or region=dfw;state=2) ⇄ dfw-1 (region=ams)"
     )
 
 
-def test_a_request_that_never_came_to_a_machine_twice_is_told_hop_by_hop() -> None:
+def test_a_request_that_no_machine_got_twice_is_described_hop_by_hop() -> None:
     stations = [(f"ams-{number}", f"instance={number + 1}") for number in range(11)]
     assert cause_of(*stations) == " → ".join(f"ams-{number}" for number in range(11))
 
 
-def test_every_finding_that_a_rule_can_make_is_listed_and_no_other() -> None:
+def test_findings_lists_exactly_the_findings_of_the_rules() -> None:
     """docs/findings.md and the expectations of scenarios rely on the list."""
     modules = [Path(inspect.getsourcefile(rule) or "").read_text() for rule in RULES]
     written = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', "".join(modules)))
@@ -195,7 +195,7 @@ def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None
     assert finding.fix.text.startswith("use prefer_instance")
 
 
-def test_a_cookie_that_names_a_machine_which_is_ill() -> None:
+def test_a_cookie_that_names_an_unhealthy_machine() -> None:
     """F-12.1, Gallery 4: the cookie is right, and the machine is not gone."""
     machines = fleet(AMS_1, replace(DFW_1, healthy=False))
     finding = the_finding(replayed(TO_DFW_1, machines=machines, cookie=f"fly-machine-id={DFW_1.id}"))
@@ -215,7 +215,7 @@ def test_a_lost_target_that_no_cookie_named(asked: dict[str, str]) -> None:
     assert found(replayed(TO_DFW_1, machines=fleet(AMS_1), **asked)) == ["lost-target"]
 
 
-def test_a_target_that_is_back_is_no_longer_lost() -> None:
+def test_a_target_that_exists_again_is_not_lost() -> None:
     assert found(replayed(TO_DFW_1, machines=fleet(AMS_1)), DEMO) == []
 
 
@@ -227,7 +227,7 @@ def test_a_machine_of_an_app_that_the_directive_does_not_name() -> None:
     assert f"app=streams;{TO_DFW_1}" in finding.fix.text
 
 
-def test_a_machine_of_another_app_where_the_directive_names_none() -> None:
+def test_a_machine_of_another_app_without_an_app_in_the_directive() -> None:
     """F-1.16"""
     caller = replayed(f"instance={CHAT_1.id}", machines=two_apps())
     assert "app=chat" in the_finding(caller).fix.text
@@ -251,13 +251,13 @@ def test_regions_of_an_app_without_any_machine() -> None:
     assert the_finding(replayed("app=empty;region=ams", machines=machines)).cause.endswith("in: no region")
 
 
-def test_the_machine_that_elsewhere_excludes_is_not_one_that_could_answer() -> None:
+def test_a_machine_that_elsewhere_excludes_is_not_available() -> None:
     """F-1.6, F-1.66"""
     caller = replayed("elsewhere=true;region=ams")
     assert the_finding(caller).cause.endswith("the machines of streams that could answer are in: dfw")
 
 
-def test_a_list_without_quotes_that_the_proxy_took_is_read_the_same_way() -> None:
+def test_an_unquoted_list_that_the_proxy_accepted_is_parsed_the_same_way() -> None:
     """K-8"""
     caller = Caller(options=RoutingOptions(lenient_region_list=True))
     caller.replay("region=nrt,sin")
@@ -304,7 +304,7 @@ def test_a_target_that_is_full_is_not_lost() -> None:
         (None, "broken-directive", "ams-1 answered with a replay body that did not arrive whole"),
     ],
 )
-def test_what_is_wrong_with_a_replay_body_is_found_as_in_a_header(
+def test_a_wrong_replay_body_has_the_same_findings_as_a_header(
     body: object, finding: str, expected: str
 ) -> None:
     """F-1.75, F-1.84"""
@@ -314,7 +314,7 @@ def test_what_is_wrong_with_a_replay_body_is_found_as_in_a_header(
     assert expected in the_finding(caller).cause
 
 
-def test_a_machine_that_replays_to_itself_by_a_body() -> None:
+def test_a_machine_that_replays_to_itself_with_a_replay_body() -> None:
     """Gallery 1, F-1.75"""
     caller = Caller()
     caller.replay_body({"region": "ams"})
@@ -326,7 +326,7 @@ def test_a_request_that_was_never_replayed_has_no_lost_target() -> None:
     assert found(Caller(fleet(stopped(AMS_1)))) == []
 
 
-def test_a_directive_that_another_version_took_and_this_one_cannot_read() -> None:
+def test_a_directive_accepted_by_another_version_that_this_one_cannot_parse() -> None:
     trace = replayed(TO_DFW_1, machines=fleet(AMS_1)).trace
     unread = replace(trace, hops=(replace(trace.hops[0], replay="leader"),))
     assert diagnose(unread, DEMO) == ()
@@ -435,7 +435,7 @@ def test_a_machine_that_never_listens() -> None:
     assert finding.cause.startswith("ams-1 refused 2 connections: [PC01]")
 
 
-def test_a_fault_that_was_asked_for_is_not_the_apps_to_mend() -> None:
+def test_an_injected_fault_is_fixed_by_healing_it() -> None:
     caller = Caller(fleet(AMS_1), options=RoutingOptions(attempts=1))
     caller.exchange.remark("it was started for this request")
     caller.exchange.remark("fault: ams-1 refuses the next delivery")
@@ -443,7 +443,7 @@ def test_a_fault_that_was_asked_for_is_not_the_apps_to_mend() -> None:
     assert the_finding(caller).fix.text == "heal the fault: ams-1 refuses the next delivery"
 
 
-def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:
+def test_a_timeout_is_not_a_refused_connection() -> None:
     """F-6.20"""
     caller = Caller()
     caller.fail(Failure.TIMED_OUT)
@@ -455,7 +455,7 @@ def test_a_machine_that_cannot_be_reached_otherwise_did_not_refuse() -> None:
     ("failure", "expected"),
     [(Failure.CLOSED, "closed before message completed"), (Failure.UNREADABLE, "invalid HTTP")],
 )
-def test_a_machine_that_takes_a_request_and_gives_no_answer(failure: Failure, expected: str) -> None:
+def test_a_machine_that_accepts_a_request_and_sends_no_response(failure: Failure, expected: str) -> None:
     """F-5.45, F-6.12"""
     caller = Caller()
     caller.fail(failure)
@@ -465,7 +465,7 @@ def test_a_machine_that_takes_a_request_and_gives_no_answer(failure: Failure, ex
     assert expected in finding.cause
 
 
-def test_a_machine_that_hangs_up_in_the_middle_of_its_answer() -> None:
+def test_a_machine_that_closes_the_connection_in_the_middle_of_its_response() -> None:
     """F-6.15"""
     caller = Caller()
     caller.answer()
@@ -476,12 +476,12 @@ def test_a_machine_that_hangs_up_in_the_middle_of_its_answer() -> None:
 # All of them together.
 
 
-def test_the_gravest_finding_comes_first() -> None:
+def test_the_most_serious_finding_comes_first() -> None:
     caller = replayed(*[f"{TO_AMS_1};x=y"] * 11)
     assert found(caller) == ["self-replay", "doubtful-directive"]
 
 
-def test_a_finding_reads_as_a_cause_and_a_mend() -> None:
+def test_a_finding_is_rendered_as_cause_and_fix() -> None:
     finding = Finding("self-replay", "ams-1 replays to itself", Fix("compare first"), "id")
     assert str(finding) == "self-replay: ams-1 replays to itself\n  fix: compare first"
 
@@ -498,9 +498,7 @@ DIRECTIVES = [
 
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from([*DIRECTIVES, *Failure]), min_size=1, max_size=11), st.integers(0, 2))
-def test_whatever_happened_there_is_something_to_say_of_every_replay_that_failed(
-    events: list[str | Failure], standing: int
-) -> None:
+def test_every_failed_replay_has_a_finding(events: list[str | Failure], standing: int) -> None:
     caller = Caller(fleet(AMS_1, DFW_1, DFW_2))
     for event in events:
         if caller.trace.outcome is Outcome.PENDING:
@@ -543,7 +541,7 @@ def test_a_replay_body_is_evidence_without_a_header_and_gets_no_corrected_value(
         (f"app=chat;{TO_AMS_1}", two_apps(), f"fly-replay: app=streams;{TO_AMS_1}"),
     ],
 )
-def test_a_wrong_value_comes_with_the_right_one(directive: str, machines: Fleet, after: str) -> None:
+def test_a_wrong_value_has_a_corrected_one(directive: str, machines: Fleet, after: str) -> None:
     finding = the_finding(replayed(directive, machines=machines))
     assert (finding.fix.before, finding.fix.after) == (f"fly-replay: {directive}", after)
 

@@ -145,7 +145,7 @@ def test_trace_shows_the_machine_that_does_not_respond(
 ) -> None:
     result = up.flysim("trace", f"{up.edge('ams')}/hang?x={typed}", "--timeout", "0.5", *options)
     assert result.returncode == 3
-    assert f"/hang?x={sent}  at edge ams  → the client left before an answer came" in result.stdout
+    assert f"/hang?x={sent}  at edge ams  → the client disconnected before a response" in result.stdout
     assert "1  ams-1  ams" in result.stdout
     assert f"/hang?x={typed} within 0.5 s\n  hint: set a longer --timeout" in result.stderr
 

@@ -51,7 +51,7 @@ def assert_ladder(trace: Trace, expected: str, *, headers: bool = False) -> None
     assert ladder(trace, headers=headers) == dedent(expected).strip("\n")
 
 
-def test_a_replay_is_two_rungs() -> None:
+def test_a_replay_is_two_lines() -> None:
     assert_ladder(
         TRACE,
         """
@@ -62,7 +62,7 @@ GET /?instance=286533db064e58  at edge ams  → 200 from dfw-1 in 12 ms
     )
 
 
-def test_headers_are_told_in_full_where_they_are_asked_for() -> None:
+def test_headers_are_shown_in_full_on_request() -> None:
     assert_ladder(
         TRACE,
         """
@@ -77,7 +77,7 @@ GET /?instance=286533db064e58  at edge ams  → 200 from dfw-1 in 12 ms
     )
 
 
-def test_hops_that_repeat_themselves_are_counted() -> None:
+def test_repeated_hops_are_counted() -> None:
     """Gallery 1: eleven hops on one machine."""
     rejected = replace(
         TRACE,
@@ -98,22 +98,22 @@ GET /?instance=286533db064e58  at edge ams  → 502 from the proxy, PA02 in 12 m
     )
 
 
-def test_a_cycle_stands_once_with_its_count() -> None:
+def test_a_cycle_is_shown_once_with_its_count() -> None:
     """Gallery 2: two machines bounce."""
     back = replace(DFW, status=307, replay="instance=d8dd626f379508")
     again = replace(AMS, cause=Cause.REPLAY)
     text = ladder(replace(TRACE, hops=(AMS, *(back, again) * 5)))
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["1", "2", "3", "⋮"]
-    assert "hops 2–3 come 5 times, up to hop 11" in text
+    assert "hops 2–3 occur 5 times, up to hop 11" in text
 
 
-def test_headers_of_hops_that_are_alike_stand_once() -> None:
-    """A loop through a region: no run of hops repeats itself, but each hop is like one before."""
-    there = [
+def test_headers_of_equal_hops_are_shown_once() -> None:
+    """A loop through a region: no block of hops repeats, but each hop equals an earlier one."""
+    dfw = [
         replace(DFW, machine=name, machine_id=name, replay="region=ams", status=307) for name in ("a", "b")
     ]
     again = replace(AMS, cause=Cause.REPLAY)
-    hops = (AMS, there[0], again, there[1], again, there[1], again, there[0], again, there[0], again)
+    hops = (AMS, dfw[0], again, dfw[1], again, dfw[1], again, dfw[0], again, dfw[0], again)
     lines = ladder(replace(TRACE, hops=hops), headers=True).splitlines()[1:]
     assert [line.split()[0] for line in lines if not line.startswith("      ")] == [
         str(number) for number in range(1, 12)
@@ -122,49 +122,49 @@ def test_headers_of_hops_that_are_alike_stand_once() -> None:
     assert len([line for line in lines if "← fly-replay:" in line]) == 2
 
 
-def test_a_narrow_terminal_gets_no_ids_and_no_line_that_is_too_long() -> None:
+def test_a_narrow_terminal_gets_short_lines_without_ids() -> None:
     lines = ladder(TRACE, width=50).splitlines()[1:]
     assert max(map(len, lines)) <= 50
     assert "d8dd626f379508" not in lines[0].split("fly-replay")[0]
 
 
-def test_a_handshake_that_was_refused_is_told_as_one() -> None:
+def test_a_rejected_handshake_is_shown_as_a_websocket() -> None:
     assert ladder(TRACE, as_websocket=True).startswith("WebSocket /?instance=")
 
 
-def test_hops_that_come_twice_are_listed() -> None:
+def test_hops_that_occur_twice_are_listed() -> None:
     assert [block.repeats for block in collapse((AMS, AMS))] == [1, 1]
 
 
-def test_tries_failures_and_warnings_are_told() -> None:
+def test_attempts_failures_and_warnings_are_shown() -> None:
     failed = replace(AMS, status=None, replay=None, failure="[PC01] refused", attempts=3)
     text = ladder(
         replace(TRACE, hops=(failed, DFW), warnings=("a list needs quotes",), close_code=1006, websocket=True)
     )
     assert text.startswith("WebSocket /?instance=")
     assert "routed ×3  —    [PC01] refused" in text
-    assert text.endswith("  closed with 1006\n  ! a list needs quotes")
+    assert text.endswith("  WebSocket closed with code 1006\n  ! a list needs quotes")
 
 
-def test_every_outcome_has_words() -> None:
+def test_every_outcome_has_a_text() -> None:
     pending = replace(TRACE, hops=(), outcome=Outcome.PENDING, status=None, answered_at=None)
-    assert ladder(pending) == "GET /?instance=286533db064e58  at edge ams  → no answer yet"
+    assert ladder(pending) == "GET /?instance=286533db064e58  at edge ams  → no response yet"
     left = replace(pending, outcome=Outcome.CLIENT_LEFT)
-    assert "the client left before an answer came" in ladder(left)
-    rejected = replace(pending, outcome=Outcome.REJECTED, status=502, error="PR01", message="nobody")
-    assert ladder(rejected).splitlines()[1:] == ["  no machine was asked", "  ✗ PR01 nobody"]
+    assert "the client disconnected before a response" in ladder(left)
+    rejected = replace(pending, outcome=Outcome.REJECTED, status=502, error="PR01", message="no machine")
+    assert ladder(rejected).splitlines()[1:] == ["  no machine received the request", "  ✗ PR01 no machine"]
     redirect = replace(pending, outcome=Outcome.RELAYED, status=301)
     assert ladder(redirect).endswith("→ 301 from the proxy")
-    assert "in the middle of its answer" in ladder(replace(TRACE, outcome=Outcome.BROKEN))
+    assert "in the middle of its response" in ladder(replace(TRACE, outcome=Outcome.BROKEN))
 
 
-def test_what_a_machine_writes_can_break_neither_lines_nor_terminal() -> None:
+def test_long_or_unprintable_values_are_cut_and_escaped() -> None:
     wild = replace(AMS, replay="\x1b[31m" + "x" * 500)
     text = ladder(replace(TRACE, target="/" + "y" * 500, hops=(wild,)))
     assert "\x1b" not in text
     assert max(map(len, text.splitlines()[1:])) <= WIDTH
 
 
-def test_what_a_hop_waited_for_stands_below_it() -> None:
+def test_the_note_of_a_hop_is_shown_below_it() -> None:
     waited = replace(AMS, status=200, replay=None, received=(), note="it was started for this request")
     assert ladder(replace(TRACE, hops=(waited,))).splitlines()[2] == "      · it was started for this request"

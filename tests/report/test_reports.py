@@ -31,7 +31,7 @@ FAILURE = ScenarioFailure(
     trace=TRACE,
     withheld=(WithheldCookie("fly-machine-id", "1", "Secure: the URL is plain http"),),
     findings=(
-        Finding("stale-cookie", "it is old", Fix("bake another", "a: old", "a: new"), "id", ("F-1.2",)),
+        Finding("stale-cookie", "it is old", Fix("set another", "a: old", "a: new"), "id", ("F-1.2",)),
     ),
     logs=(LogTail("ams-1", ("GET /", "GET /", "Sent 200 \x00")),),
 )
@@ -50,7 +50,7 @@ def render_text(report: RunResult, *, colour: bool = False) -> str:
     return "".join(parts)
 
 
-def test_a_person_is_told_the_whole_story() -> None:
+def test_the_text_report_has_all_details_of_a_failure() -> None:
     assert (
         render_text(REPORT)
         == """\
@@ -71,11 +71,11 @@ def test_a_person_is_told_the_whole_story() -> None:
     cookies not sent: fly-machine-id (Secure: the URL is plain http)
 
     finding stale-cookie: it is old
-      fix: bake another
+      fix: set another
         - a: old
         + a: new
 
-    ams-1 last logged
+    ams-1: last log lines
       | GET /  (×2)
       | Sent 200 \\x00
 
@@ -86,17 +86,17 @@ def test_a_person_is_told_the_whole_story() -> None:
     )
 
 
-def test_the_summary_is_the_very_last_line() -> None:
+def test_the_summary_is_the_last_line() -> None:
     assert render_text(RunResult((PASSED,), 0.5)).splitlines()[-1] == "1 passed, 0 failed"
 
 
-def test_colour_comes_only_where_it_is_asked_for() -> None:
+def test_colour_is_off_by_default() -> None:
     assert "\x1b" not in render_text(REPORT)
     assert "\x1b[32m✓\x1b[0m" in render_text(REPORT, colour=True)
     assert render_text(REPORT, colour=True).splitlines()[-1] == "1 passed, 1 failed, 1 skipped"
 
 
-def test_the_gravest_failure_decides_the_exit_status() -> None:
+def test_the_highest_exit_status_of_a_failure_is_that_of_the_run() -> None:
     worse = ScenarioResult(*SCENARIO, Verdict.FAILED, failure=ScenarioFailure(None, "start", exit_status=3))
     assert RunResult((PASSED,), 0).exit_status == 0
     assert REPORT.exit_status == 1
@@ -121,14 +121,14 @@ def test_junit_is_xml_with_one_case_per_scenario() -> None:
     assert cases[2][0].attrib["message"] == "no Docker"
 
 
-def test_characters_that_xml_cannot_hold_are_replaced() -> None:
+def test_characters_that_xml_does_not_allow_are_replaced() -> None:
     wild = ScenarioFailure(None, "step", "\x00\x1b[31m\ud800 ok\t\n")
     xml = junit_xml(RunResult((ScenarioResult(*SCENARIO, Verdict.FAILED, failure=wild),), 0))
     (failure,) = ElementTree.fromstring(xml.encode()).iter("failure")
     assert "ok" in (failure.text or "")
 
 
-def test_json_tells_what_text_tells() -> None:
+def test_the_json_report_has_the_content_of_the_text_report() -> None:
     data = json.loads(json_report(REPORT))
     assert (data["passed"], data["failed"], data["skipped"]) == (1, 1, 1)
     failure = data["scenarios"][1]["failure"]
@@ -138,7 +138,7 @@ def test_json_tells_what_text_tells() -> None:
     assert data["scenarios"][2]["reason"] == "no Docker"
 
 
-async def test_json_tells_every_step_and_which_cookies_stayed_at_home(run_step: RunStep) -> None:
+async def test_the_json_report_has_every_step_with_its_withheld_cookies(run_step: RunStep) -> None:
     result = await run_step("""
         - request: GET /set?cookie=a=1;%20Path=/x
         - request: GET /echo?instance={dfw-1.id}
@@ -150,7 +150,7 @@ async def test_json_tells_every_step_and_which_cookies_stayed_at_home(run_step: 
     assert second["cookies_not_sent"] == [{"name": "a", "reason": "Path=/x: the path is /echo"}]
 
 
-async def test_a_failure_names_file_line_hops_and_the_machines_last_words(run_step: RunStep) -> None:
+async def test_a_failure_has_file_line_hops_and_last_log_lines(run_step: RunStep) -> None:
     result = await run_step("""
         - request: GET /log?machine=dfw-1&line=hello
         - request: GET /echo?instance={dfw-1.id}
@@ -159,4 +159,4 @@ async def test_a_failure_names_file_line_hops_and_the_machines_last_words(run_st
     text = render_text(RunResult((result,), 1.0))
     assert "scenario.yaml:6  GET /echo" in text
     assert "2  dfw-1  dfw  286533db064e58  replay  200" in text
-    assert "dfw-1 last logged\n      | hello" in text
+    assert "dfw-1: last log lines\n      | hello" in text

@@ -93,7 +93,7 @@ def strictly(document: object) -> None:
     TypeAdapter(RunDocument).validate_python(document)
 
 
-def test_a_run_fits_its_schema_to_the_letter() -> None:
+def test_a_run_document_conforms_to_its_schema() -> None:
     document = json.loads(json.dumps(run_document(RUN)))
     strictly(document)
     assert document["version"] == 1
@@ -102,7 +102,7 @@ def test_a_run_fits_its_schema_to_the_letter() -> None:
         strictly(document)
 
 
-def test_what_a_step_did_not_do_is_left_out() -> None:
+def test_keys_without_a_value_are_omitted() -> None:
     passes, fails, skipped = run_document(RUN)["scenarios"]
     assert passes["steps"] == [{"step": "advance 1s", "line": None, "seconds": 0.1}]
     assert "failure" not in passes
@@ -149,7 +149,7 @@ def test_the_schema_has_every_field_of_the_values(
     assert {field.name for field in fields(value)} | derived == set(part.__annotations__)
 
 
-def test_the_schema_knows_every_cause_outcome_and_verdict() -> None:
+def test_the_schema_has_every_cause_outcome_and_verdict() -> None:
     for part, key, kind in (
         (HopDocument, "cause", Cause),
         (TraceDocument, "outcome", Outcome),
@@ -158,14 +158,14 @@ def test_the_schema_knows_every_cause_outcome_and_verdict() -> None:
         assert set(get_args(get_type_hints(part)[key])) == {each.value for each in kind}
 
 
-def test_the_schema_explains_its_parts_and_keys() -> None:
+def test_the_schema_describes_its_parts_and_keys() -> None:
     parts = run_schema()["$defs"]
     assert parts["TraceDocument"]["description"] == "One client request to its final response, hop by hop."
     assert parts["TraceDocument"]["properties"]["status"]["description"] == "The status that the client got."
     assert all("description" in part for part in parts.values())
 
 
-def test_a_finding_is_read_back_from_json() -> None:
+def test_a_finding_survives_a_round_trip_through_json() -> None:
     assert Finding.from_dict(json.loads(json.dumps(FINDING.as_dict()))) == FINDING
     bare = Finding("self-replay", "a cause", Fix("a fix"), "an id")
     assert bare.as_dict()["fix"] == {"text": "a fix"}

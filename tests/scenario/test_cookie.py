@@ -43,12 +43,12 @@ TOKENS = st.text(
         (f"a=b; Path=/{'x' * 1100}", SetCookie("a", "b")),
     ],
 )
-def test_a_value_is_read_as_browsers_read_it(text: str, cookie: SetCookie) -> None:
+def test_a_value_is_parsed_as_in_browsers(text: str, cookie: SetCookie) -> None:
     assert parse_set_cookie(text) == cookie
 
 
 @pytest.mark.parametrize("text", ["", ";", "=", " = ; Path=/", "a=b\x00", "a\x7f=b", f"a={'x' * 4097}"])
-def test_what_browsers_ignore_is_no_cookie(text: str) -> None:
+def test_a_value_that_browsers_ignore_raises_a_cookie_error(text: str) -> None:
     with pytest.raises(CookieError):
         parse_set_cookie(text)
 
@@ -60,7 +60,7 @@ def test_what_browsers_ignore_is_no_cookie(text: str) -> None:
     st.sampled_from([None, "Strict", "Lax", "None"]),
     st.integers(-10, 10**9),
 )
-def test_what_a_server_writes_is_read_back(
+def test_a_valid_value_is_parsed_into_its_attributes(
     name: str, value: str, secure: bool, same_site: str | None, age: int
 ) -> None:
     text = f"{name}={value}; Max-Age={age}"
@@ -72,7 +72,7 @@ def test_what_a_server_writes_is_read_back(
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_a_cookie_or_a_cookie_error(text: str) -> None:
+def test_any_text_parses_or_raises_a_cookie_error(text: str) -> None:
     try:
         cookie = parse_set_cookie(text)
     except CookieError:
@@ -90,7 +90,7 @@ def test_any_text_is_a_cookie_or_a_cookie_error(text: str) -> None:
         "Sun, 06-Nov-1994 08:49:37.123 GMT",
     ],
 )
-def test_dates_are_read_in_all_their_forms(text: str) -> None:
+def test_dates_are_parsed_in_all_formats(text: str) -> None:
     assert parse_cookie_date(text) == datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC).timestamp()
 
 
@@ -98,12 +98,12 @@ def test_dates_are_read_in_all_their_forms(text: str) -> None:
     "text",
     ["", "soon", "06 Nov 1994", "30 Feb 1994 08:00:00", "06 Nov 1600 08:49:37", "06 Nov 1994 25:00:00"],
 )
-def test_what_is_no_date_is_none(text: str) -> None:
+def test_an_invalid_date_is_none(text: str) -> None:
     assert parse_cookie_date(text) is None
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)))  # noqa: DTZ001 - UTC is meant, and said below
-def test_every_http_date_is_read(moment: datetime) -> None:
+def test_every_http_date_is_parsed(moment: datetime) -> None:
     moment = moment.replace(microsecond=0, tzinfo=UTC)
     assert parse_cookie_date(
         moment.strftime("%a, %d %b ") + f"{moment.year:04}" + moment.strftime(" %H:%M:%S GMT")
@@ -115,7 +115,7 @@ def test_any_text_is_a_date_or_none(text: str) -> None:
     assert parse_cookie_date(text) is None or isinstance(parse_cookie_date(text), float)
 
 
-def test_max_age_wins_over_expires() -> None:
+def test_max_age_takes_precedence_over_expires() -> None:
     assert SetCookie("a", "b", max_age_seconds=10, expires_at=5.0).expiry_time(100.0) == 110.0
 
 

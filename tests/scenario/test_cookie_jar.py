@@ -27,7 +27,7 @@ def withheld_reason(cookie_jar: CookieJar, url: str, now: float = 0.0) -> str:
     [
         ("a=1", "https://chat.fly.dev/rooms/two?x"),
         ("a=1", "https://chat.fly.dev/rooms"),
-        ("a=1", "https://chat.fly.dev:8443/rooms/"),  # cookies know no ports
+        ("a=1", "https://chat.fly.dev:8443/rooms/"),  # cookies do not depend on the port
         ("a=1", "http://chat.fly.dev/rooms/"),
         ("a=1", "wss://chat.fly.dev/rooms/ws"),
         ("a=1; Path=/", "https://chat.fly.dev/"),
@@ -40,7 +40,7 @@ def withheld_reason(cookie_jar: CookieJar, url: str, now: float = 0.0) -> str:
         ("__Secure-a=1; Secure", HOME),
     ],
 )
-def test_a_cookie_goes_where_it_belongs(set_cookie: str, url: str) -> None:
+def test_a_cookie_is_sent_to_matching_urls(set_cookie: str, url: str) -> None:
     cookie_jar = jar_with(set_cookie)
     assert names(cookie_jar, url) == [set_cookie.partition("=")[0]]
     assert cookie_jar.withheld(url, 0.0) == ()
@@ -54,19 +54,19 @@ def test_a_cookie_goes_where_it_belongs(set_cookie: str, url: str) -> None:
         ("a=1", "https://chat.fly.dev/lobby", "Path=/rooms: the path is /lobby"),
         ("a=1; Path=/room", HOME, "Path=/room: the path is /rooms/one"),
         ("a=1; Path=/", "https://eu.chat.fly.dev/",
-         "no Domain: it belongs to chat.fly.dev alone, and the host is eu.chat.fly.dev"),
+         "no Domain, so only for chat.fly.dev: the host is eu.chat.fly.dev"),
         ("a=1; Domain=chat.fly.dev; Path=/", "https://fly.dev/", "Domain=chat.fly.dev: the host is fly.dev"),
         ("a=1; Domain=chat.fly.dev; Path=/", "https://notchat.fly.dev/",
          "Domain=chat.fly.dev: the host is notchat.fly.dev"),
     ],
 )  # fmt: skip
-def test_a_cookie_that_does_not_go_has_a_reason(set_cookie: str, url: str, reason: str) -> None:
+def test_a_withheld_cookie_has_a_reason(set_cookie: str, url: str, reason: str) -> None:
     cookie_jar = jar_with(set_cookie)
     assert names(cookie_jar, url) == []
     assert withheld_reason(cookie_jar, url) == reason
 
 
-def test_a_cookie_expires_on_the_clock_that_is_given() -> None:
+def test_a_cookie_expires_on_the_given_clock() -> None:
     cookie_jar = jar_with("a=1; Max-Age=60; Path=/")
     assert names(cookie_jar, HOME, now=59.9) == ["a"]
     assert names(cookie_jar, HOME, now=90.0) == []
@@ -76,28 +76,26 @@ def test_a_cookie_expires_on_the_clock_that_is_given() -> None:
 @pytest.mark.parametrize(
     ("set_cookie", "url", "reason"),
     [
-        ("a=1; Secure", "http://chat.fly.dev/", "Secure: it was set over plain http, so a browser does not keep it"),
+        ("a=1; Secure", "http://chat.fly.dev/", "Secure: set over plain http, so browsers reject it"),
         ("a=1; Secure", "http://127.0.0.1:8080/",
-         "Secure: it was set over plain http, so a browser does not keep it"),
-        ("a=1; Domain=other.dev", HOME, "Domain=other.dev: chat.fly.dev, which set it, is not within that domain"),
-        ("a=1; Domain=fly.dev", HOME, "Domain=fly.dev: nobody may set cookies for all of fly.dev"),
-        ("a=1; Domain=dev", HOME, "Domain=dev: nobody may set cookies for all of dev"),
-        ("__Host-a=1; Secure; Path=/x", HOME, "__Host-a: a name with that prefix needs Path=/ and no Domain"),
-        ("__Secure-a=1", HOME, "__Secure-a: a name with that prefix needs Secure and https"),
-        ("a=1; SameSite=None", HOME, "SameSite=None: browsers keep that only together with Secure"),
+         "Secure: set over plain http, so browsers reject it"),
+        ("a=1; Domain=other.dev", HOME, "Domain=other.dev: set by chat.fly.dev, which is not in that domain"),
+        ("a=1; Domain=fly.dev", HOME, "Domain=fly.dev: fly.dev is a public suffix, so browsers reject it"),
+        ("a=1; Domain=dev", HOME, "Domain=dev: dev is a public suffix, so browsers reject it"),
+        ("__Host-a=1; Secure; Path=/x", HOME, "__Host-a: names with this prefix require Path=/ and no Domain"),
+        ("__Secure-a=1", HOME, "__Secure-a: names with this prefix require Secure and https"),
+        ("a=1; SameSite=None", HOME, "SameSite=None: browsers reject it without Secure"),
     ],
 )  # fmt: skip
-def test_a_cookie_that_a_browser_refuses_is_remembered_with_its_reason(
-    set_cookie: str, url: str, reason: str
-) -> None:
-    """Gallery 18: the session never sticks, and this says which attribute it was."""
+def test_a_rejected_cookie_is_reported_with_its_reason(set_cookie: str, url: str, reason: str) -> None:
+    """Gallery 18: the session is never sticky; the reason names the attribute."""
     cookie_jar = CookieJar()
     assert cookie_jar.store(set_cookie, url, 0.0) == reason
     assert cookie_jar.cookies() == ()
     assert withheld_reason(cookie_jar, url) == reason
 
 
-def test_a_refusal_is_forgotten_once_the_cookie_is_set_well() -> None:
+def test_a_valid_cookie_replaces_a_rejected_one() -> None:
     cookie_jar = CookieJar()
     cookie_jar.store("a=1; Secure", "http://chat.fly.dev/", 0.0)
     cookie_jar.store("a=2", "http://chat.fly.dev/", 0.0)
@@ -112,7 +110,7 @@ def test_a_server_deletes_a_cookie(end: str) -> None:
     assert cookie_jar.cookies() == ()
 
 
-def test_a_cookie_of_another_path_is_another_cookie() -> None:
+def test_cookies_with_different_paths_are_different_cookies() -> None:
     cookie_jar = jar_with("a=1; Path=/")
     cookie_jar.store("a=2; Path=/rooms", HOME, 1.0)
     cookie_jar.store("b=3; Path=/", HOME, 2.0)
@@ -120,15 +118,15 @@ def test_a_cookie_of_another_path_is_another_cookie() -> None:
     assert cookie_jar.header_for(HOME, 4.0) == "a=2; b=3; a=4"
 
 
-def test_an_address_has_no_domain_within_it() -> None:
+def test_a_cookie_of_an_ip_address_is_host_only() -> None:
     cookie_jar = jar_with("a=1; Domain=127.0.0.1; Path=/", "http://127.0.0.1:8080/")
     assert names(cookie_jar, "http://127.0.0.1:8081/") == ["a"]
     assert names(cookie_jar, "http://1.127.0.0.1/") == []
 
 
-def test_nothing_is_sent_where_nothing_is_kept() -> None:
+def test_an_empty_jar_sends_no_header() -> None:
     assert CookieJar().header_for(HOME, 0.0) is None
 
 
-def test_a_value_that_is_no_cookie_is_refused_in_words() -> None:
+def test_an_invalid_value_is_rejected_with_a_reason() -> None:
     assert CookieJar().store("", HOME, 0.0) == "it has neither a name nor a value"

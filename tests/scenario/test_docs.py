@@ -44,7 +44,7 @@ MODELS: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_can_be_read(example: str, tmp_path: Path) -> None:
+def test_every_example_is_valid(example: str, tmp_path: Path) -> None:
     path = tmp_path / "example.yaml"
     path.write_text(example if "version: 1" in example else f"{HEAD}steps:\n{example}", encoding="utf-8")
     assert load_scenario(path).steps

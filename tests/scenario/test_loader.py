@@ -19,7 +19,7 @@ def error_lines(path: Path) -> list[str]:
     return [line.removeprefix(f"{path}:") for line in str(raised.value).splitlines()]
 
 
-def test_a_scenario_is_read(write: Write) -> None:
+def test_a_scenario_is_loaded(write: Write) -> None:
     scenario = load_scenario(
         write(STEP, head="version: 1\nname: no\nconfig: x.toml\nseed: 7\ntags: [a, b]\n")
     )
@@ -27,7 +27,7 @@ def test_a_scenario_is_read(write: Write) -> None:
     assert [step.title for step in scenario.steps] == ["GET /"]
 
 
-def test_steps_know_their_lines_also_within_others(write: Write) -> None:
+def test_steps_have_their_locations_even_inside_other_steps(write: Write) -> None:
     scenario = load_scenario(
         write("""
             - repeat: 2
@@ -51,11 +51,11 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
 @pytest.mark.parametrize(
     ("step", "location", "problem", "expected"),
     [
-        ("{reqest: GET /}", "5:3", 'the step "reqest"; did you mean "request"?', "one of request, websocket"),
+        ("{reqest: GET /}", "5:3", 'unknown step "reqest"; did you mean "request"?', "one of request, websocket"),
         ("hello", "5:3", '"hello"', "a step: a mapping with one of"),
-        ("{}", "5:3", 'the step ""', "one of request"),
-        ("{sleep: 5}", "5:3", 'the step "sleep", which there is not', "wait_until: for what happens in machines"),
-        ("{wait: 5s}", "5:3", 'the step "wait", which there is not', "wait_until: for what happens in machines"),
+        ("{}", "5:3", "empty step", "one of request"),
+        ("{sleep: 5}", "5:3", 'unknown step "sleep"', "wait_until: to wait for a condition"),
+        ("{wait: 5s}", "5:3", 'unknown step "wait"', "wait_until: to wait for a condition"),
         ("{fault: {}}", "5:11", "fault: no fault in one step", "one of stop, kill"),
         ("{fault: dfw-1}", "5:11", 'fault: "dfw-1"', "a mapping with one of stop, kill"),
         ("{fault: {silnt: dfw-1}}", "5:12", 'unknown key "silnt" in fault; did you mean "silent"?',
@@ -63,7 +63,7 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
         ("{fault: {silent: a, kill: b}}", "5:11", 'fault: "kill:" and "silent:" in one step', "one of stop"),
         ("{fault: {silent: {machine: a, for: 1s}}}", "5:33", 'unknown key "for" in fault.silent', "one of machine"),
         ("{fault: {silent: true}}", "5:20", "fault.silent: true", "a text"),
-        ("{fault: {slow_start: dfw-1}}", "5:24", 'no "by:"', "by: and a value"),
+        ("{fault: {slow_start: dfw-1}}", "5:24", 'missing key "by" in fault.slow_start', "by: with a value"),
         ("{fault: {slow_start: {machine: a, by: 2}}}", "5:41", "fault.slow_start.by: 2, a length of time without",
          "a length of time, such as"),
         ("{fault: {latency: 1s}}", "5:21", 'fault.latency: "1s"', "a mapping: between:, of:"),
@@ -86,63 +86,63 @@ def test_steps_know_their_lines_also_within_others(write: Write) -> None:
         ("{request: {path: /, bdy: x}}", "5:23", 'unknown key "bdy" in request; did you mean "body"?', "one of"),
         ("{request: GET /, expect: {statsu: 200}}", "5:29", 'unknown key "statsu" in expect; did you mean "status"?',
          "one of body, cookies_sent"),
-        ("{request: GET /, expect: {status: ok}}", "5:37", 'expect.status: "ok"', "a whole number"),
-        ("{request: GET /, expect: {status: '200'}}", "5:37", 'expect.status: "200"', "a whole number"),
+        ("{request: GET /, expect: {status: ok}}", "5:37", 'expect.status: "ok"', "an integer"),
+        ("{request: GET /, expect: {status: '200'}}", "5:37", 'expect.status: "200"', "an integer"),
         ("{request: GET /, expect: {status: 2xx}}", "5:37", 'expect.status: "2xx"',
-         "a whole number, or a list of them: [200, 201]"),
+         "an integer, or a list of integers: [200, 201]"),
         ("{request: GET /, expect: {error: PA99}}", "5:36", 'expect.error: "PA99"', "one of PA01"),
         ("{request: GET /, expect: {error: pr04}}", "5:36", 'expect.error: "pr04"; did you mean "PR04"?', "one of"),
         ("{request: GET /, expect: {findings: [replay-lop]}}", "5:40",
          'expect.findings: "replay-lop"; did you mean "replay-loop"?', "one of self-replay, replay-loop"),
-        ("{request: GET /, expect: {body: {dfw-1.id}}}", "5:36", "{dfw-1.id} without quotes is a mapping to YAML",
+        ("{request: GET /, expect: {body: {dfw-1.id}}}", "5:36", "{dfw-1.id} without quotes is a mapping in YAML",
          '"{dfw-1.id}", in quotes'),
-        ("{request: GET /, headers: {X-A: {edge.ams}}}", "5:36", "{edge.ams} without quotes is a mapping to YAML",
+        ("{request: GET /, headers: {X-A: {edge.ams}}}", "5:36", "{edge.ams} without quotes is a mapping in YAML",
          '"{edge.ams}", in quotes'),
         ("{request: GET /, expect: {status: 99}}", "5:37", "expect.status: 99", "greater than or equal to 100"),
-        ("{request: GET /, expect: {status: [200, x]}}", "5:43", 'expect.status: "x"', "a whole number"),
+        ("{request: GET /, expect: {status: [200, x]}}", "5:43", 'expect.status: "x"', "an integer"),
         ("{request: GET /, expect: {error: 404}}", "5:36", 'expect.error: "404"', "one of PA01, PA02"),
-        ("{request: GET /, expect: {body: {matches: '['}}}", "5:45", "expect.body.matches: no regular expression",
-         "one as Python's re knows it"),
-        ("{request: GET /, expect: {body: {}}}", "5:35", "expect.body: an empty mapping", "a text"),
+        ("{request: GET /, expect: {body: {matches: '['}}}", "5:45", "expect.body.matches: invalid regular expression",
+         "the syntax of Python's re module"),
+        ("{request: GET /, expect: {body: {}}}", "5:35", "expect.body: an empty mapping", "a string"),
         ("{request: GET /, expect: {}}", "5:28", "expect: an empty mapping", "at least one expectation"),
-        ("{request: GET /, expect: 200}", "5:28", "expect: 200", "keys such as status:"),
-        ("{request: GET /, expect: {logs: [{machine: a}]}}", "5:36", "expect.logs: a log line of which nothing is said",
+        ("{request: GET /, expect: 200}", "5:28", "expect: 200", "a mapping with keys such as status:"),
+        ("{request: GET /, expect: {logs: [{machine: a}]}}", "5:36", "expect.logs: a log line without a condition",
          "contains:, equals: or matches:"),
         ("{request: GET /, headers: {a: true}}", "5:33", "headers.a: true", 'a text; in quotes ("true")'),
         ("{request: GET /, timeout: 5}", "5:29", "timeout: 5, a length of time without a unit", "a length of time"),
         ("{request: GET /, body: a, json: b}", "5:3", '"body:" and "json:" in one request', "one of them"),
         ("{request: not a request}", "5:3", '"not a request"', 'a request such as "GET /x?y=z"'),
-        ("{request: GET /, method: PUT}", "5:3", '"method:" beside "GET /"', "the method in one of the two"),
-        ("{request: {path: /, edge: a}, edge: b}", "5:3", '"edge:" both within "request:" and beside it',
-         "it in one of the two"),
-        ("{request: {path: /, url: /}}", "5:3", 'two names for one thing in "request:"', '"path:" there, once'),
+        ("{request: GET /, method: PUT}", "5:3", '"method:" in addition to "GET /"', "the method in one of the two"),
+        ("{request: {path: /, edge: a}, edge: b}", "5:3", '"edge:" both inside "request:" and next to it',
+         "it in one of the two places"),
+        ("{request: {path: /, url: /}}", "5:3", '"path:" and "url:" inside "request:"', '"path:" only'),
         ("{request: /, edge: a, direct: b}", "5:3", '"edge:" beside "direct:"', "one of the two"),
         ("{request: /, port: 9090, direct: b}", "5:3", '"port:" beside "direct:"', "one of the two"),
         ("{request: /, port: 0}", "5:22", "port: 0", "greater than or equal to 1"),
         ("{websocket: {}}", "5:3", "neither a path nor use:", "one of the two"),
-        ("{websocket: {use: a, edge: ams}}", "5:3", '"edge:" beside use:', "it where the WebSocket is opened"),
-        ("{websocket: /, send: {json: 1, text: b}}", "5:24", "send: a message of several kinds at once", "one of"),
-        ("{websocket: /, expect: {close_code: x}}", "5:39", 'expect.close_code: "x"', "a whole number"),
+        ("{websocket: {use: a, edge: ams}}", "5:3", '"edge:" together with use:', "this key in the step that opens"),
+        ("{websocket: /, send: {json: 1, text: b}}", "5:24", "send: 2 kinds of content in one message", "exactly one"),
+        ("{websocket: /, expect: {close_code: x}}", "5:39", 'expect.close_code: "x"', "an integer"),
         ("{machine: {stp: dfw-1}}", "5:14", 'unknown key "stp" in machine; did you mean "stop"?', "one of as, clone"),
-        ("{machine: {}}", "5:13", "machine: no verb in one step", "one of start, stop"),
+        ("{machine: {}}", "5:13", "machine: no action in one step", "one of start, stop"),
         ("{machine: {stop: a, start: b}}", "5:13", 'machine: "start:" and "stop:" in one step', "one of start"),
-        ("{machine: {stop: a, region: ams}}", "5:13", 'machine: "region:" or "as:" beside "stop:"', "them with clone:"),
-        ("{wait_until: {machine: {a: strted}}}", "5:16", "wait_until: the state strted for a", "one of healthy"),
-        ("{wait_until: {reqest: GET /}}", "5:16", 'wait_until: the step "reqest"; did you mean "request"?', "one of"),
+        ("{machine: {stop: a, region: ams}}", "5:13", 'machine: "region:" or "as:" with "stop:"', 'these keys with "clone:"'),
+        ("{wait_until: {machine: {a: strted}}}", "5:16", 'wait_until: unknown state "strted" for a', "one of healthy"),
+        ("{wait_until: {reqest: GET /}}", "5:16", 'wait_until: unknown step "reqest"; did you mean', "one of"),
         ("{wait_until: GET /}", "5:16", 'wait_until: "GET /"', "a step: a mapping"),
         ("{repeat: 0, steps: [{request: /}]}", "5:12", "repeat: 0", "greater than or equal to 1"),
-        ("{repeat: 2}", "5:3", 'no "steps:"', "steps: with a list of steps"),
+        ("{repeat: 2}", "5:3", 'missing key "steps"', "steps: with a list of steps"),
         ("{repeat: 2, steps: []}", "5:22", "steps: an empty list", "at least one"),
         ("{parallel: []}", "5:14", "parallel: an empty list", "at least one"),
         ("{advance: -1s}", "5:13", 'advance: "-1s"', "a length of time"),
-        ("{shell: ls, expect: {exit: one}}", "5:30", 'expect.exit: "one"', "a whole number"),
+        ("{shell: ls, expect: {exit: one}}", "5:30", 'expect.exit: "one"', "an integer"),
         ("{shell: [ls, true]}", "5:11", "shell: true", "a text"),
         ("{client: {name: a, edg: b}}", "5:22", 'unknown key "edg" in client; did you mean "edge"?', "one of client"),
-        ("{request: GET /, capture: {a: {header: x, cookie: y}}}", "5:33", "capture.a: 2 places to take a value from",
-         "one"),
+        ("{request: GET /, capture: {a: {header: x, cookie: y}}}", "5:33", "capture.a: 2 sources for one value",
+         "exactly one of header:, cookie:"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_step_is_told_with_its_place(
+def test_errors_in_steps_have_location_problem_and_expectation(
     write: Write, step: str, location: str, problem: str, expected: str
 ) -> None:
     first, second, *more = error_lines(write(f"- {step}"))
@@ -156,11 +156,11 @@ def test_what_is_wrong_with_a_step_is_told_with_its_place(
     [
         ("version: 2\nname: a\nconfig: b\n", "1:10", "version: 2"),
         ("version: '1'\nname: a\nconfig: b\n", "1:10", 'version: "1"'),
-        ("name: a\nconfig: b\n", "1:1", 'no "version:"'),
-        ("version: 1\nconfig: b\n", "1:1", 'no "name:"'),
-        ("version: 1\nname: a\n", "1:1", "neither config: nor fleet:"),
-        ("version: 1\nname: a\nconfig: b\nfleet: {}\n", "1:1", "config: and fleet: in one scenario"),
-        ("version: 1\nname:\nconfig: b\n", "2:1", 'nothing after "name:"'),
+        ("name: a\nconfig: b\n", "1:1", 'missing key "version"'),
+        ("version: 1\nconfig: b\n", "1:1", 'missing key "name"'),
+        ("version: 1\nname: a\n", "1:1", "neither config: nor fleet: is given"),
+        ("version: 1\nname: a\nconfig: b\nfleet: {}\n", "1:1", "both config: and fleet: are given"),
+        ("version: 1\nname:\nconfig: b\n", "2:1", '"name:" has no value'),
         ("version: 1\nname: a\nconfig: b\nseed: -1\n", "4:7", "seed: -1"),
         ("version: 1\nname: a\nconfig: b\nbackends: [process]\n", "1:1", "backends: without reason:"),
         ("version: 1\nname: a\nconfig: b\nbackends: [vm]\n", "4:12", 'backends: "vm"'),
@@ -171,39 +171,39 @@ def test_what_is_wrong_with_a_step_is_told_with_its_place(
         ),
     ],
 )
-def test_what_is_wrong_beside_the_steps_is_told_with_its_place(
+def test_errors_outside_steps_have_location_and_problem(
     write: Write, head: str, location: str, problem: str
 ) -> None:
     assert error_lines(write(STEP, head=head))[0].startswith(f"{location}: {problem}")
 
 
-def test_an_expectation_that_was_left_empty_is_refused(write: Write) -> None:
+def test_an_empty_expectation_is_an_error(write: Write) -> None:
     (first, _) = error_lines(write("- request: GET /\n  expect:\n    served_by:\n    status: 200"))
-    assert first == '7:5: nothing after "served_by:"'
+    assert first == '7:5: "served_by:" has no value'
 
 
-def test_steps_that_were_left_empty_are_told_of_once(write: Write) -> None:
+def test_empty_steps_are_reported_once(write: Write) -> None:
     assert error_lines(write("")) == [
-        '4:1: nothing after "steps:"',
-        '  expected: a value, or no "steps:" at all',
+        '4:1: "steps:" has no value',
+        '  expected: a value; if you do not need "steps:", remove it',
     ]
 
 
-def test_a_file_with_nothing_in_it_is_told_to_be_empty(tmp_path: Path) -> None:
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
     path.write_text("# to be done\n")
     assert error_lines(path)[0] == "1:1: the file is empty"
 
 
-def test_a_configuration_is_no_scenario(tmp_path: Path) -> None:
+def test_a_config_file_is_not_a_scenario(tmp_path: Path) -> None:
     path = tmp_path / "flysim.toml"
     path.write_text("version = 1\n")
     first, second = error_lines(path)
-    assert first == " this is a configuration, not a scenario"
+    assert first == " this is a config file, not a scenario file"
     assert "config: flysim.toml" in second
 
 
-def test_everything_wrong_in_all_files_is_told_at_once(write: Write, tmp_path: Path) -> None:
+def test_errors_in_all_files_are_reported_together(write: Write, tmp_path: Path) -> None:
     write("- reqest: GET /\n- request: GET /\n  expt: {}", name="a.yaml")
     write("- advance: soon", name="sub/b.yml")
     with pytest.raises(InputError) as raised:
@@ -213,7 +213,7 @@ def test_everything_wrong_in_all_files_is_told_at_once(write: Write, tmp_path: P
         assert location in text
 
 
-def test_a_folder_is_searched_to_its_depths_in_order(write: Write, tmp_path: Path) -> None:
+def test_a_folder_is_searched_recursively_and_in_order(write: Write, tmp_path: Path) -> None:
     for name in ("b.yaml", "a/z.yml", "a/c.yaml", ".hidden/d.yaml", "node_modules/e.yaml", "notes.txt"):
         write(STEP, name=name)
     (tmp_path / "compose.yaml").write_text("services: {}\n")
@@ -223,30 +223,30 @@ def test_a_folder_is_searched_to_its_depths_in_order(write: Write, tmp_path: Pat
     assert found == ["a/c.yaml", "a/z.yml", "b.yaml"]
 
 
-def test_a_scenario_with_a_typo_in_steps_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_scenario_with_a_typo_in_steps_is_not_ignored(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"{HEAD}stpes: []\n")
     with pytest.raises(InputError, match='unknown key "stpes"; did you mean "steps"'):
         load_scenarios([tmp_path])
 
 
-def test_a_file_that_is_named_has_to_be_a_scenario(tmp_path: Path) -> None:
+def test_a_file_given_as_a_path_must_be_a_scenario(tmp_path: Path) -> None:
     path = tmp_path / "compose.yaml"
     path.write_text("services: {}\n")
     with pytest.raises(InputError, match='unknown key "services"'):
         load_scenarios([path])
 
 
-def test_a_file_is_played_once_however_often_it_is_named(write: Write, tmp_path: Path) -> None:
+def test_a_file_given_several_times_is_loaded_once(write: Write, tmp_path: Path) -> None:
     path = write(STEP)
     assert len(load_scenarios([path, tmp_path, path])) == 1
 
 
-def test_where_there_is_no_scenario_that_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no scenario in"):
+def test_a_folder_without_scenarios_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no scenario files in"):
         load_scenarios([tmp_path])
 
 
-def test_the_repositorys_own_scenarios_can_be_read() -> None:
+def test_the_scenarios_of_this_repository_are_valid() -> None:
     scenarios = load_scenarios([Path(__file__).parents[2] / "scenarios"])
     names = [scenario.name for scenario in scenarios]
     assert len(names) >= 12

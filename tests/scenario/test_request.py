@@ -7,7 +7,7 @@ from tests.scenario.harness import DFW, FakeSimulator
 from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 
 
-async def test_a_request_is_held_against_all_that_came_back(run_step: RunStep) -> None:
+async def test_all_expectations_on_a_response_are_checked(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /echo?instance={dfw-1.id}&x=1
@@ -40,12 +40,12 @@ async def test_a_request_is_held_against_all_that_came_back(run_step: RunStep) -
         ("headers: {x-none: a}", "header x-none", '"a"', "absent"),
         ("headers: {content-type: {absent: true}}", "header content-type", "absent", '"application/json"'),
         ("headers: {content-type: {contains: html}}", "header content-type",
-         'a text that contains "html"', '"application/json"'),
+         'text that contains "html"', '"application/json"'),
         ("json: {method: POST}", "json.method", '"POST"', '"GET"'),
-        ("json: {query: {x: 1}}", "json.query.x", "1", "no such key; there are none"),
+        ("json: {query: {x: 1}}", "json.query.x", "1", "no such key; the object is empty"),
         ("json: [1]", "json", "[1]", "{"),
-        ("body: {matches: ^nothing$}", "body", "a text that matches /^nothing$/", '"{'),
-        ("set_cookie: {a: b}", "set_cookie a", '"b"', "not set; set are none"),
+        ("body: {matches: ^nothing$}", "body", "text that matches /^nothing$/", '"{'),
+        ("set_cookie: {a: b}", "set_cookie a", '"b"', "not set; cookies set: none"),
         ("cookies_sent: [a]", "cookies_sent", "a", "none"),
         ("cookies_withheld: {a: {contains: Path}}", "cookies_withheld a", 'contains "Path"',
          "the client has no such cookie"),
@@ -54,7 +54,7 @@ async def test_a_request_is_held_against_all_that_came_back(run_step: RunStep) -
          "nothing was logged"),
     ],
 )  # fmt: skip
-async def test_what_does_not_hold_is_said_in_words(
+async def test_a_mismatch_has_expected_and_actual_text(
     run_step: RunStep, expect: str, what: str, expected: str, actual: str
 ) -> None:
     found = mismatches_of(await run_step(f"- request: GET /echo\n  expect: {{{expect}}}"))
@@ -63,16 +63,14 @@ async def test_what_does_not_hold_is_said_in_words(
     assert found[what][1].startswith(actual)
 
 
-async def test_every_expectation_that_fails_is_told(run_step: RunStep) -> None:
+async def test_every_failed_expectation_is_reported(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("- request: GET /echo\n  expect: {status: 500, served_by: dfw-1, hops: 7}")
     )
     assert list(found) == ["status", "served_by", "hops"]
 
 
-async def test_a_rejection_has_an_error_and_nobody_served_it(
-    run_step: RunStep, simulator: FakeSimulator
-) -> None:
+async def test_a_rejection_has_an_error_and_no_machine(run_step: RunStep, simulator: FakeSimulator) -> None:
     simulator.findings_by_error = {"PR04": ("stale-cookie", "another")}
     assert_passed(
         await run_step("""
@@ -99,7 +97,7 @@ async def test_an_empty_list_of_findings_means_none(run_step: RunStep, simulator
         ("http://chat.fly.dev/echo?y=1", {"url": "http://chat.fly.dev/echo?y=1"}),
     ],
 )
-async def test_a_request_is_sent_as_it_is_written(
+async def test_a_request_is_sent_as_specified(
     run_step: RunStep, step: str, echoed: dict[str, object]
 ) -> None:
     assert_passed(
@@ -107,7 +105,7 @@ async def test_a_request_is_sent_as_it_is_written(
     )
 
 
-async def test_digits_in_headers_stay_as_they_are_written(run_step: RunStep) -> None:
+async def test_digits_in_headers_are_not_changed(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /echo
@@ -136,50 +134,50 @@ async def test_a_redirect_out_of_the_simulator_is_not_followed(run_step: RunStep
     )
 
 
-async def test_redirects_that_go_round_are_followed_to_a_limit_and_told(run_step: RunStep) -> None:
+async def test_a_redirect_loop_is_followed_up_to_a_limit_and_reported(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- request: {path: /round, follow: true}\n  expect: {status: 200}"))
     assert found["status"] == (
         "200",
-        "302 (20 redirects followed, the next not: 20 are the limit, as in browsers)",
+        "302 (20 redirects followed, next one not followed: the limit is 20 redirects, as in browsers)",
     )
 
 
-async def test_redirects_that_were_followed_are_told_with_another_status(run_step: RunStep) -> None:
+async def test_followed_redirects_are_reported_with_a_wrong_status(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("- request: {path: /redirect, follow: true}\n  expect: {status: 404}")
     )
     assert found["status"] == ("404", "200 (1 redirect followed)")
 
 
-async def test_a_redirect_that_was_not_followed_is_told_with_whatever_failed(run_step: RunStep) -> None:
+async def test_a_redirect_that_was_not_followed_is_reported_with_any_mismatch(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- request: {path: /away, follow: true}\n  expect: {body: hello}"))
-    assert found["redirects"][1] == ("one was not followed: https://example.com/ leads out of the simulator")
+    assert found["redirects"][1] == ("not followed: https://example.com/ is on another host")
 
 
-async def test_an_answer_that_does_not_come_fails_the_step(run_step: RunStep) -> None:
+async def test_a_missing_response_fails_the_step(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- request: GET /slow\n  timeout: 300ms\n  expect: {status: 200}"))
-    assert found["answer"] == ("one", "no answer within 0.3 s")
+    assert found["response"] == ("a response", "no response within 0.3 s")
 
 
-async def test_an_answer_that_does_not_come_may_be_expected(run_step: RunStep) -> None:
+async def test_a_missing_response_can_be_expected(run_step: RunStep) -> None:
     assert_passed(await run_step("- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout}"))
 
 
-async def test_nothing_of_an_answer_can_hold_if_there_is_none(run_step: RunStep) -> None:
+async def test_expectations_on_a_missing_response_fail(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step(
             "- request: GET /slow\n  timeout: 300ms\n  expect: {error: timeout, body: {not_contains: x}}"
         )
     )
-    assert found == {"body": ("an answer", "no answer within 0.3 s")}
+    assert found == {"body": ("a response", "no response within 0.3 s")}
 
 
-async def test_a_connection_that_fails_is_a_disconnect(run_step: RunStep, simulator: FakeSimulator) -> None:
+async def test_a_failed_connection_is_a_disconnect(run_step: RunStep, simulator: FakeSimulator) -> None:
     simulator.edges["ams"] = "http://127.0.0.1:1"
     assert_passed(await run_step("- request: GET /echo\n  edge: ams\n  expect: {error: disconnect}"))
 
 
-async def test_log_lines_are_waited_for_and_come_in_order(run_step: RunStep) -> None:
+async def test_steps_wait_for_log_lines_and_check_their_order(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /later?machine=dfw-1&line=second
@@ -193,7 +191,7 @@ async def test_log_lines_are_waited_for_and_come_in_order(run_step: RunStep) -> 
     )
 
 
-async def test_lines_of_earlier_steps_do_not_count(run_step: RunStep) -> None:
+async def test_log_lines_of_earlier_steps_do_not_count(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("""
             - request: GET /log?machine=ams-1&line=early
@@ -204,7 +202,7 @@ async def test_lines_of_earlier_steps_do_not_count(run_step: RunStep) -> None:
     assert "logs" in found
 
 
-async def test_cookies_are_kept_and_what_is_withheld_is_told(run_step: RunStep) -> None:
+async def test_cookies_are_stored_and_withheld_ones_are_reported(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /set?cookie=a=1;%20Path=/&cookie=b=2;%20Path=/elsewhere&cookie=c=3;%20Secure;%20Path=/
@@ -234,12 +232,12 @@ async def test_cookies_expire_on_the_simulated_clock(run_step: RunStep) -> None:
     )
 
 
-async def test_a_header_of_the_steps_own_replaces_the_jars_cookies(run_step: RunStep) -> None:
+async def test_a_cookie_header_of_the_step_replaces_the_cookie_jar(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
-            - client: {name: visitor, cookies: {a: 1}, headers: {x-who: visitor}}
+            - client: {name: anna, cookies: {a: 1}, headers: {x-who: anna}}
             - request: GET /echo
-              expect: {json: {headers: {cookie: a=1, x-who: visitor}}}
+              expect: {json: {headers: {cookie: a=1, x-who: anna}}}
             - request: GET /echo
               headers: {Cookie: b=2, X-Who: me}
               expect: {json: {headers: {cookie: b=2, x-who: me}}}
@@ -269,7 +267,7 @@ async def test_each_client_has_a_jar_and_an_edge(run_step: RunStep) -> None:
     )
 
 
-async def test_what_is_captured_can_be_named_later(run_step: RunStep) -> None:
+async def test_captured_values_can_be_used_in_later_steps(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /echo?token=t-1&instance={dfw-1.id}
@@ -286,14 +284,12 @@ async def test_what_is_captured_can_be_named_later(run_step: RunStep) -> None:
     )
 
 
-async def test_what_cannot_be_captured_fails_the_step(run_step: RunStep) -> None:
+async def test_a_failed_capture_fails_the_step(run_step: RunStep) -> None:
     result = await run_step("- request: GET /echo\n  capture: {a: {cookie: session}}")
-    assert problem_of(result) == "nothing to capture as a: cookie session"
+    assert problem_of(result) == "cannot capture a: the response has no cookie: session"
 
 
-async def test_a_request_straight_to_a_machine_goes_past_the_proxy(
-    run_step: RunStep, simulator: FakeSimulator
-) -> None:
+async def test_a_direct_request_bypasses_the_proxy(run_step: RunStep, simulator: FakeSimulator) -> None:
     port = int(simulator.edges["dfw"].rpartition(":")[2])
     simulator._change(DFW.id, port=port)
     assert_passed(
@@ -303,7 +299,7 @@ async def test_a_request_straight_to_a_machine_goes_past_the_proxy(
     )
 
 
-async def test_a_request_goes_to_the_public_port_that_it_names(
+async def test_a_request_connects_to_the_given_public_port(
     run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     simulator.extra_ports["ams"] = {9090: simulator.edges["dfw"]}
@@ -322,7 +318,7 @@ async def test_a_request_goes_to_the_public_port_that_it_names(
     )
 
 
-async def test_a_public_port_that_the_edge_has_not_is_told_with_those_that_it_has(
+async def test_an_unknown_public_port_is_an_error_that_lists_the_known_ones(
     run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     simulator.extra_ports["ams"] = {9090: simulator.edges["dfw"]}
@@ -333,8 +329,8 @@ async def test_a_public_port_that_the_edge_has_not_is_told_with_those_that_it_ha
     assert result.failure.exit_status == 2
 
 
-async def test_a_header_that_cannot_be_sent_is_the_files_fault(run_step: RunStep) -> None:
+async def test_an_invalid_header_is_an_error_in_the_file(run_step: RunStep) -> None:
     result = await run_step('- request: GET /echo\n  headers: {x: "a\\nb"}')
-    assert problem_of(result).startswith("GET /echo cannot be sent: ")
+    assert problem_of(result).startswith("cannot send GET /echo: ")
     assert result.failure is not None
     assert result.failure.exit_status == 2

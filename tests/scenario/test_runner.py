@@ -38,7 +38,7 @@ FAILS = "- request: GET /echo\n  expect: {status: 500}"
 
 
 class FakeSimulators:
-    """Opens paper stages and remembers them."""
+    """Opens fake simulators and records them."""
 
     def __init__(self) -> None:
         self.opened: list[FakeSimulator] = []
@@ -77,7 +77,7 @@ def verdicts(report: RunResult) -> dict[str, str]:
     return {result.name: result.verdict.value for result in report.results}
 
 
-async def test_a_failure_ends_its_scenario_and_no_other(
+async def test_a_failure_ends_only_its_scenario(
     simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write(f"{FAILS}\n- machine: {{stop: dfw-1}}", name="a.yaml", head=head("a"))
@@ -90,7 +90,7 @@ async def test_a_failure_ends_its_scenario_and_no_other(
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 1)
 
 
-async def test_scenarios_on_one_fleet_share_a_stage_that_is_reset_between_them(
+async def test_scenarios_on_one_fleet_share_a_simulator_that_is_reset_between_them(
     simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     for name in "abc":
@@ -100,7 +100,7 @@ async def test_scenarios_on_one_fleet_share_a_stage_that_is_reset_between_them(
     assert [simulator.resets for simulator in simulators.opened] == [2]
 
 
-async def test_another_environment_seed_or_wish_for_freshness_is_another_fleet(
+async def test_env_seed_and_fresh_make_a_separate_fleet(
     simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write(PASSES, name="a.yaml", head=head("a"))
@@ -119,7 +119,9 @@ async def test_another_environment_seed_or_wish_for_freshness_is_another_fleet(
     ]
 
 
-async def test_options_are_handed_on(simulators: FakeSimulators, write: Write, tmp_path: Path) -> None:
+async def test_options_are_passed_to_the_simulator(
+    simulators: FakeSimulators, write: Write, tmp_path: Path
+) -> None:
     write(PASSES, name="a.yaml", head=head("a", "seed: 7\n"))
     await run(simulators, tmp_path, RunOptions(seed=3, realtime=True))
     assert [(realtime, seed) for _, realtime, seed in simulators.asked] == [(True, 3)]
@@ -141,7 +143,7 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
         (
             head("a", config="config: none.toml") + f"steps:\n  {PASSES}\n",
             "3:9",
-            "config: none.toml is not there",
+            "config: none.toml does not exist",
         ),
         (
             head("a", config="fleet:\n  edgs: {ams: 0}\n  apps: {}") + f"steps:\n  {PASSES}\n",
@@ -151,7 +153,7 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
         (
             head("a") + "steps:\n  - request: GET /{dfw-1.idd}\n",
             "5:14",
-            "the placeholder {dfw-1.idd} names nothing",
+            "unknown placeholder {dfw-1.idd}",
         ),
         (head("a") + "steps:\n  - request: /\n    edge: fra\n", "6:11", 'no edge "fra"'),
         (
@@ -187,7 +189,7 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
         ),
     ],
 )
-async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(
+async def test_unknown_names_are_reported_before_machines_start(
     simulators: FakeSimulators, tmp_path: Path, text: str, location: str, problem: str
 ) -> None:
     path = tmp_path / "a.yaml"
@@ -211,7 +213,7 @@ async def test_what_cannot_be_in_the_fleet_is_told_before_machines_start(
         "- request: /set?cookie=a=1;%20Path=/x\n  expect: {set_cookie: {a: {path: /x}}}",
     ],
 )
-async def test_what_a_scenario_makes_itself_may_be_named(
+async def test_names_that_a_scenario_creates_are_valid(
     simulators: FakeSimulators, write: Write, tmp_path: Path, steps: str
 ) -> None:
     write(steps, name="a.yaml", head=head("a"))
@@ -232,7 +234,7 @@ async def test_a_scenario_for_another_backend_is_skipped_with_its_reason(
     assert simulators.asked == []
 
 
-async def test_what_does_not_fit_the_machines_that_run_already_is_skipped_unless_nothing_does(
+async def test_scenarios_that_do_not_match_the_running_machines_are_skipped(
     simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     (tmp_path / "other.toml").write_text(CONFIG.replace("apps.chat", "apps.things"))
@@ -287,7 +289,7 @@ def _stops_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_stops_are_broken")
-async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
+async def test_a_bug_in_flysim_is_reported_and_ends_only_its_scenario(
     simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write("- machine: {stop: ams-1}", name="a.yaml", head=head("a"))
@@ -311,7 +313,7 @@ async def test_a_fault_of_flysim_is_told_and_ends_nothing_else(
 
 
 @pytest.mark.parametrize("expect", ["{findings: []}", "{status: 500}"])
-async def test_a_fault_of_diagnosis_ends_nothing_else(
+async def test_a_bug_in_diagnosis_ends_only_its_scenario(
     simulators: FakeSimulators, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: str
 ) -> None:
     def broken(self: FakeSimulator, trace: Trace) -> list[Any]:
@@ -329,7 +331,7 @@ async def test_a_fault_of_diagnosis_ends_nothing_else(
 
 
 @pytest.mark.usefixtures("_stops_are_broken")
-async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another(
+async def test_a_bug_in_one_branch_takes_precedence_over_failures_in_others(
     simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     branches = "  - {request: GET /echo, expect: {status: 500}}\n  - machine: {stop: ams-1}\n"
@@ -342,26 +344,25 @@ async def test_a_fault_of_flysim_in_one_branch_is_told_whatever_fails_in_another
     Path(failure.problem.split("traceback: ")[1]).unlink()
 
 
-async def test_a_scenario_that_takes_too_long_is_ended(
-    simulators: FakeSimulators, write: Write, tmp_path: Path
-) -> None:
+async def test_a_scenario_has_a_timeout(simulators: FakeSimulators, write: Write, tmp_path: Path) -> None:
     write("- request: GET /echo\n- request: GET /slow", name="a.yaml", head=head("a", "timeout: 200ms\n"))
     report = await run(simulators, tmp_path)
     failure = report.results[0].failure
     assert failure is not None
-    assert (failure.problem, failure.step) == ("the scenario took longer than 200ms", "GET /slow")
+    assert (failure.problem, failure.step) == (
+        "the scenario did not finish within its timeout of 200ms",
+        "GET /slow",
+    )
 
 
-async def test_only_what_is_selected_is_played(
-    simulators: FakeSimulators, write: Write, tmp_path: Path
-) -> None:
+async def test_only_selected_scenarios_run(simulators: FakeSimulators, write: Write, tmp_path: Path) -> None:
     write(PASSES, name="a.yaml", head=head("first"))
     write(FAILS, name="b.yaml", head=head("second"))
     report = await run(simulators, tmp_path, RunOptions(keyword="not second"))
     assert verdicts(report) == {"first": Verdict.PASSED.value}
 
 
-async def test_a_run_that_is_interrupted_closes_its_stage(
+async def test_an_interrupted_run_closes_its_simulator(
     simulators: FakeSimulators, write: Write, tmp_path: Path
 ) -> None:
     write("- websocket: {path: /ws, as: open}\n- request: GET /slow", name="a.yaml", head=head("a"))

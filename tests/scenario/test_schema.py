@@ -18,7 +18,7 @@ def test_the_schema_is_json_and_names_every_step() -> None:
     assert steps == set(STEPS)
 
 
-def test_editors_are_told_of_both_forms_of_a_request() -> None:
+def test_the_schema_has_both_forms_of_a_request() -> None:
     request = scenario_schema()["$defs"]["RequestStep"]["properties"]["request"]
     text, mapping = request["anyOf"]
     assert "string" in text["type"]
@@ -26,7 +26,7 @@ def test_editors_are_told_of_both_forms_of_a_request() -> None:
     assert mapping["additionalProperties"] is False
 
 
-def test_the_names_in_the_schema_are_those_of_the_file() -> None:
+def test_the_schema_uses_the_names_of_the_file() -> None:
     expectation = scenario_schema()["$defs"]["Expectation"]["properties"]
     assert "json" in expectation
     assert "json_" not in expectation

@@ -33,14 +33,14 @@ from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
         ("kill", MachineState.FAILED),
     ],
 )
-async def test_a_machine_is_acted_upon(
+async def test_an_action_changes_the_state_of_a_machine(
     run_step: RunStep, simulator: FakeSimulator, action: str, state: MachineState
 ) -> None:
     assert_passed(await run_step(f"- machine: {{{action}: dfw-1}}"))
     assert simulator.find_machine("dfw-1").state is state
 
 
-async def test_machines_go_by_name_id_or_app_and_name_one_or_several(
+async def test_machines_are_given_by_name_id_or_app_and_name(
     run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     assert_passed(
@@ -49,7 +49,7 @@ async def test_machines_go_by_name_id_or_app_and_name_one_or_several(
     assert [machine.cordoned for machine in simulator.fleet.machines] == [False, True]
 
 
-async def test_a_clone_is_called_as_the_scenario_calls_it(run_step: RunStep) -> None:
+async def test_a_clone_has_the_name_from_the_scenario(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - machine: {clone: dfw-1, region: ams, as: newcomer}
@@ -59,14 +59,14 @@ async def test_a_clone_is_called_as_the_scenario_calls_it(run_step: RunStep) -> 
     )
 
 
-async def test_a_clone_without_a_name_is_called_as_the_fleet_calls_it(
+async def test_a_clone_without_a_name_has_the_name_from_the_fleet(
     run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     assert_passed(await run_step("- machine: {clone: dfw-1}\n- machine: {stop: dfw-2}"))
     assert simulator.find_machine(CLONE_ID).state is MachineState.STOPPED
 
 
-async def test_a_machine_that_is_gone_keeps_its_name(run_step: RunStep) -> None:
+async def test_a_destroyed_machine_keeps_its_name(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - machine: {destroy: dfw-1}
@@ -77,14 +77,14 @@ async def test_a_machine_that_is_gone_keeps_its_name(run_step: RunStep) -> None:
     )
 
 
-async def test_a_machine_that_nobody_knows_is_an_error_with_those_there_are(run_step: RunStep) -> None:
+async def test_an_unknown_machine_is_an_error_that_lists_the_known_ones(run_step: RunStep) -> None:
     result = await run_step("- machine: {stop: dfw-7}")
     assert problem_of(result) == 'no machine "dfw-7"\n  expected: one of ams-1, dfw-1'
     assert result.failure is not None
     assert result.failure.exit_status == 2
 
 
-async def test_a_request_is_tried_until_its_expectations_hold(run_step: RunStep) -> None:
+async def test_a_request_is_retried_until_its_expectations_hold(run_step: RunStep) -> None:
     result = await run_step("""
         - parallel:
             - wait_until:
@@ -97,13 +97,13 @@ async def test_a_request_is_tried_until_its_expectations_hold(run_step: RunStep)
     assert_passed(result)
 
 
-async def test_only_the_last_try_is_recorded(run_step: RunStep) -> None:
+async def test_only_the_last_attempt_is_recorded(run_step: RunStep) -> None:
     result = await run_step(
         "- wait_until: {request: GET /echo, expect: {status: 500}}\n  within: 200ms\n  every: 10ms"
     )
     assert [step.title for step in result.steps] == ["GET /echo"]
     assert mismatches_of(result) == {"status": ("500", "200")}
-    assert problem_of(result) == "it did not come true within 200ms"
+    assert problem_of(result) == "the condition did not hold within 200ms"
     assert result.failure is not None
     assert str(result.failure.location).endswith(":5")
 
@@ -119,20 +119,20 @@ async def test_only_the_last_try_is_recorded(run_step: RunStep) -> None:
         ("destroy", "destroyed"),
     ],
 )
-async def test_a_state_is_waited_for(run_step: RunStep, action: str, state: str) -> None:
+async def test_wait_until_waits_for_a_state(run_step: RunStep, action: str, state: str) -> None:
     assert_passed(
         await run_step(f"- machine: {{{action}: dfw-1}}\n- wait_until: {{machine: {{dfw-1: {state}}}}}")
     )
 
 
-async def test_a_state_that_does_not_come_is_told(run_step: RunStep) -> None:
+async def test_a_state_that_is_not_reached_is_reported(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step("- wait_until: {machine: {dfw-1: stopped, ams-1: started}}\n  within: 50ms")
     )
     assert found == {"machine dfw-1": ("stopped", "started, healthy")}
 
 
-async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(run_step: RunStep) -> None:
+async def test_wait_until_finds_log_lines_since_the_start_of_the_scenario(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - request: GET /log?machine=ams-1&line=early
@@ -141,8 +141,8 @@ async def test_a_log_line_is_waited_for_from_the_start_of_the_scenario(run_step:
     )
 
 
-async def test_the_last_try_is_at_the_deadline(run_step: RunStep) -> None:
-    """The pause before it would have reached beyond."""
+async def test_the_last_attempt_is_at_the_deadline(run_step: RunStep) -> None:
+    """The pause before it is shortened."""
     assert_passed(
         await run_step("""
             - parallel:
@@ -154,7 +154,7 @@ async def test_the_last_try_is_at_the_deadline(run_step: RunStep) -> None:
     )
 
 
-async def test_a_machine_in_a_state_that_does_not_allow_it_fails_the_step_and_is_no_fault_of_the_file(
+async def test_a_machine_in_the_wrong_state_fails_the_step_but_is_not_an_error_in_the_file(
     run_step: RunStep, simulator: FakeSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(machine_id: str) -> None:
@@ -168,12 +168,12 @@ async def test_a_machine_in_a_state_that_does_not_allow_it_fails_the_step_and_is
     assert result.failure.exit_status == 1
 
 
-async def test_what_is_wrong_with_the_file_is_not_tried_again(run_step: RunStep) -> None:
+async def test_an_error_in_the_file_is_not_retried(run_step: RunStep) -> None:
     result = await run_step("- wait_until: {request: GET /echo, edge: fra}\n  within: 60s")
     assert problem_of(result) == 'no edge "fra"\n  expected: one of ams, dfw'
 
 
-async def test_steps_are_repeated_and_know_their_round(run_step: RunStep) -> None:
+async def test_steps_are_repeated_with_their_round_number(run_step: RunStep) -> None:
     result = await run_step("""
         - repeat: 3
           steps:
@@ -184,7 +184,7 @@ async def test_steps_are_repeated_and_know_their_round(run_step: RunStep) -> Non
     assert len(result.steps) == 3
 
 
-async def test_branches_run_at_the_same_time_with_their_own_client(run_step: RunStep) -> None:
+async def test_branches_run_concurrently_with_their_own_client(run_step: RunStep) -> None:
     result = await run_step("""
         - parallel:
             - - client: {name: anna, cookies: {who: anna}}
@@ -223,48 +223,46 @@ async def test_a_command_finds_the_simulator_and_its_ready_file(run_step: RunSte
     )
 
 
-async def test_a_command_that_fails_shows_what_it_wrote(run_step: RunStep) -> None:
+async def test_a_failed_command_shows_its_output(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- shell: echo broken >&2; exit 4"))
-    assert found == {"exit": ("0", '4; it wrote "broken\\n"')}
+    assert found == {"exit": ("0", '4; output: "broken\\n"')}
 
 
-async def test_a_command_that_takes_too_long_fails(run_step: RunStep) -> None:
+async def test_a_command_slower_than_within_fails(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- shell: sleep 0.1\n  expect: {within: 50ms}"))
     assert found["within"][0] == "50ms"
 
 
-async def test_a_command_that_is_not_there_is_told(run_step: RunStep) -> None:
+async def test_a_missing_command_is_reported(run_step: RunStep) -> None:
     result = await run_step("- shell: [no-such-command-here]")
-    assert problem_of(result) == "no-such-command-here cannot be run: No such file or directory"
+    assert problem_of(result) == "cannot run no-such-command-here: No such file or directory"
 
 
-async def test_a_command_that_does_not_end_is_ended(run_step: RunStep) -> None:
+async def test_a_command_has_a_timeout(run_step: RunStep) -> None:
     result = await run_step("- shell: sleep 60 & sleep 60\n  timeout: 100ms")
-    assert problem_of(result) == "the command did not end within 100ms"
+    assert problem_of(result) == "the command did not exit within its timeout of 100ms"
 
 
-async def test_the_clock_is_put_forward(run_step: RunStep, simulator: FakeSimulator) -> None:
+async def test_the_clock_is_moved_forward(run_step: RunStep, simulator: FakeSimulator) -> None:
     before = simulator.clock.now()
     assert_passed(await run_step("- advance: 1h"))
     assert simulator.clock.now() - before >= 3600
 
 
-async def test_a_placeholder_that_names_nothing_lists_what_there_is(run_step: RunStep) -> None:
+async def test_an_unknown_placeholder_is_an_error_that_lists_the_known_ones(run_step: RunStep) -> None:
     result = await run_step("- request: GET /echo?x={dfw-1.idd}")
-    assert problem_of(result).startswith(
-        'the placeholder {dfw-1.idd} names nothing; did you mean "dfw-1.id"?'
-    )
+    assert problem_of(result).startswith('unknown placeholder {dfw-1.idd}; did you mean "dfw-1.id"?')
     assert "{ams-1.region}" in problem_of(result)
     assert AMS.name in problem_of(result)
     assert DFW.name in problem_of(result)
 
 
-async def test_a_command_that_is_given_up_while_it_starts_is_ended_with_its_children(
+async def test_a_command_cancelled_while_it_starts_is_killed_with_its_children(
     simulator: FakeSimulator, load: Callable[[str], Scenario]
 ) -> None:
-    """asyncio waits for whoever holds the pipes, which a child of the shell does for ten minutes."""
+    """asyncio waits until all writers close the pipes; a child of the shell keeps them open for ten minutes."""
     run = asyncio.create_task(run_scenario(load("- shell: sleep 600; true"), simulator))
-    while not children_of_this_process():  # noqa: ASYNC110 - only looking tells
+    while not children_of_this_process():  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0)
     run.cancel()
     done, _ = await asyncio.wait([run], timeout=5)
@@ -276,7 +274,7 @@ def children_of_this_process() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
-async def test_faults_are_brought_about_with_their_machines_by_id(
+async def test_faults_are_injected_with_the_ids_of_their_machines(
     run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     assert_passed(
@@ -302,9 +300,7 @@ async def test_faults_are_brought_about_with_their_machines_by_id(
     ]
 
 
-async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(
-    run_step: RunStep, simulator: FakeSimulator
-) -> None:
+async def test_heal_takes_a_fault_a_kind_or_a_machine(run_step: RunStep, simulator: FakeSimulator) -> None:
     result = await run_step("""
         - heal: all
         - heal: [silent, dfw-1]
@@ -322,7 +318,7 @@ async def test_what_is_healed_is_a_fault_a_kind_or_a_machine(
     ]
 
 
-async def test_a_scenario_that_fails_tells_what_was_made_to_go_wrong_since_it_began(
+async def test_a_failed_scenario_reports_the_faults_since_it_began(
     run_step: RunStep, simulator: FakeSimulator
 ) -> None:
     for words in ("fault: dfw-1 is killed", "[PU02] no fault of ours"):

@@ -9,7 +9,7 @@ from tests.scenario.verdict import assert_passed, mismatches_of, problem_of
 OPEN = "- websocket: {path: /ws, as: mine}\n"
 
 
-async def test_a_websocket_takes_the_jars_cookies_with_it_and_says_where_it_is_from(
+async def test_a_handshake_sends_cookies_and_origin(
     run_step: RunStep,
 ) -> None:
     assert_passed(
@@ -26,7 +26,7 @@ async def test_a_websocket_takes_the_jars_cookies_with_it_and_says_where_it_is_f
     )
 
 
-async def test_what_is_sent_comes_back_as_it_was(run_step: RunStep) -> None:
+async def test_messages_of_all_kinds_are_sent_and_received(run_step: RunStep) -> None:
     assert_passed(
         await run_step("""
             - websocket: /ws
@@ -44,7 +44,7 @@ async def test_what_is_sent_comes_back_as_it_was(run_step: RunStep) -> None:
     )
 
 
-async def test_other_messages_in_between_are_passed_over(run_step: RunStep) -> None:
+async def test_other_messages_in_between_are_skipped(run_step: RunStep) -> None:
     assert_passed(
         await run_step("- websocket: /ws\n  send: [a, b, c]\n  expect: {messages: [a, {matches: '^c$'}]}")
     )
@@ -53,15 +53,15 @@ async def test_other_messages_in_between_are_passed_over(run_step: RunStep) -> N
 @pytest.mark.parametrize(
     ("expect", "expected"),
     [
-        ("messages: [b, a]", 'one that is "a"'),
-        ("messages: [{contains: never}]", 'one that contains "never"'),
-        ("messages: [{json: {a: 1}}]", 'one that is JSON with {"a": 1}'),
-        ("messages: [{bytes: 3}]", "one that is 3 bytes long"),
-        ("messages: [{contains: hello}, b], exact: true", 'next, one that is "b"'),
-        ("messages: [{binary: true}]", "one that is binary"),
+        ("messages: [b, a]", 'a message that is "a"'),
+        ("messages: [{contains: never}]", 'a message that contains "never"'),
+        ("messages: [{json: {a: 1}}]", 'a message that is JSON with {"a": 1}'),
+        ("messages: [{bytes: 3}]", "a message that is 3 bytes long"),
+        ("messages: [{contains: hello}, b], exact: true", 'the next message is "b"'),
+        ("messages: [{binary: true}]", "a message that is binary"),
     ],
 )
-async def test_a_message_that_does_not_come_fails_with_those_that_came(
+async def test_a_missing_message_fails_and_lists_the_received_ones(
     run_step: RunStep, expect: str, expected: str
 ) -> None:
     found = mismatches_of(
@@ -71,7 +71,7 @@ async def test_a_message_that_does_not_come_fails_with_those_that_came(
     assert found["messages"][1].splitlines()[-2:] == ['"a"', '"b"']
 
 
-async def test_messages_are_held_against_what_was_expected_though_the_handshake_went_elsewhere(
+async def test_messages_are_checked_even_if_the_handshake_has_mismatches(
     run_step: RunStep,
 ) -> None:
     found = mismatches_of(
@@ -81,10 +81,10 @@ async def test_messages_are_held_against_what_was_expected_though_the_handshake_
         )
     )
     assert found["served_by"] == ("dfw-1", "ams-1")
-    assert found["messages"][0] == 'one that contains "never"'
+    assert found["messages"][0] == 'a message that contains "never"'
 
 
-async def test_each_step_looks_at_messages_that_came_after_those_seen_before(run_step: RunStep) -> None:
+async def test_each_step_checks_only_messages_after_those_already_checked(run_step: RunStep) -> None:
     found = mismatches_of(
         await run_step(
             OPEN
@@ -92,7 +92,7 @@ async def test_each_step_looks_at_messages_that_came_after_those_seen_before(run
             + "- websocket: {use: mine, timeout: 600ms}\n  expect: {messages: [b, a]}"
         )
     )
-    assert found == {"messages": ('one that is "a"', '\n"b"')}
+    assert found == {"messages": ('a message that is "a"', '\n"b"')}
 
 
 async def test_a_websocket_stays_open_under_its_name(run_step: RunStep) -> None:
@@ -112,12 +112,12 @@ async def test_a_websocket_stays_open_under_its_name(run_step: RunStep) -> None:
     )
 
 
-async def test_routing_is_held_against_the_handshake_also_later(run_step: RunStep) -> None:
+async def test_later_steps_check_the_route_of_the_handshake(run_step: RunStep) -> None:
     found = mismatches_of(await run_step(OPEN + "- websocket: {use: mine}\n  expect: {served_by: dfw-1}"))
     assert found == {"served_by": ("dfw-1", "ams-1")}
 
 
-async def test_the_other_sides_close_is_seen(run_step: RunStep) -> None:
+async def test_a_close_by_the_app_is_checked(run_step: RunStep) -> None:
     assert_passed(
         await run_step(
             "- websocket: /ws\n  send: close\n  expect: {close_code: 4000, close_reason: as you wish}"
@@ -125,31 +125,31 @@ async def test_the_other_sides_close_is_seen(run_step: RunStep) -> None:
     )
 
 
-async def test_a_close_that_does_not_come_fails(run_step: RunStep) -> None:
+async def test_a_missing_close_fails(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- websocket: /ws\n  timeout: 1500ms\n  expect: {close_code: 1000}"))
-    assert found == {"close_code": ("1000", "it is still open")}
+    assert found == {"close_code": ("1000", "still open")}
 
 
-async def test_another_close_code_fails(run_step: RunStep) -> None:
+async def test_a_different_close_code_fails(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- websocket: /ws\n  send: close\n  expect: {close_code: 1000}"))
     assert found == {"close_code": ("1000", "4000")}
 
 
-async def test_nothing_can_be_sent_on_a_socket_that_is_closed(run_step: RunStep) -> None:
+async def test_sending_on_a_closed_websocket_fails(run_step: RunStep) -> None:
     result = await run_step(
         OPEN
         + "- websocket: {use: mine, send: close}\n  expect: {close_code: 4000}\n"
         + "- websocket: {use: mine, send: more}"
     )
-    assert problem_of(result).startswith("nothing can be sent: ")
+    assert problem_of(result).startswith("cannot send a message: ")
 
 
-async def test_a_name_that_nobody_gave_is_an_error(run_step: RunStep) -> None:
+async def test_an_unknown_websocket_name_is_an_error(run_step: RunStep) -> None:
     result = await run_step(OPEN + "- websocket: {use: yours}")
     assert problem_of(result) == 'no WebSocket "yours" is open\n  expected: one of mine'
 
 
-async def test_a_refused_handshake_may_be_expected(run_step: RunStep) -> None:
+async def test_a_rejected_handshake_can_be_expected(run_step: RunStep) -> None:
     assert_passed(
         await run_step(
             "- websocket: /ws/refused\n  expect: {status: 403, body: not for you, served_by: ams-1}"
@@ -157,26 +157,24 @@ async def test_a_refused_handshake_may_be_expected(run_step: RunStep) -> None:
     )
 
 
-async def test_a_refused_handshake_fails_where_nothing_was_said_of_it(run_step: RunStep) -> None:
+async def test_an_unexpected_rejected_handshake_fails(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- websocket: /ws/refused"))
     assert found == {"status": ("101", "403")}
 
 
-async def test_no_message_can_be_expected_of_a_refused_handshake(run_step: RunStep) -> None:
+async def test_messages_after_a_rejected_handshake_fail(run_step: RunStep) -> None:
     found = mismatches_of(await run_step("- websocket: /ws/refused\n  expect: {status: 403, messages: [x]}"))
-    assert found == {"handshake": ("an open WebSocket", "it was refused with 403")}
+    assert found == {"handshake": ("an open WebSocket", "rejected with status 403")}
 
 
-async def test_a_handshake_that_cannot_be_made_is_a_disconnect(
-    run_step: RunStep, simulator: FakeSimulator
-) -> None:
+async def test_a_failed_handshake_is_a_disconnect(run_step: RunStep, simulator: FakeSimulator) -> None:
     simulator.edges["ams"] = "http://127.0.0.1:1"
     found = mismatches_of(await run_step("- websocket: /ws"))
-    assert found["answer"][1].startswith("the handshake failed: ")
+    assert found["response"][1].startswith("the handshake failed: ")
     assert_passed(await run_step("- websocket: /ws\n  expect: {error: disconnect}"))
 
 
-async def test_a_subprotocol_is_agreed_on(run_step: RunStep) -> None:
+async def test_a_subprotocol_is_negotiated(run_step: RunStep) -> None:
     assert_passed(
         await run_step("- websocket: {path: /ws, subprotocols: [chat, other]}\n  expect: {subprotocol: chat}")
     )

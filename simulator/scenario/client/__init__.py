@@ -1,1 +1,1 @@
-"""A scenario's clients: HTTP, WebSockets and cookies."""
+"""HTTP and WebSocket clients of a scenario, with cookies."""

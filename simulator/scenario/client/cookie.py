@@ -1,7 +1,6 @@
-"""One cookie: how a `Set-Cookie` value is read.
+"""Parser for `Set-Cookie` with the algorithm of browsers (RFC 6265bis, section 5.6).
 
-The algorithm is that of browsers (RFC 6265bis, section 5.6), not the stricter grammar that servers should keep to:
-a value with a fault in one attribute is still a cookie, without that attribute.
+It is more lenient than the grammar for servers: a cookie with an invalid attribute is kept, without that attribute.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 MAX_AGE_LIMIT_SECONDS = 400 * 24 * 60 * 60
-"""RFC 6265bis, 5.5: no cookie lives longer than 400 days, whatever its server asks for."""
+"""RFC 6265bis, 5.5: browsers limit the lifetime of cookies to 400 days."""
 MAX_PAIR_BYTES = 4096
 MAX_ATTRIBUTE_BYTES = 1024
 
@@ -19,17 +18,17 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class CookieError(ValueError):
-    """A `Set-Cookie` value that a browser ignores altogether; the text says why."""
+    """A `Set-Cookie` value that browsers ignore, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetCookie:
-    """A `Set-Cookie` value, as read; nothing of it is judged against the URL that it came from yet."""
+    """A parsed `Set-Cookie` value, not yet checked against the URL that it came from."""
 
     name: str
     value: str
     domain: str | None = None
-    """Lower case, without a leading dot; None where the server named none."""
+    """Lower case, without a leading dot; None without a `Domain` attribute."""
     path: str | None = None
     max_age_seconds: int | None = None
     expires_at: float | None = None
@@ -38,7 +37,7 @@ class SetCookie:
     same_site: str | None = None
 
     def expiry_time(self, now: float) -> float | None:
-        """When it ends, in seconds since the epoch; None for a session cookie. Max-Age wins over Expires."""
+        """Seconds since the Unix epoch; None for a session cookie. Max-Age takes precedence over Expires."""
         latest = now + MAX_AGE_LIMIT_SECONDS
         if self.max_age_seconds is not None:
             return min(now + self.max_age_seconds, latest) if self.max_age_seconds > 0 else float("-inf")
@@ -46,15 +45,15 @@ class SetCookie:
 
 
 def parse_set_cookie(text: str) -> SetCookie:
-    """Read one `Set-Cookie` field value. Raises CookieError for one that browsers ignore."""
+    """Parse one `Set-Cookie` value. Raises CookieError if browsers ignore it."""
     if _CONTROLS.search(text):
-        raise CookieError("it holds a control character")
+        raise CookieError("it contains a control character")
     pair, *attributes = text.split(";")
     name, value = _split_pair(pair)
     if not name and not value:
         raise CookieError("it has neither a name nor a value")
     if len(name.encode()) + len(value.encode()) > MAX_PAIR_BYTES:
-        raise CookieError(f"its name and value are longer than {MAX_PAIR_BYTES} bytes")
+        raise CookieError(f"its name and value exceed {MAX_PAIR_BYTES} bytes")
     return _parse_attributes(SetCookie(name, value), attributes)
 
 
@@ -64,7 +63,7 @@ def _split_pair(pair: str) -> tuple[str, str]:
 
 
 def _parse_attributes(cookie: SetCookie, attributes: list[str]) -> SetCookie:
-    """Later attributes win over earlier ones of the same name; unknown and faulty ones are passed over."""
+    """The last attribute of a name takes precedence. Unknown and invalid ones are ignored."""
     for attribute in attributes:
         name, _, value = (part.strip(" \t") for part in attribute.partition("="))
         if len(value.encode()) <= MAX_ATTRIBUTE_BYTES:
@@ -99,7 +98,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 
 def parse_cookie_date(text: str) -> float | None:
-    """Read an `Expires` date the way browsers do (RFC 6265bis, 5.1.1); None where they would ignore it."""
+    """Parse an `Expires` date as browsers do (RFC 6265bis, 5.1.1). Returns None if they ignore it."""
     clock: tuple[int, int, int] | None = None
     day = month = year = None
     for token in _TOKENS.findall(text):

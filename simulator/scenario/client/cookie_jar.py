@@ -1,9 +1,9 @@
-"""A cookie jar that behaves as a browser's, and can say why a cookie is not sent.
+"""Cookie jar with browser semantics (RFC 6265bis), which also reports why it does not send a cookie.
 
-It follows RFC 6265bis with the clock as an argument. Two choices are its own. Plain http to a loopback address
-is *not* a secure connection here, although some browsers think so: a scenario's 127.0.0.1 stands for the app's
-public name, where a Secure cookie over http is lost. And `SameSite` is recorded but never withholds a cookie,
-because a scenario's requests have no page of another site that they could come from.
+It differs from browsers in two points. Plain http to a loopback address is *not* secure, although some browsers treat
+it so: in a scenario 127.0.0.1 stands for the public name of the app, where a Secure cookie over http is lost. And
+`SameSite` is stored but never withholds a cookie, because requests of a scenario do not come from another site.
+The clock is an argument: `now` is in seconds since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from simulator.scenario.client.cookie import CookieError, SetCookie, parse_set_c
 
 SECURE_SCHEMES = frozenset({"https", "wss"})
 PUBLIC_SUFFIXES = frozenset({"fly.dev", "edgeapp.net", "shw.io"})
-"""Names under which strangers have their hosts, and for which no cookie may be set; the public suffix list has
-these for Fly. A name without a dot counts as one too."""
+"""Fly's entries in the public suffix list: no cookie may be set for them. Names without a dot count too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """A cookie as the jar keeps it."""
+    """A stored cookie."""
 
     name: str
     value: str
@@ -31,7 +30,7 @@ class Cookie:
     host_only: bool
     path: str
     expires_at: float | None
-    """None: until the client goes."""
+    """None for a session cookie."""
     created_at: float
     secure: bool = False
     http_only: bool = False
@@ -52,7 +51,7 @@ class _RejectedCookie:
 
 @dataclass(frozen=True, slots=True)
 class _UrlParts:
-    """What of a URL matters to cookies."""
+    """The parts of a URL that matter for cookies."""
 
     scheme: str
     host: str
@@ -82,7 +81,7 @@ class CookieJar:
         self._rejected: dict[tuple[str, str], _RejectedCookie] = {}
 
     def store(self, header: str, url: str, now: float) -> str | None:
-        """Take in one `Set-Cookie` value that `url` answered with; returns why a browser would refuse it, if so."""
+        """Store a `Set-Cookie` value that `url` sent. Returns the reason if a browser rejects it, else None."""
         target = _UrlParts.of(url)
         try:
             set_cookie = parse_set_cookie(header)
@@ -114,32 +113,32 @@ class CookieJar:
         )
         known = self._cookies.pop(cookie.key, None)
         if set_cookie.max_age_seconds is not None and set_cookie.max_age_seconds <= 0:
-            return  # That is how a server deletes a cookie; nothing stays that could be withheld.
+            return  # The server deleted the cookie: it is not reported as withheld.
         if known is not None and cookie.expires_at is not None and cookie.expires_at <= now:
             return
         self._cookies[cookie.key] = cookie
 
     def put(self, name: str, value: str, url: str, now: float) -> None:
-        """A cookie for the host of `url` and every path, as if its server had set it."""
+        """Add a cookie for the host of `url` and all paths."""
         self.store(f"{name}={value}; Path=/", url, now)
 
     def cookies(self) -> tuple[Cookie, ...]:
-        """All that are kept, the expired ones too."""
+        """Return all stored cookies, including expired ones."""
         return tuple(self._cookies.values())
 
     def cookies_for(self, url: str, now: float) -> tuple[Cookie, ...]:
-        """What a browser sends to `url`: longer paths first, then the older cookies (RFC 6265bis, 5.8.3)."""
+        """Return the cookies to send to `url`: longest paths first, then oldest (RFC 6265bis, 5.8.3)."""
         target = _UrlParts.of(url)
         sent = [cookie for cookie in self._cookies.values() if _withheld_reason(cookie, target, now) is None]
         return tuple(sorted(sent, key=lambda cookie: (-len(cookie.path), cookie.created_at)))
 
     def header_for(self, url: str, now: float) -> str | None:
-        """The value of the `Cookie` field, or None where nothing is to be sent."""
+        """Return the value of the `Cookie` header, or None if there is nothing to send."""
         pairs = [f"{c.name}={c.value}" if c.name else c.value for c in self.cookies_for(url, now)]
         return "; ".join(pairs) or None
 
     def withheld(self, url: str, now: float) -> tuple[WithheldCookie, ...]:
-        """The cookies that do not go to `url`, kept ones and those that were refused when they were set."""
+        """Return the cookies that are not sent to `url`, including those rejected when they were set."""
         target = _UrlParts.of(url)
         found = []
         for cookie in self._cookies.values():
@@ -155,11 +154,11 @@ class CookieJar:
 
 
 def _rejection_reason(set_cookie: SetCookie, target: _UrlParts) -> str | None:
-    """Why a browser does not keep a cookie that `place` sets (RFC 6265bis, 5.7)."""
+    """Return why a browser rejects a cookie from `target` (RFC 6265bis, 5.7), or None."""
     if set_cookie.domain is not None and not _may_set_domain(set_cookie.domain, target.host):
         return f"Domain={set_cookie.domain}: {_explain_domain(set_cookie.domain, target.host)}"
     if set_cookie.secure and not target.is_secure:
-        return "Secure: it was set over plain http, so a browser does not keep it"
+        return "Secure: set over plain http, so browsers reject it"
     return _prefix_rejection_reason(set_cookie, target)
 
 
@@ -171,25 +170,25 @@ def _may_set_domain(domain: str, host: str) -> bool:
 
 def _explain_domain(domain: str, host: str) -> str:
     if _is_public_suffix(domain) and host.endswith(f".{domain}"):
-        return f"nobody may set cookies for all of {domain}"
-    return f"{host}, which set it, is not within that domain"
+        return f"{domain} is a public suffix, so browsers reject it"
+    return f"set by {host}, which is not in that domain"
 
 
 def _prefix_rejection_reason(set_cookie: SetCookie, target: _UrlParts) -> str | None:
     name = set_cookie.name.lower()
     if name.startswith(("__secure-", "__host-")) and not (set_cookie.secure and target.is_secure):
-        return f"{set_cookie.name}: a name with that prefix needs Secure and https"
+        return f"{set_cookie.name}: names with this prefix require Secure and https"
     if name.startswith("__host-") and (set_cookie.domain is not None or set_cookie.path != "/"):
-        return f"{set_cookie.name}: a name with that prefix needs Path=/ and no Domain"
+        return f"{set_cookie.name}: names with this prefix require Path=/ and no Domain"
     if set_cookie.same_site == "None" and not set_cookie.secure:
-        return "SameSite=None: browsers keep that only together with Secure"
+        return "SameSite=None: browsers reject it without Secure"
     return None
 
 
 def _withheld_reason(cookie: Cookie, target: _UrlParts, now: float) -> str | None:
-    """Why `cookie` does not go to `place`; None if it does."""
+    """Return why `cookie` is not sent to `target`, or None if it is."""
     if cookie.host_only and cookie.domain != target.host:
-        return f"no Domain: it belongs to {cookie.domain} alone, and the host is {target.host}"
+        return f"no Domain, so only for {cookie.domain}: the host is {target.host}"
     if not _domain_matches(target.host, cookie.domain):
         return f"Domain={cookie.domain}: the host is {target.host}"
     if not _path_matches(target.path, cookie.path):

@@ -1,7 +1,7 @@
-"""One visitor: a cookie jar, a nearest edge, and connections that stay open.
+"""HTTP client of a scenario: a cookie jar, a default edge, and persistent connections.
 
-Every connection goes to an edge of the simulator, whatever host a URL names: as if all names in the world
-resolved to it. Cookies are the jar's alone, and nothing is read from the environment (no proxies, no netrc).
+Every connection goes to an edge of the simulator, whatever host the URL names, as if all names resolved to it.
+`CookieJar` handles the cookies, not httpx. Nothing is read from the environment (no proxies, no netrc).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Headers = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A request to be made."""
+    """A request to send. `target` is a path or a URL."""
 
     method: str
     target: str
@@ -44,7 +44,7 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedTarget:
-    """The URL as the visitor sees it, and the edge's URL that the connection goes to."""
+    """The URL as the client sees it, and the URL of the edge that the connection goes to."""
 
     url: str
     connect_url: str
@@ -59,7 +59,7 @@ class ResolvedTarget:
 
 
 def resolve_target(target: str, edge_url: str, *, host: str | None = None) -> ResolvedTarget:
-    """Where `target`, a path or a whole URL, leads through the edge; `host` is a Host field that was asked for."""
+    """Resolve a path or a URL to an edge. `host`: the value of a `Host` header that replaces the host of the edge."""
     edge = urlsplit(edge_url)
     if "://" in target:
         parts = urlsplit(target)
@@ -73,7 +73,7 @@ def find_header(headers: Headers, name: str) -> str | None:
 
 
 def trust_all_tls_context() -> ssl.SSLContext:
-    """The edges are on loopback and their certificates are made on the spot: there is nobody to verify."""
+    """Return a TLS context without verification: edges are on loopback, with certificates that flysim generates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -99,30 +99,30 @@ class Client:
             self._http = None
 
     def merge_headers(self, own: Headers) -> list[tuple[str, str]]:
-        """The client's own header fields, under those of one request."""
+        """Return the headers of the client, overridden by those of one request."""
         named = {key.lower() for key, _ in own}
         return [pair for pair in self.headers.items() if pair[0].lower() not in named] + list(own)
 
     def cookie_headers(self, url: str, headers: Headers) -> list[tuple[str, str]]:
-        """The jar's `Cookie` field for `url`, unless a request brings its own."""
+        """Return the `Cookie` header for `url`; none if the request has one of its own."""
         if find_header(headers, "cookie") is not None:
             return []
         value = self.cookie_jar.header_for(url, self.clock.now())
         return [("Cookie", value)] if value else []
 
     def store_cookies(self, response: ClientResponse, url: str) -> None:
-        """Take in what an answer sets."""
+        """Store the cookies that a response sets."""
         for value in response.header_values("set-cookie"):
             self.cookie_jar.store(value, url, self.clock.now())
 
     def record_sent_cookies(self, response: ClientResponse, url: str) -> None:
-        """Write down which cookies go to `url` now, and which do not."""
+        """Record in `response` which cookies the client sends to `url` now, and which it withholds."""
         now = self.clock.now()
         response.cookies_sent = tuple(cookie.name for cookie in self.cookie_jar.cookies_for(url, now))
         response.withheld = self.cookie_jar.withheld(url, now)
 
     async def request(self, request: ClientRequest, edge_url: str) -> ClientResponse:
-        """Never raises for what the network does: that is in the answer."""
+        """Send a request. Timeouts and disconnects are not raised: they are in the response."""
         headers = self.merge_headers(request.headers)
         response = ClientResponse(request.title)
         started = self.clock.now()
@@ -132,12 +132,13 @@ class Client:
         except TimeoutError:
             response.failure, response.failure_text = (
                 "timeout",
-                f"no answer within {request.timeout_seconds:g} s",
+                f"no response within {request.timeout_seconds:g} s",
             )
         except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeEncodeError) as error:
-            raise InputError(f"{request.title} cannot be sent: {error}") from None
+            raise InputError(f"cannot send {request.title}: {error}") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            response.failure, response.failure_text = "disconnect", _transport_words(error)
+            text = str(error) or type(error).__name__
+            response.failure, response.failure_text = "disconnect", f"the connection failed: {text}"
         response.elapsed_seconds = self.clock.now() - started
         return response
 
@@ -153,10 +154,10 @@ class Client:
                 return
             following = urljoin(target.url, location)
             if not _is_same_host(following, target.url):
-                response.not_followed = f"{following} leads out of the simulator"
+                response.not_followed = f"{following} is on another host"
                 return
             if response.redirects == MAX_REDIRECTS:
-                response.not_followed = f"{MAX_REDIRECTS} are the limit, as in browsers"
+                response.not_followed = f"the limit is {MAX_REDIRECTS} redirects, as in browsers"
                 return
             response.redirects += 1
             target = resolve_target(following, edge_url)
@@ -201,9 +202,5 @@ class Client:
 
 
 def _is_same_host(url: str, before: str) -> bool:
-    """Redirects to other hosts are not followed: they lead out of the simulator."""
+    """Whether a redirect stays on the host. Others would leave the simulator."""
     return urlsplit(url).hostname == urlsplit(before).hostname
-
-
-def _transport_words(error: httpx.RequestError) -> str:
-    return f"the connection failed: {str(error) or type(error).__name__}"

@@ -1,4 +1,4 @@
-"""A visitor's WebSocket: opened through an edge, read in the background, kept open between steps if it has a name."""
+"""WebSocket client of a scenario: opens a connection through an edge and receives messages in the background."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_LIMIT = None
 
 @dataclass(frozen=True, slots=True)
 class WebSocketRequest:
-    """A WebSocket to be opened."""
+    """A WebSocket handshake to send. `target` is a path or a URL."""
 
     target: str
     headers: Headers = ()
@@ -38,7 +38,7 @@ class WebSocketRequest:
 
 
 class WebSocketConnection:
-    """Every message that has come is kept, in order; `cursor` is how far steps have looked."""
+    """An open WebSocket. It keeps all received messages, in order; `cursor` is the first one not yet checked."""
 
     def __init__(self, connection: ClientConnection, response: ClientResponse) -> None:
         self.response = response
@@ -75,7 +75,7 @@ class WebSocketConnection:
         await self._connection.send(message)
 
     async def wait(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Until `condition`, or nothing more can come, or the deadline on time.monotonic(); whether it was enough."""
+        """Wait until `condition` holds. Returns False if the connection closes or at `deadline` (time.monotonic())."""
         while not condition():
             if self.is_closed or time.monotonic() >= deadline:
                 return False
@@ -95,7 +95,7 @@ class WebSocketConnection:
 async def open_websocket(
     client: Client, request: WebSocketRequest, edge_url: str
 ) -> tuple[ClientResponse, WebSocketConnection | None]:
-    """Never raises for what the network does: a handshake that was refused is an answer without a socket."""
+    """Send a handshake. Failures are not raised: they are in the response, and the connection is None."""
     headers = client.merge_headers(request.headers)
     target_url = _resolve_websocket_target(request.target, edge_url, headers)
     response = ClientResponse(f"WebSocket {request.target}")
@@ -155,7 +155,7 @@ async def _connect(
 
 
 def _origin(target_url: ResolvedTarget, headers: Headers) -> str:
-    """What a browser says of the page that opens the socket: one of the same host."""
+    """Return the `Origin` that a browser sends from a page of the same host."""
     page = "https" if target_url.is_tls else "http"
     return find_header(headers, "origin") or f"{page}://{target_url.host_header}"
 

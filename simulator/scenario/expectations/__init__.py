@@ -1,1 +1,1 @@
-"""Expectations: as written, checked, matched, and values captured."""
+"""Expectations of a scenario: their schema, the checks, and captured values."""

@@ -1,4 +1,4 @@
-"""`capture:` takes something out of an answer and gives it a name, for `{name}` in later steps."""
+"""Capture of values from a response (`capture:`), for `{name}` in later steps."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from pydantic import model_validator
 from simulator.config.base_model import StrictModel, Text, fault
 from simulator.results import ClientResponse
 from simulator.scenario.client.cookie import CookieError, parse_set_cookie
-from simulator.scenario.context import ScenarioContext
+from simulator.scenario.context import ScenarioContext, StepFailed
 from simulator.scenario.expectations.schema import Expression
-from simulator.scenario.failure import StepFailed
 
 
 class Capture(StrictModel):
-    """Where a value is taken from; one of these."""
+    """The source of a value: exactly one of these."""
 
     header: Text | None = None
     cookie: Text | None = None
-    """The value of a cookie that the answer sets."""
+    """The value of a cookie that the response sets."""
     json_path: Text | None = None
-    """Keys and list places with dots between them: `streams.0.id`."""
+    """Keys and list indexes, separated by dots: `streams.0.id`."""
     body: Expression | None = None
-    """A regular expression: its first group, or all that it matched."""
+    """A regular expression. The value is its first group, or without groups the whole match."""
     message: Expression | None = None
-    """The same, over the messages of a WebSocket."""
+    """A regular expression as for `body`, applied to the text messages of a WebSocket."""
     served_by: Literal[True] | None = None
-    """The id of the machine that answered."""
+    """The id of the machine that sent the response."""
 
     @model_validator(mode="after")
     def _is_one(self) -> Capture:
         if len(self.model_fields_set) != 1:
-            raise fault(f"{len(self.model_fields_set)} places to take a value from", expected="one")
+            raise fault(
+                f"{len(self.model_fields_set)} sources for one value",
+                expected=f"exactly one of {', '.join(f'{name}:' for name in Capture.model_fields)}",
+            )
         return self
 
 
@@ -42,13 +44,14 @@ Captures = dict[str, Capture]
 
 
 def capture(captures: Captures | None, response: ClientResponse, context: ScenarioContext) -> None:
-    """Raises StepFailed where the answer does not have what is to be captured."""
+    """Store the captured values in the context. Raises StepFailed if the response lacks one."""
     for name, source in (captures or {}).items():
         value = _find(source, response)
         if value is None:
-            asked = next(iter(source.model_fields_set))
+            kind = next(iter(source.model_fields_set))
             raise StepFailed(
-                f"nothing to capture as {name}: {asked} {getattr(source, asked)}", response=response
+                f"cannot capture {name}: the response has no {kind}: {getattr(source, kind)}",
+                response=response,
             )
         context.names.captured[name] = value
 

@@ -1,7 +1,7 @@
-"""Expectations held against what came back; each that does not hold becomes a `Mismatch` in words.
+"""Checks of a response and its trace against `expect:`; each expectation that does not hold becomes a `Mismatch`.
 
-One function per key of `expect:`, in the table at the end. `logs` is not here: lines come when they come, so the
-scene waits for them.
+One function per key of `expect:`, in the table `CHECKS`. `logs` and `findings` are checked in `ScenarioContext`: they
+need the simulator.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def _status(expected: list[int], response: ClientResponse, names: NameResolver) 
 
 
 def _describe_redirects(response: ClientResponse) -> str:
-    """How the answer came about, where redirects were to be followed."""
-    words = []
+    """Return ` (1 redirect followed)`, or an empty string if there were no redirects to follow."""
+    notes = []
     if response.redirects:
-        words.append(f"{response.redirects} redirect{'s' if response.redirects > 1 else ''} followed")
+        notes.append(f"{response.redirects} redirect{'s' if response.redirects > 1 else ''} followed")
     if response.not_followed:
-        words.append(f"{'the next ' if response.redirects else ''}not: {response.not_followed}")
-    return f" ({', '.join(words)})" if words else ""
+        notes.append(f"{'next one ' if response.redirects else ''}not followed: {response.not_followed}")
+    return f" ({', '.join(notes)})" if notes else ""
 
 
 def _error(expected: str, response: ClientResponse, names: NameResolver) -> Iterator[Mismatch]:
@@ -60,7 +60,7 @@ def _served_by(expected: list[str], response: ClientResponse, names: NameResolve
     if served not in [_machine_id(key, names) for key in expected] and not (
         served is None and "none" in expected
     ):
-        actual = names.name_of(served) if served else "none: the proxy answered itself"
+        actual = names.name_of(served) if served else "none: the proxy sent the response itself"
         yield Mismatch("served_by", " or ".join(_format_machine(key, names) for key in expected), actual)
 
 
@@ -118,7 +118,7 @@ def _set_cookie(
                 yield Mismatch(what, "absent", quote(cookie.value))
         elif cookie is None:
             yield Mismatch(
-                what, describe_match(match) or "set", f"not set; set are {', '.join(cookies) or 'none'}"
+                what, describe_match(match) or "set", f"not set; cookies set: {', '.join(cookies) or 'none'}"
             )
         else:
             yield from text_mismatches(what, match, cookie.value)
@@ -164,7 +164,7 @@ def _json_body(expected: Any, response: ClientResponse, names: NameResolver) -> 
     try:
         actual = json.loads(response.body)
     except ValueError:
-        yield Mismatch("json", format_json(expected), f"no JSON: {quote(response.text)}")
+        yield Mismatch("json", format_json(expected), f"not JSON: {quote(response.text)}")
     else:
         yield from json_mismatches("json", expected, actual)
 
@@ -184,7 +184,7 @@ def _cookies_withheld(
         if name in reasons:
             yield from text_mismatches(what, match, reasons[name])
         else:
-            actual = "it was sent" if name in response.cookies_sent else "the client has no such cookie"
+            actual = "sent" if name in response.cookies_sent else "the client has no such cookie"
             yield Mismatch(what, describe_match(match), actual)
 
 
@@ -222,7 +222,7 @@ NEEDS_RESPONSE = frozenset({"set_cookie", "headers", "body", "json_"})
 
 
 def find_mismatches(expect: Expectation, response: ClientResponse, names: NameResolver) -> list[Mismatch]:
-    """Everything of `expect` that does not hold, in the order of the table."""
+    """Return every expectation that does not hold, in the order of `CHECKS`."""
     found: list[Mismatch] = []
     for key, check in CHECKS.items():
         expected = getattr(expect, key, None)
@@ -231,7 +231,7 @@ def find_mismatches(expect: Expectation, response: ClientResponse, names: NameRe
         if key in NEEDS_TRACE and response.trace is None:
             found.append(Mismatch(key, str(expected), f"no trace: {_explain_missing_trace(response)}"))
         elif key in NEEDS_RESPONSE and response.status is None:
-            found.append(Mismatch(key.rstrip("_"), "an answer", response.failure_text))
+            found.append(Mismatch(key.rstrip("_"), "a response", response.failure_text))
         else:
             found += check(expected, response, names)
     return found
@@ -240,4 +240,6 @@ def find_mismatches(expect: Expectation, response: ClientResponse, names: NameRe
 def _explain_missing_trace(response: ClientResponse) -> str:
     if response.status is None:
         return response.failure_text
-    return "the answer did not come through the proxy" if response.request_id is None else "it was forgotten"
+    if response.request_id is None:
+        return "the response did not come through the proxy"
+    return "it is not in the journal"

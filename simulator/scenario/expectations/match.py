@@ -1,4 +1,4 @@
-"""Texts, JSON and messages held against what a scenario says of them; what does not hold, in words."""
+"""Comparison of strings, JSON and WebSocket messages with expected ones; differences become `Mismatch` values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _MAX_QUOTED = 300
 
 
 def quote(text: str) -> str:
-    """A text for a person: quoted, and cut where it is long."""
+    """Quote a string for a message; truncate it after 300 characters."""
     rest = f"… ({len(text)} characters)" if len(text) > _MAX_QUOTED else ""
     return f'"{escape(text[:_MAX_QUOTED])}{rest}"'
 
 
 def escape(text: str) -> str:
-    """Line ends and other characters that would not be seen, as Python writes them."""
+    """Escape unprintable characters, such as line ends, as in a Python string."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
@@ -29,12 +29,12 @@ def text_mismatches(what: str, match: TextMatch, actual: str) -> Iterator[Mismat
         yield Mismatch(what, quote(match.equals), quote(actual))
     for part in match.contains or ():
         if part not in actual:
-            yield Mismatch(what, f"a text that contains {quote(part)}", quote(actual))
+            yield Mismatch(what, f"text that contains {quote(part)}", quote(actual))
     for part in match.not_contains or ():
         if part in actual:
-            yield Mismatch(what, f"a text without {quote(part)}", _excerpt(actual, part))
+            yield Mismatch(what, f"text that does not contain {quote(part)}", _excerpt(actual, part))
     if match.matches is not None and not re.search(match.matches, actual):
-        yield Mismatch(what, f"a text that matches /{match.matches}/", quote(actual))
+        yield Mismatch(what, f"text that matches /{match.matches}/", quote(actual))
 
 
 def _excerpt(text: str, part: str) -> str:
@@ -47,7 +47,7 @@ def is_match(match: TextMatch, actual: str) -> bool:
 
 
 def json_mismatches(what: str, expected: Any, actual: Any) -> Iterator[Mismatch]:
-    """`actual` has to have at least what `expected` has; lists have to have the same length."""
+    """Compare JSON values. `actual` may have more keys than `expected`; lists must have the same length."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
             if key in actual:
@@ -56,7 +56,9 @@ def json_mismatches(what: str, expected: Any, actual: Any) -> Iterator[Mismatch]
                 yield Mismatch(
                     f"{what}.{key}",
                     format_json(value),
-                    f"no such key; there are {', '.join(actual) or 'none'}",
+                    f"no such key; the keys are {', '.join(actual)}"
+                    if actual
+                    else "no such key; the object is empty",
                 )
     elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
@@ -72,7 +74,9 @@ def format_json(value: Any) -> str:
 
 def message_mismatches(what: str, match: MessageMatch, message: str | bytes) -> Iterator[Mismatch]:
     if match.binary is not None and match.binary != isinstance(message, bytes):
-        yield Mismatch(what, "a binary message" if match.binary else "a text", format_message(message))
+        yield Mismatch(
+            what, "a binary message" if match.binary else "a text message", format_message(message)
+        )
     if match.bytes_ is not None and not (isinstance(message, bytes) and len(message) == match.bytes_):
         yield Mismatch(what, f"a binary message of {match.bytes_} bytes", format_message(message))
     text = message if isinstance(message, str) else message.decode("utf-8", "replace")
@@ -81,7 +85,7 @@ def message_mismatches(what: str, match: MessageMatch, message: str | bytes) -> 
         try:
             data = json.loads(text)
         except ValueError:
-            yield Mismatch(what, format_json(match.json_), f"no JSON: {format_message(message)}")
+            yield Mismatch(what, format_json(match.json_), f"not JSON: {format_message(message)}")
         else:
             yield from json_mismatches(what, match.json_, data)
 
@@ -91,18 +95,18 @@ def format_message(message: str | bytes) -> str:
 
 
 def describe_match(match: TextMatch, exactly: str = "") -> str:
-    """What a match asks for, in words; `exactly` stands before a text that has to be the whole."""
-    words = []
+    """Describe a match, as in `contains "a" and matches /b/`. `exactly`: prefix of an exact string, such as `is `."""
+    parts = []
     if match.equals is not None:
-        words.append(f"{exactly}{quote(match.equals)}")
-    words += [f"contains {quote(part)}" for part in match.contains or ()]
-    words += [f"does not contain {quote(part)}" for part in match.not_contains or ()]
+        parts.append(f"{exactly}{quote(match.equals)}")
+    parts += [f"contains {quote(part)}" for part in match.contains or ()]
+    parts += [f"does not contain {quote(part)}" for part in match.not_contains or ()]
     if match.matches is not None:
-        words.append(f"matches /{match.matches}/")
+        parts.append(f"matches /{match.matches}/")
     if isinstance(match, MessageMatch) and "json_" in match.model_fields_set:
-        words.append(f"is JSON with {format_json(match.json_)}")
+        parts.append(f"is JSON with {format_json(match.json_)}")
     if isinstance(match, MessageMatch) and match.binary is not None:
-        words.append("is binary" if match.binary else "is a text")
+        parts.append("is binary" if match.binary else "is text")
     if isinstance(match, MessageMatch) and match.bytes_ is not None:
-        words.append(f"is {match.bytes_} bytes long")
-    return " and ".join(words)
+        parts.append(f"is {match.bytes_} bytes long")
+    return " and ".join(parts)

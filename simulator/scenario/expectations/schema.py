@@ -1,7 +1,6 @@
-"""What a scenario expects, as it is written under `expect:`.
+"""Schema of `expect:` in a scenario.
 
-A plain text always means "exactly this"; a mapping says otherwise (`contains`, `matches` …). How each key is held
-against what came back is told in `check.py`.
+A plain string means an exact match; a mapping selects another one (`contains`, `matches`). `check.py` has the checks.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ def _plain_text_is_equals(data: Any) -> Any:
     if isinstance(data, str | int | float) and not isinstance(data, bool):
         return {"equals": data}
     if not isinstance(data, dict):
-        raise fault(describe(data), expected="a text, or contains:, equals: or matches:")
+        raise fault(describe(data), expected="a string, or contains:, equals: or matches:")
     if not data:
-        raise fault("an empty mapping", expected="a text, or contains:, equals: or matches:")
+        raise fault("an empty mapping", expected="a string, or contains:, equals: or matches:")
     return data
 
 
@@ -42,7 +41,9 @@ def _is_expression(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise fault(f"no regular expression ({error})", expected="one as Python's re knows it") from None
+        raise fault(
+            f"invalid regular expression ({error})", expected="the syntax of Python's re module"
+        ) from None
     return text
 
 
@@ -52,13 +53,13 @@ Expression = Annotated[
 
 
 class TextMatch(StrictModel):
-    """What a text is held against; everything that is given has to hold."""
+    """Conditions on a string. All of them must hold."""
 
     equals: Text | None = None
     contains: Texts | None = None
     not_contains: Texts | None = None
     matches: Expression | None = None
-    """A regular expression that is found anywhere in the text."""
+    """A regular expression that matches anywhere in the string."""
 
 
 class HeaderMatch(TextMatch):
@@ -66,7 +67,7 @@ class HeaderMatch(TextMatch):
 
 
 class CookieMatch(TextMatch):
-    """A cookie that an answer sets: its value, and its attributes where they are given."""
+    """Conditions on a cookie that a response sets: on its value and attributes."""
 
     absent: bool = False
     path: Text | None = None
@@ -79,20 +80,20 @@ class CookieMatch(TextMatch):
 
 class MessageMatch(TextMatch):
     json_: Any = Field(default=None, alias="json")
-    """The message is JSON and has at least this in it."""
+    """The message is JSON and contains at least this."""
     bytes_: int | None = Field(default=None, alias="bytes", ge=0)
-    """A binary message of that size."""
+    """The message is binary and has this size."""
     binary: bool | None = None
 
 
 class LogMatch(TextMatch):
     machine: Text | None = None
-    """By name or id; without it, the line may be any machine's."""
+    """Name or id. Without it, the line may be from any machine."""
 
     @model_validator(mode="after")
     def _has_condition(self) -> LogMatch:
         if self.equals is None and self.contains is None and self.matches is None:
-            raise fault("a log line of which nothing is said", expected="contains:, equals: or matches:")
+            raise fault("a log line without a condition", expected="contains:, equals: or matches:")
         return self
 
 
@@ -110,8 +111,8 @@ def _is_error(text: str) -> str:
         return text
     known = {code.lower(): code for code in _ERRORS}
     near = difflib.get_close_matches(text.lower(), known, n=1)
-    hint = f'; did you mean "{known[near[0]]}"?' if near else ""
-    raise fault(f"{describe(text)}{hint}", expected=f"one of {', '.join(_ERRORS)}")
+    suggestion = f'; did you mean "{known[near[0]]}"?' if near else ""
+    raise fault(f"{describe(text)}{suggestion}", expected=f"one of {', '.join(_ERRORS)}")
 
 
 def _is_finding(text: str) -> str:
@@ -128,7 +129,7 @@ Statuses = Annotated[list[_Status], BeforeValidator(as_list), OneOrMore()]
 
 
 class Expectation(StrictModel):
-    """What any exchange may be expected to do: how it was routed, and what it left behind."""
+    """Expectations on one exchange: its response, its route, cookies, logs and findings."""
 
     served_by: Texts | None = None
     path: list[Text] | None = None
@@ -140,9 +141,9 @@ class Expectation(StrictModel):
     body: TextMatches | None = None
     json_: Any = Field(default=None, alias="json")
     cookies_sent: list[Text] | None = None
-    """Names of the jar's cookies that went with the request, in any order."""
+    """Names of the cookies that the request sent, in any order."""
     cookies_withheld: dict[str, TextMatches] | None = None
-    """Names of cookies that did not go, and why not."""
+    """Names of the cookies that the request did not send, and the reasons."""
     logs: list[LogMatch] | None = None
     findings: list[Annotated[Text, AfterValidator(_is_finding), _ids]] | None = None
     within: Duration | None = None
@@ -151,7 +152,7 @@ class Expectation(StrictModel):
     @classmethod
     def _check_mapping(cls, data: Any) -> Any:
         if not isinstance(data, dict):
-            raise fault(describe(data), expected="keys such as status: and served_by:")
+            raise fault(describe(data), expected="a mapping with keys such as status: and served_by:")
         if not data:
             raise fault("an empty mapping", expected="at least one expectation")
         return data
@@ -160,7 +161,7 @@ class Expectation(StrictModel):
 class WebSocketExpectation(Expectation):
     messages: list[MessageMatches] | None = None
     exact: bool = False
-    """No other message may come in between."""
+    """No other messages may arrive in between."""
     subprotocol: Text | None = None
     close_code: int | None = None
     close_reason: TextMatches | None = None

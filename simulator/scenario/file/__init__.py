@@ -1,1 +1,1 @@
-"""Scenario files: found, read and checked."""
+"""Scenario files: loading, validation and selection."""

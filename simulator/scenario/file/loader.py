@@ -1,4 +1,4 @@
-"""Scenario files found and read, with every error of every file told at once, by file, line and column."""
+"""Loader for scenario files: finds them, validates them, and reports the errors of all files at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from simulator.config.problems import Problems
 from simulator.config.yaml_document import Document, KeyPath, read_document
 from simulator.errors import InputError
 from simulator.results import SourceLocation
-from simulator.scenario.file.positions import path_in_file
 from simulator.scenario.file.schema import Scenario
-from simulator.scenario.file.validation_messages import find_empty, input_errors
+from simulator.scenario.file.validation_messages import find_empty, input_errors, path_in_file
 from simulator.scenario.steps.base import Step
 
 SUFFIXES = frozenset({".yaml", ".yml"})
@@ -22,7 +21,7 @@ _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
 
 
 def load_scenarios(paths: Iterable[Path | str]) -> list[Scenario]:
-    """Every scenario under `paths`, files and folders, in order. Raises InputError for all that is wrong."""
+    """Load the scenarios in `paths`, files and folders, in order. Raises InputError with all errors of all files."""
     problems = Problems()
     scenarios = []
     for path, is_named in _find_files(paths, problems):
@@ -36,13 +35,14 @@ def load_scenarios(paths: Iterable[Path | str]) -> list[Scenario]:
     if not scenarios:
         places = ", ".join(str(path) for path in paths)
         raise InputError(
-            f"no scenario in {places or 'nothing'}", expected="files *.yaml with version: 1 and steps:"
+            f"no scenario files in {places or 'an empty list of paths'}",
+            expected="*.yaml files with version: 1 and steps:",
         )
     return scenarios
 
 
 def load_scenario(path: Path | str) -> Scenario:
-    """Raises InputError with all that is wrong in the file."""
+    """Load one file. Raises InputError with all errors in it."""
     scenario = _load(Path(path), skip_others=False)
     assert scenario is not None
     return scenario
@@ -54,7 +54,7 @@ def _collect(error: InputError, problems: Problems) -> None:
 
 
 def _find_files(paths: Iterable[Path | str], problems: Problems) -> Iterator[tuple[Path, bool]]:
-    """Each file once, and whether it was named itself."""
+    """Yield each file once, with whether `paths` contains it itself."""
     seen = set()
     for path in map(Path, paths):
         if path.is_dir():
@@ -64,7 +64,9 @@ def _find_files(paths: Iterable[Path | str], problems: Problems) -> Iterator[tup
         else:
             problems.take(
                 InputError(
-                    "no such file or folder", path=path, expected="a scenario file, or a folder of them"
+                    "no such file or folder",
+                    path=path,
+                    expected="a scenario file or a folder with scenario files",
                 )
             )
             continue
@@ -87,7 +89,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _load(path: Path, *, skip_others: bool) -> Scenario | None:
     if path.suffix == ".toml":
         raise InputError(
-            "this is a configuration, not a scenario",
+            "this is a config file, not a scenario file",
             path=path,
             expected=f"a .yaml file with version: 1, name:, config: {path.name} and steps:",
         )
@@ -96,7 +98,7 @@ def _load(path: Path, *, skip_others: bool) -> Scenario | None:
         return None
     if not isinstance(document.data, dict):
         raise InputError(
-            "the file is empty" if document.data is None else "no mapping",
+            "the file is empty" if document.data is None else "the top level is not a mapping",
             path=path,
             line=1,
             column=1,
@@ -125,7 +127,7 @@ def _parse(document: Document) -> Scenario:
 
 
 def looks_like_scenario(data: Any) -> bool:
-    """Other YAML in a folder is passed over: what has neither `steps` nor `version: 1`, such as a compose file."""
+    """Whether a YAML file in a folder is a scenario. Others, such as Compose files, are ignored."""
     return isinstance(data, dict) and (
         "steps" in data or (data.get("version") == 1 and "services" not in data)
     )

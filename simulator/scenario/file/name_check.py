@@ -1,6 +1,6 @@
-"""Names in a scenario that can be nothing in its fleet: told before any machine starts, with file and line.
+"""Static check of the names in a scenario: placeholders, machines, edges and regions that its fleet does not have.
 
-Placeholders, edges and machines are looked at. What only shows when a scenario runs is told then.
+It runs before any machine starts, and reports file and line. Names that depend on the run are checked by the steps.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from simulator.errors import InputError
 from simulator.faults.active import ALL
 from simulator.faults.registry import FAULTS
 from simulator.scenario.file.schema import Scenario
-from simulator.scenario.names import MACHINE_FIELDS
-from simulator.scenario.placeholders import find_placeholders, unknown_placeholder
+from simulator.scenario.names import MACHINE_FIELDS, find_placeholders, unknown_placeholder
 from simulator.scenario.steps.machine import ACTIONS
 from simulator.scenario.steps.repeat import ROUND
 
@@ -26,6 +25,7 @@ _MACHINE_ID = re.compile(r"[0-9a-f]{14}")
 
 
 def check_names(scenario: Scenario, config: Config, problems: Problems) -> None:
+    """Add every unknown name to `problems`."""
     document: Document = scenario.source
     known = _known_names(document.data["steps"], config)
     for path, text in _texts(document.data["steps"], ("steps",)):
@@ -55,7 +55,7 @@ def _unknown(kind: str, text: str, known: list[str]) -> InputError:
 
 
 def _names_machine(path: KeyPath) -> bool:
-    """Whether what stands at `path` has to be a machine: `served_by: x`, `machine: {stop: [x]}`, `path: [x]` …"""
+    """Whether the value at `path` must be a machine: `served_by: x`, `machine: {stop: [x]}`, `path: [x]`."""
     match [key for key in path if isinstance(key, str)]:
         case [*_, "expect", "served_by" | "path"] | [*_, "direct"] | [*_, "logs", "machine"]:
             return True
@@ -69,7 +69,7 @@ def _names_machine(path: KeyPath) -> bool:
 
 
 def _names_region(path: KeyPath) -> bool:
-    """Whether it has to be a region with an edge or a machine in it: `partition: [x, …]`, `between: [x, …]` …"""
+    """Whether the value must be a region with an edge or a machine: `partition: [x, …]`, `between: [x, …]`."""
     match path:
         case [*_, "partition", int()] | [*_, ("partition" | "latency"), "between", int()]:
             return True
@@ -90,31 +90,31 @@ class _KnownNames:
     machines: frozenset[str]
     edges: frozenset[str]
     regions: frozenset[str]
-    words: frozenset[str]
+    placeholders: frozenset[str]
     any_machine: bool
-    """A clone without a name of its own is named while the scenario runs."""
+    """A clone without `as:` gets its name while the scenario runs, so any machine name may exist."""
 
 
 def _known_names(steps: Any, config: Config) -> _KnownNames:
     machines = {name for spec in config.machines for name in (spec.name, f"{spec.app}/{spec.name}")}
-    words = {"control"}
+    placeholders = {"control"}
     regions = {*config.edges, *(spec.region for spec in config.machines)}
     any_machine = False
     for mapping in _mappings(steps):
-        words |= mapping["capture"].keys() if isinstance(mapping.get("capture"), dict) else set()
-        words |= {ROUND} if "repeat" in mapping else set()
+        placeholders |= mapping["capture"].keys() if isinstance(mapping.get("capture"), dict) else set()
+        placeholders |= {ROUND} if "repeat" in mapping else set()
         if "clone" in mapping:
             machines |= {str(mapping["as"])} if "as" in mapping else set()
             any_machine = any_machine or "as" not in mapping
             regions |= {str(mapping["region"])} if "region" in mapping else set()
     return _KnownNames(
-        frozenset(machines), frozenset(config.edges), frozenset(regions), frozenset(words), any_machine
+        frozenset(machines), frozenset(config.edges), frozenset(regions), frozenset(placeholders), any_machine
     )
 
 
 def _is_known(name: str, known: _KnownNames) -> bool:
     head, _, field = name.rpartition(".")
-    if name in known.words or (head == "edge" and field in known.edges):
+    if name in known.placeholders or (head == "edge" and field in known.edges):
         return True
     return field in MACHINE_FIELDS and (head in known.machines or known.any_machine)
 
@@ -123,7 +123,7 @@ def _examples(known: _KnownNames) -> list[str]:
     machines = [
         f"{name}.{field}" for name in sorted(known.machines) if "/" not in name for field in ("id", "region")
     ]
-    return [*machines, *(f"edge.{region}" for region in sorted(known.edges)), *sorted(known.words)]
+    return [*machines, *(f"edge.{region}" for region in sorted(known.edges)), *sorted(known.placeholders)]
 
 
 def _mappings(data: Any) -> Iterator[dict[str, Any]]:

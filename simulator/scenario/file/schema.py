@@ -1,4 +1,4 @@
-"""A scenario file, as it is written: everything beside the steps, and the JSON Schema of it all for editors."""
+"""Schema of a scenario file: its top-level keys, and the JSON Schema of the whole file for editors."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ DEFAULT_TIMEOUT_SECONDS = 120.0
 
 
 class Scenario(StrictModel):
-    """One scenario. Where it was read from is `path`."""
+    """One scenario file."""
 
     version: Literal[1]
     name: Text = Field(min_length=1)
-    """What it shows, as a sentence."""
+    """A sentence that says what the scenario shows."""
     config: Text | None = None
     """A flysim.toml or fly.toml, relative to the scenario file."""
     fleet: dict[str, Any] | None = None
-    """In the place of `config`: what a flysim.toml says, written here."""
+    """Instead of `config`: the content of a flysim.toml."""
     env: dict[str, Text] | None = None
-    """Put on top of every app's own variables; a fleet with other variables is another fleet."""
+    """Added to the environment of every app. Scenarios with different `env` do not share a fleet."""
     fresh: bool = False
-    """On machines that have served nobody before: what they remember is not reset between scenarios."""
+    """Run on newly started machines: the memory of an app is not reset between scenarios."""
     seed: int | None = Field(default=None, ge=0)
     tags: Texts | None = None
-    """Words that `-k` finds too."""
+    """Words that `-k` matches, in addition to name and path."""
     backends: list[Literal["process", "docker", "swarm"]] | None = Field(default=None, min_length=1)
-    """Where it can be played at all; elsewhere it is skipped."""
+    """The backends that can run it. On others it is skipped."""
     reason: Text | None = None
-    """Why it cannot be played elsewhere."""
+    """Why other backends cannot run it."""
     timeout: Duration = DEFAULT_TIMEOUT_SECONDS
     """For the whole scenario, on the real clock."""
     steps: Steps
@@ -45,13 +45,13 @@ class Scenario(StrictModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:
         if self.config is not None and self.fleet is not None:
-            raise fault("config: and fleet: in one scenario", expected="one of the two")
+            raise fault("both config: and fleet: are given", expected="one of the two")
         if self.config is None and self.fleet is None:
             raise fault(
-                "neither config: nor fleet:", expected="config: ../flysim.toml, or a fleet: written here"
+                "neither config: nor fleet: is given", expected="config: ../flysim.toml, or an inline fleet:"
             )
         if self.backends is not None and self.reason is None:
-            raise fault("backends: without reason:", expected="reason: with the words for it")
+            raise fault("backends: without reason:", expected="reason: with why other backends cannot run it")
         return self
 
     @property
@@ -60,7 +60,7 @@ class Scenario(StrictModel):
 
     @property
     def source(self) -> Any:
-        """The `Document` that it was read from: a `Source` for whoever reads `fleet`."""
+        """The `Document` that it was parsed from. It locates the keys of `fleet` in error messages."""
         return self._source
 
     @property
@@ -69,6 +69,6 @@ class Scenario(StrictModel):
 
 
 def scenario_schema() -> dict[str, Any]:
-    """JSON Schema of a scenario file."""
+    """Return the JSON Schema of a scenario file."""
     schema = Scenario.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "A flysim scenario"}

@@ -1,6 +1,6 @@
-"""`-k`: which scenarios are meant, in pytest's way: words with `and`, `or`, `not` and brackets.
+"""Selection of scenarios by a keyword expression (`-k`), as in pytest: words, `and`, `or`, `not`, parentheses.
 
-A word is looked for in the name, the path and the tags, upper and lower case alike; quotes hold several words together.
+A word matches if the name, the path or a tag contains it, in any case. Quotes turn several words into one.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _OPERATORS = ("and", "or", "not")
 
 
 def select(scenarios: list[Scenario], expression: str | None) -> list[Scenario]:
-    """Those that `expression` is true for. Raises InputError where it is no expression, or true for none."""
+    """Return the matching scenarios. Raises InputError if `expression` is invalid or matches none."""
     if not expression or not expression.strip():
         return scenarios
     matches = parse_expression(expression)
     selected = [scenario for scenario in scenarios if matches(_searchable_text(scenario))]
     if not selected:
         raise InputError(
-            f"-k {expression}: none of {len(scenarios)} scenarios",
-            expected="words of their names, paths or tags",
+            f"-k {expression}: matches none of {len(scenarios)} scenarios",
+            expected="words from their names, paths or tags",
         )
     return selected
 
@@ -36,12 +36,17 @@ def _searchable_text(scenario: Scenario) -> str:
 
 
 def parse_expression(text: str) -> Predicate:
-    """Raises InputError."""
+    """Return a predicate over lower-case text. Raises InputError."""
     return _Parser(text).parse()
 
 
 class _Parser:
-    """or-expression: and-expressions with `or` between; those: `not`s, words and brackets with `and` between."""
+    """Recursive descent parser.
+
+    or   = and *("or" and)
+    and  = not *("and" not)
+    not  = "not" not / "(" or ")" / word
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -51,7 +56,7 @@ class _Parser:
     def parse(self) -> Predicate:
         predicate = self._or()
         if self._at < len(self._tokens):
-            raise self._error("and, or, or the end")
+            raise self._error('"and", "or", or the end of the expression')
         return predicate
 
     def _or(self) -> Predicate:
@@ -73,7 +78,7 @@ class _Parser:
         if self._take("("):
             part = self._or()
             if not self._take(")"):
-                raise self._error(")")
+                raise self._error('")"')
             return part
         return self._word()
 
@@ -91,12 +96,12 @@ class _Parser:
         return False
 
     def _error(self, expected: str) -> InputError:
-        read = f'"{self._tokens[self._at][1]}"' if self._at < len(self._tokens) else self._end()
-        hint = '; put several words into quotes: "stale cookie"' if expected.startswith("and") else ""
-        return InputError(f"-k {self._text}: {read}", expected=f"{expected}{hint}")
+        problem = f'unexpected "{self._tokens[self._at][1]}"' if self._at < len(self._tokens) else self._end()
+        hint = '; several words as one need quotes: "stale cookie"' if expected.startswith('"and"') else ""
+        return InputError(f"-k {self._text}: {problem}", expected=f"{expected}{hint}")
 
     def _end(self) -> str:
-        return f'it ends after "{self._tokens[-1][1]}"' if self._tokens else "it is empty"
+        return f'unexpected end after "{self._tokens[-1][1]}"' if self._tokens else "empty expression"
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
@@ -104,7 +109,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while at < len(text.rstrip()):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise InputError(f"-k {text}: a quote that is not closed", expected="the other one")
+            raise InputError(f"-k {text}: unclosed quote", expected="a closing quote")
         bracket, double, single, bare = match.groups()
         if bracket or bare in _OPERATORS:
             tokens.append(("operator", bracket or bare))

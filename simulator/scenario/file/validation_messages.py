@@ -1,4 +1,9 @@
-"""What pydantic found wrong, said for the person who wrote the file: place, what was read, what was expected."""
+"""Validation messages for scenario files: location, problem and expectation of each pydantic error.
+
+Pydantic names a value by its path through the models. That path differs from the path in the file: steps are parsed
+after `request: {path: …}` was flattened into keys of the step, and pydantic adds the tags of union members.
+`path_in_file` translates it.
+"""
 
 from __future__ import annotations
 
@@ -12,58 +17,56 @@ from pydantic_core import ErrorDetails
 from simulator.config.problems import describe, suggest
 from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
-from simulator.scenario.file.positions import path_in_file
 from simulator.scenario.file.schema import Scenario
-from simulator.scenario.steps import STEPS, TAG_PREFIX
+from simulator.scenario.steps import STEPS, TAG_PREFIX, find_kind
 
 _EXPECTED = {
-    "string_type": "a text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
     "float_type": "a number",
     "bool_type": "true or false",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "list_type": "a list",
-    "too_short": "at least one",
-    "string_too_short": "a text that is not empty",
+    "too_short": "at least one item",
+    "string_too_short": "a non-empty string",
 }
+"""By pydantic's error type."""
+
+_FREE_FORM_KEYS = frozenset({"json", "fleet"})
+"""Under these keys null is an ordinary value."""
+
+_INTERNAL_FIELDS = frozenset({"condition", "names"})
+"""Fields that have no key of their own in a file."""
+
+_PLACEHOLDER = re.compile(r"[\w/-]+\.[\w-]+")
 
 
 def input_errors(
     error: ValidationError, document: Document, reported: Collection[KeyPath] = ()
 ) -> Iterator[InputError]:
-    """All but those about the places in `told`, of which enough is said already."""
+    """Convert pydantic's errors, except those at or below a path in `reported`."""
     for detail in error.errors(include_url=False):
         path = path_in_file(_without_tags(detail["loc"]), document.data)
-        if not any(path[: len(location)] == location for location in reported):
+        if not any(path[: len(prefix)] == prefix for prefix in reported):
             yield _input_error(detail, document)
 
 
-_FREE_FORM = frozenset({"json", "fleet"})
-"""Under these keys a null is a value like any other."""
-
-
-_INTERNAL_FIELDS = frozenset({"condition", "names"})
-"""Fields for what stands in a file without a key of its own."""
-
-_PLACEHOLDER = re.compile(r"[\w/-]+\.[\w-]+")
-
-
 def find_empty(document: Document) -> dict[KeyPath, InputError]:
-    """Keys with nothing after their colon: whoever left an expectation empty believes that it is checked.
+    """Find keys without a value, by their path: an expectation that was left empty would never be checked.
 
-    `{dfw-1.id}` without quotes is such a key to YAML, in a mapping of its own, which is the place then.
+    YAML reads `{dfw-1.id}` without quotes as a mapping with such a key. Its path is that of the mapping.
     """
     found = {}
     for path in _empty_paths(document.data, ()):
         mark, key = document.find_key(path), str(path[-1])
         if _PLACEHOLDER.fullmatch(key):
-            location, problem = path[:-1], f"{{{key}}} without quotes is a mapping to YAML"
+            location, problem = path[:-1], f"{{{key}}} without quotes is a mapping in YAML, not a placeholder"
             expected = f'"{{{key}}}", in quotes'
         else:
-            location, problem = path, f'nothing after "{key}:"'
-            expected = f'a value, or no "{key}:" at all'
+            location, problem = path, f'"{key}:" has no value'
+            expected = f'a value; if you do not need "{key}:", remove it'
         found[location] = InputError(
             problem, path=document.path, line=mark.line, column=mark.column, expected=expected
         )
@@ -73,7 +76,7 @@ def find_empty(document: Document) -> dict[KeyPath, InputError]:
 def _empty_paths(data: Any, path: KeyPath) -> Iterator[KeyPath]:
     pairs = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in pairs:
-        if key in _FREE_FORM:
+        if key in _FREE_FORM_KEYS:
             continue
         if value is None and isinstance(data, dict):
             yield (*path, key)
@@ -86,11 +89,11 @@ def _input_error(detail: ErrorDetails, document: Document) -> InputError:
     context: Mapping[str, Any] = detail.get("ctx") or {}
     match detail["type"]:
         case "int_type" if "status" in path:
-            problem, expected = describe(detail["input"]), "a whole number, or a list of them: [200, 201]"
+            problem, expected = describe(detail["input"]), "an integer, or a list of integers: [200, 201]"
         case "extra_forbidden":
             return _unknown_key(path, detail, document)
         case "missing":
-            problem, expected = f'no "{detail["loc"][-1]}:"', _missing_key_hint(str(detail["loc"][-1]))
+            return _missing_key(path, detail, document)
         case "flysim":
             problem, expected = context["problem"], context["expected"]
         case "literal_error":
@@ -98,28 +101,45 @@ def _input_error(detail: ErrorDetails, document: Document) -> InputError:
         case kind:
             problem, expected = describe(detail["input"]), _EXPECTED.get(kind) or _pydantic_message(detail)
     mark = document.find_value(path)
-    where = _name(path)
-    problem = f"{where}: {problem}" if where and detail["type"] != "missing" else problem
+    owner = _name(path)
+    problem = f"{owner}: {problem}" if owner else problem
     return InputError(problem, path=document.path, line=mark.line, column=mark.column, expected=expected)
 
 
-def _without_tags(path: tuple[int | str, ...]) -> KeyPath:
-    return tuple(key for key in path if not (isinstance(key, str) and key.startswith(TAG_PREFIX)))
+def _missing_key(path: KeyPath, detail: ErrorDetails, document: Document) -> InputError:
+    key = str(detail["loc"][-1])
+    mark = document.find_value(path)
+    owner = _name(path)
+    hints = {
+        "version": "version: 1",
+        "name": "name: with a sentence that says what the scenario shows",
+        "steps": "steps: with a list of steps",
+    }
+    return InputError(
+        f'missing key "{key}"{f" in {owner}" if owner else ""}',
+        path=document.path,
+        line=mark.line,
+        column=mark.column,
+        expected=hints.get(key, f"{key}: with a value"),
+    )
 
 
 def _unknown_key(path: KeyPath, detail: ErrorDetails, document: Document) -> InputError:
     key = str(detail["loc"][-1])
     mark = document.find_key(path)
-    known = sorted(_known_keys(detail["loc"][:-1], document))
+    known = sorted(_known_keys(detail["loc"][:-1]))
     owner = _name(path[:-1])
-    problem = f'unknown key "{key}"{f" in {owner}" if owner else ""}{suggest(key, known)}'
     return InputError(
-        problem, path=document.path, line=mark.line, column=mark.column, expected=f"one of {', '.join(known)}"
+        f'unknown key "{key}"{f" in {owner}" if owner else ""}{suggest(key, known)}',
+        path=document.path,
+        line=mark.line,
+        column=mark.column,
+        expected=f"one of {', '.join(known)}",
     )
 
 
-def _known_keys(location: tuple[int | str, ...], document: Document) -> list[str]:
-    """The keys that the model at `location` has, found by walking the models along it."""
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the model at a pydantic location."""
     model: Any = Scenario
     for key in location:
         if isinstance(key, str) and key.startswith(TAG_PREFIX):
@@ -130,7 +150,7 @@ def _known_keys(location: tuple[int | str, ...], document: Document) -> list[str
 
 
 def find_model(model: Any, key: str) -> Any:
-    """The model that the field called `key` holds, if it holds one."""
+    """Return the model that the field called `key` contains, or None."""
     for name, field in model.model_fields.items():
         if key in (name, field.alias):
             return _model_in(field.annotation)
@@ -145,21 +165,47 @@ def _model_in(annotation: Any) -> Any:
 
 
 def _name(path: KeyPath) -> str:
-    """The last keys of a path, enough for a person to know which thing is meant."""
-    words = [key for key in path if isinstance(key, str) and key != "steps"]
-    words += ["steps"] if path and path[-1] == "steps" else []
-    return ".".join(words[-3:])
-
-
-def _missing_key_hint(key: str) -> str:
-    words = {
-        "version": "version: 1",
-        "name": "name: with a sentence that tells what the scenario shows",
-        "steps": "steps: with a list of steps",
-    }
-    return words.get(key, f"{key}: and a value")
+    """Return the last keys of a path, such as `expect.body.matches`."""
+    keys = [key for key in path if isinstance(key, str) and key != "steps"]
+    keys += ["steps"] if path and path[-1] == "steps" else []
+    return ".".join(keys[-3:])
 
 
 def _pydantic_message(detail: ErrorDetails) -> str:
     message = detail["msg"]
     return message.removeprefix("Input should be ").removeprefix("Value should be ")
+
+
+def _without_tags(path: tuple[int | str, ...]) -> KeyPath:
+    return tuple(key for key in path if not (isinstance(key, str) and key.startswith(TAG_PREFIX)))
+
+
+def path_in_file(path: KeyPath, data: Any) -> KeyPath:
+    """Translate a path through the models into one through `data`, as close to its end as the file goes."""
+    found: list[str | int] = []
+    for key in path:
+        for step in _keys_in_file(key, data):
+            found.append(step)
+            data = data[step]
+    return tuple(found)
+
+
+def _keys_in_file(key: str | int, data: Any) -> tuple[str | int, ...]:
+    """Return the key or keys in `data` that correspond to `key` of the model; none if there is no such key."""
+    if isinstance(data, list):
+        return (key,) if isinstance(key, int) and key < len(data) else ()
+    if not isinstance(data, dict):
+        # A list with one item may be written without brackets: index 0 is the value itself.
+        return ()
+    kind = find_kind(data)
+    if kind is not None and key == kind and isinstance(data[kind], dict):
+        names = [name for name in STEPS[kind].inner_keys if name in data[kind]]
+        return (kind, names[0]) if names else (kind,)
+    if key in data:
+        return (key,)
+    if kind is not None and isinstance(data[kind], dict):
+        if key in data[kind]:
+            return (kind, key)
+        if key == "condition":
+            return (kind,)
+    return ()

@@ -1,4 +1,4 @@
-"""The kinds of steps: one file each, and a line in the table here."""
+"""Kinds of steps: one module per kind, registered in the table below."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _KINDS: tuple[type[Step], ...] = (
     ParallelStep,
     ShellStep,
     AdvanceStep,
-    ClientStep,  # the last: `client:` in another step says who makes it
+    ClientStep,  # last: in other steps, `client:` is an option
 )
 STEPS: dict[str, type[Step]] = {kind.key: kind for kind in _KINDS}
 _FIXED_PAUSES = frozenset({"sleep", "wait", "pause", "delay"})
-"""What others call a step that flysim does not have: no test should depend on how long a computer takes."""
+"""Steps that flysim does not have on purpose: a test must not depend on the speed of a computer."""
 
 TAG_PREFIX = "step "
-"""In front of a kind in pydantic's locations, where it names no key of the file."""
+"""Marks the kinds of steps in pydantic's error locations: unlike other parts, they are not keys of the file."""
 
 
 def find_kind(data: Any) -> str | None:
-    """The kind of step that a mapping is, by the key that it has."""
+    """Return the kind of step that a mapping is, by its keys."""
     return next((key for key in STEPS if isinstance(data, dict) and key in data), None)
 
 
@@ -55,16 +55,17 @@ def _check_kind(data: Any) -> Any:
     kinds = [key for key in STEPS if key in data and key != ClientStep.key and not _is_option(key, data)]
     if len(kinds) > 1:
         raise fault(
-            f'"{kinds[0]}:" and "{kinds[1]}:" in one step', expected="two steps, each with its own dash"
+            f'"{kinds[0]}:" and "{kinds[1]}:" in one step', expected="two steps, each a list item of its own"
         )
     if not kinds and ClientStep.key not in data:
         first = next(iter(data), "")
         if first in _FIXED_PAUSES:
             raise fault(
-                f'the step "{first}", which there is not',
-                expected="wait_until: for what happens in machines, or advance: to put the simulated clock forward",
+                f'unknown step "{first}"',
+                expected="wait_until: to wait for a condition, or advance: to move the simulated clock forward",
             )
-        raise fault(f'the step "{first}"{suggest(first, STEPS)}', expected=f"one of {', '.join(STEPS)}")
+        problem = f'unknown step "{first}"{suggest(first, STEPS)}' if data else "empty step"
+        raise fault(problem, expected=f"one of {', '.join(STEPS)}")
     return data
 
 
@@ -81,7 +82,7 @@ def _tag(data: Any) -> str | None:
 
 _variants: Any = tuple(Annotated[kind, Tag(f"{TAG_PREFIX}{kind.key}")] for kind in _KINDS)
 AnyStep: Any = Annotated[
-    Union[_variants],  # noqa: UP007 - it is made from the table
+    Union[_variants],  # noqa: UP007 - built from the table
     Discriminator(_tag),
     BeforeValidator(_check_kind),
 ]

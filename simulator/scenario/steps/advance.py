@@ -1,4 +1,7 @@
-"""`advance`: puts the simulated clock forward, on which cookies expire and the proxy waits; machines do not feel it."""
+"""Step `advance`: moves the simulated clock forward.
+
+Cookies expire and the proxy waits on that clock. Machines run in real time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of all steps: where one stands, how its placeholders are filled in, and how it is played."""
+"""Base class of all steps, with placeholders, location in the file, and `run_step`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from simulator.config.yaml_document import KeyPath
 from simulator.crash_report import CRASHED, describe_crash
 from simulator.errors import SimulatorError, WrongStateError
 from simulator.results import SourceLocation, StepResult
-from simulator.scenario.context import ScenarioContext
-from simulator.scenario.failure import StepFailed
-from simulator.scenario.placeholders import Lookup, render_all
+from simulator.scenario.context import ScenarioContext, StepFailed
+from simulator.scenario.names import Lookup, render_all
 
 
 class Step(StrictModel, ABC):
-    """One step, as it is written in the file. `key` is the word that tells its kind."""
+    """One step of a scenario file. `key` is the YAML key of its kind."""
 
     key: ClassVar[str]
     inner_keys: ClassVar[tuple[str, ...]] = ()
-    """What the value of `key` is called where a mapping stands in its place; empty where none may."""
+    """Names for the value of `key` in the mapping form (`request: {path: /}`); empty if there is no such form."""
     is_composite: ClassVar[bool] = False
-    """It is made of other steps, which fill in their own placeholders and fail in their own place."""
+    """Whether it consists of other steps, which resolve their own placeholders and report their own failures."""
 
     _location: SourceLocation | None = PrivateAttr(default=None)
 
@@ -42,20 +41,20 @@ class Step(StrictModel, ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """What it does, for a person, in a few words."""
+        """A short description for reports, such as `GET /`."""
 
     @abstractmethod
     async def run(self, context: ScenarioContext) -> None:
-        """Raises StepFailed, or SimulatorError for what a person has to mend."""
+        """Raises StepFailed if an expectation does not hold, SimulatorError for wrong input or a broken environment."""
 
     def children(self) -> Iterator[tuple[KeyPath, Step]]:
-        """The steps within this one, each with its place relative to this."""
+        """The steps inside this one, each with its key path relative to this one."""
         return iter(())
 
     @model_validator(mode="before")
     @classmethod
     def _open_inner_mapping(cls, data: Any) -> Any:
-        """`request: {path: /x, edge: ams}` means the same as `request: /x` with `edge: ams` beside it."""
+        """Flatten the mapping form: `request: {path: /x, edge: ams}` becomes `request: /x` and `edge: ams`."""
         if not cls.inner_keys or not isinstance(data, dict) or not isinstance(data.get(cls.key), dict):
             return data
         inner = {(cls.key if key in cls.inner_keys else key): value for key, value in data[cls.key].items()}
@@ -63,12 +62,13 @@ class Step(StrictModel, ABC):
         twice = sorted(inner.keys() & outer.keys())
         if twice:
             raise fault(
-                f'"{twice[0]}:" both within "{cls.key}:" and beside it', expected="it in one of the two"
+                f'"{twice[0]}:" both inside "{cls.key}:" and next to it',
+                expected="it in one of the two places",
             )
-        if cls.key in data[cls.key] or len(inner) < len(data[cls.key]):
-            raise fault(
-                f'two names for one thing in "{cls.key}:"', expected=f'"{cls.inner_keys[0]}:" there, once'
-            )
+        values = [key for key in (cls.key, *cls.inner_keys) if key in data[cls.key]]
+        if cls.key in values or len(values) > 1:
+            given = " and ".join(f'"{key}:"' for key in values)
+            raise fault(f'{given} inside "{cls.key}:"', expected=f'"{cls.inner_keys[0]}:" only')
         return outer | inner
 
     @classmethod
@@ -82,7 +82,7 @@ class Step(StrictModel, ABC):
 
 
 def _allow_inner_form(schema: JsonSchemaValue, key: str, inner_keys: tuple[str, ...]) -> None:
-    """Editors are told of `request: {path: /x, edge: ams}` too."""
+    """Add the mapping form, such as `request: {path: /x, edge: ams}`, to the JSON Schema."""
     main = schema["properties"][key]
     inner = {name: each for name, each in schema["properties"].items() if name != key}
     inner |= dict.fromkeys(inner_keys, main)
@@ -92,14 +92,13 @@ def _allow_inner_form(schema: JsonSchemaValue, key: str, inner_keys: tuple[str, 
 
 
 if TYPE_CHECKING:
-    # What composite steps are made of. The registry in `steps` gives these names their meaning for pydantic, once it
-    # knows every kind.
+    # Types of the steps inside composite steps. For pydantic, `steps/__init__.py` defines them when it knows all kinds.
     AnyStep = Step
     Steps = list[Step]
 
 
 async def run_step(step: Step, context: ScenarioContext) -> None:
-    """Play one step and record it. Raises StepFailed with the step's place on it."""
+    """Run one step and record its result. Raises StepFailed with the location of the step."""
     started = time.monotonic()
     context.step_started_at, context.response = context.simulator.clock.now(), None
     try:
@@ -125,7 +124,7 @@ async def run_step(step: Step, context: ScenarioContext) -> None:
 
 
 def _set_location(failure: StepFailed, step: Step) -> None:
-    """The innermost step that failed is the one to name."""
+    """Set the location, unless a step inside this one has set it."""
     if failure.location is None:
         failure.location, failure.title = step.location, step.title
 
@@ -134,7 +133,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def resolve_placeholders(model: Model, lookup: Lookup) -> Model:
-    """A step, or a part of one, with values in the place of all its placeholders."""
+    """Return a copy of a step, or of a part of one, with all placeholders resolved."""
     filled: Model = _resolve(model, lookup)
     return filled
 

@@ -1,4 +1,4 @@
-"""`client`: who makes the requests from here on: another visitor, with a cookie jar and an edge of their own."""
+"""Step `client`: selects the client of the following steps. Each has its own cookie jar, edge and connections."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class ClientStep(Step):
     inner_keys: ClassVar[tuple[str, ...]] = ("name",)
 
     client: Text
-    """A new name is a new visitor, with an empty jar."""
+    """A new name creates a client with an empty cookie jar."""
     edge: Text | None = None
-    """Where their connections go from now on; their cookies stay."""
+    """The edge of its connections from now on. Its cookies stay."""
     headers: dict[str, Text] | None = None
-    """Sent with each of their requests."""
+    """Sent with each of its requests."""
     cookies: dict[str, Text] | None = None
-    """Put into the jar, for the host of the edge."""
+    """Added to its cookie jar, for the host of the edge."""
     fresh: bool = False
-    """Forget what the visitor of that name had: cookies, headers and open connections."""
+    """Discard an existing client of that name, with its cookies, headers and connections."""
 
     @property
     def title(self) -> str:

@@ -1,4 +1,4 @@
-"""`heal`: mends faults: all, those of a kind or of a machine, or one as it was written. A scenario's end heals all."""
+"""Step `heal`: ends injected faults: all, those of a kind or machine, or one. The end of a scenario heals all."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from simulator.scenario.steps.inject import with_machine_id
 
 
 class HealTarget(FaultChoice):
-    """What to mend: a fault as it was written, or names."""
+    """The faults to end: one fault in the form of the step `fault`, or names."""
 
     names: Texts | None = Field(default=None, min_length=1)
-    """`all`, kinds of faults, or machines; not written as a key of its own."""
+    """`all`, kinds of faults, or machines. Not a key in the file: it is the value of `heal:` itself."""
 
     @model_validator(mode="before")
     @classmethod

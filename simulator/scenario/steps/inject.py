@@ -1,4 +1,4 @@
-"""`fault`: lets something go wrong until it is healed, or until the end of the scenario."""
+"""Step `fault`: injects a fault that lasts until it is healed, or until the end of the scenario."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ class FaultStep(Step):
 
 
 def with_machine_id(fault: Fault, context: ScenarioContext) -> Fault:
-    """The fault with its machine by id, which may be a name that only the scenario knows."""
+    """Replace the machine of a fault by its id: its name may be one that only the scenario knows."""
     key = fault.machine_key
     return fault if key is None else fault.at(context.names.get_machine(key))

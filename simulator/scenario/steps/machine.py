@@ -1,4 +1,4 @@
-"""`machine`: starts, stops, kills … machines, as an operator or the platform does."""
+"""Step `machine`: starts, stops, kills, suspends, destroys, cordons or clones machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ACTIONS = ("start", "stop", "kill", "suspend", "destroy", "cordon", "uncordon", 
 
 
 class MachineAction(StrictModel):
-    """One verb, with the machine or machines, by name or id."""
+    """One action with its machines, by name or id."""
 
     start: Texts | None = None
     stop: Texts | None = None
@@ -26,18 +26,18 @@ class MachineAction(StrictModel):
     uncordon: Texts | None = None
     clone: Text | None = None
     region: Text | None = None
-    """Where the clone runs; in the region of the original where nothing is said."""
+    """Region of the clone. Default: the region of the original."""
     as_: Text | None = Field(default=None, alias="as")
-    """What the clone is called in this scenario."""
+    """Name of the clone in this scenario."""
 
     @model_validator(mode="after")
     def _is_one_action(self) -> MachineAction:
         given = [kind for kind in ACTIONS if kind in self.model_fields_set]
         if len(given) != 1:
-            read = " and ".join(f'"{kind}:"' for kind in given) or "no verb"
+            read = " and ".join(f'"{kind}:"' for kind in given) or "no action"
             raise fault(f"{read} in one step", expected=f"one of {', '.join(ACTIONS)}")
         if self.clone is None and self.model_fields_set & {"region", "as_"}:
-            raise fault(f'"region:" or "as:" beside "{given[0]}:"', expected="them with clone: only")
+            raise fault(f'"region:" or "as:" with "{given[0]}:"', expected='these keys with "clone:" only')
         return self
 
     @property

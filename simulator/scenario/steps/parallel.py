@@ -1,4 +1,4 @@
-"""`parallel`: branches that run at the same time, each a step or a list of steps; it ends when all of them have."""
+"""Step `parallel`: runs branches concurrently, each a step or a list of steps, until all have ended."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from simulator.config.base_model import OneOrMore, as_list
 from simulator.config.yaml_document import KeyPath
-from simulator.scenario.context import ScenarioContext
-from simulator.scenario.failure import StepFailed
+from simulator.scenario.context import ScenarioContext, StepFailed
 from simulator.scenario.steps.base import Step, run_step
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class ParallelStep(Step):
                 yield ("parallel", number, index), step
 
     async def run(self, context: ScenarioContext) -> None:
-        """All branches come to their end; then the gravest failure, or the first of these in the file, is raised."""
+        """Wait for all branches, then raise the failure with the highest exit status; among equals, the first."""
         contexts = [context.fork() for _ in self.parallel]
         branches = map(_run_branch, self.parallel, contexts)
         try:

@@ -1,4 +1,4 @@
-"""`partition`: nothing gets through; the same as `fault: {partition: …}`."""
+"""Step `partition`: blocks all traffic between two sides; short for `fault: {partition: …}`."""
 
 from __future__ import annotations
 

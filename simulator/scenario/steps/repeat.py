@@ -1,4 +1,4 @@
-"""`repeat`: the same steps several times over; `{round}` is 1, 2, 3 …"""
+"""Step `repeat`: runs steps several times. `{round}` is the number of the round, from 1."""
 
 from __future__ import annotations
 

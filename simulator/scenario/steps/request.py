@@ -1,4 +1,4 @@
-"""`request`: one HTTP request, as a visitor's browser would make it, though redirects are only followed if asked."""
+"""Step `request`: sends one HTTP request with the cookies of the client, and checks the response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
 class GeneratedBody(StrictModel):
-    """A body of so many bytes, for limits."""
+    """A request body of a given size, to test limits."""
 
     bytes_: int = Field(alias="bytes", ge=0)
 
@@ -48,13 +48,13 @@ class RequestStep(Step):
     inner_keys: ClassVar[tuple[str, ...]] = ("path", "url")
 
     request: Text
-    """`GET /x`, or `/x`, or a whole URL; every connection goes to the edge."""
+    """`GET /x`, `/x`, or a URL. Whatever its host, the connection goes to the edge."""
     method: Text | None = None
     edge: Text | None = None
     port: Port | None = None
     """A public port of the edge other than 80 and 443."""
     direct: Text | None = None
-    """A machine: straight to it, past the proxy, as other machines on the private network do."""
+    """A machine to connect to directly, without the proxy, as other machines on the private network do."""
     client: Text | None = None
     headers: dict[str, Texts] | None = None
     body: Body | None = None
@@ -69,15 +69,17 @@ class RequestStep(Step):
     def _fits_together(self) -> RequestStep:
         given = [name for name in ("body", "json_", "form") if name in self.model_fields_set]
         if len(given) > 1:
-            words = " and ".join(f'"{name.rstrip("_")}:"' for name in given)
-            raise fault(f"{words} in one request", expected="one of them")
+            keys = " and ".join(f'"{name.rstrip("_")}:"' for name in given)
+            raise fault(f"{keys} in one request", expected="one of them")
         refuse_together(self, "edge", "direct")
         refuse_together(self, "port", "direct")
         line = _REQUEST_LINE.fullmatch(self.request.strip())
         if line is None or not line[2].startswith(("/", "http://", "https://", "{", "*")):
             raise fault(describe(self.request), expected='a request such as "GET /x?y=z"')
         if line[1] and self.method:
-            raise fault(f'"method:" beside {describe(self.request)}', expected="the method in one of the two")
+            raise fault(
+                f'"method:" in addition to {describe(self.request)}', expected="the method in one of the two"
+            )
         return self
 
     @property
@@ -92,8 +94,8 @@ class RequestStep(Step):
 
     async def run(self, context: ScenarioContext) -> None:
         client = context.get_client(self.client)
-        where = context.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
-        response = await client.request(self.build_request(), where)
+        base_url = context.base_url(client, edge=self.edge, direct=self.direct, port=self.port)
+        response = await client.request(self.build_request(), base_url)
         await context.check_response(response, self.expect)
         capture(self.capture, response, context)
 

@@ -1,4 +1,4 @@
-"""`shell`: a command of the user's own, which finds the simulator in its FLYSIM_ variables."""
+"""Step `shell`: runs a command, with the addresses of the simulator in `FLYSIM_*` environment variables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from pydantic import BeforeValidator, WithJsonSchema
 from simulator.config.base_model import Duration, Text, as_written
 from simulator.config.duration import format_duration
 from simulator.results import Mismatch
-from simulator.scenario.context import ScenarioContext
+from simulator.scenario.context import ScenarioContext, StepFailed
 from simulator.scenario.expectations.match import quote, text_mismatches
 from simulator.scenario.expectations.schema import ShellExpectation
-from simulator.scenario.failure import StepFailed
 from simulator.scenario.simulator_protocol import RunningSimulator
 from simulator.scenario.steps.base import Step
 
@@ -44,7 +43,7 @@ class ShellStep(Step):
     inner_keys: ClassVar[tuple[str, ...]] = ("command",)
 
     shell: Command
-    """A line for `sh`, or a list of a program and its arguments. It runs in the folder of the scenario file."""
+    """A command line for `sh`, or a list: program and arguments. It runs in the folder of the scenario file."""
     env: dict[str, Text] | None = None
     timeout: Duration = 60.0
     expect: ShellExpectation | None = None
@@ -59,7 +58,7 @@ class ShellStep(Step):
         try:
             process = await _launch(command, context.shared.folder, env)
         except OSError as error:
-            raise StepFailed(f"{command[0]} cannot be run: {error.strerror or error}") from None
+            raise StepFailed(f"cannot run {command[0]}: {error.strerror or error}") from None
         started = time.monotonic()
         stdout, stderr = await self._wait_for_exit(process)
         elapsed = time.monotonic() - started
@@ -70,7 +69,9 @@ class ShellStep(Step):
             async with asyncio.timeout(self.timeout):
                 stdout, stderr = await process.communicate()
         except TimeoutError:
-            raise StepFailed(f"the command did not end within {format_duration(self.timeout)}") from None
+            raise StepFailed(
+                f"the command did not exit within its timeout of {format_duration(self.timeout)}"
+            ) from None
         finally:
             await _kill(process)
         return stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
@@ -81,7 +82,7 @@ class ShellStep(Step):
         expect = self.expect or ShellExpectation()
         found = []
         if status != expect.exit:
-            tail = f"; it wrote {quote((stderr or stdout)[-600:])}" if stderr or stdout else ""
+            tail = f"; output: {quote((stderr or stdout)[-600:])}" if stderr or stdout else ""
             found.append(Mismatch("exit", str(expect.exit), f"{status}{tail}"))
         for what, match, text in (("stdout", expect.stdout, stdout), ("stderr", expect.stderr, stderr)):
             if match is not None:
@@ -94,7 +95,10 @@ class ShellStep(Step):
 
 
 async def _launch(command: list[str], folder: Path, env: dict[str, str]) -> Process:
-    """Raises OSError. One that is cancelled ends what it has begun: asyncio alone would wait for its children."""
+    """Start the command. Raises OSError.
+
+    If cancelled, kill the command and its children: asyncio alone would wait until they close the pipes.
+    """
     launching = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *command,
@@ -115,7 +119,7 @@ async def _launch(command: list[str], folder: Path, env: dict[str, str]) -> Proc
 
 
 async def _kill(process: Process) -> None:
-    """Nothing of the command outlives its step."""
+    """Kill the process group: children of the command must not outlive the step."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
@@ -131,7 +135,7 @@ def _ready_file(context: ScenarioContext) -> Path:
 
 
 def simulator_variables(simulator: RunningSimulator, ready_file: Path) -> dict[str, str]:
-    """What tells a command where the simulator is; `flysim exec` sets the same."""
+    """Return the `FLYSIM_*` environment variables. `flysim exec` sets the same ones."""
     edges = {f"FLYSIM_EDGE_{region.upper()}": url for region, url in simulator.edges.items()}
     first = next(iter(simulator.edges.values()))
     return edges | {

@@ -1,6 +1,6 @@
-"""`wait_until`: tries a step again and again until its expectations hold, or waits for a machine's state or a log line.
+"""Step `wait_until`: retries a step until its expectations hold, or waits for machine states or log lines.
 
-Its patience is on the real clock, because what it waits for happens in machines.
+Its timeout is on the real clock, because machines run in real time.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from simulator.config.yaml_document import KeyPath
 from simulator.results import Mismatch
 from simulator.retry import retry_on
 from simulator.routing.model import MachineState
-from simulator.scenario.context import ScenarioContext
+from simulator.scenario.context import ScenarioContext, StepFailed
 from simulator.scenario.expectations.schema import LogMatch
-from simulator.scenario.failure import StepFailed
 from simulator.scenario.steps.base import Step, resolve_placeholders, run_step
 
 if TYPE_CHECKING:
@@ -28,25 +27,25 @@ if TYPE_CHECKING:
 
 CONDITIONS = ("healthy", "unhealthy", "cordoned", "gone", *(state.value for state in MachineState))
 _TRY_PATIENCE_SECONDS = 0.1
-"""A trace or a log line is not waited for longer than this in one try."""
+"""How long one attempt waits for a trace or a log line."""
 _SLOWEST_SECONDS = 0.5
 _BACKOFF_FACTOR = 1.5
 _OWN_KEYS = ("within", "every")
 
 
 class Condition(StrictModel):
-    """What is waited for without a request."""
+    """A condition on machines or logs, instead of a step."""
 
     machine: dict[Text, Text] | None = None
-    """Machine -> a state (started, stopped …), or healthy, unhealthy, cordoned, gone."""
+    """Machine -> one of `CONDITIONS`."""
     logs: list[LogMatch] | None = None
-    """Lines since the scenario began, in order."""
+    """Log lines since the scenario began, in order."""
 
     @model_validator(mode="after")
     def _is_known(self) -> Condition:
         for name, state in (self.machine or {}).items():
             if state not in CONDITIONS:
-                raise fault(f"the state {state} for {name}", expected=f"one of {', '.join(CONDITIONS)}")
+                raise fault(f'unknown state "{state}" for {name}', expected=f"one of {', '.join(CONDITIONS)}")
         return self
 
 
@@ -62,12 +61,12 @@ class WaitUntilStep(Step):
     condition: Condition | None = Field(default=None)
     within: Duration = 10.0
     every: Duration = 0.05
-    """The first pause between two tries; later ones grow up to half a second."""
+    """The first pause between two attempts. Pauses grow up to half a second."""
 
     @model_validator(mode="before")
     @classmethod
     def _separate_keys(cls, data: Any) -> Any:
-        """`within:` may stand inside too, and a condition is told from a step by its keys."""
+        """Move `within:` and `every:` out of the mapping, and separate conditions from steps by their keys."""
         if not isinstance(data, dict) or "condition" in data or not isinstance(data.get(cls.key), dict):
             return data
         inner = dict(data[cls.key])
@@ -115,7 +114,7 @@ class WaitUntilStep(Step):
             await policy(self._try, context, recorded)
         except StepFailed as failure:
             if failure.exit_status == 1 and not failure.problem:
-                failure.problem = f"it did not come true within {format_duration(self.within)}"
+                failure.problem = f"the condition did not hold within {format_duration(self.within)}"
             raise
         finally:
             context.patience_seconds = patience
@@ -143,7 +142,7 @@ class WaitUntilStep(Step):
 
 
 def _actual_state(context: ScenarioContext, name: str, wanted: str) -> str | None:
-    """What the machine is instead, or None if it is as wanted."""
+    """Return the actual state if it is not the wanted one, else None."""
     machine = context.simulator.fleet.find(context.names.get_machine(name).id)
     if machine is None:
         return None if wanted in ("gone", "destroyed") else "gone"

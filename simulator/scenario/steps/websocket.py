@@ -1,4 +1,7 @@
-"""`websocket`: opens one, sends, and waits for messages; with `as:` it stays open for later steps, which `use:` it."""
+"""Step `websocket`: opens a WebSocket, sends messages, and checks what it receives.
+
+With `as:` the connection stays open, and later steps `use:` it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from simulator.config.base_model import (
 from simulator.errors import InputError
 from simulator.results import ClientResponse, Mismatch
 from simulator.scenario.client.websocket import WebSocketConnection, WebSocketRequest, open_websocket
-from simulator.scenario.context import ScenarioContext
+from simulator.scenario.context import ScenarioContext, StepFailed
 from simulator.scenario.expectations.capture import Captures, capture
 from simulator.scenario.expectations.match import (
     describe_match,
@@ -36,16 +39,15 @@ from simulator.scenario.expectations.match import (
     text_mismatches,
 )
 from simulator.scenario.expectations.schema import MessageMatch, WebSocketExpectation
-from simulator.scenario.failure import StepFailed
 from simulator.scenario.steps.base import Step
 from simulator.scenario.steps.request import DEFAULT_TIMEOUT_SECONDS
 
 DEFAULT_MESSAGE_TIMEOUT_SECONDS = 5.0
-"""How long messages are waited for, on the real clock, where `timeout:` says nothing."""
+"""How long a step waits for messages without `timeout:`, on the real clock."""
 
 
 class Message(StrictModel):
-    """Something to send: text, JSON, or a binary message of so many bytes or in hex."""
+    """A message to send: text, JSON, a binary message of a given size, or one in hex."""
 
     text: Text | None = None
     json_: Any = Field(default=None, alias="json")
@@ -55,7 +57,10 @@ class Message(StrictModel):
     @model_validator(mode="after")
     def _is_one(self) -> Message:
         if len(self.model_fields_set) != 1:
-            raise fault("a message of several kinds at once", expected="one of text:, json:, bytes: and hex:")
+            raise fault(
+                f"{len(self.model_fields_set)} kinds of content in one message",
+                expected="exactly one of text:, json:, bytes: and hex:",
+            )
         return self
 
     def encode(self) -> str | bytes:
@@ -89,11 +94,11 @@ class WebSocketStep(Step):
     inner_keys: ClassVar[tuple[str, ...]] = ("path", "url")
 
     websocket: Text | None = None
-    """The path, or a whole URL."""
+    """A path or a URL."""
     use: Text | None = None
-    """The name of one that an earlier step opened."""
+    """Name of a WebSocket that an earlier step opened with `as:`."""
     as_: Text | None = Field(default=None, alias="as")
-    """Keep it open under this name."""
+    """Keep the WebSocket open under this name."""
     edge: Text | None = None
     port: Port | None = None
     """A public port of the edge other than 80 and 443."""
@@ -114,7 +119,7 @@ class WebSocketStep(Step):
     def _fits_together(self) -> WebSocketStep:
         if (self.websocket is None) == (self.use is None):
             raise fault(
-                "neither a path nor use:" if self.use is None else "a path and use:",
+                "neither a path nor use:" if self.use is None else "both a path and use:",
                 expected="one of the two",
             )
         refuse_together(self, "edge", "direct")
@@ -123,8 +128,8 @@ class WebSocketStep(Step):
             for name in ("as_", "edge", "port", "direct", "client", "headers", "subprotocols"):
                 if name in self.model_fields_set:
                     raise fault(
-                        f'"{name.rstrip("_")}:" beside use:',
-                        expected="it where the WebSocket is opened, not here",
+                        f'"{name.rstrip("_")}:" together with use:',
+                        expected="this key in the step that opens the WebSocket",
                     )
         return self
 
@@ -134,7 +139,7 @@ class WebSocketStep(Step):
 
     async def run(self, context: ScenarioContext) -> None:
         socket = await (self._open(context) if self.use is None else self._reuse(context, self.use))
-        if socket is None:  # The handshake was refused, and that was expected.
+        if socket is None:  # The handshake was rejected, as expected.
             self._fail_if_socket_is_needed(context)
             return
         try:
@@ -165,7 +170,7 @@ class WebSocketStep(Step):
     async def _check_handshake(
         self, response: ClientResponse, socket: WebSocketConnection | None, context: ScenarioContext
     ) -> None:
-        """Raises StepFailed with everything that does not hold, that of the messages included."""
+        """Raises StepFailed with the mismatches of the handshake and of the messages."""
         try:
             await context.check_response(response, self._handshake_expectation())
         except StepFailed as failed:
@@ -177,7 +182,7 @@ class WebSocketStep(Step):
             raise
 
     def _handshake_expectation(self) -> WebSocketExpectation:
-        """What is expected of the handshake: that it succeeds, unless a status or an error is named."""
+        """Return the expectations on the handshake: it must succeed, unless a status or an error is expected."""
         expect = self.expect or WebSocketExpectation.model_construct()
         changes: dict[str, Any] = {"logs": None}
         if expect.status is None and expect.error in (None, "none"):
@@ -187,12 +192,12 @@ class WebSocketStep(Step):
     def _fail_if_socket_is_needed(self, context: ScenarioContext) -> None:
         expect = self.expect
         if self.send or self.close or (expect and (expect.messages or expect.close_code)):
-            refused = Mismatch(
+            rejected = Mismatch(
                 "handshake",
                 "an open WebSocket",
-                f"it was refused with {context.response.status if context.response else None}",
+                f"rejected with status {context.response.status if context.response else None}",
             )
-            raise StepFailed(mismatches=(refused,), response=context.response)
+            raise StepFailed(mismatches=(rejected,), response=context.response)
 
     async def _store(self, socket: WebSocketConnection, name: str, context: ScenarioContext) -> None:
         before = context.shared.sockets.get(name)
@@ -205,7 +210,9 @@ class WebSocketStep(Step):
         if name not in sockets:
             raise InputError(
                 f'no WebSocket "{name}" is open',
-                expected=f"one of {', '.join(sockets) or 'none that are open'}",
+                expected=f"one of {', '.join(sockets)}"
+                if sockets
+                else "a name that an earlier step gave with as:",
             )
         await self._check_handshake(sockets[name].response, sockets[name], context)
         return sockets[name]
@@ -215,7 +222,7 @@ class WebSocketStep(Step):
             for message in self.send or ():
                 await socket.send(message.encode())
         except ConnectionClosed as error:
-            raise StepFailed(f"nothing can be sent: {error}", response=socket.response) from None
+            raise StepFailed(f"cannot send a message: {error}", response=socket.response) from None
         expect, deadline = self.expect, time.monotonic() + (self.timeout or DEFAULT_MESSAGE_TIMEOUT_SECONDS)
         found: list[Mismatch] = []
         if expect is not None and expect.messages is not None:
@@ -234,7 +241,7 @@ class WebSocketStep(Step):
 async def _expect_messages(
     socket: WebSocketConnection, expect: WebSocketExpectation, deadline: float
 ) -> list[Mismatch]:
-    """In order; others in between are passed over, unless `exact`."""
+    """Wait for the expected messages, in order. Other messages in between are skipped, unless `exact`."""
     first = socket.cursor
     for match in expect.messages or ():
 
@@ -254,7 +261,7 @@ async def _expect_messages(
 
 
 def _advance(socket: WebSocketConnection, match: MessageMatch) -> bool:
-    """Move past the next message that matches, if it has come."""
+    """Move the cursor past the next matching message. Returns False if there is none yet."""
     for index in range(socket.cursor, len(socket.messages)):
         if not list(message_mismatches("", match, socket.messages[index])):
             socket.cursor = index + 1
@@ -270,8 +277,12 @@ def _message_mismatch(
     actual += f"\n… and {len(received) - 12} more" if len(received) > 12 else ""
     actual = actual or "no message"
     if socket.is_closed:
-        actual += f"\nand then it was closed with {socket.close_code}"
-    return Mismatch("messages", f"{'next, ' if exact else ''}one that {describe_match(match, 'is ')}", actual)
+        actual += f"\nthen closed with code {socket.close_code}"
+    return Mismatch(
+        "messages",
+        f"{'the next message' if exact else 'a message that'} {describe_match(match, 'is ')}",
+        actual,
+    )
 
 
 async def _expect_close(
@@ -280,7 +291,7 @@ async def _expect_close(
     if expect.close_code is None and expect.close_reason is None:
         return []
     if not await socket.wait(lambda: socket.is_closed, deadline) and not socket.is_closed:
-        return [Mismatch("close_code", str(expect.close_code or "any"), "it is still open")]
+        return [Mismatch("close_code", str(expect.close_code or "any"), "still open")]
     await asyncio.sleep(0)
     found = []
     if expect.close_code is not None and socket.close_code != expect.close_code:

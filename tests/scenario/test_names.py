@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.scenario.placeholders import find_placeholders, render, render_all
+from simulator.scenario.names import find_placeholders, render, render_all
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,10 @@ def test_text_without_braces_stays_as_it_is(text: str) -> None:
     assert list(find_placeholders(text)) == []
 
 
-def test_lists_and_mappings_are_filled_in_with_their_keys() -> None:
+def test_placeholders_in_lists_mappings_and_keys_are_rendered() -> None:
     value = {"{a}": ["{b}", 1, None, {"c": "{{d}}"}]}
     assert render_all(value, str.upper) == {"A": ["B", 1, None, {"c": "{d}"}]}
 
 
-def test_the_names_are_found() -> None:
+def test_placeholders_are_found() -> None:
     assert list(find_placeholders("{a} {{b}} {c.id} ${d}")) == ["a", "c.id"]
