@@ -99,6 +99,6 @@ def _describe_stop(stop: int, stops: list[int], hops: tuple[Hop, ...]) -> str:
 
 
 def _labels(hops: tuple[Hop, ...]) -> list[str]:
-    """Machine names, hop by hop, with the app where there are several: names repeat between apps."""
+    """Machine names, hop by hop; with the app if there are several, because names repeat between apps."""
     one_app = len({hop.app for hop in hops}) == 1
     return [hop.machine if one_app else f"{hop.app}/{hop.machine}" for hop in hops]

@@ -1,7 +1,7 @@
 """The rules of diagnosis: one function per finding, from a trace and the fleet to a finding or None.
 
-A rule reads one exchange. Rows of the failure gallery that take several exchanges to show, or that need what a
-trace does not hold, have none.
+A rule reads one exchange. Rows of the failure gallery that need several exchanges, or data that a trace does not
+contain, have no rule.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
         f"{hop.machine} answered with {quote_replay(hop)}; the apps here are {', '.join(fleet.apps)}",
         Fix(
             "correct the name, or add the app to flysim.toml; "
-            "a ',' in place of a ';' becomes part of the name, too"
+            "a ',' instead of a ';' becomes part of the name too"
         ),
         trace.request_id,
         ("F-1.63",),

@@ -1,4 +1,4 @@
-"""What a scenario's client saw: a response, a WebSocket handshake, or no response at all."""
+"""Response as the client of a scenario got it: to a request or a handshake, or none because of a failure."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class WithheldCookie:
 
 @dataclass(slots=True)
 class ClientResponse:
-    """One exchange as its client saw it, with its trace where there is one."""
+    """One exchange as its client saw it, with its trace if there is one."""
 
     title: str
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     failure: str | None = None
-    """`timeout` or `disconnect` where no response came."""
+    """`timeout` or `disconnect` if there was no response, else None."""
     failure_text: str = ""
     redirects: int = 0
     """Number of redirects that the client followed to get this response."""
     not_followed: str = ""
-    """Why the client did not follow the redirect that this response is, although the step asked for it."""
+    """Why the client did not follow this redirect, although the step has `follow: true`."""
     elapsed_seconds: float = 0.0
     """On the simulated clock."""
     cookies_sent: tuple[str, ...] = ()

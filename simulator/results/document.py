@@ -168,9 +168,9 @@ class FailureDocument(TypedDict):
     findings: list[FindingDocument]
     logs: list[LogDocument]
     exit_status: int
-    """1: an expectation; 2: the file is wrong; 3: the environment; 4: a fault of flysim."""
+    """1: an expectation does not hold; 2: the file is wrong; 3: the environment; 4: a bug in flysim."""
     traceback: NotRequired[str]
-    """Of a fault of flysim."""
+    """Traceback of a bug in flysim."""
 
 
 class ScenarioDocument(TypedDict):

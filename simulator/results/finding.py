@@ -1,4 +1,4 @@
-"""A finding: one thing that diagnosis says about an exchange, with the rule behind it, the evidence and the fix."""
+"""Finding of diagnosis about one exchange: its cause, the rule behind it, the evidence and the fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where in the trace a finding shows. A field is None where it does not apply."""
+    """Where in the trace a finding shows. A field is None if it does not apply."""
 
     hop: int | None = None
     """Position in `Trace.hops`, from 0."""
@@ -30,7 +30,7 @@ class Fix:
     after: str | None = None
 
     def as_dict(self) -> dict[str, str]:
-        """For JSON: `before` and `after` only where they are given."""
+        """For JSON. `before` and `after` are omitted if they are None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""The result of a run: verdicts of scenarios and steps, and failures with everything that explains them."""
+"""Result of a run: verdicts of scenarios and steps, and failures with their context."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioFailure:
-    """Why a scenario failed: the step, the expectations that do not hold, and what helps to find the cause."""
+    """Why a scenario failed: the step, the mismatches, and the trace, findings and logs that help to find the cause."""
 
     location: SourceLocation | None
     step: str
@@ -59,9 +59,9 @@ class ScenarioFailure:
     findings: tuple[Finding, ...] = ()
     logs: tuple[LogTail, ...] = ()
     traceback: str = ""
-    """Of a fault of flysim itself: for reports, because the file it is written to may not outlive a CI job."""
+    """Traceback of a bug in flysim. It is part of reports because the crash file may be lost with a CI job."""
     exit_status: int = 1
-    """1: an expectation; 2: the file is wrong; 3: the environment; 4: flysim itself."""
+    """1: an expectation does not hold; 2: the file is wrong; 3: the environment; 4: a bug in flysim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class ScenarioResult:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """All results of a run, in the order in which they came. `seconds` is real time."""
+    """All results of a run, in order of completion. `seconds` is real time."""
 
     results: tuple[ScenarioResult, ...]
     seconds: float

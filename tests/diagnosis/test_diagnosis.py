@@ -1,4 +1,4 @@
-"""What diagnosis says of each row of the failure gallery that shows in one exchange: the finding and its words."""
+"""Findings for the rows of the failure gallery that a single exchange can show."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TO_AMS_1, TO_DFW_1 = f"instance={AMS_1.id}", f"instance={DFW_1.id}"
 
 
 def replayed(*directives: str, machines: Fleet = DEMO, **request_changes: str) -> Caller:
-    """An exchange whose machines answer with these directives, one after the other."""
+    """An exchange whose machines respond with these directives, one after the other."""
     headers = {"Cookie": cookie} if (cookie := request_changes.pop("cookie", "")) else {}
     caller = Caller(machines, request=request(headers, **request_changes))
     for directive in directives:
@@ -61,7 +61,7 @@ def test_a_successful_exchange_has_no_finding() -> None:
     assert found(plain) == found(sticky) == []
 
 
-# Replays that go round.
+# Replay loops.
 
 
 def test_a_machine_that_replays_to_itself() -> None:
@@ -122,7 +122,7 @@ def test_a_cycle_too_long_to_occur_twice_is_named() -> None:
 
 
 def hops_of(*stations: tuple[str, str]) -> Trace:
-    """A trace of these deliveries, each to a machine that answered with that directive."""
+    """A trace of these deliveries, each to a machine that responded with that directive."""
     caller = replayed(*[TO_DFW_1, TO_AMS_1] * 6)
     hop = caller.trace.hops[0]
     hops = tuple(replace(hop, machine_id=name, machine=name, replay=replay) for name, replay in stations)
@@ -168,13 +168,13 @@ def test_a_request_that_no_machine_got_twice_is_described_hop_by_hop() -> None:
 
 
 def test_findings_lists_exactly_the_findings_of_the_rules() -> None:
-    """docs/findings.md and the expectations of scenarios rely on the list."""
+    """docs/findings.md and expectations in scenarios depend on the list."""
     modules = [Path(inspect.getsourcefile(rule) or "").read_text() for rule in RULES]
     written = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', "".join(modules)))
     assert written == set(FINDINGS)
 
 
-# Replays that find nobody.
+# Replays without a target.
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None
 
 
 def test_a_cookie_that_names_an_unhealthy_machine() -> None:
-    """F-12.1, Gallery 4: the cookie is right, and the machine is not gone."""
+    """F-12.1, Gallery 4: the cookie is correct, and the machine exists."""
     machines = fleet(AMS_1, replace(DFW_1, healthy=False))
     finding = the_finding(replayed(TO_DFW_1, machines=machines, cookie=f"fly-machine-id={DFW_1.id}"))
     assert finding.id == "stale-cookie"
@@ -266,7 +266,7 @@ def test_an_unquoted_list_that_the_proxy_accepted_is_parsed_the_same_way() -> No
 
 @pytest.mark.parametrize("directive", [TO_DFW_1, "region=dfw", 'region="nrt,any";elsewhere=true'])
 def test_a_target_that_was_not_reached_is_not_lost(directive: str) -> None:
-    """F-6.53: it is there, and refuses"""
+    """F-6.53: it exists and refuses connections"""
     caller = replayed(directive)
     caller.fail_until_done()
     assert found(caller) == ["refused-connection"]
@@ -281,7 +281,7 @@ def test_a_target_that_is_full_is_not_lost() -> None:
     assert (caller.code, found(caller)) == ("PR04", [])
 
 
-# The same, asked for in a replay body.
+# Replays in a replay body.
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_directive_accepted_by_another_version_that_this_one_cannot_parse() ->
     assert diagnose(unread, DEMO) == ()
 
 
-# Replays that are refused.
+# Rejected replays.
 
 
 @pytest.mark.parametrize("directive", ["leader", "region=iad,ord", "timeout=1500", ""])
@@ -344,7 +344,7 @@ def test_a_directive_that_cannot_be_parsed(directive: str) -> None:
 
 
 def test_a_fallback_that_is_replayed_again() -> None:
-    """Gallery 30, F-1.56, K-18: its grammar is not what is wrong"""
+    """Gallery 30, F-1.56, K-18: its grammar is correct"""
     finding = the_finding(replayed(f"instance={GONE};timeout=0s;fallback=force_self", TO_DFW_1))
     assert finding.id == "replayed-fallback"
     assert f"ams-1 answered with fly-replay: {TO_DFW_1} once more" in finding.cause
@@ -375,7 +375,7 @@ def test_a_body_that_is_too_large_for_a_retry() -> None:
     assert the_finding(caller).cause.startswith("ams-1 could not be reached for a PUT whose body is larger")
 
 
-# What an app should not do, though it may work.
+# Doubtful replays that may work.
 
 
 def test_an_upgrade_that_the_replaying_app_negotiated() -> None:
@@ -410,7 +410,7 @@ def test_a_directive_that_is_probably_not_what_was_meant(directive: str, doubt: 
     assert doubt in findings["doubtful-directive"].cause
 
 
-# Machines that do not answer.
+# Machines without a valid response.
 
 
 def test_a_machine_that_does_not_listen() -> None:
@@ -422,7 +422,7 @@ def test_a_machine_that_does_not_listen() -> None:
     often.fail()
     often.answer()
     assert "ams-1 refused 1 connection: [PC01] instance refused connection" in the_finding(once).cause
-    # The machine answered at last: the hop shows no failure any more.
+    # A later attempt succeeded: the hop has no failure.
     assert found(often) == []
 
 
@@ -473,7 +473,7 @@ def test_a_machine_that_closes_the_connection_in_the_middle_of_its_response() ->
     assert the_finding(caller).cause == "ams-1 closed the connection in the middle of its response"
 
 
-# All of them together.
+# All rules together.
 
 
 def test_the_most_serious_finding_comes_first() -> None:

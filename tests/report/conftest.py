@@ -1,4 +1,4 @@
-"""The fixtures of scenario tests: reports of scenarios that really ran."""
+"""Fixtures of the scenario tests, for reports of scenarios that ran."""
 
 from tests.scenario.conftest import load, run_step, simulator, write
 

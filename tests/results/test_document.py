@@ -1,4 +1,4 @@
-"""The JSON document of a run, held against its own schema and against the values that it is made of."""
+"""The JSON document of a run: it conforms to its schema, and the schema covers the result values."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ RUN = RunResult(
 
 def strictly(document: object) -> None:
     """Raises if a key is missing, unknown, or of another type than the schema says."""
-    run_schema()  # gives the parts their configuration
+    run_schema()  # sets the pydantic config of the parts
     for part in vars(document_module).values():
         if isinstance(part, type) and hasattr(part, "__pydantic_config__"):
             part.__pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)

@@ -19,7 +19,7 @@ RunStep = Callable[[str], Awaitable[ScenarioResult]]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Puts a scenario with these steps into a file; `head` stands before them."""
+    """Writes a scenario file: `head`, then these steps."""
 
     def write(steps: str, *, name: str = "scenario.yaml", head: str = HEAD) -> Path:
         path = tmp_path / name
@@ -37,7 +37,7 @@ def load(write: Write) -> Callable[[str], Scenario]:
 
 @pytest.fixture(autouse=True)
 def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines and traces of the paper stage are there at once, or never."""
+    """In the fake simulator, traces and log lines arrive at once or never."""
     monkeypatch.setattr(context, "PATIENCE_SECONDS", 0.3)
 
 
@@ -49,5 +49,5 @@ async def simulator() -> AsyncIterator[FakeSimulator]:
 
 @pytest.fixture
 def run_step(simulator: FakeSimulator, load: Callable[[str], Scenario]) -> RunStep:
-    """Plays a scenario with these steps on the paper stage."""
+    """Runs a scenario with these steps on the fake simulator."""
     return lambda steps: run_scenario(load(steps), simulator)

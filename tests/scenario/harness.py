@@ -1,4 +1,4 @@
-"""A small stage for scenarios: real HTTP and WebSocket on loopback, a fleet on paper, traces made by hand."""
+"""Fake simulator for scenario tests: real HTTP and WebSocket on loopback, but no machines and no proxy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def make_config() -> Config:
 
 
 class FakeSimulator:
-    """`?instance=` and the cookie `fly-machine-id` choose the machine, as in the sample app; nothing is delivered."""
+    """Its edges respond themselves, with traces that look as if the proxy had delivered the request.
+
+    `?instance=` and the cookie `fly-machine-id` select the machine, as in the sample app.
+    """
 
     control_url = "http://127.0.0.1:4280"
 
@@ -64,7 +67,7 @@ class FakeSimulator:
         return self
 
     async def _listen(self, edge: str) -> str:
-        """uvicorn's protocols without its `Server`, which looks only ten times a second whether it should stop."""
+        """Use uvicorn's protocols without its `Server`, which checks only ten times a second whether to stop."""
         config = uvicorn.Config(self._app(edge), log_level="critical", lifespan="off", ws="websockets-sansio")
         config.load()
         state = ServerState()
@@ -92,7 +95,7 @@ class FakeSimulator:
         ids = self.findings_by_error.get(trace.error or "", ())
         return [Finding(id, "a cause", Fix("a fix"), trace.request_id) for id in ids]
 
-    # What can be done.
+    # Operations of the protocol `RunningSimulator`.
 
     async def reset(self) -> None:
         self.resets += 1
@@ -142,7 +145,7 @@ class FakeSimulator:
             )
         )
 
-    # What the edges do.
+    # The edges.
 
     def _app(self, edge: str) -> ASGIApp:
         inner = Starlette(
@@ -231,7 +234,7 @@ class FakeSimulator:
         return PlainTextResponse("logged")
 
     async def _later(self, request: Request) -> Response:
-        """A line that is logged only after the answer is out."""
+        """Log a line after the response is sent."""
         machine, line = self.find_machine(request.query_params["machine"]), request.query_params["line"]
         asyncio.get_running_loop().call_later(0.05, self.log, machine, line)
         return PlainTextResponse("soon")

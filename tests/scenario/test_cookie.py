@@ -102,7 +102,7 @@ def test_an_invalid_date_is_none(text: str) -> None:
     assert parse_cookie_date(text) is None
 
 
-@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)))  # noqa: DTZ001 - UTC is meant, and said below
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)))  # noqa: DTZ001 - UTC is set below
 def test_every_http_date_is_parsed(moment: datetime) -> None:
     moment = moment.replace(microsecond=0, tzinfo=UTC)
     assert parse_cookie_date(

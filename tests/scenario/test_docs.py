@@ -1,4 +1,4 @@
-"""What docs/scenarios.md shows can be read, and it shows everything."""
+"""The examples in docs/scenarios.md are valid, and cover all steps and keys."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_steps_have_their_locations_even_inside_other_steps(write: Write) -> Non
         ("{machine: {stp: dfw-1}}", "5:14", 'unknown key "stp" in machine; did you mean "stop"?', "one of as, clone"),
         ("{machine: {}}", "5:13", "machine: no action in one step", "one of start, stop"),
         ("{machine: {stop: a, start: b}}", "5:13", 'machine: "start:" and "stop:" in one step', "one of start"),
-        ("{machine: {stop: a, region: ams}}", "5:13", 'machine: "region:" or "as:" with "stop:"', 'these keys with "clone:"'),
+        ("{machine: {stop: a, region: ams}}", "5:13", 'machine: "region:" or "as:" with "stop:"', "these keys"),
         ("{wait_until: {machine: {a: strted}}}", "5:16", 'wait_until: unknown state "strted" for a', "one of healthy"),
         ("{wait_until: {reqest: GET /}}", "5:16", 'wait_until: unknown step "reqest"; did you mean', "one of"),
         ("{wait_until: GET /}", "5:16", 'wait_until: "GET /"', "a step: a mapping"),

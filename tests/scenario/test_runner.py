@@ -42,12 +42,12 @@ class FakeSimulators:
 
     def __init__(self) -> None:
         self.opened: list[FakeSimulator] = []
-        self.asked: list[tuple[Config, bool, int]] = []
+        self.calls: list[tuple[Config, bool, int]] = []
         self.fault: Exception | None = None
 
     @asynccontextmanager
     async def open(self, config: Config, *, realtime: bool, seed: int) -> AsyncIterator[FakeSimulator]:
-        self.asked.append((config, realtime, seed))
+        self.calls.append((config, realtime, seed))
         if self.fault:
             raise self.fault
         async with FakeSimulator(config) as simulator:
@@ -82,10 +82,10 @@ async def test_a_failure_ends_only_its_scenario(
 ) -> None:
     write(f"{FAILS}\n- machine: {{stop: dfw-1}}", name="a.yaml", head=head("a"))
     write(PASSES, name="b.yaml", head=head("b"))
-    heard: list[ScenarioResult] = []
-    report = await run_scenarios([tmp_path], on_result=heard.append, open_simulator=simulators.open)
+    reported: list[ScenarioResult] = []
+    report = await run_scenarios([tmp_path], on_result=reported.append, open_simulator=simulators.open)
     assert verdicts(report) == {"a": "failed", "b": "passed"}
-    assert [result.name for result in heard] == ["a", "b"]
+    assert [result.name for result in reported] == ["a", "b"]
     assert len(report.results[0].steps) == 1
     assert (report.summary, report.exit_status) == ("1 passed, 1 failed", 1)
 
@@ -110,8 +110,8 @@ async def test_env_seed_and_fresh_make_a_separate_fleet(
     write(PASSES, name="e.yaml", head=head("e"))
     report = await run(simulators, tmp_path)
     assert list(verdicts(report)) == ["a", "e", "b", "c", "d"]
-    assert [seed for _, _, seed in simulators.asked] == [0, 0, 7, 0]
-    assert [dict(config.machines[0].env).get("GUARD") for config, _, _ in simulators.asked] == [
+    assert [seed for _, _, seed in simulators.calls] == [0, 0, 7, 0]
+    assert [dict(config.machines[0].env).get("GUARD") for config, _, _ in simulators.calls] == [
         None,
         "1",
         None,
@@ -124,7 +124,7 @@ async def test_options_are_passed_to_the_simulator(
 ) -> None:
     write(PASSES, name="a.yaml", head=head("a", "seed: 7\n"))
     await run(simulators, tmp_path, RunOptions(seed=3, realtime=True))
-    assert [(realtime, seed) for _, realtime, seed in simulators.asked] == [(True, 3)]
+    assert [(realtime, seed) for _, realtime, seed in simulators.calls] == [(True, 3)]
 
 
 async def test_an_inline_fleet_is_read_from_the_scenario(
@@ -133,7 +133,7 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
     fleet = 'fleet:\n  edges: {ams: 0}\n  apps: {a: {command: ["true"], machines: [{region: ams, count: 2}]}}'
     write(PASSES, name="a.yaml", head=head("a", config=fleet))
     await run(simulators, tmp_path)
-    ((config, _, _),) = simulators.asked
+    ((config, _, _),) = simulators.calls
     assert [machine.name for machine in config.machines] == ["ams-1", "ams-2"]
 
 
@@ -197,7 +197,7 @@ async def test_unknown_names_are_reported_before_machines_start(
     with pytest.raises(InputError) as raised:
         await run(simulators, path)
     assert f"{path}:{location}: {problem}" in str(raised.value)
-    assert simulators.asked == []
+    assert simulators.calls == []
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ async def test_a_scenario_for_another_backend_is_skipped_with_its_reason(
     report = await run(simulators, tmp_path)
     assert report.summary == "0 passed, 0 failed, 1 skipped"
     assert report.results[0].skipped_because == "it needs a network of its own"
-    assert simulators.asked == []
+    assert simulators.calls == []
 
 
 async def test_scenarios_that_do_not_match_the_running_machines_are_skipped(
@@ -277,7 +277,7 @@ async def test_a_fleet_that_does_not_start_fails_its_scenarios(
     _, first, second = report.results
     assert first.failure is not None
     assert first.failure.problem == str(fault)
-    assert first.seconds > 0 == second.seconds  # Only the first had to wait for it.
+    assert first.seconds > 0 == second.seconds  # Only the first one waited for the start.
 
 
 @pytest.fixture
@@ -299,17 +299,17 @@ async def test_a_bug_in_flysim_is_reported_and_ends_only_its_scenario(
     failure = report.results[0].failure
     assert failure is not None
     assert (str(failure.location), failure.step) == (f"{tmp_path}/a.yaml:5", "machine stop ams-1")
-    told, where = failure.problem.split("\n  traceback: ")
-    assert told == "internal error in flysim: RuntimeError: a bug"
-    assert "Traceback" in Path(where).read_text()
-    Path(where).unlink()
-    # What a CI keeps has it, too.
+    problem, path = failure.problem.split("\n  traceback: ")
+    assert problem == "internal error in flysim: RuntimeError: a bug"
+    assert "Traceback" in Path(path).read_text()
+    Path(path).unlink()
+    # The reports that a CI system keeps contain the traceback too.
     (case,) = ElementTree.fromstring(junit_xml(report)).iterfind(".//testcase[system-err]")
     assert (case.findtext("system-err") or "").endswith("RuntimeError: a bug\n")
-    stories = [
+    tracebacks = [
         each["failure"].get("traceback", "") for each in json.loads(json_report(report))["scenarios"][:1]
     ]
-    assert "Traceback" in stories[0]
+    assert "Traceback" in tracebacks[0]
 
 
 @pytest.mark.parametrize("expect", ["{findings: []}", "{status: 500}"])
@@ -368,7 +368,7 @@ async def test_an_interrupted_run_closes_its_simulator(
     write("- websocket: {path: /ws, as: open}\n- request: GET /slow", name="a.yaml", head=head("a"))
     running = asyncio.create_task(run(simulators, tmp_path))
     async with asyncio.timeout(5):
-        while not (simulators.opened and simulators.opened[0].journal.traces()):  # noqa: ASYNC110 - nothing tells of it
+        while not (simulators.opened and simulators.opened[0].journal.traces()):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.005)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

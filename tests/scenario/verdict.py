@@ -1,4 +1,4 @@
-"""Says of a result what a test wants to know of it."""
+"""Assertions on the result of a scenario."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def assert_passed(result: ScenarioResult) -> None:
 
 
 def mismatches_of(result: ScenarioResult) -> dict[str, tuple[str, str]]:
-    """What did not hold -> (expected, actual)."""
+    """Mismatch -> (expected, actual)."""
     assert result.failure is not None, "it passed"
     return {one.what: (one.expected, one.actual) for one in result.failure.mismatches}
 
