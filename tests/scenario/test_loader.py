@@ -114,7 +114,7 @@ def test_steps_have_their_locations_even_inside_other_steps(write: Write) -> Non
         ("{request: not a request}", "5:3", '"not a request"', 'a request such as "GET /x?y=z"'),
         ("{request: GET /, method: PUT}", "5:3", '"method:" in addition to "GET /"', "the method in one of the two"),
         ("{request: {path: /, edge: a}, edge: b}", "5:3", '"edge:" both inside "request:" and next to it',
-         "it in one of the two places"),
+         '"edge:" in one of the two places'),
         ("{request: {path: /, url: /}}", "5:3", '"path:" and "url:" inside "request:"', '"path:" only'),
         ("{request: /, edge: a, direct: b}", "5:3", '"edge:" beside "direct:"', "one of the two"),
         ("{request: /, port: 9090, direct: b}", "5:3", '"port:" beside "direct:"', "one of the two"),

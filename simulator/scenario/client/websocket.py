@@ -97,14 +97,14 @@ async def open_websocket(
 ) -> tuple[ClientResponse, WebSocketConnection | None]:
     """Send a handshake. Failures are not raised: they are in the response, and the connection is None."""
     headers = client.merge_headers(request.headers)
-    target_url = _resolve_websocket_target(request.target, edge_url, headers)
+    target = _resolve_websocket_target(request.target, edge_url, headers)
     response = ClientResponse(f"WebSocket {request.target}")
-    client.record_sent_cookies(response, target_url.url)
+    client.record_sent_cookies(response, target.url)
     started = client.clock.now()
     connection = None
     try:
         async with asyncio.timeout(request.timeout_seconds):
-            connection = await _connect(client, request, target_url, headers)
+            connection = await _connect(client, request, target, headers)
         _set_head(response, 101, connection.response.headers.raw_items() if connection.response else ())
         response.subprotocol = connection.subprotocol
     except InvalidStatus as error:
@@ -113,12 +113,12 @@ async def open_websocket(
     except TimeoutError:
         response.failure, response.failure_text = (
             "timeout",
-            f"no handshake within {request.timeout_seconds:g} s",
+            f"no handshake response within {request.timeout_seconds:g} s",
         )
     except (OSError, InvalidHandshake, EOFError) as error:
         response.failure, response.failure_text = "disconnect", f"the handshake failed: {error}"
     response.elapsed_seconds = client.clock.now() - started
-    client.store_cookies(response, target_url.url)
+    client.store_cookies(response, target.url)
     return response, WebSocketConnection(connection, response) if connection else None
 
 
@@ -131,19 +131,19 @@ def _resolve_websocket_target(target: str, edge_url: str, headers: Headers) -> R
 
 
 async def _connect(
-    client: Client, request: WebSocketRequest, target_url: ResolvedTarget, headers: Headers
+    client: Client, request: WebSocketRequest, target: ResolvedTarget, headers: Headers
 ) -> ClientConnection:
-    edge = urlsplit(target_url.connect_url)
-    secure: dict[str, Any] = {"ssl": trust_all_tls_context()} if target_url.is_tls else {}
+    edge = urlsplit(target.connect_url)
+    secure: dict[str, Any] = {"ssl": trust_all_tls_context()} if target.is_tls else {}
     return await connect(
-        target_url.url,
+        target.url,
         host=edge.hostname,
         port=edge.port,
         proxy=None,
-        origin=_origin(target_url, headers),  # type: ignore[arg-type] # a NewType of str
+        origin=_origin(target, headers),  # type: ignore[arg-type] # a NewType of str
         additional_headers=[
             *(pair for pair in headers if pair[0].lower() not in {"host", "origin"}),
-            *client.cookie_headers(target_url.url, headers),
+            *client.cookie_headers(target.url, headers),
         ],
         subprotocols=[Subprotocol(name) for name in request.subprotocols] or None,
         open_timeout=None,
@@ -154,10 +154,10 @@ async def _connect(
     )
 
 
-def _origin(target_url: ResolvedTarget, headers: Headers) -> str:
+def _origin(target: ResolvedTarget, headers: Headers) -> str:
     """Return the `Origin` that a browser sends from a page of the same host."""
-    page = "https" if target_url.is_tls else "http"
-    return find_header(headers, "origin") or f"{page}://{target_url.host_header}"
+    page = "https" if target.is_tls else "http"
+    return find_header(headers, "origin") or f"{page}://{target.host_header}"
 
 
 def _set_head(response: ClientResponse, status: int, headers: Any) -> None:

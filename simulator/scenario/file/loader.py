@@ -33,9 +33,9 @@ def load_scenarios(paths: Iterable[Path | str]) -> list[Scenario]:
             scenarios += [scenario] if scenario else []
     problems.raise_if_any()
     if not scenarios:
-        places = ", ".join(str(path) for path in paths)
+        searched = ", ".join(str(path) for path in paths)
         raise InputError(
-            f"no scenario files in {places or 'an empty list of paths'}",
+            f"no scenario files in {searched or 'an empty list of paths'}",
             expected="*.yaml files with version: 1 and steps:",
         )
     return scenarios
@@ -54,7 +54,7 @@ def _collect(error: InputError, problems: Problems) -> None:
 
 
 def _find_files(paths: Iterable[Path | str], problems: Problems) -> Iterator[tuple[Path, bool]]:
-    """Yield each file once, with whether `paths` contains it itself."""
+    """Yield each file once, with whether `paths` names it directly."""
     seen = set()
     for path in map(Path, paths):
         if path.is_dir():

@@ -97,7 +97,7 @@ class _Parser:
 
     def _error(self, expected: str) -> InputError:
         problem = f'unexpected "{self._tokens[self._at][1]}"' if self._at < len(self._tokens) else self._end()
-        hint = '; several words as one need quotes: "stale cookie"' if expected.startswith('"and"') else ""
+        hint = '; to match a phrase, quote it: "stale cookie"' if expected.startswith('"and"') else ""
         return InputError(f"-k {self._text}: {problem}", expected=f"{expected}{hint}")
 
     def _end(self) -> str:

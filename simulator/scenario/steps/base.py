@@ -63,7 +63,7 @@ class Step(StrictModel, ABC):
         if twice:
             raise fault(
                 f'"{twice[0]}:" both inside "{cls.key}:" and next to it',
-                expected="it in one of the two places",
+                expected=f'"{twice[0]}:" in one of the two places',
             )
         values = [key for key in (cls.key, *cls.inner_keys) if key in data[cls.key]]
         if cls.key in values or len(values) > 1:
@@ -109,8 +109,8 @@ async def run_step(step: Step, context: ScenarioContext) -> None:
         _set_location(failure, step)
         raise
     except SimulatorError as error:
-        is_input_fault = error.exit_status == 2 and not isinstance(error, WrongStateError)
-        failed = StepFailed(str(error), response=context.response, exit_status=2 if is_input_fault else 1)
+        is_input_error = error.exit_status == 2 and not isinstance(error, WrongStateError)
+        failed = StepFailed(str(error), response=context.response, exit_status=2 if is_input_error else 1)
         _set_location(failed, step)
         raise failed from error
     except Exception as error:
