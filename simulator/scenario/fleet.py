@@ -30,7 +30,7 @@ class FleetKey:
 
 
 def fleet_key(scenario: Scenario, seed: int | None) -> FleetKey:
-    """`seed` overrides the seed in the scenario."""
+    """Return the key of the fleet that a scenario needs. `seed` overrides the seed in the scenario."""
     if scenario.config is not None:
         config = str(_config_path(scenario).resolve())
     else:

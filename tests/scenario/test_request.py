@@ -286,7 +286,7 @@ async def test_captured_values_can_be_used_in_later_steps(run_step: RunStep) -> 
 
 async def test_a_failed_capture_fails_the_step(run_step: RunStep) -> None:
     result = await run_step("- request: GET /echo\n  capture: {a: {cookie: session}}")
-    assert problem_of(result) == "cannot capture a: the response has no cookie: session"
+    assert problem_of(result) == "cannot capture a: the response has no match for cookie: session"
 
 
 async def test_a_direct_request_bypasses_the_proxy(run_step: RunStep, simulator: FakeSimulator) -> None:

@@ -50,7 +50,7 @@ def capture(captures: Captures | None, response: ClientResponse, context: Scenar
         if value is None:
             kind = next(iter(source.model_fields_set))
             raise StepFailed(
-                f"cannot capture {name}: the response has no {kind}: {getattr(source, kind)}",
+                f"cannot capture {name}: the response has no match for {kind}: {getattr(source, kind)}",
                 response=response,
             )
         context.names.captured[name] = value
