@@ -87,7 +87,7 @@ def fault_lines(simulator: Simulator) -> list[str]:
 
 
 @pytest.mark.parametrize("written", EACH.values(), ids=EACH)
-async def test_each_fault_is_felt_told_and_healed(
+async def test_each_fault_takes_effect_is_logged_and_is_healed(
     simulator: Simulator, written: tuple[dict[str, object], str]
 ) -> None:
     fault, words = fault_of(written[0]), written[1]
@@ -102,7 +102,7 @@ async def test_each_fault_is_felt_told_and_healed(
 
 
 @pytest.mark.parametrize("written", EACH.values(), ids=EACH)
-async def test_a_reset_heals_each(simulator: Simulator, written: tuple[dict[str, object], str]) -> None:
+async def test_a_reset_heals_each_fault(simulator: Simulator, written: tuple[dict[str, object], str]) -> None:
     await simulator.inject(fault_of(written[0]))
     await simulator.reset()
     assert await is_well(simulator)
@@ -110,14 +110,14 @@ async def test_a_reset_heals_each(simulator: Simulator, written: tuple[dict[str,
     assert fault_lines(simulator) == []
 
 
-async def test_the_end_leaves_nothing_of_any_of_them(tmp_path: Path) -> None:
+async def test_nothing_of_any_fault_remains_after_the_end(tmp_path: Path) -> None:
     async with nothing_left(tmp_path), Simulator(own_config(tmp_path), realtime=False) as simulator:
         for name in ("silent", "reset", "latency", "fail_first", "partition", "partition of a machine"):
             await simulator.inject(fault_of(EACH[name][0]))
         await is_well(simulator)
 
 
-async def test_a_machine_that_is_slow_to_start_is_there_when_its_time_is_over(simulator: Simulator) -> None:
+async def test_a_slow_start_delays_the_machine_by_the_given_time(simulator: Simulator) -> None:
     machine = simulator.find_machine("dfw-1")
     await simulator.inject(fault_of({"slow_start": {"machine": "dfw-1", "by": "300ms"}}))
     await simulator.kill_machine(machine.id)
@@ -128,7 +128,7 @@ async def test_a_machine_that_is_slow_to_start_is_there_when_its_time_is_over(si
     assert fault_lines(simulator) == ["fault: dfw-1 does nothing for 300ms when it starts"]
 
 
-async def test_faults_are_healed_one_by_one_by_kind_by_machine_or_all(simulator: Simulator) -> None:
+async def test_faults_are_healed_singly_by_kind_by_machine_or_all_together(simulator: Simulator) -> None:
     written = (
         {"silent": "dfw-1"},
         {"reset": "dfw-1"},
@@ -183,7 +183,7 @@ async def unwilling(tmp_path: Path) -> AsyncIterator[tuple[Simulator, Unwilling]
         yield simulator, backend
 
 
-async def test_a_partition_that_fails_halfway_leaves_nothing_of_it(
+async def test_a_partition_that_fails_halfway_is_rolled_back(
     unwilling: tuple[Simulator, Unwilling],
 ) -> None:
     simulator, backend = unwilling
@@ -197,7 +197,7 @@ async def test_a_partition_that_fails_halfway_leaves_nothing_of_it(
 
 
 @pytest.mark.parametrize("verb", ["heal", "reset"])
-async def test_a_fault_that_cannot_be_mended_keeps_no_other_and_can_be_mended_later(
+async def test_a_fault_that_fails_to_heal_does_not_block_others_and_can_be_healed_later(
     unwilling: tuple[Simulator, Unwilling], verb: str
 ) -> None:
     simulator, backend = unwilling
@@ -221,7 +221,7 @@ async def test_a_fault_that_cannot_be_mended_keeps_no_other_and_can_be_mended_la
     assert await is_well(simulator)
 
 
-async def test_what_is_not_there_cannot_be_healed(simulator: Simulator) -> None:
+async def test_healing_an_unknown_fault_is_an_error(simulator: Simulator) -> None:
     with pytest.raises(WrongStateError, match='no fault is "silent"\n  expected: there is no fault at all'):
         await simulator.heal("silent")
     await simulator.inject(fault_of({"reset": {"machine": "dfw-1", "after": "1kB"}}))
@@ -238,7 +238,7 @@ async def test_what_is_not_there_cannot_be_healed(simulator: Simulator) -> None:
         ({"latency": {"between": ["dwf", "ams"], "of": "1s"}}, 'no region "dwf"; did you mean "dfw"?'),
     ],
 )
-async def test_a_fault_of_what_is_not_there_is_refused_and_leaves_nothing(
+async def test_a_fault_of_an_unknown_target_is_an_error_and_leaves_nothing(
     simulator: Simulator, written: dict[str, object], problem: str
 ) -> None:
     with pytest.raises(InputError) as refused:
@@ -248,7 +248,7 @@ async def test_a_fault_of_what_is_not_there_is_refused_and_leaves_nothing(
     assert fault_lines(simulator) == []
 
 
-async def test_a_machine_that_was_started_meanwhile_or_is_gone_heals_too(simulator: Simulator) -> None:
+async def test_a_fault_of_a_restarted_or_destroyed_machine_is_healed_too(simulator: Simulator) -> None:
     machine = simulator.find_machine("dfw-1")
     await simulator.inject(fault_of({"kill": "dfw-1"}))
     await simulator.start_machine(machine.id)
@@ -268,7 +268,7 @@ async def test_stock_mitmproxy_has_no_faults(tmp_path: Path) -> None:
         await simulator.inject(fault_of({"silent": "dfw-1"}))
 
 
-def test_every_fault_goes_by_its_own_word() -> None:
+def test_every_fault_is_registered_under_its_key() -> None:
     kinds = {key: field.annotation.__args__[0].key for key, field in FaultChoice.model_fields.items()}  # type: ignore[union-attr]
     assert kinds == {key: key for key in FAULTS}
     assert {name.split()[0] for name in EACH} | {"slow_start"} == set(FAULTS)

@@ -1,7 +1,7 @@
-"""flysim.toml and the user's own fly.toml, read and checked.
+"""Configuration: flysim.toml, the app's own fly.toml and Compose files, parsed and validated.
 
-What reads them needs pydantic, a fifth of a second; it is loaded once it is asked for, because most commands are not
-about files.
+`load_config`, `parse_config` and `config_schema` are imported on first use: they need pydantic, whose import takes a
+fifth of a second, and most commands read no configuration file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What models of things that people write in YAML are made of: strict, frozen, and with the words for what is wrong.
+"""Base model and field types for scenario files: strict, frozen pydantic models.
 
-A key that is not known is refused.
+Unknown keys are rejected. Every error message names the value that was read and what was expected.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from simulator.config.duration import parse_duration
+from simulator.config.duration import NOT_A_DURATION, parse_duration
 from simulator.config.problems import describe
 
 
 class WrittenFloat(float):
-    """A fraction that remembers how it was written: 1.50 is not 1.5 where a text is wanted."""
+    """A float that keeps its source text, so that `1.50` stays `1.50` where a string is expected."""
 
     text: str
 
@@ -29,7 +29,7 @@ class WrittenFloat(float):
 
 
 def fault(problem: str, *, expected: str) -> PydanticCustomError:
-    """What a validator raises: what was read, and what was expected instead."""
+    """The error that a validator raises: what was read (`problem`) and what was expected."""
     return PydanticCustomError(
         "flysim", "{problem} (expected {expected})", {"problem": problem, "expected": expected}
     )
@@ -45,24 +45,22 @@ def as_written(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, bool):
-        raise fault(
-            describe(value), expected=f'a text; in quotes ("{str(value).lower()}") if the word is meant'
-        )
+        raise fault(describe(value), expected=f'a string; quote the word: "{str(value).lower()}"')
     if not isinstance(value, str):
-        raise fault(describe(value), expected="a text")
+        raise fault(describe(value), expected="a string")
     return value
 
 
 Text = Annotated[str, BeforeValidator(as_written), WithJsonSchema({"type": ["string", "number"]})]
-"""A text; digits count as one, as they are written."""
+"""A string. An unquoted number is accepted too and keeps its source text."""
 
 
 def _seconds(value: Any) -> float:
     try:
         return parse_duration(value)
     except ValueError as error:
-        problem = describe(value) if str(error) == "not a length of time" else f"{describe(value)}, {error}"
-        raise fault(problem, expected="a length of time, such as 500ms, 10s or 2m") from None
+        problem = describe(value) if str(error) == NOT_A_DURATION else f"{describe(value)}, {error}"
+        raise fault(problem, expected="a duration, such as 500ms, 10s or 2m") from None
 
 
 Duration = Annotated[
@@ -70,7 +68,7 @@ Duration = Annotated[
     BeforeValidator(_seconds),
     WithJsonSchema({"type": "string", "pattern": r"^([0-9.]+(ms|s|m|h))+$", "examples": ["500ms", "10s"]}),
 ]
-"""Seconds, written with a unit."""
+"""Seconds, from a duration string with a unit."""
 
 
 _SIZE = re.compile(r"([0-9]+)(B|kB|KiB|MB|MiB)?")
@@ -78,9 +76,9 @@ _UNIT_BYTES = {None: 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1_000_000, "MiB":
 
 
 def _bytes(value: Any) -> int:
-    written = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if written is not None:
-        return int(written[1]) * _UNIT_BYTES[written[2]]
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is not None:
+        return int(match[1]) * _UNIT_BYTES[match[2]]
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     raise fault(describe(value), expected="a number of bytes, such as 500, 10kB or 1MiB")
@@ -93,7 +91,7 @@ Size = Annotated[
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}]}
     ),
 ]
-"""Bytes."""
+"""Bytes, from an integer or a string with a unit."""
 
 
 def as_list(value: Any) -> Any:
@@ -101,7 +99,7 @@ def as_list(value: Any) -> Any:
 
 
 class ShortForm:
-    """In JSON Schema: the value may be written in a shorter form, too."""
+    """Adds shorter forms of a value to its JSON Schema."""
 
     def __init__(self, *schemas: dict[str, Any]) -> None:
         self._schemas = schemas
@@ -116,14 +114,14 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def refuse_together(model: BaseModel, *names: str) -> None:
-    """For keys that exclude each other; raises where two of them are there."""
+    """For mutually exclusive keys: raises a validation error if more than one of `names` is set."""
     given = [f'"{name}:"' for name in names if name in model.model_fields_set]
     if len(given) > 1:
-        raise fault(" beside ".join(given), expected="one of the two")
+        raise fault(f"{' and '.join(given)} together", expected="only one of them")
 
 
 class OneOrMore:
-    """In JSON Schema: a list of one may be written without its brackets."""
+    """Adds a single item without brackets, as the short form of a list, to a JSON Schema."""
 
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -135,4 +133,4 @@ class OneOrMore:
 TEXT_SCHEMA = {"type": ["string", "number"]}
 
 Texts = Annotated[list[Text], BeforeValidator(as_list), OneOrMore()]
-"""Several texts, or one."""
+"""A list of strings, or one string."""

@@ -1,7 +1,7 @@
-"""Habits of the shell in commands that no shell reads, and placeholders that nothing fills in.
+"""Lint for commands and env values: shell syntax and unknown placeholders.
 
-A machine's command is a program and its arguments, as on Fly. What only a shell would understand is passed on to
-the program as it is, which is hardly ever meant, so it is told when the file is read.
+As on Fly, a machine's command is a program with its arguments and runs without a shell. Shell syntax reaches the
+program as literal arguments, which is rarely intended, so loading the file reports it as a warning.
 """
 
 from __future__ import annotations
@@ -21,39 +21,45 @@ _NAME_IN_BRACES = re.compile(r"(?<![{$])\{([a-z_]+)\}(?!\})")
 
 
 def find_assignment(command: Sequence[str]) -> tuple[str, str] | None:
-    """Name and value, where a command begins as `PORT=3000 python …` does."""
+    """(name, value) if the command starts with a variable assignment, as in `PORT=3000 python …`."""
     match = _ASSIGNMENT.fullmatch(command[0]) if command else None
     return (match[1], match[2]) if match else None
 
 
 def lint_command(command: Sequence[str]) -> Iterator[str]:
-    """What is probably meant otherwise, in words."""
-    is_for_shell = bool(command) and PurePath(command[0]).name in _SHELLS
-    for word in () if is_for_shell else command:
-        if word in _OPERATORS:
-            yield f'no shell reads the command, so "{word}" is one more argument; for a shell: ["sh", "-c", "…"]'
-        elif variable := _VARIABLE.fullmatch(word):
+    """Yields one warning per problem."""
+    uses_shell = bool(command) and PurePath(command[0]).name in _SHELLS
+    for argument in () if uses_shell else command:
+        if argument in _OPERATORS:
             yield (
-                f'no shell reads the command, so "{variable[0]}" stays as it is; '
-                'for a shell: ["sh", "-c", "…"]; flysim fills in {port}, {host} and the like'
+                f'the command runs without a shell, so "{argument}" is passed as an argument; '
+                'to use a shell: ["sh", "-c", "…"]'
             )
-    for word in command:
-        yield from lint_text(word)
+        elif variable := _VARIABLE.fullmatch(argument):
+            yield (
+                f'the command runs without a shell, so "{variable[0]}" is not expanded; '
+                'to use a shell: ["sh", "-c", "…"]; placeholders such as {port} and {host} are replaced'
+            )
+    for argument in command:
+        yield from lint_text(argument)
 
 
 def lint_env(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Each with the variable that it is about."""
+    """Yields (name of the variable, warning)."""
     if "PORT" in env:
-        yield "PORT", "PORT gives way to the port that flysim gives each machine: {port} in a command"
+        yield "PORT", "flysim overrides PORT with the machine's own port; in a command, use {port}"
     for name, value in env.items():
-        for words in lint_text(value):
-            yield name, words
+        for warning in lint_text(value):
+            yield name, warning
 
 
 def lint_text(text: str) -> Iterator[str]:
-    """`{prot}`; a name in the braces of a longer text, such as a program, may be its own affair."""
+    """Warns of unknown placeholders such as `{prot}`.
+
+    In text with spaces, such as an inline script, braces are common: there only a near miss is reported.
+    """
     for match in _NAME_IN_BRACES.finditer(text):
         hint = suggest(match[1], PLACEHOLDERS)
         if match[1] not in PLACEHOLDERS and (hint or not re.search(r"\s", text)):
             known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-            yield f"{match[0]} is not filled in{hint or f': it is none of {known}'}"
+            yield f"{match[0]} is not a placeholder{hint or f'; known placeholders: {known}'}"

@@ -1,6 +1,6 @@
-"""flysim.toml as it is written: its tables as pydantic models, and the JSON Schema that they make.
+"""Schema of flysim.toml: its tables as pydantic models, and their JSON Schema.
 
-A key that is not named here is an error. A scenario's inline `fleet:` has the same keys.
+Unknown keys are errors. A scenario's inline `fleet:` has the same keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from simulator.config.field_types import (
     MachineUrl,
     Port,
     RegionCode,
-    refuse,
+    invalid,
 )
 from simulator.config.model import DEFAULT_CONTROL_PORT, DEFAULT_START_SECONDS
 from simulator.config.problems import describe
@@ -39,7 +39,7 @@ MAX_COUNT = 100
 
 def _check_version(value: object) -> object:
     if type(value) is not int or value != VERSION:
-        raise refuse(f"is {describe(value)}", f"version = {VERSION}, the only one that this flysim reads")
+        raise invalid(f"is {describe(value)}", f"version = {VERSION}, the only supported version")
     return value
 
 
@@ -51,55 +51,68 @@ class Table(BaseModel):
 
 
 class MachineTable(Table):
-    """`[[apps.NAME.machines]]`: one machine, or `count` alike."""
+    """`[[apps.NAME.machines]]`: one machine, or `count` identical machines."""
 
-    region: RegionCode = Field(description="Where the machine runs.")
-    id: MachineId | None = Field(None, description="14 lower-case hex digits; made up where left out.")
-    count: int = Field(1, ge=1, le=MAX_COUNT, description="How many machines of this kind.")
-    group: str | None = Field(
-        None, min_length=1, description="Its process group in fly.toml; left out: that of the first service."
+    region: RegionCode = Field(description="Region that the machine runs in.")
+    id: MachineId | None = Field(
+        None, description="14 lower-case hex digits; generated from the seed if omitted."
     )
-    url: MachineUrl | None = Field(None, description="A program that is already running, and only routed to.")
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of machines.")
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="Process group in fly.toml; defaults to that of the first service.",
+    )
+    url: MachineUrl | None = Field(
+        None, description="URL of a server that already runs; flysim routes to it but does not start it."
+    )
 
 
 class AppTable(Table):
     """`[apps.NAME]`"""
 
-    fly_toml: str | None = Field(None, description="The app's own fly.toml, from the folder of this file.")
+    fly_toml: str | None = Field(
+        None, description="Path of the app's own fly.toml, relative to the folder of this file."
+    )
     command: Command | None = Field(
         None,
-        description="Starts one machine. {host} {port} {machine_id} {region} {dns} {python} are filled in.",
+        description="Command that starts one machine. "
+        "Placeholders: {host} {port} {machine_id} {region} {dns} {python}.",
     )
-    image: str | None = Field(None, min_length=1, description="A container image, for the docker backend.")
+    image: str | None = Field(None, min_length=1, description="Container image, for the docker backend.")
     build: str | None = Field(
         None,
         min_length=1,
-        description="The folder whose Dockerfile makes that image, from the folder of this file.",
+        description="Folder with the Dockerfile of that image, relative to the folder of this file.",
     )
     start_timeout: Duration = Field(
         DEFAULT_START_SECONDS,
         gt=0,
-        description="How long a machine may take to become healthy; 30s where left out.",
+        description="How long a machine may take to become healthy. Default: 30s.",
     )
-    org: str = Field("personal", min_length=1, description="The organization that the app belongs to.")
-    network: str = Field("default", min_length=1, description="The private network that its machines are on.")
+    org: str = Field("personal", min_length=1, description="Organization of the app.")
+    network: str = Field("default", min_length=1, description="Private network of the app's machines.")
     replay_sources: list[OrgName] = Field(
-        [], description="Other organizations whose apps may replay to this one."
+        [], description="Other organizations whose apps may replay to this app."
     )
-    hostnames: list[str] = Field([], description="Names, besides <app>.fly.dev, that the app answers to.")
-    env: dict[EnvName, EnvValue] = Field({}, description="Variables; placeholders in values are filled in.")
-    machines: list[MachineTable] = Field(description="In this order they are named: ams-1, dfw-1, dfw-2.")
+    hostnames: list[str] = Field([], description="Hostnames of the app, in addition to <app>.fly.dev.")
+    env: dict[EnvName, EnvValue] = Field(
+        {}, description="Environment variables; placeholders in values are replaced."
+    )
+    machines: list[MachineTable] = Field(
+        description="Machines, named by region and number in this order: ams-1, dfw-1, dfw-2."
+    )
 
 
 class ControlTable(Table):
     """`[control]`"""
 
-    port: Annotated[Port, Field(description="Of the control API and the page; 0: a free one.")] = (
+    port: Annotated[Port, Field(description="Port of the control API and dashboard; 0 for a free port.")] = (
         DEFAULT_CONTROL_PORT
     )
 
 
-# What the type of an option does not tell of its values.
+# Constraints that the annotation of an option does not express.
 _OPTION_KINDS: dict[str, Any] = {
     "aliases": dict[AliasName, tuple[RegionCode, ...]],
     "attempts": Annotated[int, Strict(), Field(ge=1)],
@@ -109,7 +122,7 @@ _OPTION_KINDS: dict[str, Any] = {
 
 
 def _option_kind(name: str, kind: Any) -> Any:
-    """Of a key of `[proxy]`: strict about plain kinds, and no number below 0."""
+    """The pydantic type of a `[proxy]` key: strict for plain types, and no negative numbers."""
     if name in _OPTION_KINDS:
         return _OPTION_KINDS[name]
     if kind in (int, float):
@@ -141,22 +154,24 @@ class Document(Table):
     """flysim.toml"""
 
     version: Annotated[int, BeforeValidator(_check_version)] = Field(
-        description="Of this format.", ge=VERSION, le=VERSION
+        description="Version of the file format.", ge=VERSION, le=VERSION
     )
     edges: dict[RegionCode, EdgePorts] = Field(
         min_length=1,
-        description="Where clients connect: a region and its port, 0 for a free one; or, for further public "
-        "ports of fly.toml, a table: { 80 = 8080, 9090 = 9190 }.",
+        description="Where clients connect: region = port, 0 for a free port. To serve more public ports of "
+        "fly.toml, a table of public port = local port: { 80 = 8080, 9090 = 9190 }.",
     )
-    apps: dict[AppName, AppTable] = Field(min_length=1, description="The first is the default for any Host.")
+    apps: dict[AppName, AppTable] = Field(
+        min_length=1, description="Apps. The first one serves requests for unknown hostnames."
+    )
     proxy: ProxyTable = Field(  # type: ignore[valid-type]  # its keys are those of RoutingOptions
-        default_factory=ProxyTable, description="What Fly's documents leave open."
+        default_factory=ProxyTable, description="Proxy behavior that Fly does not document."
     )
     control: ControlTable = ControlTable()
 
 
 def table_at(path: KeyPath) -> type[BaseModel] | None:
-    """The table whose keys stand at `path`; None where keys are free."""
+    """The model of the table at `path`; None where any key is allowed."""
     match path:
         case ():
             return Document
@@ -183,7 +198,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _field_docs(kind: type) -> dict[str, str]:
-    """The docstrings under the fields of a dataclass, which Python itself does not keep."""
+    """Docstrings below the fields of a dataclass, by field name. Python does not keep them at run time."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     docs = {}
     if isinstance(tree, ast.ClassDef):
@@ -191,7 +206,7 @@ def _field_docs(kind: type) -> dict[str, str]:
             match (field, below):
                 case (
                     ast.AnnAssign(target=ast.Name(id=name)),
-                    ast.Expr(value=ast.Constant(value=str(words))),
+                    ast.Expr(value=ast.Constant(value=str(doc))),
                 ):
-                    docs[name] = inspect.cleandoc(words)
+                    docs[name] = inspect.cleandoc(doc)
     return docs

@@ -1,6 +1,6 @@
-"""What is right, file by file, but together comes to less than a person may think: said as warnings.
+"""Config lint: warnings about settings that are valid but have no effect together.
 
-A process group that no machine is of, a public port that no edge has, an organization that no app belongs to.
+Examples: a process group without a machine, a public port that no edge serves, an organization without an app.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ def lint_config(document: Document, apps: Sequence[AppConfig], source: Source) -
             yield from _groups(config, config.fly)
             yield from _ports(config, config.fly, ports)
             yield from _addresses(config, config.fly)
-    for at, words in [*_edges(document, apps), *_organizations(document, apps)]:
+    for at, warning in [*_edges(document, apps), *_organizations(document, apps)]:
         line = source.line(at)
-        yield f"{source.path}:{line}: {words}" if line else f"{source.path}: {words}"
+        yield f"{source.path}:{line}: {warning}" if line else f"{source.path}: {warning}"
 
 
 def _groups(config: AppConfig, fly: FlyToml) -> Iterator[str]:
     started = dict.fromkeys(machine.group for machine in config.machines)
     for group in fly.processes:
         if group not in started:
-            names = ", ".join(f'"{name}"' for name in started) or "none"
-            words = f'the process group "{group}" is not started: every machine here is of {names}'
-            yield fly.remark(("processes", group), words)
+            names = ", ".join(f'"{name}"' for name in started) or "no group"
+            warning = f'no machine runs the process group "{group}"; the configured machines run {names}'
+            yield fly.format_warning(("processes", group), warning)
 
 
 def _ports(config: AppConfig, fly: FlyToml, ports: set[int]) -> Iterator[str]:
-    """Public ports of its machines where nobody can come in."""
+    """Public ports of the app's machines that no edge serves."""
     groups = {machine.group for machine in config.machines}
     for service in fly.routed_services:
         if not any(service.is_offered_by(group) for group in groups):
@@ -48,27 +48,25 @@ def _ports(config: AppConfig, fly: FlyToml, ports: set[int]) -> Iterator[str]:
         for index, port in enumerate(service.ports):
             if not any(port.start <= number <= port.end for number in ports):
                 example = f"{{ 80 = 8080, {port.start} = {port.start} }}"
-                words = (
-                    f"no edge has port {_name(port)}: give one a table under [edges], such as ams = {example}"
-                )
-                yield fly.remark((*service.place, "ports", index), words)
+                warning = f"no edge serves port {_format_port(port)}; add it under [edges]: ams = {example}"
+                yield fly.format_warning((*service.place, "ports", index), warning)
 
 
-def _name(port: ServicePort) -> str:
+def _format_port(port: ServicePort) -> str:
     return f"{port.start}" if port.start == port.end else f"{port.start} to {port.end}"
 
 
 def _addresses(config: AppConfig, fly: FlyToml) -> Iterator[str]:
-    """Machines that share 127.0.0.1 get one port each, which is that of their first service."""
+    """Machines that share 127.0.0.1 get one port each, for their first service."""
     for group in dict.fromkeys(machine.group for machine in config.machines):
         internal = list(dict.fromkeys(s.internal_port for s in fly.services_of(group) if s.protocol == "tcp"))
         shared = [m for m in config.machines if m.group == group and not m.has_own_address and not m.url]
         if len(internal) > 1 and shared:
-            rest = ", ".join(map(str, internal[1:]))
-            yield fly.remark(
+            listed = ", ".join(map(str, internal))
+            yield fly.format_warning(
                 (),
-                f'machines of "{group}" listen on {internal[0]} and {rest}, but have one port each here: use '
-                "{host} in the command or a variable, and each gets an address of its own with all of them",
+                f'machines of "{group}" have services on ports {listed}, but get only one port each; with '
+                "{host} in the command or in an env value, each gets its own address and all its ports",
             )
 
 
@@ -77,7 +75,7 @@ def _edges(document: Document, apps: Sequence[AppConfig]) -> Iterator[tuple[KeyP
         for public in ports:
             if public not in _MAIN_PORTS and not any(config.app.serves(public) for config in apps):
                 at = ("edges", region, str(public))
-                yield at, f"{name_key(at)}: no app has a service with port {public}"
+                yield at, f"{name_key(at)}: no app has a service on port {public}"
 
 
 def _organizations(document: Document, apps: Sequence[AppConfig]) -> Iterator[tuple[KeyPath, str]]:
@@ -87,8 +85,8 @@ def _organizations(document: Document, apps: Sequence[AppConfig]) -> Iterator[tu
         for name, app in document.apps.items()
         for index, org in enumerate(app.replay_sources)
     ]
-    switched: tuple[str, ...] = document.proxy.cross_network_replays  # type: ignore[attr-defined]
-    named += [(("proxy", "cross_network_replays", index), org) for index, org in enumerate(switched)]
+    enabled: tuple[str, ...] = document.proxy.cross_network_replays  # type: ignore[attr-defined]
+    named += [(("proxy", "cross_network_replays", index), org) for index, org in enumerate(enabled)]
     for at, org in named:
         if org not in known:
-            yield at, f'{name_key(at)} is "{org}", and no app here is of that organization'
+            yield at, f'{name_key(at)} is "{org}", but no app belongs to that organization'

@@ -1,6 +1,6 @@
-"""Reads flysim.toml, an inline `fleet:`, or a fly.toml on its own, into a `Config`.
+"""Config loader: reads flysim.toml, a scenario's inline `fleet:`, or a single fly.toml into a `Config`.
 
-Everything that is wrong is told at once, each with file and line (`InputError`, exit status 2).
+All errors are reported together, each with file and line (`InputError`, exit code 2).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from simulator.config.command_lint import lint_command, lint_env
-from simulator.config.consistency import apps_in, cross_check
+from simulator.config.consistency import apps_in, check_consistency
 from simulator.config.document import VERSION, AppTable, Document, MachineTable, table_at
 from simulator.config.fly.model import FlyToml
 from simulator.config.fly.process_group import machine_in_group
@@ -40,7 +40,7 @@ FALLBACK_APP = "app"
 def load_config(path: Path | str | None = None, *, seed: int = 0) -> Config:
     """Read a flysim.toml, a fly.toml, or the one in a folder; without a path, in the current folder.
 
-    Machines without an id get one made from `seed`. Raises InputError with everything that is wrong in the files.
+    Machines without an id get one that is derived from `seed`. Raises InputError with every error in the files.
 
     >>> sorted(load_config("flysim.toml").edges)
     ['ams', 'dfw']
@@ -55,10 +55,10 @@ def load_config(path: Path | str | None = None, *, seed: int = 0) -> Config:
 def parse_config(
     data: Mapping[str, Any], folder: Path | str = "", source: Source | None = None, *, seed: int = 0
 ) -> Config:
-    """Check a configuration that is no file: the keys of flysim.toml; `version` may be left out.
+    """Parse an inline configuration: the keys of flysim.toml, with `version` optional.
 
-    Relative paths start at `folder`. `source` knows the path and lines that messages name. Machines without an id
-    get one made from `seed`. Raises InputError with everything that is wrong.
+    Relative paths start at `folder`. `source` gives the path and lines for error messages. Machines without an id
+    get one that is derived from `seed`. Raises InputError with every error in the data.
 
     >>> app = {"command": "python server.py", "machines": [{"region": "ams"}, {"region": "dfw", "count": 2}]}
     >>> config = parse_config({"edges": {"ams": 0}, "apps": {"chat": app}})
@@ -77,27 +77,27 @@ def _find_config(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise InputError(
-        f"there is no {CONFIG_NAME} and no {FLY_NAME} in {path.resolve()}",
-        expected="one of them; `flysim init` writes a flysim.toml, and `flysim demo` needs none",
+        f"no {CONFIG_NAME} and no {FLY_NAME} in {path.resolve()}",
+        expected="one of these files; `flysim init` writes a flysim.toml, and `flysim demo` runs without one",
     )
 
 
 def _load_fly_toml(path: Path, seed: int) -> Config:
-    """A machine of each process group in the primary region, as the first deploy makes them; one edge there."""
+    """One machine per process group in the primary region, as the first deploy creates them, and one edge there."""
     problems = Problems()
     fly = find_fly_toml(path, problems)
     problems.raise_if_any()
     if fly is None or fly.primary_region is None:
         raise InputError(
-            "there is no primary_region, so no telling where a machine should be",
+            'missing key "primary_region", which says where to run the machines',
             path=path,
-            expected='primary_region = "ams", or a flysim.toml beside it (`flysim init` writes one)',
+            expected='primary_region = "ams", or a flysim.toml next to it (`flysim init` writes one)',
         )
     if not fly.processes and not fly.image:
         raise InputError(
-            "it does not say how to start a machine",
+            "no command to start a machine: the file has no [processes] and no image",
             path=path,
-            expected="a flysim.toml beside it, with a command (`flysim init` writes one)",
+            expected="a flysim.toml next to it, with a command (`flysim init` writes one)",
         )
     machines = [{"region": fly.primary_region, "group": group} for group in fly.processes or (fly.group,)]
     app = {"fly_toml": path.name, "machines": machines}
@@ -110,15 +110,18 @@ def _load_fly_toml(path: Path, seed: int) -> Config:
 
 
 def _edge_ports(fly: FlyToml) -> dict[int, int]:
-    """Every public port has its own number here, if that is free for all to take; of a range, only the first."""
+    """Maps each public port to the same local port, or to 0 if that is privileged or a default of flysim.
+
+    Of a port range, only the first port is mapped.
+    """
     ports = {HTTP_PORT: DEFAULT_EDGE_PORT}
     for port in (port for service in fly.routed_services for port in service.ports):
         if port.start not in (HTTP_PORT, HTTPS_PORT):
-            taken = port.start <= LAST_PRIVILEGED_PORT or port.start in (
+            is_unavailable = port.start <= LAST_PRIVILEGED_PORT or port.start in (
                 DEFAULT_EDGE_PORT,
                 DEFAULT_CONTROL_PORT,
             )
-            ports[port.start] = 0 if taken else port.start
+            ports[port.start] = 0 if is_unavailable else port.start
     return ports
 
 
@@ -127,10 +130,10 @@ def _parse(data: Mapping[str, Any], folder: Path, source: Source, seed: int, pat
     document = _validate(data, source, problems)
     fly_tomls = _read_fly_tomls(data, folder, source, problems)
     if isinstance(data, dict):
-        cross_check(data, source, problems, fly_tomls)
+        check_consistency(data, source, problems, fly_tomls)
     problems.raise_if_any()
     if document is None:
-        raise InputError("this is no configuration", path=source.path)
+        raise InputError("not a valid configuration", path=source.path)
     apps = tuple(_Builder(document, folder.resolve(), fly_tomls, seed).apps())
     return Config(
         folder=folder.resolve(),
@@ -155,23 +158,23 @@ def _validate(data: Mapping[str, Any], source: Source, problems: Problems) -> Do
 def _read_fly_tomls(
     data: Mapping[str, Any], folder: Path, source: Source, problems: Problems
 ) -> dict[str, FlyToml]:
-    found = {}
+    fly_tomls = {}
     for name, app in apps_in(data) if isinstance(data, dict) else ():
-        written = app.get("fly_toml")
-        if not isinstance(written, str):
+        given = app.get("fly_toml")
+        if not isinstance(given, str):
             continue
-        path = folder / written
-        if "\0" in written or not path.is_file():
-            problem = f'apps.{name}.fly_toml is "{written}", and there is no file {path}'
-            expected = f"the path of the app's own fly.toml, from {folder.resolve()}"
+        path = folder / given
+        if "\0" in given or not path.is_file():
+            problem = f'apps.{name}.fly_toml is "{given}", but the file {path} does not exist'
+            expected = f"the path of the app's fly.toml, relative to {folder.resolve()}"
             problems.add(problem, source, ("apps", name, "fly_toml"), expected=expected)
         elif fly := find_fly_toml(path, problems):
-            found[name] = fly
-    return found
+            fly_tomls[name] = fly
+    return fly_tomls
 
 
 def _main_port(ports: Mapping[int, int]) -> int:
-    """That of 80 and 443: plain HTTP and TLS are told apart on one port. Without either, a free one."""
+    """The local port of 80 and 443, which serves both plain HTTP and TLS; 0 (any free port) without either."""
     return ports.get(HTTP_PORT, ports.get(HTTPS_PORT, 0))
 
 
@@ -188,8 +191,7 @@ def _warnings(document: Document, source: Source, fly_tomls: Mapping[str, FlyTom
     warnings = []
     for name, fly in fly_tomls.items():
         if fly.app is not None and fly.app != name:
-            words = f'{fly.path}: the app is "{fly.app}" here and "{name}" in {source.path}, which counts'
-            warnings.append(words)
+            warnings.append(f'{fly.path}: app = "{fly.app}" is ignored; {source.path} names the app "{name}"')
         warnings.extend(fly.warnings)
     for name, table in document.apps.items():
         warnings += _lint(name, table, source, fly_tomls.get(name))
@@ -198,22 +200,22 @@ def _warnings(document: Document, source: Source, fly_tomls: Mapping[str, FlyTom
 
 def _lint(name: str, table: AppTable, source: Source, fly: FlyToml | None) -> Iterator[str]:
     at: KeyPath = ("apps", name)
-    for words in lint_command(table.command or ()):
-        yield _placed(source, (*at, "command"), words)
-    for variable, words in lint_env(table.env):
-        yield _placed(source, (*at, "env", variable), words)
+    for warning in lint_command(table.command or ()):
+        yield _format_warning(source, (*at, "command"), warning)
+    for variable, warning in lint_env(table.env):
+        yield _format_warning(source, (*at, "env", variable), warning)
     if fly is not None and not table.command:
-        for words in lint_command(fly.processes.get(fly.group, ())):
-            yield f"{fly.path}: [processes] {fly.group}: {words}"
+        for warning in lint_command(fly.processes.get(fly.group, ())):
+            yield f"{fly.path}: [processes] {fly.group}: {warning}"
 
 
-def _placed(source: Source, at: KeyPath, words: str) -> str:
+def _format_warning(source: Source, at: KeyPath, warning: str) -> str:
     line = source.line(at)
-    return f"{source.path}{f':{line}' if line else ''}: {name_key(at)}: {words}"
+    return f"{source.path}{f':{line}' if line else ''}: {name_key(at)}: {warning}"
 
 
 class _Builder:
-    """Makes machines of tables that have been found right."""
+    """Builds apps and machines from validated tables."""
 
     def __init__(self, document: Document, folder: Path, fly_tomls: Mapping[str, FlyToml], seed: int) -> None:
         self._document = document
@@ -243,7 +245,7 @@ class _Builder:
             names = [f"{row.region}-{numbers.get(row.region, 0) + nth}" for nth in range(1, row.count + 1)]
             numbers[row.region] = numbers.get(row.region, 0) + row.count
             ids = [row.id] if row.id else self._make_ids(name, names)
-            machines += [self._machine(name, *both, table, row, fly) for both in zip(ids, names, strict=True)]
+            machines += [self._machine(name, *pair, table, row, fly) for pair in zip(ids, names, strict=True)]
         return AppConfig(app, tuple(machines), fly, table.start_timeout)
 
     def _machine(
@@ -253,10 +255,10 @@ class _Builder:
         name: str,
         table: AppTable,
         row: MachineTable,
-        known: FlyToml | None,
+        fly_toml: FlyToml | None,
     ) -> MachineSpec:
-        fly = known or FlyToml(self._folder)
-        machine = machine_in_group(known, row.group, id=machine_id, name=name, app=app, region=row.region)
+        fly = fly_toml or FlyToml(self._folder)
+        machine = machine_in_group(fly_toml, row.group, id=machine_id, name=name, app=app, region=row.region)
         group_command = fly.processes.get(machine.group, ())
         return replace(
             machine,
@@ -271,9 +273,10 @@ class _Builder:
         )
 
     def _make_ids(self, app: str, names: list[str]) -> list[str]:
-        """14 hex digits each (F-7.3), the same for the same app, names and seed.
+        """Machine ids of 14 hex digits (F-7.3), the same for the same app, names and seed.
 
-        Those of one row differ in the last four, which count: so can who deploys them as one (Docker Swarm).
+        The ids of one row share a prefix and end in a four-digit counter, because Docker Swarm deploys them as one
+        service and numbers its tasks.
         """
         attempt = 0
         while True:

@@ -1,4 +1,7 @@
-"""Everything that is wrong with a configuration, gathered so that one run tells all of it."""
+"""Error collection for input files, and the wording of values and keys in messages.
+
+Errors are collected so that one run reports all of them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ _SHOWN_CHARACTERS = 60
 
 
 class InputErrors(InputError):
-    """Several things wrong at once; place and expectation are those of the first."""
+    """Several errors in one exception; its position and `expected` are those of the first."""
 
     def __init__(self, errors: tuple[InputError, ...]) -> None:
         self.errors = errors
@@ -28,32 +31,32 @@ class InputErrors(InputError):
 
 
 class Problems:
-    """What has been found wrong so far."""
+    """The errors that were found so far."""
 
     def __init__(self) -> None:
         self._errors: list[InputError] = []
 
     def add(self, problem: str, source: Source, at: KeyPath, *, expected: str | None = None) -> None:
-        place = (source.line(at), source.column(at))
-        self.take(InputError(problem, path=source.path, line=place[0], column=place[1], expected=expected))
+        line, column = source.line(at), source.column(at)
+        self.take(InputError(problem, path=source.path, line=line, column=column, expected=expected))
 
     def take(self, error: InputError) -> None:
         self._errors.append(error)
 
     def raise_if_any(self) -> None:
-        """Raises InputError, in the order of the lines."""
+        """Raises InputError with all errors, sorted by file and line."""
         if len(self._errors) == 1:
             raise self._errors[0]
         if self._errors:
-            raise InputErrors(tuple(sorted(self._errors, key=_place)))
+            raise InputErrors(tuple(sorted(self._errors, key=_position)))
 
 
-def _place(error: InputError) -> tuple[str, int, int]:
+def _position(error: InputError) -> tuple[str, int, int]:
     return str(error.path), error.line or 0, error.column or 0
 
 
 def name_key(path: KeyPath) -> str:
-    """`apps.chat.machines[0].region`"""
+    """Formats a key path as in `apps.chat.machines[0].region`."""
     name = ""
     for key in path:
         if isinstance(key, int):
@@ -64,7 +67,7 @@ def name_key(path: KeyPath) -> str:
 
 
 def describe(value: object) -> str:
-    """A value as its reader wrote it, more or less."""
+    """Formats a value for an error message: a scalar as in the file, shortened; a container by its type."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -73,17 +76,17 @@ def describe(value: object) -> str:
         shown = value if len(value) <= _SHOWN_CHARACTERS else f"{value[:_SHOWN_CHARACTERS]}…"
         return json.dumps(shown, ensure_ascii=False)
     if isinstance(value, int) and abs(value) > 10**15:
-        return "a very large number"  # Python refuses to print some
+        return "a very large number"  # Python refuses to print integers of more than 4300 digits.
     if isinstance(value, int | float):
         return f"{value}"
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list | tuple):
-        return "an empty list" if not value else f"a list of {len(value)}"
+        return "an empty list" if not value else f"a list of {len(value)} item{'s' if len(value) > 1 else ''}"
     return f"{value}"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "region"?`, or nothing if no known word is near."""
+    """`; did you mean "region"?`, or an empty string if no known word is close."""
     near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""

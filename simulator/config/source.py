@@ -1,6 +1,6 @@
-"""A document that configuration was read from, and where in it each key stands.
+"""Source positions: the file that data was read from, and the line and column of each key.
 
-The parsers below work on plain dicts and lists; whoever made those brings a `Source`, so that errors name a line.
+Validation works on plain dicts and lists. A `Source` comes with the data, so that errors can name a line.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from simulator.config.toml_positions import KeyPath, locate_keys
 from simulator.errors import InputError
 
-_TOMLLIB_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+_TOMLLIB_POSITION = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
 
 class Source(Protocol):
-    """Where the data came from. A line is that of the key, or of the nearest table around it that has one."""
+    """Path and positions of a document. A key without a position has that of the closest enclosing table."""
 
     @property
     def path(self) -> Path: ...
@@ -29,7 +29,7 @@ class Source(Protocol):
 
 
 class PathSource:
-    """A document of which only the path is known."""
+    """A document without positions: only its path is known."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,69 +42,67 @@ class PathSource:
 
 
 class TomlSource:
-    """A TOML text; places are looked for only once somebody asks."""
+    """A TOML document. Positions are computed on first use."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
         self._text = text
 
     @cached_property
-    def _places(self) -> dict[KeyPath, tuple[int, int]]:
+    def _positions(self) -> dict[KeyPath, tuple[int, int]]:
         return locate_keys(self._text)
 
-    def _place(self, key_path: KeyPath) -> tuple[int, int] | None:
+    def _position(self, key_path: KeyPath) -> tuple[int, int] | None:
         for length in range(len(key_path), 0, -1):
-            if key_path[:length] in self._places:
-                return self._places[key_path[:length]]
+            if key_path[:length] in self._positions:
+                return self._positions[key_path[:length]]
         return None
 
     def line(self, key_path: KeyPath) -> int | None:
-        place = self._place(key_path)
-        return place[0] if place else None
+        position = self._position(key_path)
+        return position[0] if position else None
 
     def column(self, key_path: KeyPath) -> int | None:
-        place = self._place(key_path)
-        return place[1] if place else None
+        position = self._position(key_path)
+        return position[1] if position else None
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], TomlSource]:
-    """Raises InputError for a file that cannot be read or is no TOML."""
+    """Returns the parsed file and its positions. Raises InputError if it cannot be read or is not valid TOML."""
     text = _read_text(path)
     try:
         return tomllib.loads(text), TomlSource(path, text)
     except RecursionError:
-        raise InputError("brackets are nested too deeply to be read", path=path) from None
+        raise InputError("too many nested brackets", path=path) from None
     except ValueError as error:
         raise _syntax_error(path, text, str(error)) from None
 
 
 def _read_text(path: Path) -> str:
     try:
-        # A byte order mark is no part of the text, though tomllib thinks so.
+        # tomllib does not accept a byte order mark.
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problem = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
-        raise InputError(
-            problem, path=path, line=line, expected="a TOML file, which is always UTF-8"
-        ) from None
+        raise InputError(problem, path=path, line=line, expected="a TOML file encoded in UTF-8") from None
     except FileNotFoundError:
-        raise InputError(f"there is no such file in {path.resolve().parent}", path=path) from None
+        raise InputError(f"file not found in {path.resolve().parent}", path=path) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"cannot be read: {reason}", path=path) from None
+        raise InputError(f"cannot read the file: {reason}", path=path) from None
 
 
-def _syntax_error(path: Path, text: str, words: str) -> InputError:
-    """tomllib's own words, with its place taken out of them and put in front."""
-    match = _TOMLLIB_PLACE.fullmatch(words)
+def _syntax_error(path: Path, text: str, message: str) -> InputError:
+    """tomllib's message, with the position moved from its end to the front."""
+    match = _TOMLLIB_POSITION.fullmatch(message)
     if match is None:
-        return InputError(f"not TOML: {words}", path=path)
+        return InputError(f"invalid TOML: {message}", path=path)
     problem, line, column = match.groups()
-    problem = f"not TOML: {problem[:1].lower()}{problem[1:]}"
+    problem = f"invalid TOML: {problem[:1].lower()}{problem[1:]}"
     if line is None:
-        return InputError(f"{problem}, and the file ends", path=path, line=text.count("\n") + 1)
+        return InputError(f"{problem} at the end of the file", path=path, line=text.count("\n") + 1)
     lines = text.split("\n")
-    read = lines[int(line) - 1].strip() if int(line) <= len(lines) else ""
-    problem = f"{problem}, in `{read}`" if read else problem
+    quoted = lines[int(line) - 1].strip() if int(line) <= len(lines) else ""
+    problem = f"{problem}, in `{quoted}`" if quoted else problem
     return InputError(problem, path=path, line=int(line), column=int(column))

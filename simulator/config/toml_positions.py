@@ -1,7 +1,7 @@
-"""Where each key of a TOML text stands; `tomllib` reads values and forgets places.
+"""TOML scanner for the positions of keys, because `tomllib` returns values without positions.
 
-It scans only texts that `tomllib` has accepted, so it does not check them again: what it cannot follow ends
-the scan, and the places found so far remain. Grammar: TOML 1.0.
+The input has already been parsed by `tomllib`, so the scanner does not validate it again: it stops at the first
+construct that it does not recognize and keeps the positions found so far. Grammar: TOML 1.0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bisect import bisect_right
 from contextlib import suppress
 
 KeyPath = tuple[str | int, ...]
-"""The way to a value: keys of tables, and indexes of arrays from 0."""
+"""Path to a value: keys of tables and 0-based indexes of arrays."""
 
 _SPACE = re.compile(r"[ \t]*")
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -27,28 +27,28 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
-class _LostError(Exception):
-    """The text is not what this scanner thinks TOML is."""
+class _ScanError(Exception):
+    """The scanner does not recognize the text at its position."""
 
 
 def locate_keys(text: str) -> dict[KeyPath, tuple[int, int]]:
-    """Line and column, both from 1, of every key, table header and array element."""
+    """Returns the 1-based line and column of every key, table header and array element."""
     scanner = _Scanner(text)
-    with suppress(_LostError, tomllib.TOMLDecodeError, RecursionError):
+    with suppress(_ScanError, tomllib.TOMLDecodeError, RecursionError):
         scanner.read_document()
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
-    places = {}
+    positions = {}
     for path, offset in scanner.offsets.items():
         line = bisect_right(starts, offset)
-        places[path] = (line, offset - starts[line - 1] + 1)
-    return places
+        positions[path] = (line, offset - starts[line - 1] + 1)
+    return positions
 
 
 class _Scanner:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._lengths: dict[KeyPath, int] = {}  # of the arrays of tables
+        self._lengths: dict[KeyPath, int] = {}  # Number of tables so far in each array of tables.
         self.offsets: dict[KeyPath, int] = {}
 
     def read_document(self) -> None:
@@ -67,9 +67,9 @@ class _Scanner:
         self._at += brackets
         keys = self._read_keys()
         self._at += brackets
-        return self._enter(keys, start, is_array=brackets == 2)
+        return self._open_table(keys, start, is_array=brackets == 2)
 
-    def _enter(self, keys: list[str], start: int, *, is_array: bool) -> KeyPath:
+    def _open_table(self, keys: list[str], start: int, *, is_array: bool) -> KeyPath:
         path: KeyPath = ()
         for index, key in enumerate(keys):
             path = (*path, key)
@@ -119,18 +119,18 @@ class _Scanner:
     def _read_array(self, path: KeyPath) -> None:
         self._at += 1
         index = 0
-        while not self._closes("]"):
+        while not self._take_closing("]"):
             self.offsets[(*path, index)] = self._at
             self._read_value((*path, index))
             index += 1
 
     def _read_inline_table(self, path: KeyPath) -> None:
         self._at += 1
-        while not self._closes("}"):
+        while not self._take_closing("}"):
             self._read_pair(path)
 
-    def _closes(self, bracket: str) -> bool:
-        """Skips what stands between two values; true at the closing bracket, which it takes."""
+    def _take_closing(self, bracket: str) -> bool:
+        """Skips blanks, comments and a comma. If the closing bracket follows, consumes it and returns True."""
         self._skip(_BLANK)
         if self._next_is(","):
             self._at += 1
@@ -145,7 +145,7 @@ class _Scanner:
 
     def _expect(self, text: str) -> None:
         if not self._next_is(text):
-            raise _LostError
+            raise _ScanError
         self._at += len(text)
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
@@ -155,6 +155,6 @@ class _Scanner:
     def _take(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self._text, self._at)
         if match is None:
-            raise _LostError
+            raise _ScanError
         self._at = match.end()
         return match.group()

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, put as a person would say it: which key, what was read, what was expected."""
+"""Error messages for pydantic validation errors: which key, what was read, what was expected."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from simulator.config.field_types import REFUSED
+from simulator.config.field_types import INVALID_VALUE
 from simulator.config.problems import Problems, describe, name_key, suggest
 from simulator.config.source import Source
 from simulator.config.toml_positions import KeyPath
 
 _EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
     "float_type": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
-    "string_type": "a text in quotes",
-    "list_type": "a list: [ ]",
-    "tuple_type": "a list: [ ]",
+    "string_type": "a string in quotes",
+    "list_type": "a list in brackets: [ ]",
+    "tuple_type": "a list in brackets: [ ]",
     "dict_type": "a table",
     "model_type": "a table",
     "greater_than_equal": "{ge} or more",
@@ -29,8 +29,8 @@ _EXPECTED = {
     "less_than": "less than {lt}",
     "literal_error": "{expected}",
     "enum": "{expected}",
-    "too_short": "at least {min_length} in it",
-    "string_too_short": "a text that is not empty",
+    "too_short": "at least {min_length} item(s)",
+    "string_too_short": "a non-empty string",
 }
 
 _REQUIRED = {
@@ -38,11 +38,11 @@ _REQUIRED = {
     "edges": "[edges] with a region and a port: ams = 8080",
     "apps": "[apps.NAME] with a command and machines",
     "machines": "[[apps.NAME.machines]] with a region",
-    "region": 'a region: region = "ams"',
+    "region": 'region = "ams"',
     "path_prefix": 'path_prefix = "/"',
     "ttl_seconds": "ttl_seconds = 60",
     "type": 'type = "cookie" or "header"',
-    "name": "the name of the cookie or header",
+    "name": 'name = "NAME", the name of the cookie or header',
 }
 
 TableAt = Callable[[KeyPath], "type[BaseModel] | None"]
@@ -51,7 +51,7 @@ TableAt = Callable[[KeyPath], "type[BaseModel] | None"]
 def add_validation_error(
     problems: Problems, error: ValidationError, source: Source, table_at: TableAt
 ) -> None:
-    """`table_at` tells which keys may stand in the table at a path."""
+    """Adds one problem per pydantic error. `table_at` returns the model of the table at a path, for its keys."""
     for details in error.errors(include_url=False):
         path = tuple(key for key in details["loc"] if key != "[key]")
         kind = details["type"]
@@ -61,14 +61,14 @@ def add_validation_error(
         elif kind == "missing":
             missing = str(path[-1])
             expected = _REQUIRED.get(missing, missing)
-            problems.add(f'{_in_table(path)} no "{missing}"', source, path[:-1], expected=expected)
-        elif kind == REFUSED:
-            words = f"{name_key(path)} {context['problem']}"
-            problems.add(words, source, path, expected=context["expected"])
+            problems.add(f'{_in_table(path)}missing key "{missing}"', source, path[:-1], expected=expected)
+        elif kind == INVALID_VALUE:
+            problem = f"{name_key(path)} {context['problem']}"
+            problems.add(problem, source, path, expected=context["expected"])
         else:
             expected = _EXPECTED.get(kind, details["msg"]).format(**context) + _hint(kind, details["input"])
-            read = f"{name_key(path) or 'the document'} is {describe(details['input'])}"
-            problems.add(read, source, path, expected=expected)
+            problem = f"{name_key(path) or 'the document'} is {describe(details['input'])}"
+            problems.add(problem, source, path, expected=expected)
 
 
 def _plain(value: Any) -> Any:
@@ -88,9 +88,9 @@ def _keys_of(table: type[BaseModel] | None) -> Iterable[str]:
 
 def _add_unknown_key(problems: Problems, source: Source, path: KeyPath, table_at: TableAt) -> None:
     known = _keys_of(table_at(path[:-1]))
-    problem = f'{_in_table(path)} an unknown key "{path[-1]}"{suggest(str(path[-1]), known)}'
+    problem = f'{_in_table(path)}unknown key "{path[-1]}"{suggest(str(path[-1]), known)}'
     problems.add(problem, source, path, expected=f"one of {', '.join(known)}")
 
 
 def _in_table(path: KeyPath) -> str:
-    return f"{name_key(path[:-1])} has" if len(path) > 1 else "there is"
+    return f"{name_key(path[:-1])}: " if len(path) > 1 else ""

@@ -1,7 +1,7 @@
-"""A YAML file read into plain values, with the line and column of every one of them.
+"""YAML reader: plain values, with the line and column of every value and key.
 
-It is YAML as people mean it, not as YAML 1.1 has it: `no` and `on` stay words, `12:30` is no number, and digits
-stay as they are written wherever a text is wanted. So a machine id of fourteen digits is still that id.
+Scalars are resolved close to JSON instead of YAML 1.1: `no` and `on` are strings, `12:30` is not a number, and a
+number keeps its source text where a string is expected. A machine id of fourteen digits stays unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulator.errors import InputError
 KeyPath = tuple[str | int, ...]
 
 MAX_VALUES = 100_000
-"""Aliases can make a small file stand for more than memory holds."""
+"""Limit against alias expansion: a small file can expand to more values than fit into memory."""
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
@@ -29,7 +29,7 @@ _MERGE_TAG = f"{_YAML_TAG}merge"
 _PLAIN_TAGS = frozenset(
     f"{_YAML_TAG}{kind}" for kind in ("int", "float", "bool", "null", "timestamp", "value")
 )
-"""What YAML 1.1 takes plain values for; what they are here is for `read_scalar` to say."""
+"""Tags that YAML 1.1 resolves plain scalars to. `read_scalar` decides their value instead."""
 
 
 class Mark(NamedTuple):
@@ -42,7 +42,7 @@ class Mark(NamedTuple):
 
 
 class Document:
-    """Satisfies `simulator.config.source.Source`."""
+    """The data of a YAML file and its positions. Implements `simulator.config.source.Source`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class Document:
         self.keys: dict[KeyPath, Mark] = {}
 
     def find_value(self, path: KeyPath) -> Mark:
-        """Where the value at `path` begins, or the nearest thing around it."""
+        """Start of the value at `path`, or of the closest enclosing value."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.values:
                 return self.values[path[:length]]
@@ -68,20 +68,20 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Raises InputError, with every duplicate key and wrong tag of the file at once."""
+    """Reads a YAML file. Raises InputError; all duplicate keys and unsupported tags are reported together."""
     text = _read_text(path)
     try:
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(path, error) from None
     except yaml.YAMLError as error:
-        raise InputError(f"not YAML: {error}", path=path) from None
+        raise InputError(f"invalid YAML: {error}", path=path) from None
     except RecursionError:
-        raise InputError("brackets are nested too deeply to be read", path=path) from None
+        raise InputError("too many nested brackets", path=path) from None
     if len(nodes) > 1:
         mark = Mark.of(nodes[1])
         raise InputError(
-            "a second document begins",
+            "the file contains a second YAML document",
             path=path,
             line=mark.line,
             column=mark.column,
@@ -96,25 +96,25 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problem = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
-        raise InputError(problem, path=path, line=line, expected="a YAML file in UTF-8") from None
+        raise InputError(problem, path=path, line=line, expected="a YAML file encoded in UTF-8") from None
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", path=path) from None
+        raise InputError(f"cannot read the file: {error.strerror or error}", path=path) from None
 
 
 def _syntax_error(path: Path, error: yaml.MarkedYAMLError) -> InputError:
     mark = error.problem_mark or error.context_mark
-    words = error.problem or error.context or "unreadable"
+    problem = error.problem or error.context or "syntax error"
     if error.problem and error.context:
-        words = f"{error.problem}, {error.context}"
-    hint = None
-    if "found character '\\t'" in words:
-        hint = "spaces: YAML allows no tab for indentation"
-    elif "mapping values are not allowed" in words:
-        hint = 'quotes around a text that holds ": "'
+        problem = f"{error.problem}, {error.context}"
+    expected = None
+    if "found character '\\t'" in problem:
+        expected = "spaces for indentation, because YAML does not allow tabs"
+    elif "mapping values are not allowed" in problem:
+        expected = 'quotes around a string that contains ": "'
     if mark is None:
-        return InputError(f"not YAML: {words}", path=path)
+        return InputError(f"invalid YAML: {problem}", path=path)
     return InputError(
-        f"not YAML: {words}", path=path, line=mark.line + 1, column=mark.column + 1, expected=hint
+        f"invalid YAML: {problem}", path=path, line=mark.line + 1, column=mark.column + 1, expected=expected
     )
 
 
@@ -134,12 +134,14 @@ class _Builder:
     def _value(self, node: yaml.Node, path: KeyPath) -> Any:
         self._count += 1
         if self._count > MAX_VALUES:
-            raise InputError(f"more than {MAX_VALUES} values, aliases counted", path=self._document.path)
+            raise InputError(
+                f"more than {MAX_VALUES} values after aliases are expanded", path=self._document.path
+            )
         self._document.values[path] = Mark.of(node)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if id(node) in self._open:
-            self._report("an alias that holds itself", node)
+            self._report("the alias refers to itself", node)
             return None
         self._open.add(id(node))
         try:
@@ -151,12 +153,12 @@ class _Builder:
             self._open.discard(id(node))
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
-        if node.style is not None or node.tag == "!":  # quoted, a block, or told to be text
+        if node.style is not None or node.tag == "!":  # Quoted, a block scalar, or tagged as a string.
             return node.value
         if node.tag == f"{_YAML_TAG}str":
             return node.value
         if node.tag not in _PLAIN_TAGS:
-            self._report(f"the tag {node.tag}", node, expected="a plain value")
+            self._report(f"unsupported tag {node.tag}", node, expected="a value without a tag")
             return node.value
         return read_scalar(node.value)
 
@@ -171,13 +173,15 @@ class _Builder:
                 merged |= self._merged(value_node, path)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                self._report("a key that is no text", key_node, expected="a word before the colon")
+                self._report("the key is not a string", key_node, expected="a string before the colon")
                 continue
             key = key_node.value
             if key in own:
                 first = self._document.keys[(*path, key)].line
                 self._report(
-                    f'the key "{key}" for the second time', key_node, expected=f"it once: see line {first}"
+                    f'duplicate key "{key}"',
+                    key_node,
+                    expected=f"each key once; the first is on line {first}",
                 )
                 continue
             own[key] = self._value(value_node, (*path, key))
@@ -185,14 +189,14 @@ class _Builder:
         return merged | own
 
     def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
-        """What `<<:` brings along: a mapping, or several of which the first wins."""
+        """The values of a merge key `<<:`: one mapping, or a list of mappings, where the first one wins."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, Any] = {}
         for source in reversed(sources):
             if isinstance(source, yaml.MappingNode):
                 merged |= self._value(source, path)
             else:
-                self._report("a << that names no mapping", source, expected="<<: *name-of-a-mapping")
+                self._report("the value of << is not a mapping", source, expected="<<: *ANCHOR of a mapping")
         return merged
 
     def _report(self, problem: str, node: yaml.Node, *, expected: str | None = None) -> None:
@@ -205,7 +209,7 @@ class _Builder:
 
 
 def read_scalar(text: str) -> Any:
-    """A plain scalar's value: what JSON would make of it, else the text."""
+    """Value of a plain scalar: resolved as in JSON, and otherwise a string."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Whatever is read, only InputError comes of it."""
+"""Fuzzing of the config parsers: any input is parsed or raises InputError."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _any_folder = settings(
 
 @_any_folder
 @given(text=_TEXTS, name=st.sampled_from(["flysim.toml", "fly.toml"]))
-def test_any_text_is_read_or_told_to_be_wrong(tmp_path: Path, text: str, name: str) -> None:
+def test_any_text_is_parsed_or_raises_an_input_error(tmp_path: Path, text: str, name: str) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8", errors="replace", newline="")
     with suppress(InputError):
@@ -57,7 +57,7 @@ def test_any_text_is_read_or_told_to_be_wrong(tmp_path: Path, text: str, name: s
 
 @_any_folder
 @given(data=_VALUES)
-def test_any_data_is_read_or_told_to_be_wrong(tmp_path: Path, data: Any) -> None:
+def test_any_data_is_parsed_or_raises_an_input_error(tmp_path: Path, data: Any) -> None:
     with suppress(InputError):
         assert parse_config(data, tmp_path, PathSource(Path("x.yaml"))).apps
 
@@ -81,7 +81,9 @@ def test_any_data_is_read_or_told_to_be_wrong(tmp_path: Path, data: Any) -> None
         ]
     ),
 )
-def test_any_value_in_any_place_is_read_or_told_to_be_wrong(tmp_path: Path, value: Any, key: str) -> None:
+def test_any_value_under_any_key_is_parsed_or_raises_an_input_error(
+    tmp_path: Path, value: Any, key: str
+) -> None:
     machine: Any = {"region": "ams"}
     if key == "group":
         machine["group"] = value
@@ -118,7 +120,7 @@ _FLY_VALUES = st.recursive(
     data=st.dictionaries(_FLY_KEYS, _FLY_VALUES, max_size=3),
     port=st.dictionaries(_FLY_KEYS, _FLY_VALUES, max_size=4),
 )
-def test_any_fly_toml_is_read_or_told_to_be_wrong(data: dict[str, Any], port: dict[str, Any]) -> None:
+def test_any_fly_toml_is_parsed_or_raises_an_input_error(data: dict[str, Any], port: dict[str, Any]) -> None:
     data = {**data, "services": data.get("services", [{"ports": [{"port": 80, **port}]}])}
     problems = Problems()
 

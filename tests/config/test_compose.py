@@ -1,4 +1,4 @@
-"""A Compose file as flysim reads it: which services are machines, and what is wrong with it, line by line."""
+"""Compose files: which services are machines, and the error messages with their positions."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def problem_of(folder: Path, text: str, base: Config | None = None) -> str:
 
 
 def services(*lines: str) -> str:
-    """A file with one service whose lines, indented by four, begin on line 3."""
+    """A file with one service with these lines, indented by four, starting on line 3."""
     return "services:\n  one:\n" + "".join(f"    {line}\n" for line in lines)
 
 
-def test_the_demo_has_three_machines_and_a_service_whose_machines_the_engine_names() -> None:
+def test_the_demo_has_three_machines_and_a_service_with_ids_from_the_engine() -> None:
     file = read_compose(ROOT / "docker-compose.yml", None, {})
 
     assert file.project == "flysim"
@@ -85,13 +85,13 @@ LABELS = {
 
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
-def test_labels_are_read_however_compose_lets_them_be_written(labels: str, tmp_path: Path) -> None:
+def test_labels_are_read_in_every_form_that_compose_allows(labels: str, tmp_path: Path) -> None:
     (machine,) = read(tmp_path, services("image: web", labels), REGION="ams").machines
 
     assert (machine.id, machine.region, machine.internal_port, machine.image) == (AMS, "ams", 3000, "web")
 
 
-def test_an_id_of_digits_alone_stays_as_it_is_written(tmp_path: Path) -> None:
+def test_an_id_of_digits_only_stays_unchanged(tmp_path: Path) -> None:
     text = services("labels: {fly.region: ams, fly.machine_id: 12345678901234}")
 
     assert read(tmp_path, text).machines[0].id == "12345678901234"
@@ -104,7 +104,7 @@ def test_without_a_label_a_host_name_can_be_the_id(name: str, tmp_path: Path) ->
     assert (file.machines[0].id, file.unnamed) == (name, ())
 
 
-def test_merge_keys_and_anchors_bring_their_labels_along(tmp_path: Path) -> None:
+def test_merge_keys_and_anchors_contribute_their_labels(tmp_path: Path) -> None:
     file = read(
         tmp_path,
         f"""
@@ -162,8 +162,8 @@ def test_without_a_config_every_region_has_an_edge_and_every_app_its_machines(tm
     ]
 
 
-def test_without_a_config_every_app_of_the_file_is_known_before_it_has_a_machine(tmp_path: Path) -> None:
-    """As for a flysim that asks the engine before any container of them is made."""
+def test_without_a_config_every_app_of_the_file_is_included_even_without_a_machine(tmp_path: Path) -> None:
+    """flysim may query the engine before any of their containers is created."""
     file = read(
         tmp_path,
         """
@@ -180,7 +180,7 @@ def test_without_a_config_every_app_of_the_file_is_known_before_it_has_a_machine
     assert [(app.app.name, app.machines) for app in config.apps] == [("chat", ()), ("shop", ()), ("app", ())]
 
 
-def test_with_a_config_edges_and_apps_are_its_own_and_the_machines_those_of_the_file(tmp_path: Path) -> None:
+def test_with_a_config_edges_and_apps_come_from_it_and_machines_from_the_file(tmp_path: Path) -> None:
     base = load(tmp_path, BASE, FLY)
     file = read(tmp_path, services(f"labels: {{fly.region: dfw, fly.machine_id: {DFW}}}"), base)
 
@@ -199,102 +199,103 @@ WRONG = {
     ),
     "an unknown region in a list": (
         services("labels:", "  - fly.region=europe"),
-        'compose.yml:4:9: services.one.labels.fly.region is "europe", which is no region\n'
+        'compose.yml:4:9: services.one.labels.fly.region is "europe", which is not a Fly region\n'
         f"  expected: {REGIONS}",
     ),
-    "an id that is none": (
+    "an invalid id": (
         services("labels: {fly.region: ams, fly.machine_id: D8DD626F379508}"),
         'compose.yml:3:31: services.one.labels.fly.machine_id is "D8DD626F379508"\n'
-        "  expected: 14 lower-case hex digits in a text",
+        "  expected: a machine id: 14 lower-case hex digits",
     ),
-    "a port that is none": (
+    "an invalid port": (
         services(f"labels: {{fly.region: ams, fly.machine_id: {AMS}, fly.internal_port: http}}"),
         'compose.yml:3:63: services.one.labels.fly.internal_port is "http"\n'
-        "  expected: a port: a whole number from 1 to 65535",
+        "  expected: a port from 1 to 65535",
     ),
-    "a name for an app that is none": (
+    "an invalid app name": (
         services("labels: {fly.region: ams, fly.app: My_App}"),
-        "compose.yml:3:31: services.one.labels.fly.app is no name for an app\n"
-        "  expected: lower-case letters, digits and dashes, as in <app>.fly.dev",
+        "compose.yml:3:31: services.one.labels.fly.app is not a valid app name\n"
+        "  expected: lower-case letters, digits and hyphens, as in <app>.fly.dev",
     ),
-    "a label that is not ours": (
+    "an unknown label": (
         services("labels: {fly.region: ams, fly.machine-id: x}"),
-        "compose.yml:3:31: services.one.labels.fly.machine-id is no label of flysim's; "
+        "compose.yml:3:31: services.one.labels.fly.machine-id is an unknown label; "
         'did you mean "fly.machine_id"?\n'
         "  expected: one of fly.region, fly.machine_id, fly.app, fly.internal_port",
     ),
     "no region": (
         services(f"labels: {{fly.machine_id: {AMS}}}"),
-        "compose.yml:3:14: services.one.labels.fly.machine_id stands without fly.region\n"
-        '  expected: the label fly.region too, such as fly.region: "ams"',
+        "compose.yml:3:14: services.one.labels.fly.machine_id is set without fly.region\n"
+        '  expected: the label fly.region as well, such as fly.region: "ams"',
     ),
-    "several of one id": (
+    "several replicas of one id": (
         services(f"labels: {{fly.region: ams, fly.machine_id: {AMS}}}", "deploy: {replicas: 2}"),
-        f"compose.yml:4:14: services.one.deploy.replicas is 2, and all of them would be machine {AMS}\n"
-        "  expected: one, or no fly.machine_id: then each one's host name is its id",
+        f"compose.yml:4:14: services.one.deploy.replicas is 2, but all replicas would have the machine id {AMS}\n"
+        "  expected: 1, or no fly.machine_id, so that each host name becomes an id",
     ),
-    "several of one id, in the old way": (
+    "several replicas of one id, with scale": (
         services(f"labels: {{fly.region: ams, fly.machine_id: {AMS}}}", "scale: ${N:-3}"),
-        f"compose.yml:4:5: services.one.scale is 3, and all of them would be machine {AMS}\n"
-        "  expected: one, or no fly.machine_id: then each one's host name is its id",
+        f"compose.yml:4:5: services.one.scale is 3, but all replicas would have the machine id {AMS}\n"
+        "  expected: 1, or no fly.machine_id, so that each host name becomes an id",
     ),
-    "one id twice": (
+    "a duplicate id": (
         services(f"labels: {{fly.region: ams, fly.machine_id: {AMS}}}")
         + f"  two:\n    hostname: {AMS}\n    labels: {{fly.region: dfw}}\n",
-        f'compose.yml:5:5: services.two.hostname is "{AMS}", as in line 3\n  expected: another id for each machine',
+        f"compose.yml:5:5: services.two.hostname: machine id {AMS} is already used on line 3\n"
+        "  expected: a unique id for each machine",
     ),
     "no machine": (
         services("image: postgres"),
-        "compose.yml: no service has the label fly.region, so there is no machine\n"
-        '  expected: under each service that is a machine: labels: { fly.region: "ams" }',
+        "compose.yml: no machine in this file: no service has the label fly.region\n"
+        '  expected: labels: { fly.region: "ams" } in each service that is a machine',
     ),
     "no services": (
         "name: chat\n",
-        "compose.yml:1:1: there are no services\n  expected: services: with a service for each machine",
+        'compose.yml:1:1: missing key "services"\n  expected: services: with one service per machine',
     ),
-    "labels that are none": (
+    "labels that are a string": (
         services("labels: ams"),
         'compose.yml:3:5: services.one.labels is "ams"\n  expected: a mapping, or a list of name=value',
     ),
     "a label that is a list": (
         services("labels: {fly.region: [ams]}"),
-        "compose.yml:3:14: services.one.labels.fly.region is a list of 1\n  expected: a plain value",
+        "compose.yml:3:14: services.one.labels.fly.region is a list of 1 item\n  expected: a single value",
     ),
-    "a service that is none": (
+    "a service that is a string": (
         "services:\n  one: chat\n",
         'compose.yml:2:3: services.one is "chat"\n  expected: a mapping',
     ),
-    "a variable that has to be set": (
+    "a required variable": (
         services("labels: {fly.region: '${REGION:?}'}"),
         "compose.yml:3:14: services.one.labels.fly.region needs the variable REGION: it is not set\n"
         "  expected: ${NAME} or ${NAME:-default}",
     ),
     "an empty file": (
         "",
-        "compose.yml:1:1: there are no services\n  expected: services: with a service for each machine",
+        'compose.yml:1:1: missing key "services"\n  expected: services: with one service per machine',
     ),
-    "no YAML": (
+    "invalid YAML": (
         "services:\n\tone:\n",
-        "compose.yml:2:1: not YAML: found character '\\t' that cannot start any token, while scanning for the next "
-        "token\n  expected: spaces: YAML allows no tab for indentation",
+        "compose.yml:2:1: invalid YAML: found character '\\t' that cannot start any token, while scanning for the next "
+        "token\n  expected: spaces for indentation, because YAML does not allow tabs",
     ),
 }
 
 
 @pytest.mark.parametrize(("text", "problem"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_told_with_its_place(text: str, problem: str, tmp_path: Path) -> None:
+def test_an_error_names_its_position_and_what_was_expected(text: str, problem: str, tmp_path: Path) -> None:
     assert problem_of(tmp_path, text).startswith(problem)
 
 
-def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     text = """\
         services:
           one: {labels: {fly.region: amz, fly.machine_id: x}}
           two: {labels: {fly.regio: ams}}
         """
-    told = problem_of(tmp_path, text)
+    message = problem_of(tmp_path, text)
 
-    assert [line.partition(" ")[0] for line in told.splitlines() if "compose.yml" in line] == [
+    assert [line.partition(" ")[0] for line in message.splitlines() if "compose.yml" in line] == [
         "compose.yml:2:18:",
         "compose.yml:2:35:",
         "compose.yml:3:18:",
@@ -302,25 +303,25 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_an_app_that_the_config_has_not_is_told(tmp_path: Path) -> None:
+def test_an_app_that_is_not_in_the_config_is_an_error(tmp_path: Path) -> None:
     base = load(tmp_path, BASE, FLY)
 
-    told = problem_of(tmp_path, services("labels: {fly.region: ams, fly.app: stream}"), base)
+    message = problem_of(tmp_path, services("labels: {fly.region: ams, fly.app: stream}"), base)
 
-    assert 'services.one.labels.fly.app is "stream"; did you mean "streams"?' in told
-    assert "expected: an app of flysim.toml: streams, api" in told
+    assert 'services.one.labels.fly.app is "stream"; did you mean "streams"?' in message
+    assert "expected: an app of flysim.toml: streams, api" in message
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"compose.yml: cannot be read: No such file"):
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"compose.yml: cannot read the file: No such file"):
         read_compose(tmp_path / "compose.yml")
 
 
 PROJECTS = {
-    "the file's": ("name: chat\n", {}, "chat"),
-    "the file's, filled in": ("name: ${WHO:-me}-chat\n", {"WHO": "you"}, "you-chat"),
-    "the environment's, before the file's": ("name: chat\n", {"COMPOSE_PROJECT_NAME": "mine"}, "mine"),
-    "the folder's, as Compose makes it fit": ("services: {}\n", {}, "my_appno1-"),
+    "from the file": ("name: chat\n", {}, "chat"),
+    "from the file, interpolated": ("name: ${WHO:-me}-chat\n", {"WHO": "you"}, "you-chat"),
+    "from the environment, before the file": ("name: chat\n", {"COMPOSE_PROJECT_NAME": "mine"}, "mine"),
+    "from the folder, normalized": ("services: {}\n", {}, "my_appno1-"),
 }
 
 
@@ -333,7 +334,7 @@ def test_the_name_of_the_project(text: str, variables: dict[str, str], name: str
     assert project_name(folder / "compose.yml", variables) == name
 
 
-def test_variables_also_come_from_the_file_beside_it_and_the_environment_wins(tmp_path: Path) -> None:
+def test_variables_come_from_the_env_file_and_the_environment_overrides_it(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "# mine\nREGION='ams'\nexport ID=411ed5e307e2\nCOMPOSE_PROJECT_NAME=chat\n"
     )
@@ -344,7 +345,7 @@ def test_variables_also_come_from_the_file_beside_it_and_the_environment_wins(tm
     assert (file.project, file.machines[0].region, file.machines[0].id) == ("chat", "ams", AMS)
 
 
-def test_a_container_is_a_machine_by_its_labels_and_its_host_name() -> None:
+def test_labels_and_host_name_make_a_container_a_machine() -> None:
     first = machine_of_labels({"fly.region": "dfw"}, host_name="411ed5e307e2", image="chat")
     second = machine_of_labels({"fly.region": "dfw"}, host_name="0368f1dd393c", known=[first])
 
@@ -352,7 +353,7 @@ def test_a_container_is_a_machine_by_its_labels_and_its_host_name() -> None:
     assert (second.id, second.name) == ("0368f1dd393c", "dfw-2")
 
 
-def test_the_process_group_of_a_container_is_that_of_its_environment(tmp_path: Path) -> None:
+def test_the_process_group_of_a_container_comes_from_its_environment(tmp_path: Path) -> None:
     base = load(tmp_path, BASE, FLY + '[processes]\nweb = "serve"\nworker = "work"\n')
 
     machine = machine_of_labels(
@@ -366,11 +367,11 @@ def test_the_process_group_of_a_container_is_that_of_its_environment(tmp_path: P
     ("labels", "problem"),
     [
         ({"fly.region": "amz"}, 'the label fly.region is "amz"; did you mean "ams"?'),
-        ({"fly.machine_id": AMS}, "the label fly.machine_id stands without fly.region"),
-        ({}, "this container is no machine"),
+        ({"fly.machine_id": AMS}, "the label fly.machine_id is set without fly.region"),
+        ({}, "this container is not a machine"),
     ],
 )
-def test_labels_of_a_container_that_are_wrong_are_told(labels: dict[str, str], problem: str) -> None:
+def test_invalid_labels_of_a_container_are_an_error(labels: dict[str, str], problem: str) -> None:
     with pytest.raises(InputError) as caught:
         machine_of_labels(labels, host_name=AMS)
     assert caught.value.problem == problem

@@ -1,4 +1,4 @@
-"""What a fly.toml says about deploys, and what a running fleet has nothing to do with."""
+"""Settings of a fly.toml that affect deploys only, not running machines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.config.test_fly_toml import FLYSIM
 from tests.config.writing import load
 
 
-def test_checks_of_deploys_are_no_checks_of_running_machines(tmp_path: Path) -> None:
-    """F-5.24: machine checks run when a deploy does, so routing never waits for them"""
+def test_machine_checks_of_a_deploy_do_not_apply_to_running_machines(tmp_path: Path) -> None:
+    """F-5.24: machine checks run during a deploy, so routing never waits for them."""
     fly_toml = """\
         [http_service]
           [[http_service.machine_checks]]

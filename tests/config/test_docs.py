@@ -1,4 +1,4 @@
-"""docs/configuration.md tells every key, with its default, and its examples can be read."""
+"""docs/configuration.md documents every key with its default, and its examples load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = re.findall(r"^\| (`[^|]+) \|.*\| (.*?) ?\|$", REFERENCE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_can_be_read_without_a_warning(example: str, tmp_path: Path) -> None:
+def test_every_example_loads_without_a_warning(example: str, tmp_path: Path) -> None:
     fly_toml = 'app = "chat"\n[http_service]\nauto_start_machines = false\n'
     (tmp_path / "fly.toml").write_text(fly_toml)
     is_fly = "[processes]" in example
@@ -34,27 +34,27 @@ def test_every_example_can_be_read_without_a_warning(example: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("table", [Document, AppTable, MachineTable, ControlTable])
-def test_every_key_has_its_row(table: type) -> None:
-    told = set(re.findall(r"`\[*([a-z_]+)[^`]*`", " ".join(keys for keys, _ in ROWS) + REFERENCE))
-    assert set(table.model_fields) - told == set()  # type: ignore[attr-defined]
+def test_every_key_is_documented(table: type) -> None:
+    documented = set(re.findall(r"`\[*([a-z_]+)[^`]*`", " ".join(keys for keys, _ in ROWS) + REFERENCE))
+    assert set(table.model_fields) - documented == set()  # type: ignore[attr-defined]
 
 
-def test_every_key_of_the_proxy_has_its_row_with_its_default() -> None:
+def test_every_proxy_key_is_documented_with_its_default() -> None:
     defaults = {key.strip("`"): default.strip("`") for key, default in ROWS}
-    usual = RoutingOptions()
+    expected = RoutingOptions()
     for option in fields(RoutingOptions):
         assert option.name in defaults
-        written = tomllib.loads(f"it = {defaults[option.name]}")["it"]
-        value = getattr(usual, option.name)
-        assert written == (list(value) if isinstance(value, tuple) else value), option.name
+        documented = tomllib.loads(f"it = {defaults[option.name]}")["it"]
+        value = getattr(expected, option.name)
+        assert documented == (list(value) if isinstance(value, tuple) else value), option.name
 
 
-def test_every_placeholder_has_its_row() -> None:
+def test_every_placeholder_is_documented() -> None:
     keys = " ".join(keys for keys, _ in re.findall(r"^\| (`[^|]+) \| ([^|]*) \|$", REFERENCE, re.MULTILINE))
     assert {f"{{{name}}}" for name in PLACEHOLDERS} == set(re.findall(r"`(\{\w+\})`", keys))
 
 
-def test_every_variable_of_fly_is_told() -> None:
+def test_every_fly_variable_is_documented() -> None:
     from simulator.machines.backend import Placement
     from simulator.machines.environment import fly_variables
 

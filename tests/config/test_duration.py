@@ -1,4 +1,4 @@
-"""Lengths of time as Go writes them."""
+"""Duration strings in Go's format."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from simulator.config import format_duration, parse_duration
         ("2000", 2),
     ],
 )  # fmt: skip
-def test_a_length_of_time_is_read(written: object, seconds: float) -> None:
-    """F-5.20: a number without a unit is milliseconds, for a check."""
+def test_a_duration_is_parsed(written: object, seconds: float) -> None:
+    """F-5.20: for a check, a number without a unit is in milliseconds."""
     assert parse_duration(written, unit="ms") == pytest.approx(seconds)
 
 
@@ -43,19 +43,19 @@ def test_a_length_of_time_is_read(written: object, seconds: float) -> None:
         "9" * 400 + "s",
     ],
 )
-def test_what_is_none_is_refused(written: object) -> None:
-    with pytest.raises(ValueError, match="a length of time"):
+def test_an_invalid_duration_is_an_error(written: object) -> None:
+    with pytest.raises(ValueError, match="a duration"):
         parse_duration(written)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -1, 10**400])
-def test_a_number_that_no_time_takes_is_refused(number: float) -> None:
+def test_an_out_of_range_number_is_an_error(number: float) -> None:
     with pytest.raises(ValueError, match="out of range"):
         parse_duration(number, unit="s")
 
 
 @given(milliseconds=st.integers(0, 3_600_000))
-def test_what_is_written_is_read_back(milliseconds: int) -> None:
+def test_a_formatted_duration_is_parsed_back(milliseconds: int) -> None:
     seconds = milliseconds / 1000
 
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-5)

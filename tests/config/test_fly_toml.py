@@ -1,4 +1,4 @@
-"""The app's own fly.toml: what is taken from it, what is warned of, what is wrong."""
+"""The app's own fly.toml: its values, its warnings and its errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _warnings(folder: Path, fly_toml: str) -> list[str]:
     return [warning.replace(f"{folder}/", "") for warning in _load(folder, fly_toml).warnings]
 
 
-def test_what_fly_launch_writes_is_read(tmp_path: Path) -> None:
+def test_a_file_written_by_fly_launch_is_read(tmp_path: Path) -> None:
     fly_toml = """\
         app = "chat"
         primary_region = "ams"
@@ -89,7 +89,7 @@ def test_the_defaults_are_those_of_fly(tmp_path: Path) -> None:
 
     assert (machine.internal_port, machine.memory_mb, machine.group) == (8080, 256, "app")
     assert (machine.kill_signal, machine.kill_timeout_seconds, machine.checks) == ("SIGINT", 5.0, ())
-    assert service == FlyService()  # whose defaults are those of the proxy's core
+    assert service == FlyService()  # Its defaults are those of simulator.routing.
     assert (service.autostop, service.autostart, service.min_machines_running) == (Autostop.OFF, True, 0)
     assert (service.concurrency_type, service.soft_limit, service.hard_limit) == ("connections", 20, None)
 
@@ -121,12 +121,12 @@ def test_an_app_whose_fly_toml_has_no_service_cannot_be_reached(tmp_path: Path) 
             Check("http", headers=(("A", "1"), ("B", "2"), ("B", "3"))),
         ),
         ("headers = []", Check("http")),
-        # F-5.20: milliseconds unless a unit is given.
+        # F-5.20: milliseconds without a unit.
         ("interval = 10000\ntimeout = 2000", Check("http", interval_seconds=10.0, timeout_seconds=2.0)),
         ('interval = "10000"', Check("http", interval_seconds=10.0)),
         ('interval = "1m"\ntimeout = "1.5s"', Check("http", interval_seconds=60.0, timeout_seconds=1.5)),
         ('grace_period = "1m0s"', Check("http", grace_seconds=60.0)),
-        # F-5.21: clamped to 1 s and 60 s, but no grace is none.
+        # F-5.21: clamped to 1 s and 60 s, except a grace period of 0.
         ('interval = "500ms"\ntimeout = "2h"', Check("http", interval_seconds=1.0, timeout_seconds=60.0)),
         ("grace_period = 1", Check("http", grace_seconds=1.0)),
         ("grace_period = 0", Check("http", grace_seconds=0.0)),
@@ -137,18 +137,18 @@ def test_a_check_of_the_http_service_is_read(tmp_path: Path, lines: str, check: 
     assert _machine(tmp_path, f"[http_service]\n[[http_service.checks]]\n{lines}\n").checks == (check,)
 
 
-def test_durations_that_fly_changes_are_warned_of(tmp_path: Path) -> None:
+def test_a_duration_that_fly_clamps_is_a_warning(tmp_path: Path) -> None:
     """F-10.16, F-5.21, F-5.37."""
     fly_toml = 'kill_timeout = 301\n[http_service]\n[[http_service.checks]]\ntimeout = 5\ninterval = "61s"\n'
 
     assert _warnings(tmp_path, fly_toml) == [
-        "fly.toml:1: kill_timeout is 301s; Fly makes it 300s",
-        "fly.toml:4: http_service.checks[0].timeout is 5ms; Fly makes it 1s",
-        "fly.toml:5: http_service.checks[0].interval is 61s; Fly makes it 60s",
+        "fly.toml:1: kill_timeout is 301s, which Fly changes to 300s",
+        "fly.toml:4: http_service.checks[0].timeout is 5ms, which Fly changes to 1s",
+        "fly.toml:5: http_service.checks[0].interval is 61s, which Fly changes to 60s",
     ]
 
 
-def test_services_bring_their_checks_and_later_ones_their_port(tmp_path: Path) -> None:
+def test_each_service_contributes_its_checks_and_later_ones_their_port(tmp_path: Path) -> None:
     fly_toml = """\
         [[services]]
           internal_port = 3000
@@ -173,13 +173,13 @@ def test_services_bring_their_checks_and_later_ones_their_port(tmp_path: Path) -
         Check("tcp", port=4000),
     )
     assert _warnings(tmp_path, fly_toml) == [
-        'fly.toml: machines of "app" listen on 3000 and 4000, but have one port each here: use {host} in the command '
-        "or a variable, and each gets an address of its own with all of them"
+        'fly.toml: machines of "app" have services on ports 3000, 4000, but get only one port each; with {host} in the '
+        "command or in an env value, each gets its own address and all its ports"
     ]
 
 
 def test_top_level_checks_do_not_count(tmp_path: Path) -> None:
-    """F-5.17: they never affect routing, and leaving them out is what the proxy does, so nothing is said."""
+    """F-5.17: they never affect routing, and Fly's proxy ignores them too, so there is no warning."""
     fly_toml = '[http_service]\n[checks.up]\ntype = "tcp"\nport = 5500\n'
 
     assert _machine(tmp_path, fly_toml).checks == ()
@@ -205,7 +205,7 @@ def test_memory_is_read_as_fly_reads_it(tmp_path: Path, vm: str, megabytes: int)
     assert _machine(tmp_path, f"[http_service]\n[[vm]]\n{vm}\n").memory_mb == megabytes
 
 
-def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> None:
+def test_machines_belong_to_the_group_of_the_first_service(tmp_path: Path) -> None:
     """F-9.15."""
     fly_toml = """\
         [http_service]
@@ -230,9 +230,9 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
     machine = _machine(tmp_path, fly_toml)
 
     assert (machine.group, machine.internal_port, machine.memory_mb) == ("web", 3000, 2048)
-    assert machine.command == ("serve",)  # flysim.toml's own comes first
+    assert machine.command == ("serve",)  # The command of flysim.toml takes precedence.
     assert _warnings(tmp_path, fly_toml) == [
-        'fly.toml:11: the process group "worker" is not started: every machine here is of "web"',
+        'fly.toml:11: no machine runs the process group "worker"; the configured machines run "web"',
     ]
 
 
@@ -241,19 +241,20 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
     [
         (
             '[http_service]\n[[statics]]\nguest_path = "/a"\nurl_prefix = "/b"\ntigris_bucket = "c"\n',
-            "fly.toml:2: statics[0] is not emulated: the files of /a of the bucket c are not served at /b. "
-            "The app gets these requests, and may replay them; on Fly it never sees one for a file that exists",
+            "fly.toml:2: statics[0] is not emulated: files in /a of the bucket c are not served at /b. "
+            "The app receives these requests and may replay them; on Fly, requests for existing files never reach "
+            "the app",
         ),
         ('[http_service]\n[mounts]\nsource = "a"\n', "fly.toml:2: [mounts] is not emulated"),
-        ("[http_service]\nforce_htps = true\n", 'is not known to flysim; did you mean "force_https"?'),
-        ("surprise = 1\n[http_service]\n", "fly.toml:1: surprise is not known to flysim"),
+        ("[http_service]\nforce_htps = true\n", 'unknown key "http_service.force_htps"; did you mean "force_https"?'),
+        ("surprise = 1\n[http_service]\n", 'fly.toml:1: unknown key "surprise"'),
         (
             "[http_service.http_options]\nidle_tmeout = 600\n",
-            'fly.toml:2: http_service.http_options.idle_tmeout is not known to flysim; did you mean "idle_timeout"?',
+            'fly.toml:2: unknown key "http_service.http_options.idle_tmeout"; did you mean "idle_timeout"?',
         ),
         (
             "[http_service.http_options.response]\nstatus = 600\n",
-            "fly.toml:2: http_service.http_options.response.status is not known to flysim",
+            'fly.toml:2: unknown key "http_service.http_options.response.status"',
         ),
         (
             "[http_service]\n[http_service.http_options]\ncompress = true\n",
@@ -277,21 +278,21 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
         ),
         (
             '[[services]]\nprotocol = "udp"\n[[services.ports]]\nport = 53\n',
-            "fly.toml:2: services[0] is not emulated: it is of UDP",
+            "fly.toml:2: services[0] is not emulated: it uses UDP",
         ),
         (
             _PORT + 'handlers = ["htpp"]\n',
-            'fly.toml:4: services[0].ports[0].handlers: "htpp" is not known to flysim; did you mean "http"?',
+            'fly.toml:4: services[0].ports[0].handlers: unknown handler "htpp"; did you mean "http"?',
         ),
         (
             _PORT + 'handlers = ["pg_tls"]\n',
-            "fly.toml:4: services[0].ports[0].handlers: pg_tls is not emulated, "
-            "what the client sends is passed on as it is",
+            "fly.toml:4: services[0].ports[0].handlers: pg_tls is not emulated; "
+            "flysim forwards the client's bytes unchanged",
         ),
         (
             _PORT + 'handlers = ["tls"]\n',
-            "fly.toml:4: services[0].ports[0].handlers: tls without http is not emulated, "
-            "TLS is passed on to the app as it is",
+            "fly.toml:4: services[0].ports[0].handlers: tls without http is not emulated; "
+            "flysim forwards TLS to the app unchanged",
         ),
         (
             _PORT + 'handlers = ["http", "proxy_proto"]\n',
@@ -307,28 +308,28 @@ def test_machines_are_of_the_group_that_the_service_is_for(tmp_path: Path) -> No
         ),
         (
             '[http_service]\n[[services]]\n[[services.ports]]\nport = 443\nhandlers = ["http"]\n',
-            "fly.toml:3: services[0].ports[0]: port 443 is that of http_service already, which gets its connections",
+            "fly.toml:3: services[0].ports[0]: port 443 is already used by http_service, which gets its connections",
         ),
         (
             'app = "chat"\n',
-            "fly.toml: no [http_service] and no [[services]]: the proxy cannot reach this app, as on Fly",
+            "fly.toml: no [http_service] and no [[services]], so the proxy cannot reach this app, as on Fly",
         ),
         (
             '[http_service]\nprocesses = ["wep"]\n[processes]\nwep2 = "x"\n',
-            'fly.toml:3: a service names the process group "wep", which [processes] has not',
+            'fly.toml:3: a service uses the process group "wep", which is not in [processes]',
         ),
         (
             'primary_region = "ams"\n[http_service]\n[env]\nPRIMARY_REGION = "dfw"\n',
-            "fly.toml:4: PRIMARY_REGION in [env] gives way to primary_region",
+            "fly.toml:4: PRIMARY_REGION in [env] is overridden by primary_region",
         ),
     ],
 )  # fmt: skip
-def test_what_is_not_emulated_is_said_and_no_error(tmp_path: Path, fly_toml: str, warning: str) -> None:
+def test_a_setting_that_is_not_emulated_is_a_warning(tmp_path: Path, fly_toml: str, warning: str) -> None:
     """F-7.12."""
-    assert any(said.endswith(warning) for said in _warnings(tmp_path, fly_toml))
+    assert any(line.endswith(warning) for line in _warnings(tmp_path, fly_toml))
 
 
-def test_what_is_emulated_is_not_warned_of(tmp_path: Path) -> None:
+def test_an_emulated_setting_is_not_a_warning(tmp_path: Path) -> None:
     fly_toml = """\
         statics = []
         [http_service]
@@ -357,7 +358,7 @@ def test_what_is_emulated_is_not_warned_of(tmp_path: Path) -> None:
     assert load(tmp_path, flysim, fly_toml).warnings == ()
 
 
-def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
+def test_a_disabled_or_deploy_only_setting_is_not_a_warning(tmp_path: Path) -> None:
     fly_toml = """\
         swap_size_mb = 512
         console_command = "x"
@@ -382,25 +383,25 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fly_toml", "problem", "expected"),
     [
-        ("app = 3\n", "fly.toml:1:1: app is 3", "a text in quotes"),
-        ('primary_region = "mars"\n', 'fly.toml:1:1: primary_region is "mars"', "the code of one region"),
+        ("app = 3\n", "fly.toml:1:1: app is 3", "a string in quotes"),
+        ('primary_region = "mars"\n', 'fly.toml:1:1: primary_region is "mars"', "a Fly region code"),
         ('kill_signal = "INT"\n', 'fly.toml:1:1: kill_signal is "INT"', "one of SIGINT, SIGTERM,"),
         (
             'kill_timeout = "soon"\n',
-            'fly.toml:1:1: kill_timeout is "soon": not a length of time',
-            'a length of time, such as "30s" or 30 (seconds)',
+            'fly.toml:1:1: kill_timeout is "soon": not a duration',
+            'a duration, such as "30s" or 30 (seconds)',
         ),
         (
             # F-7.14
             '[env]\nFLY_REGION = "ams"\n',
-            "fly.toml:2:1: env.FLY_REGION is a name that Fly keeps for itself",
-            "a variable whose name does not start with FLY_",
+            "fly.toml:2:1: env.FLY_REGION is a name that Fly reserves",
+            "a variable name that does not start with FLY_",
         ),
-        ("[env]\nA = []\n", "fly.toml:2:1: env.A is an empty list", "a text in quotes"),
+        ("[env]\nA = []\n", "fly.toml:2:1: env.A is an empty list", "a string in quotes"),
         (
             "[http_service]\ninternal_port = 0\n",
             "fly.toml:2:1: http_service.internal_port is 0",
-            "a port: a whole number from 1 to 65535",
+            "a port from 1 to 65535",
         ),
         ('[http_service]\nforce_https = "yes"\n', 'http_service.force_https is "yes"', "true or false"),
         (
@@ -409,11 +410,11 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
             '"off", "stop" or "suspend"',
         ),
         ("http_service = 3\n", "fly.toml:1:1: http_service is 3", "a table"),
-        ("services = 3\n", "fly.toml:1:1: services is 3", "a list: [ ]"),
+        ("services = 3\n", "fly.toml:1:1: services is 3", "a list in brackets: [ ]"),
         (
             "[[http_service.checks]]\n[[http_service.checks]]\ninterval = true\n",
-            "fly.toml:3:1: http_service.checks[1].interval is true: not a length of time",
-            'a length of time, such as "15s", "500ms" or 2000 (milliseconds)',
+            "fly.toml:3:1: http_service.checks[1].interval is true: not a duration",
+            'a duration, such as "15s", "500ms" or 2000 (milliseconds)',
         ),
         (
             "[[http_service.checks]]\nheaders = 3\n",
@@ -423,7 +424,7 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
         (
             '[[vm]]\nmemory = "lots"\n',
             'fly.toml:2:1: vm[0].memory is "lots"',
-            'memory, such as "512mb", "1gb" or 512 (megabytes)',
+            'a memory size, such as "512mb", "1gb" or 512 (megabytes)',
         ),
         ("[processes]\napp = 3\n", "fly.toml:2:1: processes.app is 3", "a command, such as"),
         ("[http_service.http_options]\nidle_timeout = -1\n", "http_options.idle_timeout is -1", "0 or more"),
@@ -432,7 +433,7 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
             # F-4.25
             "[http_service.http_options.response.headers]\nX-A = true\n",
             "fly.toml:2:1: http_service.http_options.response.headers.X-A is true",
-            "a text, a list of texts, or false to remove the header",
+            "a string, a list of strings, or false to remove the header",
         ),
         (
             '[http_service.http_options.response.headers]\nA = "a\\nb"\n',
@@ -446,8 +447,8 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
         ),
         (
             '[http_service.http_options.response.headers]\n"a b" = "c"\n',
-            "fly.toml:2:1: http_service.http_options.response.headers.a b is no name for a header",
-            "letters, digits and dashes",
+            "fly.toml:2:1: http_service.http_options.response.headers.a b is not a valid header name",
+            "letters, digits and hyphens",
         ),
         # F-2.4, F-2.19, F-2.20
         (
@@ -459,12 +460,12 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
         (
             _RULE.replace('"a"', '""'),
             'replay_cache[0].name is ""',
-            "a name without spaces, colons and the like",
+            "a cookie or header name: letters, digits",
         ),
         (
             _RULE.replace('name = "a"', ""),
-            'fly.toml:1:1: http_service.http_options.replay_cache[0] has no "name"',
-            "the name of the cookie or header",
+            'fly.toml:1:1: http_service.http_options.replay_cache[0]: missing key "name"',
+            'name = "NAME", the name of the cookie or header',
         ),
         (
             _RULE.replace('"/"', '"https://a/b"'),
@@ -487,18 +488,18 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
         (
             "[[services]]\n[[services.ports]]\nhandlers = []\n",
             "fly.toml:2:1: services[0].ports[0] has no port",
-            "port = 443, or start_port and end_port",
+            "either port = 443, or start_port and end_port",
         ),
         (
             "[[services]]\n[[services.ports]]\nstart_port = 1\n",
             "ports[0] has no port",
             "start_port and end_port",
         ),
-        (_PORT + "end_port = 6000\n", "ports[0] has both a port and a range of ports", "port = 443, or"),
+        (_PORT + "end_port = 6000\n", "ports[0] has both a port and a port range", "either port = 443, or"),
         (
             "[[services]]\n[[services.ports]]\nstart_port = 7000\nend_port = 6000\n",
             "fly.toml:4:1: services[0].ports[0].end_port is 6000",
-            "7000, its start_port, or more",
+            "7000 (its start_port) or more",
         ),
         (
             # F-9.13
@@ -513,26 +514,30 @@ def test_what_asks_for_nothing_is_not_warned_of(tmp_path: Path) -> None:
         ),
         (
             '[[statics]]\nurl_prefix = "/a"\n[[statics]]\nurl_prefix = "/a"\n',
-            'fly.toml:4:1: statics[1].url_prefix is "/a", as that of an earlier one',
-            "another url_prefix for each",
+            'fly.toml:4:1: statics[1].url_prefix: url_prefix "/a" is already used by an earlier [[statics]]',
+            "a unique url_prefix",
         ),
         (
             # F-10.15
             "".join(f'[[statics]]\nurl_prefix = "/{number}"\n' for number in range(11)),
-            "fly.toml:21:1: there are 11 [[statics]]",
-            "10 at most",
+            "fly.toml:21:1: the file has 11 [[statics]] tables",
+            "at most 10",
         ),
-        ("[http_service\n", "fly.toml:1:14: not TOML: expected ']' at the end of a table declaration", ""),
+        (
+            "[http_service\n",
+            "fly.toml:1:14: invalid TOML: expected ']' at the end of a table declaration",
+            "",
+        ),
     ],
 )
-def test_a_wrong_type_is_an_error_with_its_line(
+def test_an_invalid_value_is_an_error_with_its_line(
     tmp_path: Path, fly_toml: str, problem: str, expected: str
 ) -> None:
-    said = problem_of(tmp_path, FLYSIM, fly_toml)
+    message = problem_of(tmp_path, FLYSIM, fly_toml)
 
-    assert problem in said
-    assert expected in said
-    assert said.count("fly.toml:") == 1
+    assert problem in message
+    assert expected in message
+    assert message.count("fly.toml:") == 1
 
 
 @pytest.mark.parametrize(
@@ -545,7 +550,7 @@ def test_a_wrong_type_is_an_error_with_its_line(
         ('"suspend"', Autostop.SUSPEND),
     ],
 )
-def test_autostop_is_a_word_or_as_formerly_a_boolean(tmp_path: Path, written: str, read: Autostop) -> None:
+def test_autostop_is_a_string_or_a_boolean(tmp_path: Path, written: str, read: Autostop) -> None:
     """F-5.35."""
     fly_toml = f"[http_service]\nauto_stop_machines = {written}\n"
 
@@ -553,14 +558,14 @@ def test_autostop_is_a_word_or_as_formerly_a_boolean(tmp_path: Path, written: st
 
 
 @pytest.mark.parametrize("prefix", ["/", "/api", "/api/", "/api/*", "example.com/api", "example.com/api/*"])
-def test_a_cache_rule_has_a_path_and_maybe_a_host(tmp_path: Path, prefix: str) -> None:
+def test_a_cache_rule_has_a_path_and_an_optional_host(tmp_path: Path, prefix: str) -> None:
     """F-2.20."""
     (service,) = _fly(tmp_path, _RULE.replace('"/"', f'"{prefix}"')).services
 
     assert service.ports[0].http.cache_rules == (CacheRule(prefix, 10, KeyKind.COOKIE, "a"),)
 
 
-def test_rules_of_a_port_of_services_are_those_of_that_port_only(tmp_path: Path) -> None:
+def test_cache_rules_of_a_services_port_apply_to_that_port_only(tmp_path: Path) -> None:
     """F-2.18: `[[services.ports.http_options.replay_cache]]`."""
     fly_toml = """\
         [[services]]
@@ -584,15 +589,15 @@ def test_rules_of_a_port_of_services_are_those_of_that_port_only(tmp_path: Path)
     assert secure.http.cache_rules == ()
 
 
-def test_force_https_concerns_the_plain_port_only(tmp_path: Path) -> None:
+def test_force_https_applies_to_the_plain_http_port_only(tmp_path: Path) -> None:
     """F-9.1, F-9.3."""
     (service,) = _fly(tmp_path, "[http_service]\nforce_https = true\n").services
 
     assert [(port.start, port.force_https) for port in service.ports] == [(80, True), (443, False)]
 
 
-def test_a_service_that_names_no_group_is_of_the_default_group(tmp_path: Path) -> None:
-    """F-9.15: as flyctl has it, "app", else the first by name."""
+def test_a_service_without_a_group_belongs_to_the_default_group(tmp_path: Path) -> None:
+    """F-9.15: as in flyctl, "app", otherwise the first by name."""
     groups = [
         "[processes]\nzoo = 'z'\nbar = 'b'\n",
         "[processes]\nbar = 'b'\napp = 'a'\n",
@@ -605,7 +610,7 @@ def test_a_service_that_names_no_group_is_of_the_default_group(tmp_path: Path) -
     assert read == [("bar",), ("app",), (), ()]
 
 
-def test_a_port_may_be_a_different_service_for_each_group(tmp_path: Path) -> None:
+def test_a_port_may_belong_to_a_different_service_for_each_group(tmp_path: Path) -> None:
     """F-9.15."""
     fly_toml = "".join(
         f'[[services]]\ninternal_port = {port}\nprocesses = ["{group}"]\n[[services.ports]]\nport = 80\n'
@@ -618,10 +623,10 @@ def test_a_port_may_be_a_different_service_for_each_group(tmp_path: Path) -> Non
     app = config.apps[0].app
     found = [app.find_service(80, group) for group in ("a", "b", "c")]
     assert [service and service.internal_port for service in found] == [3000, 4000, None]
-    assert not any("already" in warning for warning in config.warnings)
+    assert not any("already used" in warning for warning in config.warnings)
 
 
-def test_a_service_of_udp_is_not_routed(tmp_path: Path) -> None:
+def test_a_udp_service_is_not_routed(tmp_path: Path) -> None:
     config = _load(
         tmp_path, '[http_service]\n[[services]]\nprotocol = "udp"\n[[services.ports]]\nport = 53\n'
     )
@@ -630,7 +635,7 @@ def test_a_service_of_udp_is_not_routed(tmp_path: Path) -> None:
     assert not config.apps[0].app.serves(53)
 
 
-def test_a_port_that_no_edge_has_is_told_of_if_a_machine_offers_it(tmp_path: Path) -> None:
+def test_a_port_without_an_edge_is_a_warning_if_a_machine_serves_it(tmp_path: Path) -> None:
     fly_toml = """\
         [http_service]
           processes = ["web"]
@@ -648,12 +653,11 @@ def test_a_port_that_no_edge_has_is_told_of_if_a_machine_offers_it(tmp_path: Pat
         """
 
     assert _warnings(tmp_path, fly_toml) == [
-        "fly.toml:6: no edge has port 5000 to 5010: give one a table under [edges], such as "
-        "ams = { 80 = 8080, 5000 = 5000 }"
+        "fly.toml:6: no edge serves port 5000 to 5010; add it under [edges]: ams = { 80 = 8080, 5000 = 5000 }"
     ]
 
 
-def test_a_machine_that_no_service_leads_to_need_not_listen(tmp_path: Path) -> None:
+def test_a_machine_without_a_service_need_not_listen(tmp_path: Path) -> None:
     """F-5.23, F-9.15."""
     web, worker = (
         '[http_service]\nprocesses = ["web"]\n',

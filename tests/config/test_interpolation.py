@@ -1,4 +1,4 @@
-"""Variables in a Compose file, as in the tables of the Compose specification."""
+"""Variable interpolation in Compose files, as in the tables of the Compose specification."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ VARIABLES = {"SET": "value", "EMPTY": "", "OTHER": "else"}
         ("127.0.0.1:${PORT:-8080}:8080", "127.0.0.1:8080:8080"),
     ],
 )
-def test_a_text_with_variables_is_filled_in(text: str, filled: str) -> None:
+def test_variables_are_interpolated(text: str, filled: str) -> None:
     assert interpolate(text, VARIABLES) == filled
 
 
@@ -46,14 +46,14 @@ def test_a_text_with_variables_is_filled_in(text: str, filled: str) -> None:
         ("${UNSET:?must be set}", "needs the variable UNSET: must be set"),
         ("${UNSET?}", "needs the variable UNSET: it is not set"),
         ("${EMPTY:?}", "needs the variable EMPTY: it is not set"),
-        ("${SET", "has a ${ that is not closed"),
-        ("${UNSET:-${SET}", "has a ${ that is not closed"),
-        ("${SET.x}", "has ${SET.x}, which is no variable with a default"),
-        ("costs 5$", "has a $ that begins no variable; write $$ for a $ of its own"),
-        ("${}", "has a $ that begins no variable; write $$ for a $ of its own"),
+        ("${SET", "has a ${ without a closing brace"),
+        ("${UNSET:-${SET}", "has a ${ without a closing brace"),
+        ("${SET.x}", "has ${SET.x}, which is not a valid variable"),
+        ("costs 5$", "has a $ without a variable name; write $$ for a literal $"),
+        ("${}", "has a $ without a variable name; write $$ for a literal $"),
     ],
 )
-def test_what_is_no_variable_is_refused(text: str, problem: str) -> None:
+def test_an_invalid_variable_is_an_error(text: str, problem: str) -> None:
     with pytest.raises(InterpolationError) as caught:
         interpolate(text, VARIABLES)
     assert str(caught.value) == problem

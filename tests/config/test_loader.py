@@ -1,4 +1,4 @@
-"""flysim.toml that is right: what comes of it."""
+"""Valid flysim.toml files and the configuration that they produce."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tests.config.writing import APP, HEAD, load, write
 INTERFACE_EXAMPLE = """\
 version = 1
 
-[edges]                      # where clients connect; 0 takes a free port. Plain HTTP and TLS on the same port
+[edges]                      # where clients connect; 0 is any free port. Plain HTTP and TLS on the same port
 ams = 8080
 dfw = 8081
 
 [apps.chat]
-fly_toml = "fly.toml"        # the app's own file, read for everything the proxy needs of it
-command = ["python", "-m", "sample_app"]   # {host} {port} … are filled in
+fly_toml = "fly.toml"        # the app's own file, read for everything the proxy needs
+command = ["python", "-m", "sample_app"]   # placeholders such as {host} and {port} are replaced
 # or: image = "chat:latest"  # docker backend: one container per machine
-# or, per machine: url = "http://127.0.0.1:4000"    # a server that is already running
+# or, per machine: url = "http://127.0.0.1:4000"    # a server that already runs
 org = "personal"
 network = "default"
 
 [[apps.chat.machines]]
 region = "ams"
-id = "d8dd626f379508"        # 14 hex digits; made from the seed where left out
+id = "d8dd626f379508"        # 14 hex digits; generated from the seed if omitted
 
 [[apps.chat.machines]]
 region = "dfw"
 count = 2
 
-[proxy]                      # every choice that Fly does not document has its key here
+[proxy]                      # proxy behavior that Fly does not document
 """
 
 
@@ -66,7 +66,7 @@ def test_the_demo_of_this_repository_is_read_without_a_warning() -> None:
     assert config.warnings == ()
 
 
-def test_left_out_ids_are_made_up_alike_for_the_same_seed(tmp_path: Path) -> None:
+def test_generated_ids_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
     """F-7.3: 14 lower-case hex digits."""
     path = write(tmp_path, HEAD + APP + "count = 3\n")
 
@@ -79,7 +79,7 @@ def test_left_out_ids_are_made_up_alike_for_the_same_seed(tmp_path: Path) -> Non
     assert all(re.fullmatch("[0-9a-f]{14}", machine_id) for machine_id in ids)
 
 
-def test_an_id_that_is_made_up_never_meets_one_that_is_written(tmp_path: Path) -> None:
+def test_a_generated_id_never_equals_a_configured_one(tmp_path: Path) -> None:
     made_up = load(tmp_path, HEAD + APP).machines[0].id
     text = HEAD + APP + f'[[apps.chat.machines]]\nregion = "ams"\nid = "{made_up}"\n'
 
@@ -114,13 +114,13 @@ def test_machines_are_numbered_by_region_within_each_app(tmp_path: Path) -> None
         ('"{python} -m app {port}"', ("{python}", "-m", "app", "{port}")),
     ],
 )
-def test_a_command_is_a_list_or_a_text(tmp_path: Path, written: str, read: tuple[str, ...]) -> None:
+def test_a_command_is_a_list_or_a_string(tmp_path: Path, written: str, read: tuple[str, ...]) -> None:
     text = HEAD + f'[apps.chat]\ncommand = {written}\nmachines = [{{ region = "ams" }}]\n'
 
     assert load(tmp_path, text).machines[0].command == read
 
 
-def test_variables_of_flysim_toml_win_over_those_of_fly_toml(tmp_path: Path) -> None:
+def test_env_of_flysim_toml_overrides_env_of_fly_toml(tmp_path: Path) -> None:
     text = HEAD + APP.replace(
         '["serve"]', '"serve"\nfly_toml = "fly.toml"\nenv = { B = 2, C = true, D = "{port}" }'
     )
@@ -140,7 +140,7 @@ def test_every_option_of_the_proxy_can_be_set(tmp_path: Path) -> None:
     )
 
 
-def test_options_that_are_words_tables_and_lists_can_be_set_too(tmp_path: Path) -> None:
+def test_string_table_and_list_options_can_be_set_too(tmp_path: Path) -> None:
     """K-7, K-13, K-27, K-29."""
     text = """\
 [proxy]
@@ -163,7 +163,7 @@ cross_network_replays = ["personal"]
 
 
 @pytest.mark.parametrize("option", dataclasses.fields(RoutingOptions), ids=lambda option: option.name)
-def test_each_option_is_a_key_and_its_default_may_be_written(
+def test_each_option_is_a_key_that_accepts_its_default(
     tmp_path: Path, option: dataclasses.Field[Any]
 ) -> None:
     default = getattr(RoutingOptions(), option.name)
@@ -180,13 +180,13 @@ def test_each_option_is_a_key_and_its_default_may_be_written(
         ("8080", 8080, {}),
         ("{ 80 = 8080, 9090 = 9190 }", 8080, {9090: 9190}),
         ("{ 443 = 8443, 5432 = 0 }", 8443, {5432: 0}),
-        # Plain HTTP and TLS are told apart on one port.
+        # One port serves plain HTTP and TLS.
         ("{ 80 = 8080, 443 = 8080 }", 8080, {}),
         ("{ 80 = 8080, 443 = 8443 }", 8080, {443: 8443}),
         ("{ 9090 = 9190 }", 0, {9090: 9190}),
     ],
 )
-def test_an_edge_may_have_further_public_ports(
+def test_an_edge_may_serve_additional_public_ports(
     tmp_path: Path, edge: str, main: int, extra: dict[int, int]
 ) -> None:
     config = load(tmp_path, (HEAD + APP).replace("8080", edge))
@@ -195,7 +195,7 @@ def test_an_edge_may_have_further_public_ports(
     assert dict(config.extra_ports) == {("ams", public): port for public, port in extra.items()}
 
 
-def test_the_public_ports_of_an_inline_configuration_may_be_numbers(tmp_path: Path) -> None:
+def test_public_ports_of_an_inline_configuration_may_be_integers(tmp_path: Path) -> None:
     app = {"command": "serve", "machines": [{"region": "ams"}]}
     data = {"edges": {"ams": {80: 0, 9090: 0}}, "apps": {"chat": app}}
 
@@ -204,28 +204,28 @@ def test_the_public_ports_of_an_inline_configuration_may_be_numbers(tmp_path: Pa
     assert dict(config.extra_ports) == {("ams", 9090): 0}
 
 
-def test_an_edge_port_that_no_app_serves_is_warned_of(tmp_path: Path) -> None:
+def test_an_edge_port_that_no_app_serves_is_a_warning(tmp_path: Path) -> None:
     config = load(tmp_path, (HEAD + APP).replace("8080", "{ 80 = 0, 9090 = 0 }"))
 
     assert config.warnings == (
-        f"{tmp_path}/flysim.toml:3: edges.ams.9090: no app has a service with port 9090",
+        f"{tmp_path}/flysim.toml:3: edges.ams.9090: no app has a service on port 9090",
     )
 
 
-def test_an_organization_that_no_app_belongs_to_is_warned_of(tmp_path: Path) -> None:
+def test_an_organization_without_an_app_is_a_warning(tmp_path: Path) -> None:
     text = HEAD + APP.replace('["serve"]', '"serve"\nreplay_sources = ["personal", "acme"]')
 
     config = load(tmp_path, text + '[proxy]\ncross_network_replays = ["personl"]\n')
 
-    said = [warning.replace(f"{tmp_path}/", "") for warning in config.warnings]
-    assert said == [
-        'flysim.toml:6: apps.chat.replay_sources[1] is "acme", and no app here is of that organization',
-        'flysim.toml:10: proxy.cross_network_replays[0] is "personl", and no app here is of that organization',
+    warnings = [warning.replace(f"{tmp_path}/", "") for warning in config.warnings]
+    assert warnings == [
+        'flysim.toml:6: apps.chat.replay_sources[1] is "acme", but no app belongs to that organization',
+        'flysim.toml:10: proxy.cross_network_replays[0] is "personl", but no app belongs to that organization',
     ]
 
 
-def test_machines_of_each_process_group_run_its_command(tmp_path: Path) -> None:
-    """F-9.15; a command in flysim.toml is that of every group."""
+def test_machines_run_the_command_of_their_process_group(tmp_path: Path) -> None:
+    """F-9.15; a command in flysim.toml applies to every group."""
     fly_toml = '[http_service]\nprocesses = ["web"]\n[processes]\nweb = "serve it"\nworker = "work"\n'
     rows = 'region = "ams"\n[[apps.chat.machines]]\nregion = "ams"\ngroup = "worker"\n'
     text = HEAD + f'[apps.chat]\nfly_toml = "fly.toml"\n[[apps.chat.machines]]\n{rows}'
@@ -241,7 +241,7 @@ def test_machines_of_each_process_group_run_its_command(tmp_path: Path) -> None:
     assert config.warnings == ()
 
 
-def test_a_program_that_runs_already_needs_no_command(tmp_path: Path) -> None:
+def test_a_server_that_already_runs_needs_no_command(tmp_path: Path) -> None:
     text = HEAD + '[apps.chat]\n[[apps.chat.machines]]\nregion = "ams"\nurl = "http://127.0.0.1:4000"\n'
 
     machine = load(tmp_path, text).machines[0]
@@ -249,7 +249,7 @@ def test_a_program_that_runs_already_needs_no_command(tmp_path: Path) -> None:
     assert (machine.url, machine.command) == ("http://127.0.0.1:4000", ())
 
 
-def test_the_rest_of_an_app_is_kept(tmp_path: Path) -> None:
+def test_all_other_app_settings_are_kept(tmp_path: Path) -> None:
     text = HEAD + APP.replace(
         '["serve"]', '"serve"\norg = "o"\nnetwork = "n"\nreplay_sources = ["o"]\nhostnames = ["Chat.Example"]'
     )
@@ -271,18 +271,18 @@ def test_an_inline_configuration_needs_no_version(tmp_path: Path) -> None:
     assert config.path is None
 
 
-def test_an_app_that_goes_by_another_name_is_warned_of(tmp_path: Path) -> None:
+def test_a_different_app_name_in_fly_toml_is_a_warning(tmp_path: Path) -> None:
     text = HEAD + APP.replace('["serve"]', '"serve"\nfly_toml = "fly.toml"')
 
     config = load(tmp_path, text, 'app = "chat-prod"\n[http_service]\n')
 
     where = f"{tmp_path}/fly.toml"
     assert config.warnings == (
-        f'{where}: the app is "chat-prod" here and "chat" in {tmp_path}/flysim.toml, which counts',
+        f'{where}: app = "chat-prod" is ignored; {tmp_path}/flysim.toml names the app "chat"',
     )
 
 
-# Which file is read.
+# Which file is loaded.
 
 FLY_ALONE = 'app = "chat"\nprimary_region = "ams"\n[processes]\nweb = "serve --port 3000"\n'
 SERVICE = "[http_service]\ninternal_port = 3000\n"
@@ -293,7 +293,7 @@ def _in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return load_config()
 
 
-def test_flysim_toml_of_this_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flysim_toml_takes_precedence_over_fly_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, HEAD + APP)
     write(tmp_path, "this is no TOML", "fly.toml")
 
@@ -302,7 +302,7 @@ def test_flysim_toml_of_this_folder_comes_first(tmp_path: Path, monkeypatch: pyt
     assert (config.path, config.folder) == (Path("flysim.toml"), tmp_path)
 
 
-def test_fly_toml_alone_is_one_machine_in_the_primary_region(
+def test_fly_toml_alone_configures_one_machine_in_the_primary_region(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, FLY_ALONE + SERVICE, "fly.toml")
@@ -315,22 +315,24 @@ def test_fly_toml_alone_is_one_machine_in_the_primary_region(
     assert (machine.internal_port, machine.group) == (3000, "web")
 
 
-def test_a_folder_stands_for_the_file_in_it(tmp_path: Path) -> None:
+def test_a_folder_loads_the_file_in_it(tmp_path: Path) -> None:
     write(tmp_path, FLY_ALONE + SERVICE, "fly.toml")
 
     assert load_config(tmp_path).machines[0].app == "chat"
 
 
-def test_an_empty_folder_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"there is no flysim\.toml and no fly\.toml in") as caught:
+def test_an_empty_folder_is_an_error_that_suggests_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"no flysim\.toml and no fly\.toml in") as caught:
         _in(tmp_path, monkeypatch)
 
     assert "`flysim init`" in str(caught.value)
     assert "`flysim demo`" in str(caught.value)
 
 
-def test_fly_toml_alone_takes_a_free_port_where_its_own_cannot_be_had(tmp_path: Path) -> None:
-    """Ports below 1024 are root's; 8080 and 4280 are the edge's and the control API's."""
+def test_fly_toml_alone_uses_a_free_port_if_its_own_is_unavailable(tmp_path: Path) -> None:
+    """Ports below 1024 are privileged; 8080 and 4280 are the defaults of the edge and the control API."""
     ports = "".join(
         f'[[services.ports]]\nport = {port}\nhandlers = ["http"]\n' for port in (25, 8080, 4280, 9090)
     )
@@ -349,11 +351,11 @@ def test_fly_toml_alone_takes_a_free_port_where_its_own_cannot_be_had(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('app = "chat"\n[processes]\napp = "serve"\n', "fly.toml: there is no primary_region"),
-        ('app = "chat"\nprimary_region = "ams"\n', "fly.toml: it does not say how to start a machine"),
+        ('app = "chat"\n[processes]\napp = "serve"\n', 'fly.toml: missing key "primary_region"'),
+        ('app = "chat"\nprimary_region = "ams"\n', "fly.toml: no command to start a machine"),
     ],
 )
-def test_a_fly_toml_that_does_not_do_alone_says_why(
+def test_a_fly_toml_that_is_not_enough_alone_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str
 ) -> None:
     write(tmp_path, text, "fly.toml")
@@ -365,7 +367,7 @@ def test_a_fly_toml_that_does_not_do_alone_says_why(
     assert "`flysim init`" in str(caught.value)
 
 
-def test_a_machine_has_as_long_to_start_as_its_app_says(tmp_path: Path) -> None:
+def test_the_start_timeout_of_an_app_applies_to_its_machines(tmp_path: Path) -> None:
     text = "version = 1\n[edges]\nams = 0\n[apps.a]\ncommand = 'x'\n{}[[apps.a.machines]]\nregion = 'ams'\n"
     write(tmp_path, text.format("start_timeout = '2m'\n"))
     assert load_config(tmp_path).machines[0].start_timeout_seconds == 120.0

@@ -1,4 +1,4 @@
-"""Three fly.toml files of different shape, as people have them, field by field. They are in `fly/`, beside this."""
+"""Three realistic fly.toml files of different shape, checked field by field. The files are in `fly/`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES = Path(__file__).parent / "fly"
 
 
 def _load(folder: Path, name: str, *groups: str, edge: str = "8080") -> Config:
-    """The file as that of an app with one machine in Amsterdam for each group."""
+    """Loads the file for an app with one machine in Amsterdam per group."""
     rows = "".join(f'[[apps.x.machines]]\nregion = "ams"\ngroup = "{group}"\n' for group in groups)
     text = f'version = 1\nedges = {{ ams = {edge} }}\n[apps.x]\nfly_toml = "{FILES / name}"\n'
     start = 'command = "serve {host}"\n' if groups == ("app",) else 'env = { HOST = "{host}" }\n'
@@ -28,12 +28,12 @@ def _fly(config: Config) -> FlyToml:
     return fly
 
 
-def _said(config: Config) -> list[str]:
-    """The warnings, but for the one that the app has another name here."""
-    return [words.removeprefix(f"{FILES}/") for words in config.warnings if "which counts" not in words]
+def _warnings(config: Config) -> list[str]:
+    """The warnings, except the one about the app's different name."""
+    return [line.removeprefix(f"{FILES}/") for line in config.warnings if "is ignored" not in line]
 
 
-def test_notes_is_an_http_service_as_fly_launch_writes_it(tmp_path: Path) -> None:
+def test_notes_has_an_http_service_written_by_fly_launch(tmp_path: Path) -> None:
     """F-9.1, F-9.7, F-9.14."""
     config = _load(tmp_path, "notes.toml", "app")
 
@@ -67,16 +67,16 @@ def test_notes_is_an_http_service_as_fly_launch_writes_it(tmp_path: Path) -> Non
     assert dict(machine.env) == {"LOG_LEVEL": "info", "PORT": "3000"}
 
 
-def test_notes_is_told_what_of_it_is_not_emulated(tmp_path: Path) -> None:
-    assert _said(_load(tmp_path, "notes.toml", "app")) == [
+def test_settings_of_notes_that_are_not_emulated_are_warnings(tmp_path: Path) -> None:
+    assert _warnings(_load(tmp_path, "notes.toml", "app")) == [
         "notes.toml:43: http_service.http_options.compress is not emulated",
-        "notes.toml:50: statics[0] is not emulated: the files of /app/public are not served at /assets. The app gets "
-        "these requests, and may replay them; on Fly it never sees one for a file that exists",
+        "notes.toml:50: statics[0] is not emulated: files in /app/public are not served at /assets. The app "
+        "receives these requests and may replay them; on Fly, requests for existing files never reach the app",
     ]
 
 
 def test_relay_has_services_by_process_group(tmp_path: Path) -> None:
-    """F-9.6, F-9.13, F-9.15; F-5.35: a boolean for autostop."""
+    """F-9.6, F-9.13, F-9.15; F-5.35: a boolean as autostop."""
     config = _load(tmp_path, "relay.toml", "admin", "web", "worker", edge="{ 80 = 0, 9090 = 0, 7001 = 0 }")
 
     web, admin, raw = config.apps[0].app.services
@@ -106,10 +106,10 @@ def test_relay_has_services_by_process_group(tmp_path: Path) -> None:
         groups=("admin",),
     )
     assert not raw.ports[0].speaks_http
-    assert _said(config) == []
+    assert _warnings(config) == []
 
 
-def test_the_machines_of_relay_are_of_their_groups(tmp_path: Path) -> None:
+def test_the_machines_of_relay_have_the_settings_of_their_groups(tmp_path: Path) -> None:
     """F-5.12, F-9.15: ports are open only on the groups that a service names."""
     config = _load(tmp_path, "relay.toml", "admin", "web", "worker", edge="{ 80 = 0, 9090 = 0, 7001 = 0 }")
 
@@ -130,8 +130,8 @@ def test_the_machines_of_relay_are_of_their_groups(tmp_path: Path) -> None:
     assert offered == {"admin": [9090, 7000, 7002], "web": [80, 443], "worker": []}
 
 
-def test_a_machine_listens_where_it_was_placed_for_the_first_service_of_its_group(tmp_path: Path) -> None:
-    """F-1.61, F-5.12: the others are at their internal ports, which takes an address of its own."""
+def test_a_machine_serves_the_first_service_of_its_group_on_its_assigned_port(tmp_path: Path) -> None:
+    """F-1.61, F-5.12: other services use their internal ports, which requires an own address."""
     config = _load(tmp_path, "relay.toml", "admin", "web", edge="{ 80 = 0, 9090 = 0, 7000 = 0 }")
     web = Machine("0" * 14, "ams-1", "x", "ams", port=20_001, group="web")
     admin = Machine("1" * 14, "ams-2", "x", "ams", port=20_002, group="admin")
@@ -142,8 +142,8 @@ def test_a_machine_listens_where_it_was_placed_for_the_first_service_of_its_grou
     assert [fleet.port_of(admin, port) for port in (9090, 7000)] == [20_002, 7000]
 
 
-def test_relay_alone_is_a_machine_of_each_group_behind_all_its_ports(tmp_path: Path) -> None:
-    """Of a range of ports only the first is opened: a person may want ten thousand, and says so in flysim.toml."""
+def test_relay_alone_has_one_machine_per_group_and_all_its_ports(tmp_path: Path) -> None:
+    """Only the first port of a range is opened, because a range can be large; flysim.toml can map the others."""
     path = write(tmp_path, (FILES / "relay.toml").read_text(), "fly.toml")
 
     config = load_config(path)
@@ -154,7 +154,7 @@ def test_relay_alone_is_a_machine_of_each_group_behind_all_its_ports(tmp_path: P
     assert dict(config.extra_ports) == {("dfw", 9090): 9090, ("dfw", 7000): 7000}
 
 
-def test_mcp_has_a_session_by_cookie_and_another_by_header(tmp_path: Path) -> None:
+def test_mcp_has_one_cache_rule_by_cookie_and_one_by_header(tmp_path: Path) -> None:
     """F-2.18, F-2.19, F-2.20, F-9.11."""
     config = _load(tmp_path, "mcp.toml", "app")
 
@@ -166,5 +166,5 @@ def test_mcp_has_a_session_by_cookie_and_another_by_header(tmp_path: Path) -> No
     assert [(port.start, port.http.cache_rules) for port in service.ports] == [(80, rules), (443, rules)]
     assert (service.internal_port, service.autostop, service.groups) == (8000, Autostop.STOP, ())
     assert config.machines[0].memory_mb == 512
-    assert _said(config) == []
+    assert _warnings(config) == []
     assert _fly(config).app == "tide-mcp"

@@ -9,7 +9,7 @@ from simulator.config import config_schema
 from simulator.routing.options import RoutingOptions
 
 
-def test_it_is_json_and_names_every_table() -> None:
+def test_the_schema_is_json_and_contains_every_table() -> None:
     schema = json.loads(json.dumps(config_schema()))
 
     assert set(schema["properties"]) == {"version", "edges", "apps", "proxy", "control"}
@@ -18,7 +18,7 @@ def test_it_is_json_and_names_every_table() -> None:
     assert set(schema["$defs"]["MachineTable"]["properties"]) == {"region", "id", "count", "group", "url"}
 
 
-def test_every_option_of_the_proxy_is_explained_by_its_docstring() -> None:
+def test_every_proxy_option_is_described_by_its_docstring() -> None:
     options = config_schema()["$defs"]["ProxyTable"]["properties"]
 
     assert set(options) == {field.name for field in fields(RoutingOptions)}
@@ -27,7 +27,7 @@ def test_every_option_of_the_proxy_is_explained_by_its_docstring() -> None:
     assert options["attempts"]["default"] == RoutingOptions().attempts
 
 
-def test_an_editor_may_offer_both_forms_of_a_command() -> None:
+def test_the_schema_allows_both_forms_of_a_command() -> None:
     command = config_schema()["$defs"]["AppTable"]["properties"]["command"]
 
     kinds = [kind.get("type") for branch in command["anyOf"] for kind in branch.get("anyOf", [branch])]
@@ -40,7 +40,7 @@ def test_an_edge_is_a_port_or_a_table_of_public_ports() -> None:
     assert (one["type"], table["type"]) == ("integer", "object")
 
 
-def test_a_choice_of_the_proxy_lists_its_words_and_a_table_its_regions() -> None:
+def test_the_schema_lists_the_values_of_enums_and_the_regions_of_aliases() -> None:
     options = config_schema()["$defs"]["ProxyTable"]["properties"]
 
     assert options["websocket_replay"]["enum"] == ["any", "only_101", "only_non_101"]

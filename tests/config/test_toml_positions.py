@@ -1,4 +1,4 @@
-"""Where keys stand in a TOML text."""
+"""TOML scanner: positions of keys."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ k = 1979-05-27T07:32:00Z
 
 
 @pytest.mark.parametrize(
-    ("path", "place"),
+    ("path", "position"),
     [
         (("title",), (2, 1)),
         (("quoted.key",), (3, 1)),
@@ -84,8 +84,8 @@ k = 1979-05-27T07:32:00Z
         (("spaced", "out", "k"), (34, 1)),
     ],
 )
-def test_a_key_is_found_on_its_line(path: KeyPath, place: tuple[int, int]) -> None:
-    assert locate_keys(TEXT)[path] == place
+def test_a_key_is_found_on_its_line(path: KeyPath, position: tuple[int, int]) -> None:
+    assert locate_keys(TEXT)[path] == position
 
 
 def test_every_value_of_the_text_is_found_and_nothing_else() -> None:
@@ -129,7 +129,7 @@ def test_in_any_toml_every_value_is_found_and_nothing_else(lines: list[str]) -> 
 
 @settings(deadline=None)
 @given(text=st.text(alphabet="[]{}=.,\"'#ab1 \n\\", max_size=60))
-def test_a_text_that_is_no_toml_ends_the_scan(text: str) -> None:
+def test_invalid_toml_ends_the_scan(text: str) -> None:
     lines = text.count("\n") + 1
 
     assert all(1 <= line <= lines for line, _ in locate_keys(text).values())

@@ -1,4 +1,4 @@
-"""Writes configuration files into a folder and reads them back."""
+"""Test helpers that write configuration files and load them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(folder: Path, text: str, fly_toml: str | None = None) -> Config:
 
 
 def problem_of(folder: Path, text: str, fly_toml: str | None = None) -> str:
-    """What is said of files that are wrong, without the folder; fails if they are right."""
+    """The error message for invalid files, with paths relative to the folder. Fails if the files are valid."""
     with pytest.raises(InputError) as caught:
         load(folder, text, fly_toml)
     assert caught.value.exit_status == 2

@@ -1,1 +1,1 @@
-"""Docker Compose files and container labels, read for the machines in them."""
+"""Machines in Docker Compose files and container labels."""

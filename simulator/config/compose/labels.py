@@ -1,6 +1,7 @@
-"""What the labels of a container say of the machine that it is, whether a Compose file or an engine tells them.
+"""Container labels that describe a machine, from a Compose file or from a Docker engine.
 
-`fly.region` makes a container a machine; the others are optional. What no label says is the base configuration's.
+The label `fly.region` makes a container a machine; the other labels are optional. The base configuration supplies
+everything that the labels leave out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from simulator.config.field_types import REFUSED, AppName, InternalPort, MachineId, RegionCode
+from simulator.config.field_types import INVALID_VALUE, AppName, InternalPort, MachineId, RegionCode
 from simulator.config.fly.model import DEFAULT_INTERNAL_PORT
 from simulator.config.fly.process_group import machine_in_group
 from simulator.config.loader import FALLBACK_APP
@@ -30,52 +31,52 @@ LABELS: dict[str, TypeAdapter[Any]] = {
 }
 
 
-class WrongLabel(NamedTuple):
+class LabelProblem(NamedTuple):
     label: str
     problem: str
-    """A predicate: it follows the label's name."""
+    """A predicate, such as `is "amz"`: the label's name precedes it."""
     expected: str
 
 
 def is_machine(labels: Mapping[str, str]) -> bool:
-    """Whether a container with these labels is meant to be one."""
+    """Whether a container is a machine. Any `fly.` label counts, so that a misspelled one is reported."""
     return any(label.startswith(PREFIX) for label in labels)
 
 
-def find_wrong_labels(labels: Mapping[str, str], base: Config | None = None) -> Iterator[WrongLabel]:
-    """Everything that is wrong with the labels of a machine."""
+def find_label_problems(labels: Mapping[str, str], base: Config | None = None) -> Iterator[LabelProblem]:
+    """Yields all problems with the `fly.` labels of a container."""
     for label, value in labels.items():
         if label.startswith(PREFIX):
-            yield from _find_wrong_value(label, value, base)
+            yield from _find_value_problems(label, value, base)
     if is_machine(labels) and REGION not in labels:
         first = next(label for label in labels if label.startswith(PREFIX))
-        yield WrongLabel(
-            first, f"stands without {REGION}", f'the label {REGION} too, such as {REGION}: "ams"'
+        yield LabelProblem(
+            first, f"is set without {REGION}", f'the label {REGION} as well, such as {REGION}: "ams"'
         )
 
 
 def check_labels(labels: Mapping[str, str], base: Config | None = None) -> None:
-    """Raises InputError for the first that is wrong."""
-    for wrong in find_wrong_labels(labels, base):
-        raise InputError(f"the label {wrong.label} {wrong.problem}", expected=wrong.expected)
+    """Raises InputError for the first problem."""
+    for label, problem, expected in find_label_problems(labels, base):
+        raise InputError(f"the label {label} {problem}", expected=expected)
 
 
-def _find_wrong_value(label: str, value: str, base: Config | None) -> Iterator[WrongLabel]:
-    kind = LABELS.get(label)
-    if kind is None:
-        yield WrongLabel(
-            label, f"is no label of flysim's{suggest(label, LABELS)}", f"one of {', '.join(LABELS)}"
+def _find_value_problems(label: str, value: str, base: Config | None) -> Iterator[LabelProblem]:
+    adapter = LABELS.get(label)
+    if adapter is None:
+        yield LabelProblem(
+            label, f"is an unknown label{suggest(label, LABELS)}", f"one of {', '.join(LABELS)}"
         )
         return
     try:
-        kind.validate_python(value)
+        adapter.validate_python(value)
     except ValidationError as error:
-        context = error.errors()[0].get("ctx", {}) if error.errors()[0]["type"] == REFUSED else {}
-        yield WrongLabel(label, context.get("problem", f'is "{value}"'), context.get("expected", ""))
+        context = error.errors()[0].get("ctx", {}) if error.errors()[0]["type"] == INVALID_VALUE else {}
+        yield LabelProblem(label, context.get("problem", f'is "{value}"'), context.get("expected", ""))
         return
     apps = [] if base is None else [each.app.name for each in base.apps]
     if label == APP and apps and value not in apps:
-        yield WrongLabel(
+        yield LabelProblem(
             label, f'is "{value}"{suggest(value, apps)}', f"an app of {base_name(base)}: {', '.join(apps)}"
         )
 
@@ -93,14 +94,14 @@ def machine_of_labels(
     base: Config | None = None,
     known: Iterable[MachineSpec] = (),
 ) -> MachineSpec:
-    """The machine that a container is. Its id is that of the label, else its host name.
+    """The machine that a container with these labels represents. Without an id label, its host name is its id.
 
-    `env` are the variables that it was made with, `known` the machines before it, which have their names already.
-    `base` says what its app's fly.toml says. Raises InputError for labels that are wrong.
+    `env` is the container's environment. `known` are the machines that are already named. `base` supplies the
+    app's configuration. Raises InputError for invalid labels.
     """
     check_labels(labels, base)
     if REGION not in labels or not (labels.get(MACHINE_ID) or host_name):
-        raise InputError("this container is no machine", expected=f"the label {REGION}, and a host name")
+        raise InputError("this container is not a machine", expected=f"the label {REGION} and a host name")
     app, env = _app_of(labels, base), env or {}
     name = app_name(labels, base)
     machine = machine_in_group(
@@ -121,7 +122,7 @@ def machine_of_labels(
 
 
 def name_machine(region: str, app: str, known: Iterable[MachineSpec]) -> str:
-    """The next name of a region, `<region>-<n>`."""
+    """The next free name `<region>-<n>` of the app."""
     names = {spec.name for spec in known if spec.app == app}
     return next(
         f"{region}-{number}" for number in range(1, len(names) + 2) if f"{region}-{number}" not in names
@@ -129,25 +130,25 @@ def name_machine(region: str, app: str, known: Iterable[MachineSpec]) -> str:
 
 
 def _app_of(labels: Mapping[str, str], base: Config | None) -> AppConfig | None:
-    """Where no label names one, the first of the base configuration."""
+    """The app that the label names; without a label, the first app of the base configuration."""
     apps = () if base is None else base.apps
-    wanted = labels.get(APP)
-    return next((each for each in apps if wanted in (None, each.app.name)), None)
+    name = labels.get(APP)
+    return next((each for each in apps if name in (None, each.app.name)), None)
 
 
 def app_name(labels: Mapping[str, str], base: Config | None) -> str:
-    """Of which app a machine with these labels is."""
+    """Name of the app of a machine with these labels."""
     app = _app_of(labels, base)
     return app.app.name if app else labels.get(APP, FALLBACK_APP)
 
 
 def find_port(labels: Mapping[str, str]) -> int | None:
-    """What the label says; None: there is none, or it is wrong."""
-    if PORT not in labels or any(_find_wrong_value(PORT, labels[PORT], None)):
+    """Internal port from the label; None if the label is missing or invalid."""
+    if PORT not in labels or any(_find_value_problems(PORT, labels[PORT], None)):
         return None
     return _port_of(labels, DEFAULT_INTERNAL_PORT)
 
 
-def _port_of(labels: Mapping[str, str], otherwise: int) -> int:
-    port: int = LABELS[PORT].validate_python(labels.get(PORT) or otherwise)
+def _port_of(labels: Mapping[str, str], default: int) -> int:
+    port: int = LABELS[PORT].validate_python(labels.get(PORT) or default)
     return port

@@ -1,7 +1,7 @@
-"""A Docker Compose file, read for the machines in it: every service with the label `fly.region` is one.
+"""Reader of Docker Compose files: every service with the label `fly.region` is a machine.
 
-Only what flysim needs of it is read, and only from this one file: `extends`, `include` and further files are for
-Compose itself. Source: the Compose specification.
+It reads only the keys that flysim needs, and only this one file: `extends`, `include` and override files are not
+followed. Source: Compose specification.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulator.config.compose.labels import (
     MACHINE_ID,
     REGION,
     app_name,
-    find_wrong_labels,
+    find_label_problems,
     is_machine,
     machine_of_labels,
 )
@@ -35,47 +35,50 @@ __all__ = ["ComposeFile", "config_of_machines", "machine_of_labels", "project_na
 
 PROJECT_VARIABLE = "COMPOSE_PROJECT_NAME"
 _HOST_NAME = re.compile("[0-9a-f]{12}|[0-9a-f]{14}")
-"""What can be a machine's id: Docker's own names for hosts have 12 hex digits, Fly's ids have 14."""
+"""Host names that can be machine ids: Docker's default host names have 12 hex digits, Fly's ids have 14."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComposeFile:
-    """What a Compose file says of machines."""
+    """The machines of a Compose file."""
 
     path: Path
     project: str
     machines: tuple[MachineSpec, ...]
-    """Those whose id the file itself says; each is looked up by the name of its service."""
+    """Machines whose id is in the file. Each is looked up by its service name."""
     unnamed: tuple[str, ...]
-    """Services whose containers get their ids only when they are made: who they are, an engine must say."""
+    """Services without an id in the file: their ids are known once the engine has created the containers."""
     regions: tuple[str, ...]
-    """Of all of them, in the order of the file."""
+    """Region of each service in `services`."""
     apps: tuple[str, ...] = ()
-    """Likewise."""
+    """App of each service in `services`."""
     services: tuple[str, ...] = ()
-    """All that are machines, in that order."""
+    """All services that are machines, in file order."""
 
 
 def read_compose(
     path: Path, base: Config | None = None, environment: Mapping[str, str] | None = None
 ) -> ComposeFile:
-    """Raises InputError with everything that is wrong in it. `base` are the apps and what is known of them."""
+    """Reads the machines of a Compose file. Raises InputError with all problems.
+
+    `base` supplies the configuration of the apps. `environment` defaults to `os.environ`.
+    """
     document = read_document(path)
     variables = read_variables(path, os.environ if environment is None else environment)
     return _Reader(document, variables, base).read()
 
 
 def project_name(path: Path, environment: Mapping[str, str] | None = None) -> str:
-    """The name by which Compose marks all that it makes for a file. Raises InputError for a file that is no YAML."""
+    """Compose's project name for the file. Raises InputError if the file is not valid YAML."""
     document = read_document(path)
     return _project_name(document, read_variables(path, os.environ if environment is None else environment))
 
 
 def _project_name(document: Document, variables: Mapping[str, str]) -> str:
-    """The variable wins over the file, as with Compose; what comes from the folder is made to fit."""
-    written = document.data.get("name") if isinstance(document.data, dict) else None
+    """As in Compose: the variable first, then `name:`, then the folder's name, normalized."""
+    name_value = document.data.get("name") if isinstance(document.data, dict) else None
     try:
-        name = variables.get(PROJECT_VARIABLE) or interpolate(_text_of(written), variables)
+        name = variables.get(PROJECT_VARIABLE) or interpolate(_to_string(name_value), variables)
     except InterpolationError as error:
         mark = document.find_value(("name",))
         raise InputError(f"name {error}", path=document.path, line=mark.line, column=mark.column) from None
@@ -83,7 +86,7 @@ def _project_name(document: Document, variables: Mapping[str, str]) -> str:
 
 
 def read_variables(path: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the file is filled in with: the environment, and underneath it `.env` beside the file."""
+    """Variables for interpolation: the `.env` file next to the Compose file, overridden by `environment`."""
     try:
         lines = (path.parent / ".env").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -101,10 +104,10 @@ def _unquote(text: str) -> str:
 def config_of_machines(
     machines: Iterable[MachineSpec], file: ComposeFile, base: Config | None = None
 ) -> Config:
-    """The configuration of a file with these machines.
+    """The configuration for the Compose file with these machines.
 
-    Without a base, with an edge in each of its regions, on 8080, 8081 …, and with all of its apps, whether they have
-    a machine yet or not.
+    Without `base`, each region of the file gets an edge on port 8080, 8081 …, and all apps of the file are
+    included, even those without a machine yet.
     """
     machines = tuple(machines)
     if base is not None:
@@ -121,7 +124,7 @@ def _of_app(name: str, machines: tuple[MachineSpec, ...]) -> tuple[MachineSpec, 
 
 
 class _Reader:
-    """Reads one document; gathers what is wrong with it."""
+    """Reads one document and collects its problems."""
 
     def __init__(self, document: Document, variables: Mapping[str, str], base: Config | None) -> None:
         self._document = document
@@ -138,15 +141,15 @@ class _Reader:
     def read(self) -> ComposeFile:
         for name, service in self._services():
             at: KeyPath = ("services", name)
-            labels, places = self._pairs(service.get("labels"), (*at, "labels"))
-            if is_machine(labels) and self._is_right(labels, places):
-                self._take(name, service, labels, places.get(MACHINE_ID))
+            labels, paths = self._pairs(service.get("labels"), (*at, "labels"))
+            if is_machine(labels) and self._are_valid(labels, paths):
+                self._add_machine(name, service, labels, paths.get(MACHINE_ID))
         self._problems.raise_if_any()
         if not self._regions:
             raise InputError(
-                f"no service has the label {REGION}, so there is no machine",
+                f"no machine in this file: no service has the label {REGION}",
                 path=self._document.path,
-                expected=f'under each service that is a machine: labels: {{ {REGION}: "ams" }}',
+                expected=f'labels: {{ {REGION}: "ams" }} in each service that is a machine',
             )
         project = _project_name(self._document, self._variables)
         return ComposeFile(
@@ -163,7 +166,7 @@ class _Reader:
         data = self._document.data
         services = data.get("services") if isinstance(data, dict) else None
         if not isinstance(services, dict):
-            self._add("there are no services", ("services",), "services: with a service for each machine")
+            self._add('missing key "services"', ("services",), "services: with one service per machine")
             return
         for name, service in services.items():
             if isinstance(service, dict):
@@ -171,13 +174,13 @@ class _Reader:
             elif service is not None:
                 self._add(f"services.{name} is {describe(service)}", ("services", name), "a mapping")
 
-    def _is_right(self, labels: Mapping[str, str], places: Mapping[str, KeyPath]) -> bool:
-        wrong = list(find_wrong_labels(labels, self._base))
-        for label, problem, expected in wrong:
-            self._add(f"{_name(places[label], label)} {problem}", places[label], expected)
-        return not wrong
+    def _are_valid(self, labels: Mapping[str, str], paths: Mapping[str, KeyPath]) -> bool:
+        problems = list(find_label_problems(labels, self._base))
+        for label, problem, expected in problems:
+            self._add(f"{_name_label(paths[label], label)} {problem}", paths[label], expected)
+        return not problems
 
-    def _take(
+    def _add_machine(
         self, name: str, service: dict[str, Any], labels: Mapping[str, str], id_at: KeyPath | None
     ) -> None:
         at: KeyPath = ("services", name)
@@ -194,33 +197,36 @@ class _Reader:
         spec = machine_of_labels(
             labels, host_name=host_name, env=env, image=image, base=self._base, known=self._machines
         )
-        self._check_alone(spec.id, service, at)
-        self._check_new(spec.id, id_at or (*at, "hostname"))
+        self._check_replicas(spec.id, service, at)
+        self._check_id_is_unique(spec.id, id_at or (*at, "hostname"))
         self._machines.append(replace(spec, lookup=name))
 
-    def _check_alone(self, machine_id: str, service: dict[str, Any], at: KeyPath) -> None:
+    def _check_replicas(self, machine_id: str, service: dict[str, Any], at: KeyPath) -> None:
         deploy = service.get("deploy")
         for key, table in (("replicas", deploy), ("scale", service)):
-            place: KeyPath = (*at, "deploy", key) if key == "replicas" else (*at, key)
-            text = self._text(table.get(key), place) if isinstance(table, dict) else ""
+            path: KeyPath = (*at, "deploy", key) if key == "replicas" else (*at, key)
+            text = self._text(table.get(key), path) if isinstance(table, dict) else ""
             if re.fullmatch("[0-9]{1,9}", text) and int(text) > 1:
-                problem = f"{name_key(place)} is {text}, and all of them would be machine {machine_id}"
-                self._add(problem, place, f"one, or no {MACHINE_ID}: then each one's host name is its id")
+                problem = (
+                    f"{name_key(path)} is {text}, but all replicas would have the machine id {machine_id}"
+                )
+                self._add(problem, path, f"1, or no {MACHINE_ID}, so that each host name becomes an id")
 
-    def _check_new(self, machine_id: str, at: KeyPath) -> None:
+    def _check_id_is_unique(self, machine_id: str, at: KeyPath) -> None:
         first = self._ids.setdefault(machine_id, at)
         if first != at:
-            problem = f'{name_key(at)} is "{machine_id}", as in line {self._document.line(first)}'
-            self._add(problem, at, "another id for each machine")
+            line = self._document.line(first)
+            problem = f"{name_key(at)}: machine id {machine_id} is already used on line {line}"
+            self._add(problem, at, "a unique id for each machine")
 
     def _pairs(self, table: Any, at: KeyPath) -> tuple[dict[str, str], dict[str, KeyPath]]:
-        """Names and values of a mapping, or of a list of `name=value`, and where each stands."""
-        found, places = {}, {}
-        for key, value, place in self._items(table, at):
-            text = self._text(value, place)
+        """The values of a mapping or of a list of `name=value`, and the path of each, by name."""
+        pairs, paths = {}, {}
+        for key, value, path in self._items(table, at):
+            text = self._text(value, path)
             name, text = (key, text) if key is not None else text.partition("=")[::2]
-            found[name], places[name] = text, place
-        return found, places
+            pairs[name], paths[name] = text, path
+        return pairs, paths
 
     def _items(self, table: Any, at: KeyPath) -> Iterator[tuple[str | None, Any, KeyPath]]:
         if isinstance(table, dict):
@@ -232,10 +238,10 @@ class _Reader:
 
     def _text(self, value: Any, at: KeyPath) -> str:
         if isinstance(value, dict | list):
-            self._add(f"{name_key(at)} is {describe(value)}", at, "a plain value")
+            self._add(f"{name_key(at)} is {describe(value)}", at, "a single value")
             return ""
         try:
-            return interpolate(_text_of(value), self._variables)
+            return interpolate(_to_string(value), self._variables)
         except InterpolationError as error:
             self._add(f"{name_key(at)} {error}", at, "${NAME} or ${NAME:-default}")
             return ""
@@ -244,13 +250,13 @@ class _Reader:
         self._problems.add(problem, self._document, at, expected=expected)
 
 
-def _name(at: KeyPath, label: str) -> str:
-    """Of a label, also of one that stands in a list."""
+def _name_label(at: KeyPath, label: str) -> str:
+    """The key of a label in messages; an item of a list is named by its label instead of its index."""
     return name_key((*at[:-1], label))
 
 
-def _text_of(value: Any) -> str:
-    """A plain value as it is written, which is what Compose makes of it."""
+def _to_string(value: Any) -> str:
+    """A scalar's source text, which is how Compose converts it to a string."""
     if isinstance(value, bool):
         return f"{value}".lower()
     if isinstance(value, WrittenFloat):

@@ -1,1 +1,1 @@
-"""fly.toml, the app's own file: read, checked, and turned into services and checks."""
+"""fly.toml, the app's own configuration: parsed, validated and converted to services and health checks."""

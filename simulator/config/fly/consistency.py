@@ -1,4 +1,4 @@
-"""What no single key of a fly.toml shows to be wrong, and what `fly deploy` refuses too."""
+"""Consistency checks across the keys of a fly.toml. `fly deploy` rejects the same files."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from simulator.config.toml_positions import KeyPath
 MAX_STATICS = 10
 """F-10.15."""
 
-Wrong = Iterator[tuple[KeyPath, str, str]]
-"""The key, the problem, what was expected."""
+FlyProblems = Iterator[tuple[KeyPath, str, str]]
+"""(path of the key, problem, expected)"""
 
 
-def list_problems(document: FlyDocument) -> Wrong:
+def list_problems(document: FlyDocument) -> FlyProblems:
     for index, service in enumerate(document.services):
         for number, port in enumerate(service.ports):
             yield from _port(port, ("services", index, "ports", number))
     yield from _statics(document)
 
 
-def _port(port: PortTable, at: KeyPath) -> Wrong:
-    one_or_range = "port = 443, or start_port and end_port"
+def _port(port: PortTable, at: KeyPath) -> FlyProblems:
+    one_or_range = "either port = 443, or start_port and end_port"
     if port.port is not None and (port.start_port or port.end_port) is not None:
-        yield at, f"{name_key(at)} has both a port and a range of ports", one_or_range
+        yield at, f"{name_key(at)} has both a port and a port range", one_or_range
     elif port.port is None and (port.start_port is None or port.end_port is None):
         yield at, f"{name_key(at)} has no port", one_or_range
     elif port.start_port and port.end_port and port.end_port < port.start_port:
-        expected = f"{port.start_port}, its start_port, or more"
+        expected = f"{port.start_port} (its start_port) or more"
         yield (*at, "end_port"), f"{name_key((*at, 'end_port'))} is {port.end_port}", expected
     if port.force_https and "http" not in port.handlers:
         # F-9.3: the deploy fails.
@@ -37,15 +37,17 @@ def _port(port: PortTable, at: KeyPath) -> Wrong:
         yield key, f"{name_key(key)} is set on a port without the http handler", 'handlers = ["http"]'
 
 
-def _statics(document: FlyDocument) -> Wrong:
+def _statics(document: FlyDocument) -> FlyProblems:
     """F-9.16."""
     if len(document.statics) > MAX_STATICS:
-        problem = f"there are {len(document.statics)} [[statics]]"
-        yield ("statics", MAX_STATICS), problem, f"{MAX_STATICS} at most"
+        problem = f"the file has {len(document.statics)} [[statics]] tables"
+        yield ("statics", MAX_STATICS), problem, f"at most {MAX_STATICS}"
     seen: set[str] = set()
     for index, static in enumerate(document.statics):
         if static.url_prefix in seen:
             key = ("statics", index, "url_prefix")
-            problem = f'{name_key(key)} is "{static.url_prefix}", as that of an earlier one'
-            yield key, problem, "another url_prefix for each"
+            problem = (
+                f'{name_key(key)}: url_prefix "{static.url_prefix}" is already used by an earlier [[statics]]'
+            )
+            yield key, problem, "a unique url_prefix"
         seen.add(static.url_prefix)

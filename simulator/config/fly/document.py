@@ -1,7 +1,7 @@
-"""fly.toml as it is written: the parts that flysim reads, as pydantic models.
+"""Schema of fly.toml: the keys that flysim reads, as pydantic models.
 
-A key that is not named here is no error, only a warning, because Fly's format grows. Old spellings that flyctl
-still takes are taken here too: one table where a list of tables is meant. Format: Fly's configuration reference.
+Unknown keys are warnings instead of errors, because Fly's format grows. As in flyctl, a single table is accepted
+where a list of tables is expected. Source: Fly's configuration reference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulator.config.field_types import (
     InternalPort,
     KillDuration,
     RegionCode,
-    refuse,
+    invalid,
 )
 from simulator.config.problems import describe
 from simulator.routing.cache.replay_cache import MIN_TTL_SECONDS, parse_pattern
@@ -35,14 +35,14 @@ def _as_list(value: object) -> object:
 
 def _check_signal(value: object) -> object:
     if value not in _SIGNALS:
-        raise refuse(f"is {describe(value)}", f"one of {', '.join(_SIGNALS)}")
+        raise invalid(f"is {describe(value)}", f"one of {', '.join(_SIGNALS)}")
     return value
 
 
 def _check_memory(value: object) -> object:
     match = re.fullmatch(r"\s*([0-9]{1,9})\s*([a-z]*)\s*", f"{value}".lower())
     if isinstance(value, bool) or not isinstance(value, int | str) or not match or match[2] not in _MEGABYTES:
-        raise refuse(f"is {describe(value)}", 'memory, such as "512mb", "1gb" or 512 (megabytes)')
+        raise invalid(f"is {describe(value)}", 'a memory size, such as "512mb", "1gb" or 512 (megabytes)')
     return int(match[1]) * _MEGABYTES[match[2]]
 
 
@@ -50,20 +50,20 @@ def _check_auto_stop(value: object) -> object:
     # F-5.35: booleans are still accepted.
     named = {True: "stop", False: "off"}[value] if isinstance(value, bool) else value
     if named not in ("off", "stop", "suspend"):
-        raise refuse(f"is {describe(value)}", '"off", "stop" or "suspend"')
+        raise invalid(f"is {describe(value)}", '"off", "stop" or "suspend"')
     return named
 
 
 def _check_headers(value: object) -> object:
-    if value == []:  # which flyctl wrote for none
+    if value == []:  # flyctl used to write [] for no headers.
         return {}
     if not isinstance(value, dict):
-        raise refuse(f"is {describe(value)}", 'a table of headers, such as { Accept = "text/plain" }')
-    return {name: [words] if isinstance(words, str) else words for name, words in value.items()}
+        raise invalid(f"is {describe(value)}", 'a table of headers, such as { Accept = "text/plain" }')
+    return {name: [each] if isinstance(each, str) else each for name, each in value.items()}
 
 
 def _check_processes(value: object) -> object:
-    # flyctl wrote `processes = []` for an app without groups.
+    # flyctl used to write `processes = []` for an app without process groups.
     return {} if value == [] else value
 
 
@@ -73,30 +73,32 @@ def _check_prefix(value: str) -> str:
         parse_pattern(value)
     except ValueError as error:
         expected = 'a path, with or without a host: "/api" or "example.com/api"'
-        raise refuse(f"is {describe(value)}: {error}", expected) from None
+        raise invalid(f"is {describe(value)}: {error}", expected) from None
     return value
 
 
 def _check_name(value: str) -> str:
     if not re.fullmatch(_TOKEN, value):
-        raise refuse(f"is {describe(value)}", "a name without spaces, colons and the like")
+        raise invalid(
+            f"is {describe(value)}", "a cookie or header name: letters, digits and any of !#$%&'*+.^_`|~-"
+        )
     return value
 
 
 def _check_header_name(value: str) -> str:
     if not re.fullmatch(_TOKEN, value):
-        raise refuse("is no name for a header", "letters, digits and dashes")
+        raise invalid("is not a valid header name", "letters, digits and hyphens")
     return value
 
 
 def _check_header_value(value: object) -> object:
-    """F-4.25: a text or several add a header, false removes it."""
+    """F-4.25: a string or a list of strings adds a header, false removes it."""
     if value is False:
         return None
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not values or not all(_is_header_value(each) for each in values):
-        expected = "a text, a list of texts, or false to remove the header"
-        raise refuse(f"is {describe(value)}", expected)
+        expected = "a string, a list of strings, or false to remove the header"
+        raise invalid(f"is {describe(value)}", expected)
     return values
 
 
@@ -115,7 +117,7 @@ class FlyTable(BaseModel):
 
 
 class CheckTable(FlyTable):
-    """One check of a service (F-5.22). Times: F-5.20."""
+    """One health check of a service (F-5.22). Durations: F-5.20."""
 
     type: Literal["http", "tcp"] | None = None
     grace_period: CheckDuration = 1.0
@@ -183,7 +185,7 @@ class ProxyProtoTable(FlyTable):
 
 
 class _AnyService(FlyTable):
-    """What `[http_service]` and `[[services]]` share."""
+    """Keys that `[http_service]` and `[[services]]` have in common."""
 
     internal_port: InternalPort = 8080
     processes: list[str] = []
@@ -236,7 +238,7 @@ class StaticTable(FlyTable):
 
 
 class VmTable(FlyTable):
-    """`[[vm]]`; `memory` wins over `memory_mb`, and that over `size`."""
+    """`[[vm]]`; `memory` overrides `memory_mb`, which overrides `size`."""
 
     size: str | None = None
     memory: Memory | None = None

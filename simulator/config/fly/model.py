@@ -1,6 +1,6 @@
-"""The app's own fly.toml, read: its services, checks, process groups and variables.
+"""Model of a validated fly.toml: services, health checks, process groups and env.
 
-Not all of it is emulated; what is not, is in `warnings`. Defaults: F-5.8, F-5.20, F-5.27, F-9.2.
+`warnings` lists the settings that flysim does not emulate. Defaults: F-5.8, F-5.20, F-5.27, F-9.2.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class FlyService(Service):
-    """A service with what fly.toml says of it beyond routing."""
+    """A routed service plus the settings of fly.toml that routing does not need."""
 
-    protocol: str = "tcp"  # or "udp", which the proxy here does not speak
+    protocol: str = "tcp"  # or "udp", which flysim does not route
     concurrency_type: str = "connections"  # or "requests" (F-5.7)
     checks: tuple[Check, ...] = ()
     place: KeyPath = field(default=(), repr=False, compare=False)
-    """Where it stands in fly.toml."""
+    """Path of its table in fly.toml."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlyToml:
-    """A fly.toml that has been found right."""
+    """A validated fly.toml."""
 
     path: Path
     app: str | None = None
@@ -56,7 +56,7 @@ class FlyToml:
     """Process group -> its command."""
     image: str | None = None
     memory_mb: Mapping[str | None, int] = field(default_factory=dict)
-    """Process group -> memory; None: every other group."""
+    """Process group -> memory in MB; the key None applies to all other groups."""
     kill_signal: str = "SIGINT"
     kill_timeout_seconds: float = 5.0
     warnings: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class FlyToml:
 
     @property
     def group(self) -> str:
-        """The process group of a machine that names none: that of the first service, else the first there is."""
+        """Process group of a machine without one: that of the first service, otherwise the first group."""
         named = [group for service in self.services for group in service.groups]
         if not named and DEFAULT_GROUP in self.processes:
             return DEFAULT_GROUP
@@ -72,13 +72,13 @@ class FlyToml:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Every process group that is named: a group without a command runs what the image says."""
+        """All process groups that the file mentions. A group without a command runs the image's default command."""
         named = (group for service in self.services for group in service.groups)
         return tuple(dict.fromkeys([*self.processes, *named])) or (DEFAULT_GROUP,)
 
     @property
     def routed_services(self) -> tuple[FlyService, ...]:
-        """Those that the proxy here can serve; none: it cannot reach the app at all (F-9.18)."""
+        """Services that flysim routes, which are those on TCP. Without any, the app is unreachable (F-9.18)."""
         return tuple(service for service in self.services if service.protocol == "tcp")
 
     def services_of(self, group: str) -> tuple[FlyService, ...]:
@@ -87,7 +87,7 @@ class FlyToml:
     def memory_of(self, group: str) -> int:
         return self.memory_mb.get(group, self.memory_mb.get(None, DEFAULT_MEMORY_MB))
 
-    def remark(self, at: KeyPath, words: str) -> str:
-        """A warning about the key at `at`: file, line, words."""
+    def format_warning(self, at: KeyPath, message: str) -> str:
+        """Prefixes a message with the file and the line of the key at `at`."""
         line = self.source.line(at) if self.source else None
-        return f"{self.path}:{line}: {words}" if line else f"{self.path}: {words}"
+        return f"{self.path}:{line}: {message}" if line else f"{self.path}: {message}"

@@ -1,4 +1,7 @@
-"""What a fly.toml says of every machine of one process group, whoever makes the machine."""
+"""Machine settings that a process group of fly.toml determines: ports, health checks, memory, kill signal.
+
+They apply to every machine of the group, whether flysim, Docker Compose or Swarm creates it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from simulator.config.model import MachineSpec
 def machine_in_group(
     fly: FlyToml | None, group: str | None, *, id: str, name: str, app: str, region: str
 ) -> MachineSpec:
-    """A machine of this group, or of the first one, with all that the group decides; None: no fly.toml is known."""
-    known = fly or FlyToml(Path())
-    group = group or known.group
-    services = known.services_of(group)
+    """A machine of `group`, or of the default group if None. Without a fly.toml, Fly's defaults apply."""
+    fly_or_defaults = fly or FlyToml(Path())
+    group = group or fly_or_defaults.group
+    services = fly_or_defaults.services_of(group)
     return MachineSpec(
         id=id,
         name=name,
@@ -25,16 +28,19 @@ def machine_in_group(
         further_ports=tuple(dict.fromkeys(service.internal_port for service in services[1:])),
         listens=bool(services) or fly is None,
         group=group,
-        memory_mb=known.memory_of(group),
-        primary_region=known.primary_region,
+        memory_mb=fly_or_defaults.memory_of(group),
+        primary_region=fly_or_defaults.primary_region,
         checks=_checks_of(services),
-        kill_signal=known.kill_signal,
-        kill_timeout_seconds=known.kill_timeout_seconds,
+        kill_signal=fly_or_defaults.kill_signal,
+        kill_timeout_seconds=fly_or_defaults.kill_timeout_seconds,
     )
 
 
 def _checks_of(services: tuple[FlyService, ...]) -> tuple[Check, ...]:
-    """Those of all services (F-5.17: they gate routing). The first service's port is the machine's own."""
+    """The checks of all services (F-5.17: they gate routing), with the port of each service but the first.
+
+    The internal port of the first service is the machine's own port, which is the default of a check.
+    """
     return tuple(
         check if index == 0 or check.port else replace(check, port=service.internal_port)
         for index, service in enumerate(services)

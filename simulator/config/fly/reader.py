@@ -1,6 +1,6 @@
-"""Reads the app's own fly.toml, as flyctl would, and says which of it flysim does not emulate.
+"""Reader of the app's own fly.toml, with flyctl's conversions and defaults.
 
-A wrong type is an error with its line; an option that is unknown, or known and not emulated, is a warning.
+An invalid value is an error with its line. An unknown key, or one that flysim does not emulate, is a warning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIN_CHECK_SECONDS, MAX_CHECK_SECONDS = 1.0, 60.0  # F-5.21
 
 
 def find_fly_toml(path: Path, problems: Problems) -> FlyToml | None:
-    """The file at `path`, if it is right; what is wrong with it goes to `problems`."""
+    """Reads the file at `path`. Returns None if it is invalid, with its errors added to `problems`."""
     try:
         data, source = read_toml(path)
     except InputError as error:
@@ -43,10 +43,10 @@ def parse_fly_toml(data: dict[str, Any], source: TomlSource, problems: Problems)
     except ValidationError as error:
         add_validation_error(problems, error, source, lambda path: None)
         return None
-    wrong = list(list_problems(document))
-    for at, problem, expected in wrong:
+    inconsistencies = list(list_problems(document))
+    for at, problem, expected in inconsistencies:
         problems.add(problem, source, at, expected=expected)
-    return None if wrong else _Reader(source).read(document)
+    return None if inconsistencies else _Reader(source).read(document)
 
 
 class _Reader:
@@ -72,11 +72,11 @@ class _Reader:
             kill_timeout_seconds=kill_timeout,
             source=self._source,
         )
-        found = sorted([*self._warnings, *list_warnings(document)], key=self._line)
-        return replace(fly, warnings=tuple(fly.remark(at, words) for at, words in found))
+        warnings = sorted([*self._warnings, *list_warnings(document)], key=self._line)
+        return replace(fly, warnings=tuple(fly.format_warning(at, message) for at, message in warnings))
 
-    def _line(self, found: tuple[KeyPath, str]) -> int:
-        return self._source.line(found[0]) or 0
+    def _line(self, warning: tuple[KeyPath, str]) -> int:
+        return self._source.line(warning[0]) or 0
 
     def _service(self, table: AnyServiceTable, at: KeyPath, processes: dict[str, Any]) -> FlyService:
         return make_service(table, at, tuple(self._checks(table, at)), processes)
@@ -109,8 +109,8 @@ class _Reader:
     def _clamp(self, seconds: float, low: float, high: float, at: KeyPath) -> float:
         clamped = min(max(seconds, low), high)
         if clamped != seconds:
-            read, used = format_duration(seconds), format_duration(clamped)
-            self._warnings.append((at, f"{name_key(at)} is {read}; Fly makes it {used}"))
+            given, used = format_duration(seconds), format_duration(clamped)
+            self._warnings.append((at, f"{name_key(at)} is {given}, which Fly changes to {used}"))
         return clamped
 
 
@@ -120,16 +120,16 @@ def _headers(table: CheckTable) -> tuple[tuple[str, str], ...]:
 
 def _memory(tables: list[VmTable]) -> dict[str | None, int]:
     memory: dict[str | None, int] = {}
-    everyone: list[str | None] = [None]
+    all_groups: list[str | None] = [None]
     for table in tables:
         megabytes = table.memory or table.memory_mb or _memory_of_size(table.size)
-        for group in table.processes or everyone:
+        for group in table.processes or all_groups:
             memory[group] = megabytes
     return memory
 
 
 def _memory_of_size(size: str | None) -> int:
-    """`shared-cpu-2x` has 512 MB: 256 for every shared CPU, 2048 for every other."""
+    """Memory of a machine size in MB: 256 per shared CPU, 2048 per performance CPU; `shared-cpu-2x` has 512."""
     kind, _, count = (size or "").removesuffix("x").rpartition("-")
     per_cpu = {"shared-cpu": 256, "performance": 2048}.get(kind, 256)
     return per_cpu * int(count) if count.isascii() and count.isdigit() else 256

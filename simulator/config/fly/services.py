@@ -1,6 +1,6 @@
-"""`[http_service]` and `[[services]]` as the services that the proxy routes by.
+"""Conversion of `[http_service]` and `[[services]]` to the services that the proxy routes to.
 
-A service that names no process group belongs to the default one, as flyctl has it: "app", else the first by name.
+As in flyctl, a service without a process group belongs to the default group: "app", otherwise the first by name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AnyServiceTable = HttpServiceTable | ServiceTable
 
 
 def service_tables(document: FlyDocument) -> Iterator[tuple[KeyPath, AnyServiceTable]]:
-    """`[http_service]` first, then `[[services]]`, each with its place."""
+    """Yields (key path, table): `[http_service]` first, then `[[services]]`."""
     if document.http_service:
         yield ("http_service",), document.http_service
     for index, table in enumerate(document.services):
