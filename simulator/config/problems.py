@@ -80,7 +80,7 @@ def describe(value: object) -> str:
     if isinstance(value, int | float):
         return f"{value}"
     if isinstance(value, dict):
-        return "a table"
+        return "a table" if value else "an empty table"
     if isinstance(value, list | tuple):
         return "an empty list" if not value else f"a list of {len(value)} item{'s' if len(value) > 1 else ''}"
     return f"{value}"

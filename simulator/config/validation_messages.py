@@ -29,7 +29,7 @@ _EXPECTED = {
     "less_than": "less than {lt}",
     "literal_error": "{expected}",
     "enum": "{expected}",
-    "too_short": "at least {min_length} item(s)",
+    "too_short": "at least {min_length} entry",
     "string_too_short": "a non-empty string",
 }
 

@@ -148,7 +148,7 @@ async def test_an_inline_fleet_is_read_from_the_scenario(
         (
             head("a", config="fleet:\n  edgs: {ams: 0}\n  apps: {}") + f"steps:\n  {PASSES}\n",
             "4:3",
-            'there is an unknown key "edgs"',
+            'unknown key "edgs"',
         ),
         (
             head("a") + "steps:\n  - request: GET /{dfw-1.idd}\n",

@@ -116,7 +116,7 @@ def another(task: dict[str, Any], **labels: str) -> dict[str, Any]:
     return task
 
 
-PORT_HTTP = r'the label fly.internal_port is "http"\n  expected: a port: a whole number'
+PORT_HTTP = r'the label fly.internal_port is "http"\n  expected: a port from 1 to 65535'
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["joins", "of the config"])
