@@ -1,4 +1,4 @@
-"""Every fault on real processes: what it does, that it heals, and that nothing of it outlives a reset or the end."""
+"""Every fault on real processes: its effect, its undo, and that nothing of it remains after a reset or the end."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ EACH: dict[str, tuple[dict[str, object], str]] = {
     "stop": ({"stop": "dfw-1"}, "dfw-1 is stopped"),
     "kill": ({"kill": "dfw-1"}, "dfw-1 is killed"),
     "pause": ({"pause": "dfw-1"}, "dfw-1 is suspended"),
-    "silent": ({"silent": "dfw-1"}, "dfw-1 accepts connections and never answers"),
+    "silent": ({"silent": "dfw-1"}, "dfw-1 accepts connections but never responds"),
     "reset": (
         {"reset": {"machine": "dfw-1", "after": "3B"}},
-        "dfw-1 resets after 3 bytes of its answer",
+        "dfw-1 resets the connection after 3 bytes of a response",
     ),
     "latency": (
         {"latency": {"between": ["ams", "dfw"], "of": "1h"}},
-        "3600s more each way between ams and dfw",
+        "3600s of latency in each direction between ams and dfw",
     ),
     "fail_first": (
         {"fail_first": {"machine": "dfw-1", "times": 2, "with": 503}},
         "the next 2 deliveries fail at dfw-1: 503",
     ),
-    "partition": ({"partition": ["dfw", "ams"]}, "nothing gets through between dfw and ams"),
+    "partition": ({"partition": ["dfw", "ams"]}, "all traffic is dropped between dfw and ams"),
     "partition of an edge": (
         {"partition": {"edge": "ams", "region": "dfw"}},
-        "nothing gets through between edge ams and the machines of dfw",
+        "all traffic is dropped between edge ams and the machines in dfw",
     ),
     "partition of a machine": (
         {"partition": "dfw-1"},
-        "nothing gets through between everything and dfw-1",
+        "all traffic is dropped between all edges and dfw-1",
     ),
 }
 
 
-def fault_of(written: dict[str, object]) -> Fault:
-    return FaultChoice.model_validate(written).chosen
+def parse_fault(mapping: dict[str, object]) -> Fault:
+    return FaultChoice.model_validate(mapping).chosen
 
 
 def own_config(folder: Path) -> Config:
-    """Each machine has an address of its own, so nobody else can answer there while it does not."""
+    """Each machine has its own address, so no other program can respond there while the machine does not."""
     app = APP.replace('"127.0.0.1"', 'os.environ["HOST"]')
     return config_of(folder, app=app, env='HOST = "{host}"')
 
@@ -63,17 +63,20 @@ async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def is_well(simulator: Simulator) -> bool:
-    """Whether dfw-1 is started and edge ams gets a whole answer of it, which would start it where it is not."""
+async def is_reachable(simulator: Simulator) -> bool:
+    """Whether dfw-1 is started and sends a complete response through edge ams.
+
+    The state is checked first, because the request would start a stopped machine.
+    """
     if simulator.find_machine("dfw-1").state is not MachineState.STARTED:
         return False
     headers = {"fly-force-instance-id": simulator.find_machine("dfw-1").id}
     async with httpx.AsyncClient(trust_env=False, timeout=0.5) as client:
         try:
-            answer = await client.get(simulator.edges["ams"], headers=headers)
+            response = await client.get(simulator.edges["ams"], headers=headers)
         except httpx.HTTPError:
             return False
-    return answer.status_code == 200 and len(answer.text) == 14
+    return response.status_code == 200 and len(response.text) == 14
 
 
 def fault_lines(simulator: Simulator) -> list[str]:
@@ -86,26 +89,26 @@ def fault_lines(simulator: Simulator) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("written", EACH.values(), ids=EACH)
+@pytest.mark.parametrize("case", EACH.values(), ids=EACH)
 async def test_each_fault_takes_effect_is_logged_and_is_healed(
-    simulator: Simulator, written: tuple[dict[str, object], str]
+    simulator: Simulator, case: tuple[dict[str, object], str]
 ) -> None:
-    fault, words = fault_of(written[0]), written[1]
-    assert await is_well(simulator)
+    fault, description = parse_fault(case[0]), case[1]
+    assert await is_reachable(simulator)
     await simulator.inject(fault)
-    assert not await is_well(simulator)
+    assert not await is_reachable(simulator)
     await simulator.heal(fault)
-    assert await is_well(simulator)
-    assert fault_lines(simulator) == [f"fault: {words}", f"fault is over: {words}"]
+    assert await is_reachable(simulator)
+    assert fault_lines(simulator) == [f"fault: {description}", f"fault healed: {description}"]
     assert not simulator.faults.active
     assert not simulator.network
 
 
-@pytest.mark.parametrize("written", EACH.values(), ids=EACH)
-async def test_a_reset_heals_each_fault(simulator: Simulator, written: tuple[dict[str, object], str]) -> None:
-    await simulator.inject(fault_of(written[0]))
+@pytest.mark.parametrize("case", EACH.values(), ids=EACH)
+async def test_a_reset_heals_each_fault(simulator: Simulator, case: tuple[dict[str, object], str]) -> None:
+    await simulator.inject(parse_fault(case[0]))
     await simulator.reset()
-    assert await is_well(simulator)
+    assert await is_reachable(simulator)
     assert not simulator.faults.active
     assert fault_lines(simulator) == []
 
@@ -113,31 +116,31 @@ async def test_a_reset_heals_each_fault(simulator: Simulator, written: tuple[dic
 async def test_nothing_of_any_fault_remains_after_the_end(tmp_path: Path) -> None:
     async with nothing_left(tmp_path), Simulator(own_config(tmp_path), realtime=False) as simulator:
         for name in ("silent", "reset", "latency", "fail_first", "partition", "partition of a machine"):
-            await simulator.inject(fault_of(EACH[name][0]))
-        await is_well(simulator)
+            await simulator.inject(parse_fault(EACH[name][0]))
+        await is_reachable(simulator)
 
 
 async def test_a_slow_start_delays_the_machine_by_the_given_time(simulator: Simulator) -> None:
     machine = simulator.find_machine("dfw-1")
-    await simulator.inject(fault_of({"slow_start": {"machine": "dfw-1", "by": "300ms"}}))
+    await simulator.inject(parse_fault({"slow_start": {"machine": "dfw-1", "by": "300ms"}}))
     await simulator.kill_machine(machine.id)
     before = simulator.clock.now()
     await simulator.start_machine(machine.id)
     assert simulator.clock.now() - before >= 0.3
-    assert await is_well(simulator)
-    assert fault_lines(simulator) == ["fault: dfw-1 does nothing for 300ms when it starts"]
+    assert await is_reachable(simulator)
+    assert fault_lines(simulator) == ["fault: dfw-1 starts 300ms late"]
 
 
 async def test_faults_are_healed_singly_by_kind_by_machine_or_all_together(simulator: Simulator) -> None:
-    written = (
+    mappings = (
         {"silent": "dfw-1"},
         {"reset": "dfw-1"},
         {"reset": "ams-1"},
         {"partition": ["ams", "dfw"]},
         {"latency": {"between": ["ams", "ams"], "of": "1s"}},
     )
-    for each in written:
-        await simulator.inject(fault_of(each))
+    for each in mappings:
+        await simulator.inject(parse_fault(each))
 
     def left() -> list[str]:
         return [active.fault.key for active in simulator.faults.active]
@@ -146,17 +149,17 @@ async def test_faults_are_healed_singly_by_kind_by_machine_or_all_together(simul
     assert left() == ["reset", "partition", "latency"]
     await simulator.heal("reset")
     assert left() == ["partition", "latency"]
-    await simulator.heal(fault_of({"partition": ["ams", "dfw"]}))
+    await simulator.heal(parse_fault({"partition": ["ams", "dfw"]}))
     assert left() == ["latency"]
     await simulator.heal()
     await simulator.heal()
     assert left() == []
 
 
-class Unwilling(ProcessBackend):
-    """Of an engine that refuses to take machines off their networks, halfway, or to put them back."""
+class FailingBackend(ProcessBackend):
+    """Its engine fails while it disconnects machines from their networks or connects them again."""
 
-    refused = ""
+    failing = ""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,93 +174,96 @@ class Unwilling(ProcessBackend):
         self._do("connect")
         self.isolated.discard(machine_id)
 
-    def _do(self, deed: str) -> None:
-        if deed == self.refused:
-            raise EnvironmentFault(f"the engine does not {deed}")
+    def _do(self, action: str) -> None:
+        if action == self.failing:
+            raise EnvironmentFault(f"the engine cannot {action}")
 
 
 @pytest.fixture
-async def unwilling(tmp_path: Path) -> AsyncIterator[tuple[Simulator, Unwilling]]:
-    backend = Unwilling()
+async def failing_backend(tmp_path: Path) -> AsyncIterator[tuple[Simulator, FailingBackend]]:
+    backend = FailingBackend()
     async with Simulator(own_config(tmp_path), realtime=False, backend=backend) as simulator:
         yield simulator, backend
 
 
 async def test_a_partition_that_fails_halfway_is_rolled_back(
-    unwilling: tuple[Simulator, Unwilling],
+    failing_backend: tuple[Simulator, FailingBackend],
 ) -> None:
-    simulator, backend = unwilling
-    backend.refused = "disconnect"
-    with pytest.raises(EnvironmentFault, match="does not disconnect"):
-        await simulator.inject(fault_of({"partition": "dfw-1"}))
+    simulator, backend = failing_backend
+    backend.failing = "disconnect"
+    with pytest.raises(EnvironmentFault, match="cannot disconnect"):
+        await simulator.inject(parse_fault({"partition": "dfw-1"}))
     assert not simulator.network
     assert not simulator.faults.active
     assert not backend.isolated
-    assert await is_well(simulator)
+    assert await is_reachable(simulator)
 
 
 @pytest.mark.parametrize("verb", ["heal", "reset"])
 async def test_a_fault_that_fails_to_heal_does_not_block_others_and_can_be_healed_later(
-    unwilling: tuple[Simulator, Unwilling], verb: str
+    failing_backend: tuple[Simulator, FailingBackend], verb: str
 ) -> None:
-    simulator, backend = unwilling
+    simulator, backend = failing_backend
     for each in (
         {"partition": "dfw-1"},
         {"kill": "ams-1"},
         {"latency": {"between": ["ams", "dfw"], "of": "1h"}},
     ):
-        await simulator.inject(fault_of(each))
-    backend.refused = "connect"
-    with pytest.raises(EnvironmentFault, match="does not connect"):
+        await simulator.inject(parse_fault(each))
+    backend.failing = "connect"
+    with pytest.raises(EnvironmentFault, match="cannot connect"):
         await getattr(simulator, verb)()
     assert [each.fault.key for each in simulator.faults.active] == ["partition"]
     assert not simulator.network
-    words = "nothing gets through between everything and dfw-1"
-    assert f"fault is not mended: {words}: the engine does not connect" in fault_lines(simulator)
-    backend.refused = ""
+    description = "all traffic is dropped between all edges and dfw-1"
+    assert f"fault not healed: {description}: the engine cannot connect" in fault_lines(simulator)
+    backend.failing = ""
     await getattr(simulator, verb)()
     assert not simulator.faults.active
     assert not backend.isolated
-    assert await is_well(simulator)
+    assert await is_reachable(simulator)
 
 
 async def test_healing_an_unknown_fault_is_an_error(simulator: Simulator) -> None:
-    with pytest.raises(WrongStateError, match='no fault is "silent"\n  expected: there is no fault at all'):
+    with pytest.raises(
+        WrongStateError,
+        match='no active fault matches "silent"\n  expected: an active fault, but there is none',
+    ):
         await simulator.heal("silent")
-    await simulator.inject(fault_of({"reset": {"machine": "dfw-1", "after": "1kB"}}))
-    with pytest.raises(WrongStateError, match="reset: dfw-1 resets after 1000 bytes"):
-        await simulator.heal(fault_of({"reset": "dfw-1"}))
+    await simulator.inject(parse_fault({"reset": {"machine": "dfw-1", "after": "1kB"}}))
+    with pytest.raises(WrongStateError, match="reset: dfw-1 resets the connection after 1000 bytes"):
+        await simulator.heal(parse_fault({"reset": "dfw-1"}))
 
 
 @pytest.mark.parametrize(
-    ("written", "problem"),
+    ("mapping", "problem"),
     [
         ({"silent": "lhr-1"}, "there is no machine 'lhr-1'"),
-        ({"partition": ["ams", "lhr"]}, 'no region "lhr"\n  expected: one of ams, dfw'),
-        ({"partition": {"edge": "lhr", "region": "ams"}}, 'no edge "lhr"'),
-        ({"latency": {"between": ["dwf", "ams"], "of": "1s"}}, 'no region "dwf"; did you mean "dfw"?'),
+        ({"partition": ["ams", "lhr"]}, 'unknown region "lhr"\n  expected: one of ams, dfw'),
+        ({"partition": {"edge": "lhr", "region": "ams"}}, 'unknown edge "lhr"'),
+        ({"latency": {"between": ["dwf", "ams"], "of": "1s"}}, 'unknown region "dwf"; did you mean "dfw"?'),
     ],
 )
 async def test_a_fault_of_an_unknown_target_is_an_error_and_leaves_nothing(
-    simulator: Simulator, written: dict[str, object], problem: str
+    simulator: Simulator, mapping: dict[str, object], problem: str
 ) -> None:
-    with pytest.raises(InputError) as refused:
-        await simulator.inject(fault_of(written))
-    assert problem in str(refused.value)
+    with pytest.raises(InputError) as caught:
+        await simulator.inject(parse_fault(mapping))
+    assert problem in str(caught.value)
     assert not simulator.faults.active
     assert fault_lines(simulator) == []
 
 
 async def test_a_fault_of_a_restarted_or_destroyed_machine_is_healed_too(simulator: Simulator) -> None:
     machine = simulator.find_machine("dfw-1")
-    await simulator.inject(fault_of({"kill": "dfw-1"}))
+    await simulator.inject(parse_fault({"kill": "dfw-1"}))
     await simulator.start_machine(machine.id)
     await simulator.heal("kill")
     assert simulator.find_machine("dfw-1").state is MachineState.STARTED
     for kind in ("silent", "stop"):
-        await simulator.inject(fault_of({kind: "dfw-1"}))
+        await simulator.inject(parse_fault({kind: "dfw-1"}))
     await simulator.destroy_machine(machine.id)
-    await simulator.heal(fault_of({"silent": "dfw-1"}))
+    await simulator.heal(parse_fault({"silent": "dfw-1"}))
     await simulator.heal("dfw-1")
     assert not simulator.faults.active
 
@@ -265,7 +271,7 @@ async def test_a_fault_of_a_restarted_or_destroyed_machine_is_healed_too(simulat
 async def test_stock_mitmproxy_has_no_faults(tmp_path: Path) -> None:
     simulator = Simulator(config_of(tmp_path), make_proxy=lambda *_, **__: None)
     with pytest.raises(InputError, match="inside stock mitmproxy"):
-        await simulator.inject(fault_of({"silent": "dfw-1"}))
+        await simulator.inject(parse_fault({"silent": "dfw-1"}))
 
 
 def test_every_fault_is_registered_under_its_key() -> None:

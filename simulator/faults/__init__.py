@@ -1,5 +1,5 @@
-"""What can go wrong, on purpose: one small file for each fault and a line in the registry.
+"""Fault injection: one small file per fault, and an entry for it in the registry.
 
-Each fault knows how to bring itself about and how to mend itself: by real means where there are any, and else by a
-condition of the network, which the proxy asks about.
+A fault can be applied and undone. Where possible it acts on the real machine, for example by stopping its process;
+otherwise it adds a condition to `NetworkConditions`, which the proxy checks.
 """

@@ -1,6 +1,6 @@
-"""The faults of one running simulator: brought about, remembered, and mended.
+"""Active faults of one running simulator: applied, recorded and undone.
 
-Each that comes or goes is told in the proxy's log, so that whatever it does has its cause in words there.
+Every change is written to the proxy's log, so that the log shows the cause of what the faults do.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class ActiveFault:
-    """One that was brought about."""
+    """A fault that has been applied and not undone yet."""
 
     fault: Fault
-    words: str
+    description: str
     machine: Machine | None
     undo: Undo
 
-    def is_meant_by(self, which: Fault | str) -> bool:
+    def matches(self, which: Fault | str) -> bool:
+        """`which` is a fault, the key of its kind, a machine's id or name, or "all"."""
         machine = self.machine
         names = (machine.id, machine.name, f"{machine.app}/{machine.name}") if machine else ()
         if isinstance(which, str):
@@ -39,10 +40,10 @@ class ActiveFault:
 
 
 class Faults:
-    """In the order in which they came about."""
+    """Applies and undoes faults. `active` has them in the order of injection."""
 
     def __init__(self, context: FaultContext) -> None:
-        self._ground = context
+        self._context = context
         self._active: list[ActiveFault] = []
 
     @property
@@ -50,63 +51,67 @@ class Faults:
         return tuple(self._active)
 
     async def inject(self, fault: Fault) -> None:
-        """Raises SimulatorError, with nothing left of it, where it cannot be."""
+        """Applies a fault. Raises SimulatorError if that fails; then nothing has changed."""
         key = fault.machine_key
-        machine = self._ground.find_machine(key) if key is not None else None
-        words = fault.words(self._ground)
-        self._log(f"{FAULT}: {words}", machine)
+        machine = self._context.find_machine(key) if key is not None else None
+        description = fault.describe(self._context)
+        self._log(f"{FAULT}: {description}", machine)
         try:
-            undo = await fault.apply(self._ground)
+            undo = await fault.apply(self._context)
         except BaseException:
-            self._log(f"{FAULT} did not come about: {words}", machine)
+            self._log(f"{FAULT} not applied: {description}", machine)
             raise
-        self._active.append(ActiveFault(fault.at(machine) if machine else fault, words, machine, undo))
+        self._active.append(ActiveFault(fault.at(machine) if machine else fault, description, machine, undo))
 
     async def heal(self, which: Fault | str = ALL) -> None:
-        """Undo one fault, all of a kind, all of a machine, or all. Raises WrongStateError where there is none.
+        """Undoes one fault, all faults of a kind, all faults of a machine, or all faults.
 
-        Raises what the first mend raises that fails, once all have been tried; such a fault stays active.
+        Raises WrongStateError if no fault matches. If an undo fails, that fault stays active, the others are undone
+        nevertheless, and the first error is raised.
         """
-        meant = [each for each in self._active if each.is_meant_by(which)]
-        if not meant and which != ALL:
-            known = "; ".join(f"{each.fault.key}: {each.words}" for each in self._active)
-            what = f'"{which}"' if isinstance(which, str) else f"{which.key}, as it is written here"
+        matching = [each for each in self._active if each.matches(which)]
+        if not matching and which != ALL:
+            active = "; ".join(f"{each.fault.key}: {each.description}" for each in self._active)
+            what = f'"{which}"' if isinstance(which, str) else f"{which.key} with these values"
             raise WrongStateError(
-                f"nothing to heal: no fault is {what}", expected=known or "there is no fault at all"
+                f"cannot heal: no active fault matches {what}",
+                expected=f"one of the active faults ({active})"
+                if active
+                else "an active fault, but there is none",
             )
-        await self._undo(meant)
+        await self._undo(matching)
 
     async def clear(self) -> None:
-        """Undo all as `heal` does, but leave states of machines to whoever brings the fleet back, or ends it."""
-        lasting = [each for each in self._active if not each.fault.is_state]
-        self._active = list(lasting)
-        await self._undo(lasting)
+        """Undoes all faults like `heal`, except machine states: the caller resets or stops the fleet itself."""
+        remaining = [each for each in self._active if not each.fault.is_machine_state]
+        self._active = list(remaining)
+        await self._undo(remaining)
 
-    async def _undo(self, meant: Sequence[ActiveFault]) -> None:
+    async def _undo(self, faults: Sequence[ActiveFault]) -> None:
         failures = []
-        for each in meant:
+        for each in faults:
             try:
                 await self._undo_one(each)
-            except Exception as error:  # The others are to be mended nevertheless.
-                why = str(error).partition("\n")[0]
-                self._log(f"{FAULT} is not mended: {each.words}: {why}", each.machine)
+            except Exception as error:  # Undo the remaining faults nevertheless.
+                reason = str(error).partition("\n")[0]
+                self._log(f"{FAULT} not healed: {each.description}: {reason}", each.machine)
                 failures.append(error)
         if failures:
             raise failures[0]
 
-    async def _undo_one(self, healed: ActiveFault) -> None:
-        if healed not in self._active:
-            return  # Somebody else mends it at the same time.
-        self._active.remove(healed)
+    async def _undo_one(self, active: ActiveFault) -> None:
+        if active not in self._active:
+            return  # A concurrent call undoes it.
+        self._active.remove(active)
         try:
-            await healed.undo()
+            await active.undo()
         except BaseException:
-            self._active.append(healed)
+            self._active.append(active)
             raise
-        self._log(f"{FAULT} is over: {healed.words}", healed.machine)
+        self._log(f"{FAULT} healed: {active.description}", active.machine)
 
     def _log(self, message: str, machine: Machine | None) -> None:
-        context = self._ground
+        context = self._context
         app = machine.app if machine else ""
         region = machine.region if machine else ""
         machine_id = machine.id if machine else None

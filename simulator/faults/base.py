@@ -1,12 +1,15 @@
-"""The base of all faults: what one is, as it is written, and what it promises."""
+"""Base classes of faults, and what several faults share: region pairs, network conditions, machine restarts.
+
+A fault is a frozen model of its mapping in a scenario file. `apply` returns the function that undoes it.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, GetJsonSchemaHandler, WithJsonSchema, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -14,31 +17,34 @@ from simulator.config.base_model import TEXT_SCHEMA, StrictModel, Text, as_writt
 from simulator.config.problems import describe, suggest
 from simulator.errors import InputError
 from simulator.faults.context import FaultContext
-from simulator.routing.model import Machine
+from simulator.machines.lifecycle import AT_REST
+from simulator.network_conditions import Condition
+from simulator.routing.model import Machine, MachineState
 
 Undo = Callable[[], Awaitable[object]]
 
 
 class Fault(StrictModel, ABC):
-    """One fault. `key` is the word for its kind. Two that are written alike are the same."""
+    """One fault. Faults with equal fields are equal."""
 
     key: ClassVar[str]
-    is_state: ClassVar[bool] = False
-    """It is a state of a machine that the fleet knows of: bringing the fleet back mends it, too."""
+    """Name of its kind in scenario files."""
+    is_machine_state: ClassVar[bool] = False
+    """Whether it is a machine state of the fleet, so that a reset of the fleet undoes it too."""
 
     short_schemas: ClassVar[tuple[dict[str, Any], ...]] = ()
-    """For editors: how else than as a mapping it may be written."""
+    """JSON Schemas of its short forms, which are not mappings."""
 
     @model_validator(mode="before")
     @classmethod
-    def _open_short_form(cls, data: Any) -> Any:
-        return data if isinstance(data, dict | Fault) else cls.open_short_form(data)
+    def _expand_short_form(cls, data: Any) -> Any:
+        return data if isinstance(data, dict | Fault) else cls.expand_short_form(data)
 
     @classmethod
-    def open_short_form(cls, data: Any) -> Any:
-        """What is meant by something that is no mapping."""
+    def expand_short_form(cls, data: Any) -> Any:
+        """Returns the mapping for a value that is not a mapping, or raises a validation error."""
         raise fault(
-            describe(data), expected=f"a mapping: {', '.join(f'{name}:' for name in cls.model_fields)}"
+            describe(data), expected=f"a mapping with {', '.join(f'{name}:' for name in cls.model_fields)}"
         )
 
     @classmethod
@@ -49,47 +55,84 @@ class Fault(StrictModel, ABC):
         return {"anyOf": [*cls.short_schemas, schema]} if cls.short_schemas else schema
 
     @abstractmethod
-    def words(self, context: FaultContext) -> str:
-        """What is wrong, for a person. Raises InputError where it names what there is not."""
+    def describe(self, context: FaultContext) -> str:
+        """One-line description for logs. Raises InputError if it names an unknown machine, region or edge."""
 
     @abstractmethod
     async def apply(self, context: FaultContext) -> Undo:
-        """Bring it about. Returns what mends it, also when its machine is gone meanwhile. Raises SimulatorError."""
+        """Applies the fault. Raises SimulatorError.
+
+        The returned function undoes it and must also work after the machine was destroyed.
+        """
 
     @property
     def machine_key(self) -> str | None:
-        """The machine that it names, if it names one."""
+        """Id or name of its machine, if it has one."""
         return getattr(self, "machine", None)
 
     def at(self, machine: Machine) -> Fault:
-        """The same fault, with its machine by id."""
+        """A copy with the id of `machine` in place of its name."""
         return self.model_copy(update={"machine": machine.id})
 
 
-class FaultOfMachine(Fault):
-    """One of a machine, which may be all that is said: `silent: dfw-1` means `silent: {machine: dfw-1}`."""
+class MachineOnlyFault(Fault):
+    """A fault of one machine. Short form: `silent: dfw-1` means `silent: {machine: dfw-1}`."""
 
     short_schemas: ClassVar[tuple[dict[str, Any], ...]] = (TEXT_SCHEMA,)
 
     machine: Text
 
     @classmethod
-    def open_short_form(cls, data: Any) -> Any:
+    def expand_short_form(cls, data: Any) -> Any:
         return {"machine": as_written(data)}
 
 
-def name_of(context: FaultContext, key: str) -> str:
+PAIR_SCHEMA = {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems": 2}
+
+
+def _check_pair(regions: list[str]) -> list[str]:
+    if len(regions) != 2:
+        raise fault(describe(regions), expected="two regions, such as [ams, dfw]")
+    return regions
+
+
+RegionPair = Annotated[list[Text], AfterValidator(_check_pair), WithJsonSchema(PAIR_SCHEMA)]
+"""A list of two regions."""
+
+
+def add_conditions(context: FaultContext, *conditions: Condition) -> Undo:
+    """Adds conditions to the network. Returns the function that removes them."""
+    remove = context.network.add(*conditions)
+
+    async def undo() -> None:
+        remove()
+
+    return undo
+
+
+def undo_by_starting(context: FaultContext, machine_id: str) -> Undo:
+    """Undoes a machine state: starts the machine, unless it runs already or was destroyed."""
+
+    async def undo() -> None:
+        machine = context.fleet.find(machine_id)
+        if machine is not None and machine.state in AT_REST | {MachineState.SUSPENDED}:
+            await context.start_machine(machine_id)
+
+    return undo
+
+
+def machine_name(context: FaultContext, key: str) -> str:
     return context.find_machine(key).name
 
 
 def check_region(context: FaultContext, region: str, *, is_edge: bool = False) -> str:
-    """Raises InputError for one in which there is no edge and, unless it has to be an edge, no machine."""
+    """Returns `region`. Raises InputError if it has no edge and, unless `is_edge`, no machine either."""
     known = dict.fromkeys(context.config.edges)
     if not is_edge:
         known |= dict.fromkeys(machine.region for machine in context.fleet.machines)
     if region not in known:
         kind = "edge" if is_edge else "region"
         raise InputError(
-            f'no {kind} "{region}"{suggest(region, known)}', expected=f"one of {', '.join(known)}"
+            f'unknown {kind} "{region}"{suggest(region, known)}', expected=f"one of {', '.join(known)}"
         )
     return region

@@ -1,4 +1,4 @@
-"""What faults need of a running simulator, and no more."""
+"""Interface of the running simulator for faults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FaultContext(Protocol):
     def clock(self) -> Clock: ...
 
     def find_machine(self, key: str) -> Machine:
-        """By id, by name, or as app/name. Raises InputError."""
+        """Finds a machine by id, name or app/name. Raises InputError."""
 
     async def start_machine(self, machine_id: str, /) -> None: ...
     async def stop_machine(self, machine_id: str, /) -> None: ...

@@ -1,4 +1,4 @@
-"""`fail_first`: the next deliveries to a machine fail, in the way that is asked for; those after them do not."""
+"""Fault `fail_first`: the next deliveries to a machine fail with a network failure or an HTTP status."""
 
 from __future__ import annotations
 
@@ -8,51 +8,54 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from simulator.config.base_model import fault
 from simulator.config.problems import describe, suggest
-from simulator.faults.base import FaultOfMachine, Undo, name_of
-from simulator.faults.conditions import until_healed
+from simulator.faults.base import MachineOnlyFault, Undo, add_conditions, machine_name
 from simulator.faults.context import FaultContext
 from simulator.network_conditions import Failing
 from simulator.routing.errors import Failure
 
-WAYS = {
-    "refuse": Failure.REFUSED,  # nothing listens
-    "reset": Failure.RESET,  # reset before the connection is open
+FAILURES = {
+    "refuse": Failure.REFUSED,  # Connection refused.
+    "reset": Failure.RESET,  # Connection reset while it is opened.
     "unreachable": Failure.HOST_UNREACHABLE,
-    "close": Failure.CLOSED,  # the request is taken, and the connection closed without an answer
+    "close": Failure.CLOSED,  # Connection closed after the request, without a response.
 }
 _FIRST_STATUS, _LAST_STATUS = 500, 599
 
 
-def _way_or_status(value: Any) -> Any:
+def _check_failure(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if _FIRST_STATUS <= value <= _LAST_STATUS:
             return value
-    elif value in WAYS:
+    elif value in FAILURES:
         return value
-    hint = suggest(value, WAYS) if isinstance(value, str) else ""
-    raise fault(f"{describe(value)}{hint}", expected=f"one of {', '.join(WAYS)}, or a status from 500 to 599")
+    hint = suggest(value, FAILURES) if isinstance(value, str) else ""
+    raise fault(
+        f"{describe(value)}{hint}", expected=f"one of {', '.join(FAILURES)}, or a status from 500 to 599"
+    )
 
 
-Way = Annotated[
+FailureOrStatus = Annotated[
     str | int,
-    BeforeValidator(_way_or_status),
-    WithJsonSchema({"anyOf": [{"enum": list(WAYS)}, {"type": "integer", "minimum": 500, "maximum": 599}]}),
+    BeforeValidator(_check_failure),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(FAILURES)}, {"type": "integer", "minimum": 500, "maximum": 599}]}
+    ),
 ]
 
 
-class FailFirst(FaultOfMachine):
+class FailFirst(MachineOnlyFault):
     key: ClassVar[str] = "fail_first"
 
     times: int = Field(default=1, ge=1)
-    with_: Way = Field(default="refuse", alias="with")
-    """How: in the way of the network, or with a status that is answered in the machine's name."""
+    with_: FailureOrStatus = Field(default="refuse", alias="with")
+    """A network failure, or the status of a response on behalf of the machine."""
 
-    def words(self, context: FaultContext) -> str:
+    def describe(self, context: FaultContext) -> str:
         deliveries = "delivery fails" if self.times == 1 else f"{self.times} deliveries fail"
-        return f"the next {deliveries} at {name_of(context, self.machine)}: {self.with_}"
+        return f"the next {deliveries} at {machine_name(context, self.machine)}: {self.with_}"
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)
-        how = self.with_ if isinstance(self.with_, int) else WAYS[self.with_]
-        failing = Failing(words=self.words(context), machine_id=machine.id, how=how, left=self.times)
-        return until_healed(context, failing)
+        how = self.with_ if isinstance(self.with_, int) else FAILURES[self.with_]
+        failing = Failing(words=self.describe(context), machine_id=machine.id, how=how, left=self.times)
+        return add_conditions(context, failing)

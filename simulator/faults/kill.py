@@ -1,22 +1,21 @@
-"""`kill`: the machine is gone at once, as after a crash, and is started again when it is healed."""
+"""Fault `kill`: the machine ends at once, as after a crash. Healing starts it again."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.base import MachineOnlyFault, Undo, machine_name, undo_by_starting
 from simulator.faults.context import FaultContext
-from simulator.faults.state import start_again
 
 
-class Kill(FaultOfMachine):
+class Kill(MachineOnlyFault):
     key: ClassVar[str] = "kill"
-    is_state: ClassVar[bool] = True
+    is_machine_state: ClassVar[bool] = True
 
-    def words(self, context: FaultContext) -> str:
-        return f"{name_of(context, self.machine)} is killed"
+    def describe(self, context: FaultContext) -> str:
+        return f"{machine_name(context, self.machine)} is killed"
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)
         await context.kill_machine(machine.id)
-        return start_again(context, machine.id)
+        return undo_by_starting(context, machine.id)

@@ -1,4 +1,4 @@
-"""`latency`: everything between two regions takes longer, each way; opening a connection takes a way there and back."""
+"""Fault `latency`: delays all traffic between two regions in each direction; a connect takes one round trip."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pydantic import Field
 
 from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.faults.base import Fault, Undo, check_region
-from simulator.faults.conditions import Pair, until_healed
+from simulator.faults.base import Fault, RegionPair, Undo, add_conditions, check_region
 from simulator.faults.context import FaultContext
 from simulator.network_conditions import Delay
 
@@ -17,18 +16,20 @@ from simulator.network_conditions import Delay
 class Latency(Fault):
     key: ClassVar[str] = "latency"
 
-    between: Pair
-    """Two regions: that of the edge, and that of the machine."""
+    between: RegionPair
+    """The region of the edge and the region of the machine, in any order."""
     of: Duration = Field(gt=0)
-    """Each way."""
+    """Delay in each direction."""
 
-    def words(self, context: FaultContext) -> str:
+    def describe(self, context: FaultContext) -> str:
         one, other = (check_region(context, region) for region in self.between)
-        return f"{format_duration(self.of)} more each way between {one} and {other}"
+        return f"{format_duration(self.of)} of latency in each direction between {one} and {other}"
 
     async def apply(self, context: FaultContext) -> Undo:
-        words = self.words(context)
+        description = self.describe(context)
         one, other = self.between
-        ways = dict.fromkeys([(one, other), (other, one)])  # one way only within a region
-        delays = [Delay(words=words, edge=edge, region=region, seconds=self.of) for edge, region in ways]
-        return until_healed(context, *delays)
+        pairs = dict.fromkeys([(one, other), (other, one)])  # A single pair within one region.
+        delays = [
+            Delay(words=description, edge=edge, region=region, seconds=self.of) for edge, region in pairs
+        ]
+        return add_conditions(context, *delays)

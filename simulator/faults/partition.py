@@ -1,7 +1,7 @@
-"""`partition`: nothing gets through between two regions, between an edge and a machine or a region, or to a machine.
+"""Fault `partition`: drops all traffic between two regions, from an edge to a region or machine, or to a machine.
 
-A machine that is cut off from everything is so by real means where its backend has any; else, and for the rest, at the
-proxy. Connections take their time to fail; what is open already stalls, and goes on when it is healed.
+If the backend can isolate a machine from its network, it does; the proxy cuts everything else. New connections time
+out. Open connections stall and continue after healing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,15 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from simulator.config.base_model import TEXT_SCHEMA, Text, as_written, fault
-from simulator.faults.base import Fault, Undo, check_region, name_of
-from simulator.faults.conditions import PAIR_SCHEMA, Pair, until_healed
+from simulator.faults.base import (
+    PAIR_SCHEMA,
+    Fault,
+    RegionPair,
+    Undo,
+    add_conditions,
+    check_region,
+    machine_name,
+)
 from simulator.faults.context import FaultContext
 from simulator.network_conditions import Cut
 
@@ -23,16 +30,16 @@ class Partition(Fault):
     key: ClassVar[str] = "partition"
     short_schemas: ClassVar[tuple[dict[str, Any], ...]] = (TEXT_SCHEMA, PAIR_SCHEMA)
 
-    between: Pair | None = None
-    """Two regions: the edge of each, and the machines of the other."""
+    between: RegionPair | None = None
+    """Two regions: cuts the edge of each from the machines of the other."""
     edge: Text | None = None
     region: Text | None = None
-    """Of the machines."""
+    """Region of the machines."""
     machine: Text | None = None
 
     @classmethod
-    def open_short_form(cls, data: Any) -> Any:
-        """`[ams, dfw]` are two regions, and `dfw-1` is a machine."""
+    def expand_short_form(cls, data: Any) -> Any:
+        """A list is two regions, a string is a machine."""
         return {"between": data} if isinstance(data, list) else {"machine": as_written(data)}
 
     @model_validator(mode="after")
@@ -41,33 +48,33 @@ class Partition(Fault):
             name for name in ("between", "edge", "region", "machine") if name in self.model_fields_set
         )
         if tuple(sorted(given)) not in _FORMS:
-            read = " and ".join(f'"{name}:"' for name in given) or "nothing"
+            keys = " and ".join(f'"{name}:"' for name in given) or "no keys"
             raise fault(
-                f"{read} in one partition",
+                f"a partition with {keys}",
                 expected="two regions, machine:, edge: and machine:, or edge: and region:",
             )
         return self
 
     @property
     def sides(self) -> list[str]:
-        """As they are written."""
+        """Its regions, edge and machine as given in the scenario."""
         return self.between or [side for side in (self.edge, self.region, self.machine) if side is not None]
 
-    def words(self, context: FaultContext) -> str:
-        return f"nothing gets through between {' and '.join(self._sides(context))}"
+    def describe(self, context: FaultContext) -> str:
+        return f"all traffic is dropped between {' and '.join(self._sides(context))}"
 
     def _sides(self, context: FaultContext) -> tuple[str, str]:
         if self.between is not None:
             one, other = (check_region(context, region) for region in self.between)
             return one, other
-        edge = f"edge {check_region(context, self.edge, is_edge=True)}" if self.edge else "everything"
+        edge = f"edge {check_region(context, self.edge, is_edge=True)}" if self.edge else "all edges"
         if self.machine is not None:
-            return edge, name_of(context, self.machine)
+            return edge, machine_name(context, self.machine)
         assert self.region is not None
-        return edge, f"the machines of {check_region(context, self.region)}"
+        return edge, f"the machines in {check_region(context, self.region)}"
 
     async def apply(self, context: FaultContext) -> Undo:
-        undo_cuts = until_healed(context, *self._cuts(context))
+        undo_cuts = add_conditions(context, *self._cuts(context))
         if self.machine is None or self.edge is not None:
             return undo_cuts
         fault_injector, machine = context.supervisor.fault_injector, context.find_machine(self.machine)
@@ -78,7 +85,7 @@ class Partition(Fault):
             finally:
                 await undo_cuts()
 
-        try:  # The proxy knows of it in any case: so its own waits for the machine can be skipped.
+        try:  # In addition to the cut at the proxy, which lets it skip its waits for the machine.
             await fault_injector.isolate(machine.id)
         except BaseException:
             await undo()
@@ -86,10 +93,10 @@ class Partition(Fault):
         return undo
 
     def _cuts(self, context: FaultContext) -> list[Cut]:
-        words = self.words(context)
+        description = self.describe(context)
         if self.between is not None:
             one, other = self.between
-            ways = dict.fromkeys([(one, other), (other, one)])
-            return [Cut(words=words, edge=edge, region=region) for edge, region in ways]
+            pairs = dict.fromkeys([(one, other), (other, one)])
+            return [Cut(words=description, edge=edge, region=region) for edge, region in pairs]
         machine_id = context.find_machine(self.machine).id if self.machine else None
-        return [Cut(words=words, edge=self.edge, region=self.region, machine_id=machine_id)]
+        return [Cut(words=description, edge=self.edge, region=self.region, machine_id=machine_id)]

@@ -1,22 +1,21 @@
-"""`pause`: the machine is suspended, as by its owner: the fleet is told. See `silent` for one that is not."""
+"""Fault `pause`: suspends the machine, and the fleet knows its state. See `silent` for a hang it does not know of."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.base import MachineOnlyFault, Undo, machine_name, undo_by_starting
 from simulator.faults.context import FaultContext
-from simulator.faults.state import start_again
 
 
-class Pause(FaultOfMachine):
+class Pause(MachineOnlyFault):
     key: ClassVar[str] = "pause"
-    is_state: ClassVar[bool] = True
+    is_machine_state: ClassVar[bool] = True
 
-    def words(self, context: FaultContext) -> str:
-        return f"{name_of(context, self.machine)} is suspended"
+    def describe(self, context: FaultContext) -> str:
+        return f"{machine_name(context, self.machine)} is suspended"
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)
         await context.suspend_machine(machine.id)
-        return start_again(context, machine.id)
+        return undo_by_starting(context, machine.id)

@@ -1,4 +1,4 @@
-"""The faults there are: one file each, and a line here."""
+"""Registry of faults: the field names of `FaultChoice` are the keys in scenario files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from simulator.faults.stop import Stop
 
 
 class FaultChoice(StrictModel):
-    """One fault, under the word for its kind."""
+    """A mapping with one fault under its key, as in `{silent: dfw-1}`."""
 
     stop: Stop | None = None
     kill: Kill | None = None
@@ -43,14 +43,14 @@ class FaultChoice(StrictModel):
     @model_validator(mode="after")
     def _is_one(self) -> FaultChoice:
         if len(self.model_fields_set) != 1:
-            read = " and ".join(f'"{key}:"' for key in FAULTS if key in self.model_fields_set) or "no fault"
-            raise fault(f"{read} in one step", expected=f"one of {', '.join(FAULTS)}")
+            given = " and ".join(f'"{key}:"' for key in FAULTS if key in self.model_fields_set) or "no fault"
+            raise fault(f"{given} in one step", expected=f"one of {', '.join(FAULTS)}")
         return self
 
     @property
     def chosen(self) -> Fault:
-        found: Fault = next(getattr(self, key) for key in self.model_fields_set)
-        return found
+        chosen: Fault = next(getattr(self, key) for key in self.model_fields_set)
+        return chosen
 
 
 FAULTS = tuple(FaultChoice.model_fields)

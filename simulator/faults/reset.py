@@ -1,4 +1,4 @@
-"""`reset`: the machine's connection is reset in the middle of its answer, or of a WebSocket."""
+"""Fault `reset`: resets the machine's connection in the middle of a response or a WebSocket."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from typing import ClassVar
 from pydantic import Field
 
 from simulator.config.base_model import Size
-from simulator.faults.base import FaultOfMachine, Undo, name_of
-from simulator.faults.conditions import until_healed
+from simulator.faults.base import MachineOnlyFault, Undo, add_conditions, machine_name
 from simulator.faults.context import FaultContext
 from simulator.network_conditions import Breaking
 
 
-class Reset(FaultOfMachine):
+class Reset(MachineOnlyFault):
     key: ClassVar[str] = "reset"
 
     after: Size = 0
-    """Bytes of the body, or from the machine on a WebSocket, that still pass; counted from now where it is open."""
-    times: int | None = Field(default=None, ge=1)
-    """How many answers; all of them where nothing is said."""
+    """Bytes of the response body, or from the machine on a WebSocket, before the reset.
 
-    def words(self, context: FaultContext) -> str:
+    For a response or WebSocket that is already open, the count starts when the fault is injected.
+    """
+    times: int | None = Field(default=None, ge=1)
+    """Number of responses to reset; None resets all."""
+
+    def describe(self, context: FaultContext) -> str:
         times = "" if self.times is None else f", {self.times} times" if self.times > 1 else ", once"
-        return f"{name_of(context, self.machine)} resets after {self.after} bytes of its answer{times}"
+        name = machine_name(context, self.machine)
+        return f"{name} resets the connection after {self.after} bytes of a response{times}"
 
     async def apply(self, context: FaultContext) -> Undo:
-        words, machine = self.words(context), context.find_machine(self.machine)
-        return until_healed(
-            context, Breaking(words=words, machine_id=machine.id, after_bytes=self.after, left=self.times)
-        )
+        description, machine = self.describe(context), context.find_machine(self.machine)
+        breaking = Breaking(words=description, machine_id=machine.id, after_bytes=self.after, left=self.times)
+        return add_conditions(context, breaking)

@@ -1,19 +1,19 @@
-"""`silent`: the machine accepts connections and never answers; the fleet finds out by its checks, if it has any."""
+"""Fault `silent`: the machine accepts connections but never responds; only its health checks can detect it."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import ClassVar
 
-from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.base import MachineOnlyFault, Undo, machine_name
 from simulator.faults.context import FaultContext
 
 
-class Silent(FaultOfMachine):
+class Silent(MachineOnlyFault):
     key: ClassVar[str] = "silent"
 
-    def words(self, context: FaultContext) -> str:
-        return f"{name_of(context, self.machine)} accepts connections and never answers"
+    def describe(self, context: FaultContext) -> str:
+        return f"{machine_name(context, self.machine)} accepts connections but never responds"
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)

@@ -1,4 +1,4 @@
-"""`slow_start`: from its next start on, the machine does nothing at first; nothing listens, and its checks fail."""
+"""Fault `slow_start`: delays every following start of the machine; until then it does not listen, and checks fail."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import ClassVar
 
 from simulator.config.base_model import Duration
 from simulator.config.duration import format_duration
-from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.base import MachineOnlyFault, Undo, machine_name
 from simulator.faults.context import FaultContext
 
 
-class SlowStart(FaultOfMachine):
+class SlowStart(MachineOnlyFault):
     key: ClassVar[str] = "slow_start"
 
     by: Duration
-    """On the simulated clock, but never skipped: the machine is real."""
+    """Delay on the simulated clock. It is never skipped, because the machine is a real process."""
 
-    def words(self, context: FaultContext) -> str:
-        return f"{name_of(context, self.machine)} does nothing for {format_duration(self.by)} when it starts"
+    def describe(self, context: FaultContext) -> str:
+        return f"{machine_name(context, self.machine)} starts {format_duration(self.by)} late"
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)

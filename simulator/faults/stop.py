@@ -1,22 +1,21 @@
-"""`stop`: the machine ends in good order, and is started again when it is healed."""
+"""Fault `stop`: stops the machine gracefully. Healing starts it again."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from simulator.faults.base import FaultOfMachine, Undo, name_of
+from simulator.faults.base import MachineOnlyFault, Undo, machine_name, undo_by_starting
 from simulator.faults.context import FaultContext
-from simulator.faults.state import start_again
 
 
-class Stop(FaultOfMachine):
+class Stop(MachineOnlyFault):
     key: ClassVar[str] = "stop"
-    is_state: ClassVar[bool] = True
+    is_machine_state: ClassVar[bool] = True
 
-    def words(self, context: FaultContext) -> str:
-        return f"{name_of(context, self.machine)} is stopped"
+    def describe(self, context: FaultContext) -> str:
+        return f"{machine_name(context, self.machine)} is stopped"
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)
         await context.stop_machine(machine.id)
-        return start_again(context, machine.id)
+        return undo_by_starting(context, machine.id)
