@@ -1,4 +1,4 @@
-"""`python -m sample_app`: one machine of the app, until SIGINT or SIGTERM."""
+"""Entry point `python -m sample_app`: runs one machine of the app until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import sys
 from types import FrameType
 
 
-def leave(signal_number: int, frame: FrameType | None) -> None:
-    """A machine that is asked to stop has done nothing wrong: exit status 0, and no traceback."""
+def exit_cleanly(signal_number: int, frame: FrameType | None) -> None:
+    """Exits with code 0 and without a traceback."""
     raise SystemExit(0)
 
 
 def main() -> None:
-    # Before the imports below, which take a moment: a signal may come meanwhile.
+    # Before the imports below, because a signal may arrive while they run.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
+        signal.signal(number, exit_cleanly)
 
     from sample_app.serving import serve
-    from sample_app.settings import WrongSetting, read_settings
+    from sample_app.settings import SettingError, read_settings
 
     try:
         serve(read_settings(os.environ))
-    except WrongSetting as wrong:
-        sys.exit(f"sample_app: {wrong}")
+    except SettingError as error:
+        sys.exit(f"sample_app: {error}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The other design: viewers stay on the nearest machine, and the stream is copied to it from its creator's.
+"""Copy design: viewers stay on the nearest machine, and the creator's machine copies the stream to it.
 
-One link carries a stream to a machine, however many watch it there, and lives as long as they do. To the machine
-of the creator it is one more viewer. What it costs is counted in `Traffic` and told at `/stats`.
+One link carries a stream to a machine, for all of its viewers, and closes with the last of them. The creator's
+machine treats the link as one more viewer. `Traffic` counts the copied bytes, and `/stats` reports them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class CopiedStream(Stream):
-    """The stream of a creator on another machine, as it reaches the viewers here."""
+    """The stream of a creator on another machine, for the viewers of this machine."""
 
     def __init__(self, host: Machine, traffic: Traffic) -> None:
         super().__init__(host)
@@ -31,7 +31,7 @@ class CopiedStream(Stream):
         self._link: asyncio.Future[ClientConnection] = asyncio.get_running_loop().create_future()
 
     async def run(self, network: PrivateNetwork, own: Machine) -> None:
-        """Until the link ends. Raises Unreachable."""
+        """Receives the stream until the link ends. Raises Unreachable."""
         async with network.link(self.host.id) as link:
             await link.send(json.dumps({"type": "copy_request", **own.as_json()}))
             self._link.set_result(link)
@@ -39,9 +39,9 @@ class CopiedStream(Stream):
                 self._receive(message)
 
     async def say(self, name: str, text: str) -> None:
-        """The line goes to the creator's machine, and comes back as everybody else's do."""
+        """Sends the line to the creator's machine, which sends it back to all viewers."""
         link = await self._link
-        with suppress(WebSocketException):  # then the link ends, and its viewers come again
+        with suppress(WebSocketException):  # The link ends then, and its viewers reconnect.
             await link.send(json.dumps({"type": "chat", "from": name, "text": text}))
 
     def end(self) -> None:
@@ -53,13 +53,13 @@ class CopiedStream(Stream):
         if isinstance(message, bytes):
             self.show(message)
             return
-        told = json.loads(message)
-        if told["type"] == "chat":
-            self.add_line(told["from"], told["text"])
+        parsed = json.loads(message)
+        if parsed["type"] == "chat":
+            self.add_line(parsed["from"], parsed["text"])
 
 
 class Copies:
-    """The streams that are copied to this machine now."""
+    """The streams that are currently copied to this machine."""
 
     def __init__(self, own: Machine, network: PrivateNetwork, traffic: Traffic) -> None:
         self._own = own
@@ -73,7 +73,7 @@ class Copies:
 
     @contextmanager
     def stream_of(self, host: Machine) -> Iterator[Stream]:
-        """To be joined at once, before anything is waited for: a copy without viewers ends."""
+        """The copied stream. Join it before the first await, because a copy without viewers ends."""
         copy, task = self._copies.get(host.id) or self._begin(host)
         try:
             yield copy

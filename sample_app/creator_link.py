@@ -1,12 +1,13 @@
-"""`/creator/<name>`: an address that names a creator, not a machine; whichever machine is asked finds the host.
+"""Route `/creator/<name>`: a link to a creator that works on every machine.
 
-The machine looks the name up in the directory and replays to the host, which sends the viewer on to its own page.
+The machine looks up the host of the creator in the directory and replays to it. The host redirects the viewer to its
+own page.
 
-With `STALE_DIRECTORY` the directory also lists creators who are long gone, and is wrong about them. The machine
-replays to the host it reads there, without a look at whether that is itself or has just replayed to it; so
-the request goes round until the proxy ends it. `self`: every machine believes that it is the host. `bounce`: every
-machine believes that it is the first of the others, so two of them send the request to and fro. It is the
-missing guard that makes this a loop: with `STICKY_GUARD` a request is replayed once.
+`STALE_DIRECTORY` makes the directory return a wrong host for unknown creators. The machine replays to that host
+without checking whether it is itself, or whether the request was just replayed from there, so the request loops until
+the proxy ends it. With `self`, every machine considers itself the host. With `bounce`, every machine considers the
+first other machine the host, so two machines replay to each other. `STICKY_GUARD` prevents the loop: a request is
+replayed only once.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class CreatorLink:
         self._is_guarded = is_guarded
         self._stale = stale
 
-    async def answer(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         own = self._directory.own
         slug = request.path_params["name"]
         host = self._directory.find_host(slug)
@@ -41,7 +42,7 @@ class CreatorLink:
             return RedirectResponse(f"/?{self._parameter}={host.id}", 303)
         host = host or self._stale_host()
         if host is None or (self._is_guarded and was_replayed(request)):
-            return PlainTextResponse("Nobody of that name streams here.\n", 404)
+            return PlainTextResponse("No creator has this name.\n", 404)
         log.info(
             "Incorrect machine %s based on creator %s, who is on %s. Redirect.",
             own.id,

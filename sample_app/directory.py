@@ -1,7 +1,7 @@
-"""Who is there: this machine and the others it has heard of, each with the creator it hosts.
+"""Directory of the app's machines: this machine and the known others, each with the creator it hosts.
 
-The order is the same on every machine, by region and then by id, so that a tab does not move when the page
-comes from elsewhere.
+Every machine sorts it by region and then by id, so that the tabs keep their order when another machine serves the
+page.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BIRDS = (
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine of this app, and the creator it hosts."""
+    """A machine of this app and the creator that it hosts."""
 
     id: str
     region: str
@@ -54,7 +54,7 @@ class Machine:
 
     @property
     def slug(self) -> str:
-        """The creator's name as it stands in an address: `amber-heron`."""
+        """The creator's name in URLs, such as `amber-heron`."""
         return self.creator.lower().replace(" ", "-")
 
     def as_json(self) -> dict[str, str]:
@@ -62,22 +62,22 @@ class Machine:
 
     @classmethod
     def from_json(cls, message: dict[str, object]) -> Machine:
-        """Raises ValueError where one of the three is missing or no text."""
+        """Raises ValueError if one of the three fields is missing or not a string."""
         parts = [message.get(name) for name in ("machine", "region", "creator")]
         machine_id, region, creator = (part if isinstance(part, str) else "" for part in parts)
         if not (machine_id and region and creator):
-            raise ValueError(f"expected machine, region and creator, read {message!r}")
+            raise ValueError(f"expected machine, region and creator, got {message!r}")
         return cls(machine_id, region, creator)
 
 
 def creator_on(machine_id: str) -> str:
-    """Whoever streams from that machine; always the same one for the same id."""
+    """The creator on that machine; always the same for the same id."""
     number = crc32(machine_id.encode())
     return f"{COLOURS[number % 16]} {BIRDS[number // 16 % 16]}"
 
 
 class Directory:
-    """Remembers machines until they say goodbye, or keep silent for a whole round of asking."""
+    """Keeps machines until they announce their stop or miss a whole discovery round."""
 
     def __init__(self, own: Machine) -> None:
         self.own = own
@@ -98,34 +98,34 @@ class Directory:
         return next((machine for machine in self.machines if machine.id == machine_id), None)
 
     def find_host(self, slug: str) -> Machine | None:
-        """The machine whose creator goes by that name."""
+        """The machine whose creator has this slug."""
         return next((machine for machine in self.machines if machine.slug == slug), None)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
 
-    def hear_from(self, machine: Machine) -> None:
+    def add(self, machine: Machine) -> None:
         if machine.id == self.own.id:
             return
         before = self.machines
         self._others[machine.id] = (machine, self._round)
-        self._tell_if_changed(before)
+        self._notify_if_changed(before)
 
-    def forget(self, machine_id: str) -> None:
+    def remove(self, machine_id: str) -> None:
         before = self.machines
         self._others.pop(machine_id, None)
-        self._tell_if_changed(before)
+        self._notify_if_changed(before)
 
     def begin_round(self) -> None:
         self._round += 1
 
     def end_round(self) -> None:
-        """Forgets every machine that has not been heard from since the round began."""
+        """Removes every machine that was not added since the round began."""
         before = self.machines
         self._others = {id: entry for id, entry in self._others.items() if entry[1] == self._round}
-        self._tell_if_changed(before)
+        self._notify_if_changed(before)
 
-    def _tell_if_changed(self, before: tuple[Machine, ...]) -> None:
+    def _notify_if_changed(self, before: tuple[Machine, ...]) -> None:
         if self.machines != before:
             for listener in self._listeners:
                 listener()

@@ -1,4 +1,4 @@
-"""The page, as the machine that was asked sends it; from then on its script keeps it up to date."""
+"""HTML page of the app, rendered on the server; its script then keeps it up to date."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def render_page(settings: Settings, directory: Directory, watched: Machine, para
 
 
 def _tab(machine: Machine, *, own: Machine, watched: Machine, parameter: str) -> str:
-    """`page.js` builds the same when machines come and go."""
+    """`page.js` builds the same element when the list of machines changes."""
     id = escape(machine.id)
     current = ' aria-current="page"' if machine == watched else ""
     here = '<span class="here">here</span>' if machine == own else ""

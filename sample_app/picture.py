@@ -1,7 +1,7 @@
-"""The picture that a creator streams: three waves that drift across each other, drawn anew for every frame.
+"""Generator of the streamed picture: three moving waves, computed for every frame.
 
-A frame is six bytes of head (its number, width, height; big-endian) and one byte of brightness per pixel. The
-page gives it the creator's colours and makes it large.
+A frame has a header of six bytes (number, width and height, big-endian) and one byte of brightness per pixel. The
+page adds the creator's colors and scales the picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WAVE = [round(42.5 + 42.5 * math.sin(step * math.tau / 256)) for step in range(
 
 
 class Picture:
-    """`seed` gives each creator waves of their own."""
+    """`seed` selects the waves, so that each creator has a different picture."""
 
     def __init__(self, seed: str) -> None:
         number = crc32(seed.encode())

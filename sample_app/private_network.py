@@ -1,7 +1,7 @@
-"""The way to the app's other machines: names from `.internal` DNS, and a WebSocket straight to the machine.
+"""Private network: finds the app's other machines in `.internal` DNS and opens WebSockets to them directly.
 
-It goes past the proxy (F-8.18), to the port that the app itself listens on (F-8.19). The other side knows such
-a caller by that: what came through the proxy carries headers that the proxy sets.
+Connections bypass the proxy (F-8.18) and go to the app's own port (F-8.19). The receiver recognizes them by the
+missing headers that the proxy would set.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 PATH = "/machines"
-ANSWER_WITHIN_SECONDS = 2.0
-GOODBYE_WITHIN_SECONDS = 0.2
+RESPONSE_TIMEOUT_SECONDS = 2.0
+CLOSE_TIMEOUT_SECONDS = 0.2
 
 
 class Unreachable(Exception):
-    """A name server or a machine does not answer, or not sensibly; the text says which."""
+    """A name server or a machine does not respond, or its response is invalid; the message says which."""
 
 
 def came_through_proxy(request: HTTPConnection) -> bool:
-    """Whether the proxy brought it: it sets this header on every request, whatever the client sent (F-4.1)."""
+    """The proxy sets this header on every request and overwrites the client's value (F-4.1)."""
     return "fly-client-ip" in request.headers
 
 
@@ -38,7 +38,7 @@ class PrivateNetwork:
         self._dns_server = dns_server
 
     async def machine_ids(self) -> list[str]:
-        """Every started machine of the app, from `id region,id region` (F-8.9). Raises Unreachable."""
+        """Ids of the app's started machines, from a TXT record `id region,id region` (F-8.9). Raises Unreachable."""
         if self._app_name is None:
             raise Unreachable("FLY_APP_NAME is not set")
         strings = await self._resolve(f"vms.{self._app_name}.internal.", "TXT")
@@ -47,22 +47,22 @@ class PrivateNetwork:
 
     @asynccontextmanager
     async def link(self, machine_id: str) -> AsyncIterator[ClientConnection]:
-        """A WebSocket to that machine. Raises Unreachable, also for one that breaks while it is in use."""
+        """A WebSocket to that machine. Raises Unreachable, also if the connection breaks while it is in use."""
         try:
             address = await self._address_of(machine_id)
             async with connect(
                 f"ws://{address}:{self._port}{PATH}",
                 proxy=None,
                 compression=None,
-                open_timeout=ANSWER_WITHIN_SECONDS,
-                close_timeout=GOODBYE_WITHIN_SECONDS,
+                open_timeout=RESPONSE_TIMEOUT_SECONDS,
+                close_timeout=CLOSE_TIMEOUT_SECONDS,
             ) as websocket:
                 yield websocket
         except (OSError, WebSocketException) as error:
-            raise Unreachable(f"machine {machine_id} does not answer: {error}") from error
+            raise Unreachable(f"machine {machine_id} does not respond: {error}") from error
 
     async def _address_of(self, machine_id: str) -> str:
-        """As it stands in a URL (F-8.3)."""
+        """The machine's address in URL form (F-8.3)."""
         addresses = await self._resolve(f"{machine_id}.vm.{self._app_name}.internal.", "AAAA")
         address = IPv6Address(addresses[0])
         return str(address.ipv4_mapped or f"[{address}]")
@@ -82,5 +82,5 @@ class PrivateNetwork:
         if self._dns_server is not None:
             resolver.nameservers = [self._dns_server[0]]
             resolver.port = self._dns_server[1]
-        resolver.lifetime = ANSWER_WITHIN_SECONDS
+        resolver.lifetime = RESPONSE_TIMEOUT_SECONDS
         return resolver

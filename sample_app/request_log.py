@@ -1,7 +1,6 @@
-"""Logs what this machine answers itself: `GET /`, `Sent 200 in 1ms`, `CONNECTED TO /ws in 34µs`.
+"""Request log of this machine's own responses: `GET /`, `Sent 200 in 1ms`, `CONNECTED TO /ws in 34µs`.
 
-Each line is written before what it tells of is sent, so that the merged log of many machines reads in the
-order of cause and effect.
+Each line is written before its response is sent, so that the merged log of many machines is in causal order.
 """
 
 from __future__ import annotations
@@ -45,6 +44,6 @@ def printable(path: str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Whole microseconds below a millisecond, else whole milliseconds."""
+    """Whole microseconds below one millisecond, otherwise whole milliseconds."""
     microseconds = round(seconds * 1_000_000)
     return f"{microseconds}µs" if microseconds < 1000 else f"{microseconds // 1000}ms"

@@ -1,4 +1,4 @@
-"""What the app is told by its environment, read once and found right."""
+"""Settings from environment variables, read and validated once at the start."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ipaddress import ip_address
 SIX_DAYS_IN_SECONDS = 6 * 24 * 60 * 60
 
 
-class WrongSetting(Exception):
-    """A variable has a value that cannot be used; the text says which, and what was expected."""
+class SettingError(Exception):
+    """A variable has an invalid value; the message names the variable and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The table in `sample_app.__doc__`, as values."""
+    """The values of the variables in `sample_app.__doc__`."""
 
     host: str | None = None
     port: int = 8080
@@ -33,7 +33,7 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Raises WrongSetting."""
+    """Raises SettingError."""
     env = {name: value for name, value in environment.items() if value}
     return Settings(
         host=env.get("HOST"),
@@ -54,13 +54,13 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """An IP address, alone or with a port: `127.0.0.1:53`, `fdaa::3`, `[fdaa::3]:53`. Raises WrongSetting."""
+    """An IP address, alone or with a port: `127.0.0.1:53`, `fdaa::3`, `[fdaa::3]:53`. Raises SettingError."""
     with_port = re.fullmatch(r"(\[.+\]|[^:]+):(\d+)", text)
     host, port = with_port.groups() if with_port else (text, "53")
     try:
         return str(ip_address(host.strip("[]"))), int(port)
     except ValueError as error:
-        raise WrongSetting(
+        raise SettingError(
             f"DNS_SERVER is {text!r}, expected an address such as 127.0.0.1:53 or fdaa::3"
         ) from error
 
@@ -68,7 +68,7 @@ def parse_address(text: str) -> tuple[str, int]:
 def _whole_number(env: Mapping[str, str], name: str, default: int) -> int:
     text = env.get(name, str(default))
     if not text.isascii() or not text.isdigit():
-        raise WrongSetting(f"{name} is {text!r}, expected a whole number such as {default}")
+        raise SettingError(f"{name} is {text!r}, expected an integer such as {default}")
     return int(text)
 
 
@@ -79,12 +79,12 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise WrongSetting(f"{name} is {text!r}, expected seconds such as {default:g}")
+        raise SettingError(f"{name} is {text!r}, expected a number of seconds such as {default:g}")
     return seconds
 
 
 def _choice(env: Mapping[str, str], name: str, default: str, *others: str) -> str:
     text = env.get(name, default)
     if text not in (default, *others):
-        raise WrongSetting(f"{name} is {text!r}, expected {' or '.join((default, *others))}")
+        raise SettingError(f"{name} is {text!r}, expected {' or '.join((default, *others))}")
     return text

@@ -1,7 +1,7 @@
-"""Puts the parts together: what stands in front of the routing, what behind it, and what runs beside.
+"""ASGI application of the app: its routes, the sticky routing middleware and the background tasks.
 
-In front, the same on every machine: the health check, numbers, the files of the page, links by a creator's name,
-and what machines say to one another. Behind it: the page and its socket.
+Every machine serves the health check, the statistics, the static files, the creator links and the messages between
+machines itself. The page and its WebSocket are behind the sticky routing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def build_site(settings: Settings) -> Starlette:
         routes=[
             Route("/healthz", healthz),
             Route("/stats", site.stats),
-            Route("/creator/{name}", links.answer),
+            Route("/creator/{name}", links.handle),
             WebSocketRoute(private_network.PATH, site.machines),
             Mount("/static", StaticFiles(directory=page.FOLDER)),
             Mount("/", behind_routing(site, settings)),
@@ -73,7 +73,7 @@ async def healthz(request: Request) -> Response:
 
 
 class Site:
-    """What one machine is made of, and what it answers."""
+    """The components of one machine and its request handlers."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -81,7 +81,7 @@ class Site:
         self._traffic = Traffic()
         self._published = PublishedStream(self._own, self._traffic)
         self.directory = Directory(self._own)
-        self.directory.on_change(self._tell_viewers_of_machines)
+        self.directory.on_change(self._send_machines_to_viewers)
         network = PrivateNetwork(
             app_name=settings.app_name, port=settings.port, dns_server=settings.dns_server
         )
@@ -95,7 +95,7 @@ class Site:
         yield
         for task in tasks:
             task.cancel()
-        await self._discovery.close_websockets()
+        await self._discovery.announce_stop()
 
     async def page(self, request: Request) -> Response:
         watched = self._find_watched(request) or self._own
@@ -106,49 +106,53 @@ class Site:
         await websocket.accept()
         host = self._find_watched(websocket)
         if host is None:
-            await websocket.close(TRY_AGAIN_LATER, "no such creator is known here")
+            await websocket.close(TRY_AGAIN_LATER, "unknown creator")
             return
         viewer = Viewer()
-        viewer.tell(self._hello(viewer, host))
+        viewer.send(self._hello(viewer, host))
         with self._stream_of(host) as stream:
             await serve_viewer(websocket, stream, viewer, self._count_sent)
 
     async def machines(self, websocket: WebSocket) -> None:
-        """What other machines say and ask; nobody else may."""
+        """Messages of other machines. Connections through the proxy are rejected."""
         if came_through_proxy(websocket):
             await websocket.close()
             return
         await websocket.accept()
         try:
-            await self._hear_machine(websocket)
+            await self._serve_machine(websocket)
         except ValueError as error:
             await websocket.close(POLICY_VIOLATION, str(error)[:100])
 
-    async def _hear_machine(self, websocket: WebSocket) -> None:
-        """Raises ValueError for what is no message."""
+    async def _serve_machine(self, websocket: WebSocket) -> None:
+        """Raises ValueError for an invalid message."""
         while (received := await websocket.receive())["type"] == "websocket.receive":
             message = parse_object(received.get("text") or "")
             if message.get("type") == "copy_request":
                 copier = Viewer(is_machine=True, watches=True)
                 await serve_viewer(websocket, self._published, copier, self._count_copied)
                 return
-            reply = self._discovery.answer(message)
+            reply = self._discovery.handle(message)
             if reply:
                 await websocket.send_json(reply)
 
     async def stats(self, request: Request) -> Response:
-        """What this machine carries: viewers here, machines that copy from here, and bytes of streams."""
-        everyone = [viewer.is_machine for stream in self._streams for viewer in stream.viewers]
-        carried = {"viewers": everyone.count(False), "copiers": everyone.count(True), **asdict(self._traffic)}
+        """Load of this machine: its viewers, the machines that copy from it, and bytes of streams."""
+        are_machines = [viewer.is_machine for stream in self._streams for viewer in stream.viewers]
+        load = {
+            "viewers": are_machines.count(False),
+            "copiers": are_machines.count(True),
+            **asdict(self._traffic),
+        }
         design = "copy" if self._settings.copies_streams else "sticky"
-        return JSONResponse({**self._own.as_json(), "design": design, **carried})
+        return JSONResponse({**self._own.as_json(), "design": design, **load})
 
     @property
     def _streams(self) -> tuple[Stream, ...]:
         return (self._published, *self._copies.streams)
 
     def _find_watched(self, request: HTTPConnection) -> Machine | None:
-        """The machine of the creator that is asked for: always this one, unless streams are copied."""
+        """The machine of the requested creator; in the sticky design always this machine."""
         machine_id = request.query_params.get(self.parameter) if self._settings.copies_streams else None
         return self.directory.find(machine_id) if machine_id else self._own
 
@@ -175,13 +179,13 @@ class Site:
             "machines": [{**machine.as_json(), "city": machine.city} for machine in self.directory.machines]
         }
 
-    def _tell_viewers_of_machines(self) -> None:
-        """Not the machines that copy: they know, and what is copied is the stream and nothing else."""
+    def _send_machines_to_viewers(self) -> None:
+        """Machines that copy a stream do not get this message: they have their own directory."""
         message = {"type": "machines", **self._machines_as_json()}
         for stream in self._streams:
             for viewer in stream.viewers:
                 if not viewer.is_machine:
-                    viewer.tell(message)
+                    viewer.send(message)
 
     def _count_sent(self, size: int) -> None:
         self._traffic.bytes_to_viewers += size

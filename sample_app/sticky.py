@@ -1,11 +1,11 @@
-"""Brings every request, WebSocket upgrades included, to the machine that it names.
+"""Sticky routing middleware: replays every request and WebSocket upgrade to the machine that it names.
 
-Pure ASGI and in front of the framework's routes, because a middleware that a framework calls for plain requests
-only lets upgrades slip by: the page would come from one machine and its socket from another. An upgrade is
-answered before it is accepted, by the `websocket.http.response` extension (F-1.86), so that it can be replayed.
+It is pure ASGI and wraps the framework's routes, because framework middleware often handles plain requests only: then
+the page and its WebSocket would be on different machines. An upgrade gets its response before it is accepted, through
+the extension `websocket.http.response` (F-1.86), so that it can be replayed.
 
-By default it behaves as the write-up that it follows: it has no guard against a machine that is gone, nor
-against a loop. The guarded table is below the plain one.
+By default it follows the write-up: it has no guard against machines that no longer exist, and none against loops.
+`decide_guarded` has both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "fly-machine-id"
 PARAMETER = "instance"
-# A request with any of these has been replayed before, or could not be (F-1.41, F-1.54, F-1.46).
+# A request with one of these headers was replayed before, or its replay failed (F-1.41, F-1.54, F-1.46).
 REPLAYED_BEFORE = ("fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable")
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """This machine answers; `sets_cookie` pins the client to it."""
+    """This machine handles the request; `sets_cookie` pins the client to it."""
 
     reason: str
     sets_cookie: bool = False
@@ -37,7 +37,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Another machine is to answer."""
+    """Another machine should handle the request."""
 
     reason: str
     machine_id: str
@@ -45,7 +45,7 @@ class Replay:
 
 
 def decide(own_id: str, parameter: str | None, cookie: str | None) -> Pass | Replay:
-    """The first case that fits; the parameter is asked before the cookie."""
+    """The first matching case decides. The parameter takes precedence over the cookie."""
     if parameter == own_id:
         return Pass(
             f"Correct machine based on parameter {own_id}. Set cookie and let pass.", sets_cookie=True
@@ -62,17 +62,17 @@ def decide(own_id: str, parameter: str | None, cookie: str | None) -> Pass | Rep
 def decide_guarded(
     own_id: str, parameter: str | None, cookie: str | None, *, replayed_before: bool
 ) -> Pass | Replay:
-    """As `decide`, but names only what can be a machine, replays only once, and lets a machine that is gone go.
+    """Like `decide`, but accepts only valid machine ids, replays once, and tolerates machines that no longer exist.
 
-    `prefer_instance` has the proxy choose another machine where that one cannot be had (F-1.46); whichever it
-    is takes the viewer in, and resets the cookie to itself. Guards: F-1.40.
+    With `prefer_instance` the proxy chooses another machine if the named one is unavailable (F-1.46). That machine
+    serves the viewer and resets the cookie to itself. Guards: F-1.40.
     """
-    verdict = decide(own_id, _machine_id(parameter), _machine_id(cookie))
-    if isinstance(verdict, Pass):
-        return verdict
+    decision = decide(own_id, _machine_id(parameter), _machine_id(cookie))
+    if isinstance(decision, Pass):
+        return decision
     if replayed_before:
-        return Pass(f"No way to machine {verdict.machine_id}. Set cookie and let pass.", sets_cookie=True)
-    return Replay(verdict.reason, verdict.machine_id, selector="prefer_instance")
+        return Pass(f"No way to machine {decision.machine_id}. Set cookie and let pass.", sets_cookie=True)
+    return Replay(decision.reason, decision.machine_id, selector="prefer_instance")
 
 
 def _machine_id(text: str | None) -> str | None:
@@ -80,7 +80,7 @@ def _machine_id(text: str | None) -> str | None:
 
 
 class StickyRouting:
-    """The middleware: reads the request, decides, and replays or lets pass."""
+    """ASGI middleware that replays a request or passes it to the app."""
 
     def __init__(
         self, app: ASGIApp, *, own_id: str, cookie_max_age_seconds: int, is_guarded: bool = False
@@ -95,12 +95,12 @@ class StickyRouting:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        verdict = self._decide(HTTPConnection(scope))
-        log.info(verdict.reason)
-        if isinstance(verdict, Replay):
-            response = replay_response(verdict.machine_id, verdict.selector)
+        decision = self._decide(HTTPConnection(scope))
+        log.info(decision.reason)
+        if isinstance(decision, Replay):
+            response = replay_response(decision.machine_id, decision.selector)
             await response(scope, receive, send)
-        elif verdict.sets_cookie:
+        elif decision.sets_cookie:
             await self._app(scope, receive, self._with_cookie(send))
         else:
             await self._app(scope, receive, send)
@@ -127,7 +127,7 @@ class StickyRouting:
 
 
 def _sendable(text: str) -> str | None:
-    """What could end a header or a log line early cannot be anybody's id."""
+    """Rejects values with characters that could end a header or a log line."""
     return text if text and text.isascii() and text.isprintable() else None
 
 
@@ -136,5 +136,5 @@ def was_replayed(request: HTTPConnection) -> bool:
 
 
 def replay_response(machine_id: str, selector: str = "instance") -> PlainTextResponse:
-    """For a plain request and for an upgrade alike: Starlette sends it as either."""
+    """Response to a plain request or to an upgrade; Starlette supports both."""
     return PlainTextResponse("redirecting...", 307, headers={"fly-replay": f"{selector}={machine_id}"})

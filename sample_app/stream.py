@@ -1,7 +1,6 @@
-"""One creator's stream: a moving picture, a chat, and the viewers that both go to.
+"""Stream of one creator: a moving picture, a chat, and their viewers.
 
-A viewer who is slow misses frames first: of those only the latest waits to be sent. Of messages the last
-thousand do.
+The queue of a slow viewer keeps the latest frame only, and the last thousand messages.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from sample_app.picture import Picture
 FRAMES_PER_SECOND = 10
 REMEMBERED_LINES = 50
 LONGEST_LINE = 500
-MOST_WAITING = 1000
+MAX_QUEUED_MESSAGES = 1000
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What one machine has sent and received of streams, in bytes of payload."""
+    """Stream traffic of one machine, in bytes of payload."""
 
     frames_published: int = 0
     bytes_to_viewers: int = 0
@@ -34,42 +33,42 @@ class Traffic:
 
 @dataclass(eq=False, slots=True)
 class Viewer:
-    """What is still to be sent to one viewer, or to one machine that copies the stream for its own viewers."""
+    """Outgoing queue of one viewer, or of one machine that copies the stream for its own viewers."""
 
     name: str = field(default_factory=lambda: f"Guest {secrets.token_hex(2)}")
     is_machine: bool = False
     watches: bool = False
-    """Frames only come to one who watches."""
-    _messages: deque[str | None] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
+    """Frames are queued only while this is true."""
+    _messages: deque[str | None] = field(default_factory=lambda: deque(maxlen=MAX_QUEUED_MESSAGES))
     _frame: bytes | None = None
-    _something_waits: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_pending: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, message: Mapping[str, object]) -> None:
+    def send(self, message: Mapping[str, object]) -> None:
         self._messages.append(json.dumps(message, ensure_ascii=False))
-        self._something_waits.set()
+        self._is_pending.set()
 
     def show(self, frame: bytes) -> None:
         self._frame = frame
-        self._something_waits.set()
+        self._is_pending.set()
 
     def end(self) -> None:
         self._messages.append(None)
-        self._something_waits.set()
+        self._is_pending.set()
 
     async def next(self) -> str | bytes | None:
-        """Waits for the next thing to send: messages in their order, then the latest frame; None at the end."""
+        """Waits for the next item to send: messages in order, then the latest frame. None means the end."""
         while True:
-            await self._something_waits.wait()
+            await self._is_pending.wait()
             if self._messages:
                 return self._messages.popleft()
             frame, self._frame = self._frame, None
             if frame is not None:
                 return frame
-            self._something_waits.clear()
+            self._is_pending.clear()
 
 
 class Stream:
-    """What the viewers of one creator share."""
+    """The chat and the picture of one creator, sent to all viewers."""
 
     def __init__(self, host: Machine) -> None:
         self.host = host
@@ -78,40 +77,40 @@ class Stream:
         self._is_watched = asyncio.Event()
 
     def join(self, viewer: Viewer) -> None:
-        """The viewer gets what was said before, and everything from now on."""
+        """Sends the chat history to the viewer, and everything that follows."""
         self.viewers.add(viewer)
         for line in self._chat:
-            viewer.tell(line)
-        self._note_watching()
+            viewer.send(line)
+        self._update_watched()
 
     def leave(self, viewer: Viewer) -> None:
         self.viewers.discard(viewer)
-        self._note_watching()
+        self._update_watched()
 
     def watch(self, viewer: Viewer, *, watches: bool) -> None:
         viewer.watches = watches
-        self._note_watching()
+        self._update_watched()
 
     async def say(self, name: str, text: str) -> None:
-        """One line of chat by one of the viewers."""
+        """Adds a chat line of a viewer."""
         self.add_line(name, text)
 
     def add_line(self, name: str, text: str) -> None:
-        """To every viewer, and to those who come later."""
+        """Sends the line to every viewer and keeps it for later ones."""
         line = {"type": "chat", "from": name, "text": text[:LONGEST_LINE]}
         self._chat.append(line)
-        self.tell(line)
+        self.send(line)
 
-    def tell(self, message: Mapping[str, object]) -> None:
+    def send(self, message: Mapping[str, object]) -> None:
         for viewer in self.viewers:
-            viewer.tell(message)
+            viewer.send(message)
 
     def show(self, frame: bytes) -> None:
         for viewer in self.viewers:
             if viewer.watches:
                 viewer.show(frame)
 
-    def _note_watching(self) -> None:
+    def _update_watched(self) -> None:
         if any(viewer.watches for viewer in self.viewers):
             self._is_watched.set()
         else:
@@ -119,14 +118,14 @@ class Stream:
 
 
 class PublishedStream(Stream):
-    """The stream of the creator on this machine. Published once, here, however many watch."""
+    """The stream of the creator on this machine. Each frame is computed once for all viewers."""
 
     def __init__(self, host: Machine, traffic: Traffic) -> None:
         super().__init__(host)
         self._traffic = traffic
 
     async def run(self) -> None:
-        """For the life of the machine; to be cancelled. Draws only while somebody watches."""
+        """Runs until it is cancelled. Publishes frames only while a viewer watches."""
         picture = Picture(self.host.id)
         while True:
             await self._is_watched.wait()

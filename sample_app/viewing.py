@@ -1,8 +1,8 @@
-"""One WebSocket of a stream: what a viewer says goes in, pictures and words come out.
+"""WebSocket protocol between a viewer and a stream.
 
-From the viewer, JSON text: `{"type": "watch"}` and `{"type": "unwatch"}` begin and end the picture,
-`{"type": "chat", "text": …}` says something. To the viewer, JSON text of type `hello` (always the first),
-`chat`, `machines` and `error`; and binary frames, see `picture`.
+The viewer sends JSON text messages: `{"type": "watch"}` and `{"type": "unwatch"}` start and stop the picture, and
+`{"type": "chat", "text": …}` adds a chat line. It receives JSON text messages of the types `hello` (always first),
+`chat`, `machines` and `error`, and binary frames, see `picture`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ TRY_AGAIN_LATER = 1013
 async def serve_viewer(
     websocket: WebSocket, stream: Stream, viewer: Viewer, count: Callable[[int], None]
 ) -> None:
-    """Until either side leaves. `count` is told the bytes of everything sent."""
+    """Serves the viewer until either side closes. `count` is called with the size of each sent message in bytes."""
     stream.join(viewer)
     sender = asyncio.create_task(_send_all(websocket, viewer, count))
     try:
         async for text in _texts(websocket):
-            await _take(text, stream, viewer)
+            await _handle_text(text, stream, viewer)
     finally:
         stream.leave(viewer)
         sender.cancel()
@@ -48,28 +48,28 @@ async def _send_all(websocket: WebSocket, viewer: Viewer, count: Callable[[int],
                 count(len(item.encode()))
         await websocket.close(TRY_AGAIN_LATER, "the stream ended")
     except WebSocketDisconnect:
-        return  # the reading side has noticed, too
+        return  # The reading side detects this too.
 
 
-async def _take(text: str, stream: Stream, viewer: Viewer) -> None:
+async def _handle_text(text: str, stream: Stream, viewer: Viewer) -> None:
     try:
         match parse_object(text):
             case {"type": "watch" | "unwatch" as kind}:
                 stream.watch(viewer, watches=kind == "watch")
-            case {"type": "chat", "from": str(name), "text": str(words)} if viewer.is_machine:
-                await stream.say(name, words)
-            case {"type": "chat", "text": str(words)} if words.strip():
-                await stream.say(viewer.name, words.strip())
+            case {"type": "chat", "from": str(name), "text": str(line)} if viewer.is_machine:
+                await stream.say(name, line)
+            case {"type": "chat", "text": str(line)} if line.strip():
+                await stream.say(viewer.name, line.strip())
             case _:
                 raise ValueError
     except ValueError:
         expected = 'expected {"type": "watch"}, {"type": "unwatch"} or {"type": "chat", "text": "…"}'
-        viewer.tell({"type": "error", "text": expected})
+        viewer.send({"type": "error", "text": expected})
 
 
 def parse_object(text: str) -> dict[str, object]:
-    """A JSON object. Raises ValueError."""
+    """Parses a JSON object. Raises ValueError."""
     message = json.loads(text)
     if not isinstance(message, dict):
-        raise ValueError(f"expected a JSON object, read {text!r}")
+        raise ValueError(f"expected a JSON object, got {text!r}")
     return message

@@ -1,4 +1,4 @@
-// Keeps the page alive: one socket carries the picture, the chat and the list of machines.
+// Keeps the page up to date: one WebSocket carries the picture, the chat and the list of machines.
 
 const HEAD_BYTES = 6; // number (4), width, height; then one byte of brightness per pixel
 const FIRST_RETRY_MS = 500;
@@ -22,7 +22,7 @@ let isPaused = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const context = canvas.getContext("2d", { willReadFrequently: true });
 const colours = coloursOf(body.dataset.host);
 
-// 256 colours from dark to light, around a hue that belongs to this creator.
+// 256 colors from dark to light, around the creator's hue.
 function coloursOf(machine) {
   let hue = 0;
   for (const letter of machine) hue = (hue * 31 + letter.codePointAt(0)) % 360;
@@ -58,9 +58,9 @@ function watch() {
 pause.addEventListener("click", () => { isPaused = !isPaused; watch(); });
 document.addEventListener("visibilitychange", watch);
 
-// --- what the machine tells --------------------------------------------------------------------------------
+// --- messages from the machine -----------------------------------------------------------------------------
 
-const hear = {
+const handlers = {
   hello(message) {
     retryMs = FIRST_RETRY_MS;
     ownName = message.you;
@@ -68,8 +68,8 @@ const hear = {
     const where = find("[data-socket-machine]");
     where.dataset.socketMachine = where.textContent = message.machine;
     body.classList.toggle("is-split", message.machine !== pageMachine);
-    setOnline(message.machine === pageMachine ? "Connected." : "Connected, but not to the machine that the page came from.");
-    hear.machines(message);
+    setOnline(message.machine === pageMachine ? "Connected." : "Connected to a different machine than the one that served the page.");
+    handlers.machines(message);
     watch();
   },
 
@@ -95,7 +95,7 @@ const hear = {
   },
 };
 
-// As `page.py` writes it.
+// The same markup as in `page.py`.
 function tab({ machine, creator, city }) {
   const link = document.createElement("a");
   link.href = `/?${body.dataset.parameter}=${encodeURIComponent(machine)}`;
@@ -110,7 +110,7 @@ function element(name, text) {
   return Object.assign(document.createElement(name), { textContent: text });
 }
 
-// --- what the viewer says ----------------------------------------------------------------------------------
+// --- messages from the viewer ------------------------------------------------------------------------------
 
 find("#say").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -152,13 +152,13 @@ function connect() {
   socket.addEventListener("message", ({ data }) => {
     if (data instanceof ArrayBuffer) return showFrame(data);
     const message = JSON.parse(data);
-    hear[message.type]?.(message);
+    handlers[message.type]?.(message);
   });
   socket.addEventListener("close", () => {
     setOffline();
-    const pauseMs = retryMs * (0.75 + Math.random() / 2); // viewers who lost one machine do not come back as one
+    const pauseMs = retryMs * (0.75 + Math.random() / 2); // Jitter, so that the viewers of a lost machine do not reconnect all at once.
     retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
-    find("#status").textContent = `Not connected. Trying again in ${Math.max(1, Math.round(pauseMs / 1000))} s.`;
+    find("#status").textContent = `Not connected. Retrying in ${Math.max(1, Math.round(pauseMs / 1000))} s.`;
     setTimeout(connect, pauseMs);
   });
 }

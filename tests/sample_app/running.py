@@ -1,6 +1,6 @@
-"""The app in processes of its own, as Fly would run it, and a name server that knows them.
+"""Test harness: runs the app's machines as processes, with a name server that lists them.
 
-Every machine has a loopback address of its own and the port of all the others, as on Fly's private network.
+As on Fly's private network, each machine has its own address, and all use the same port.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ DEADLINE_SECONDS = 10
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
-    """Waits for a condition that other tasks of this loop bring about."""
+    """Waits for a condition that other tasks of the event loop fulfill."""
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not condition():  # noqa: ASYNC110 - what is waited for is in another process
+            while not condition():  # noqa: ASYNC110 - the condition depends on another process
                 await asyncio.sleep(0.005)
     except TimeoutError:
-        raise AssertionError(f"waited in vain: {what}") from None
+        raise AssertionError(f"timeout while waiting for {what}") from None
 
 
 @dataclass
@@ -95,7 +95,7 @@ async def running_app(**env: str) -> AsyncIterator[RunningApp]:
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """`.internal` DNS: `vms.<app>` as text and `<id>.vm.<app>` as an address (F-8.9, F-8.3)."""
+    """`.internal` DNS: TXT records of `vms.<app>` and AAAA records of `<id>.vm.<app>` (F-8.9, F-8.3)."""
 
     def __init__(self) -> None:
         self.addresses: dict[str, str] = {}
@@ -166,7 +166,7 @@ async def running_fleet(*machine_ids: str, **env: str) -> AsyncIterator[RunningF
 
 
 async def next_text(websocket: ClientConnection, kind: str | None = None) -> str:
-    """The next message that is text, of that type where one is given; everything else is passed over."""
+    """The next text message, of type `kind` if given. Skips all other messages."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             message = await websocket.recv()
@@ -182,7 +182,7 @@ async def next_frame(websocket: ClientConnection) -> bytes:
 
 
 async def read_to_the_end(websocket: ClientConnection) -> int | None:
-    """The code it was closed with."""
+    """Reads until the end. Returns the close code."""
     with suppress(ConnectionClosed):
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:

@@ -1,4 +1,4 @@
-"""Two designs, and what each of them copies from machine to machine."""
+"""Sticky and copy design: traffic between machines."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_sticky_nothing_is_copied_between_machines() -> None:
     ] == [0] * 4
 
 
-async def test_copying_each_stream_is_copied_once_to_a_machine_however_many_watch_it_there() -> None:
+async def test_copying_each_stream_is_copied_once_per_machine_for_any_number_of_viewers() -> None:
     async with running_fleet(AMS, DFW, STREAM_DESIGN="copy") as fleet:
         await until_known(fleet[AMS], DFW)
         here = f"/ws?creator={DFW}"
@@ -82,7 +82,7 @@ async def test_copying_each_stream_is_copied_once_to_a_machine_however_many_watc
                 assert said == {"from Dallas", "from Amsterdam"}
 
 
-async def test_copying_viewers_are_sent_away_when_the_creators_machine_goes() -> None:
+async def test_copying_viewers_are_disconnected_when_the_creators_machine_stops() -> None:
     async with running_fleet(AMS, DFW, STREAM_DESIGN="copy") as fleet:
         await until_known(fleet[AMS], DFW)
         async with fleet[AMS].socket(f"/ws?creator={DFW}") as viewer:

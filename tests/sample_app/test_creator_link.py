@@ -1,4 +1,4 @@
-"""`/creator/<name>`, with a directory that is right and with one that is stale."""
+"""Route `/creator/<name>`, with a correct and a stale directory."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ async def follow(
 ) -> httpx.Response:
     directory = Directory(own)
     for machine in FLEET:
-        directory.hear_from(machine)
+        directory.add(machine)
     parameter = "creator" if copies else "instance"
     link = CreatorLink(directory, parameter=parameter, replays=not copies, is_guarded=is_guarded, stale=stale)
-    app = Starlette(routes=[Route("/creator/{name}", link.answer)])
+    app = Starlette(routes=[Route("/creator/{name}", link.handle)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://streams") as client:
         return await client.get(path, headers=headers)
 
 
-async def test_the_host_sends_the_viewer_on_to_its_own_page() -> None:
+async def test_the_host_redirects_the_viewer_to_its_own_page() -> None:
     response = await follow("/creator/ochre-bittern", DALLAS)
     assert (response.status_code, response.headers["location"]) == (303, f"/?instance={DALLAS.id}")
 
@@ -51,17 +51,17 @@ async def test_another_machine_replays_to_the_host(caplog: pytest.LogCaptureFixt
     )
 
 
-async def test_where_streams_are_copied_nobody_has_to_go_elsewhere() -> None:
+async def test_in_the_copy_design_no_request_is_replayed() -> None:
     response = await follow("/creator/ochre-bittern", copies=True)
     assert response.headers["location"] == f"/?creator={DALLAS.id}"
 
 
 @pytest.mark.parametrize("stale", [None, "self", "bounce"])
-async def test_a_creator_who_is_there_is_found_by_any_directory(stale: str | None) -> None:
+async def test_an_existing_creator_is_found_by_any_directory(stale: str | None) -> None:
     assert (await follow("/creator/ochre-bittern", DALLAS, stale=stale)).status_code == 303
 
 
-async def test_a_creator_who_is_not_there_is_not_found() -> None:
+async def test_an_unknown_creator_is_not_found() -> None:
     assert (await follow("/creator/alice")).status_code == 404
 
 
@@ -75,7 +75,7 @@ async def test_stale_self_every_machine_replays_to_itself(own: Machine) -> None:
 
 
 @pytest.mark.parametrize(("own", "next_one"), [(AMSTERDAM, DALLAS), (DALLAS, AMSTERDAM), (SECOND, AMSTERDAM)])
-async def test_stale_bounce_two_machines_replay_to_one_another(own: Machine, next_one: Machine) -> None:
+async def test_stale_bounce_two_machines_replay_to_each_other(own: Machine, next_one: Machine) -> None:
     """Row 2 of the failure gallery."""
     response = await follow("/creator/alice", own, stale="bounce", headers={"fly-replay-src": "instance=x"})
     assert response.headers["fly-replay"] == f"instance={next_one.id}"

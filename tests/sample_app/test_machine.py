@@ -1,4 +1,4 @@
-"""One machine in a process of its own: what it says, sends and logs, and how it stops."""
+"""One machine in its own process: responses, messages, logs and shutdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest_asyncio
 from websockets.exceptions import InvalidStatus
 
 from sample_app.serving import listen
-from sample_app.settings import WrongSetting
+from sample_app.settings import SettingError
 from tests.sample_app.running import AMS, DFW, RunningApp, next_frame, next_text, read_to_the_end, running_app
 
 FLY = {"FLY_MACHINE_ID": DFW, "FLY_REGION": "dfw", "FLY_VM_MEMORY_MB": "256"}
@@ -27,7 +27,7 @@ shares_app = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def app() -> AsyncIterator[RunningApp]:
-    """For tests that leave it as it was."""
+    """Shared by tests that do not change it."""
     async with running_app(**FLY) as app:
         yield app
 
@@ -41,7 +41,7 @@ async def test_a_click_is_logged_in_the_order_of_the_write_up() -> None:
         async with app.socket(Cookie=f"fly-machine-id={DFW}"):
             await app.logged("CONNECTED")
         lines = [re.sub(r" \d+(µs|ms)$", " 1ms", line) for line in app.lines]
-        assert [line for line in lines[1:] if "can be found" not in line] == [
+        assert [line for line in lines[1:] if "iscover" not in line] == [
             f"[info] Correct machine based on parameter {DFW}. Set cookie and let pass.",
             "[info] GET /",
             "[info] Sent 200 in 1ms",
@@ -50,8 +50,8 @@ async def test_a_click_is_logged_in_the_order_of_the_write_up() -> None:
         ]
 
 
-async def test_a_page_and_an_upgrade_for_another_machine_are_answered_with_a_replay() -> None:
-    """F-1.85, F-1.86: the upgrade is answered by a plain response, and logs no alarm."""
+async def test_a_request_and_an_upgrade_for_another_machine_are_replayed() -> None:
+    """F-1.85, F-1.86: the upgrade gets an ordinary response, and no error is logged."""
     async with running_app(**FLY) as app, app.client() as client:
         response = await client.get("/", params={"instance": AMS})
         assert (response.status_code, response.text) == (307, "redirecting...")
@@ -76,7 +76,7 @@ async def test_the_page_shows_where_it_is(app: RunningApp) -> None:
     assert "data-page-memory>256 MB<" in page
 
 
-async def test_the_page_says_blank_where_nothing_is_known_and_escapes_what_is() -> None:
+async def test_the_page_shows_blank_for_missing_values_and_escapes_the_others() -> None:
     async with running_app(FLY_REGION="<b>&") as app, app.client() as client:
         page = (await client.get("/")).text
         assert 'data-page-machine="blank">blank<' in page
@@ -98,7 +98,7 @@ async def test_the_first_message_names_the_machine_and_chat_reaches_all_viewers(
 
 
 @shares_app
-async def test_frames_come_while_they_are_watched(app: RunningApp) -> None:
+async def test_frames_are_sent_while_the_viewer_watches(app: RunningApp) -> None:
     async with app.socket() as viewer:
         await next_text(viewer)
         await viewer.send('{"type": "watch"}')
@@ -111,7 +111,7 @@ async def test_frames_come_while_they_are_watched(app: RunningApp) -> None:
 @pytest.mark.parametrize(
     "text", ["hello", "[]", "{}", '{"type": "chat", "text": " "}', '{"type": "chat", "text": 1}', b"{}"]
 )
-async def test_what_is_no_message_is_answered_with_what_was_expected(
+async def test_an_invalid_message_gets_an_error_that_names_what_was_expected(
     app: RunningApp, text: str | bytes
 ) -> None:
     async with app.socket() as viewer:
@@ -125,7 +125,7 @@ async def test_what_is_no_message_is_answered_with_what_was_expected(
 async def test_a_stop_closes_sockets_and_ends_well_before_the_kill_timeout_without_a_traceback(
     number: signal.Signals,
 ) -> None:
-    """F-5.37: SIGINT is what Fly sends unless told otherwise."""
+    """F-5.37: SIGINT is Fly's default kill signal."""
     async with (
         running_app(**FLY) as app,
         app.socket() as viewer,
@@ -144,7 +144,7 @@ async def test_a_stop_closes_sockets_and_ends_well_before_the_kill_timeout_witho
 
 
 async def test_without_a_host_it_listens_for_the_proxy_and_for_other_machines() -> None:
-    """F-8.17: the proxy comes by IPv4, other machines by IPv6."""
+    """F-8.17: the proxy connects over IPv4, other machines over IPv6."""
     async with running_app(HOST="", **FLY) as app, app.client() as client:
         port = app.url.rpartition(":")[2]
         for host in ("127.0.0.1", *(["[::1]"] if socket.has_dualstack_ipv6() else [])):
@@ -152,14 +152,14 @@ async def test_without_a_host_it_listens_for_the_proxy_and_for_other_machines() 
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("203.0.113.1", 0)])
-def test_an_address_that_cannot_be_listened_on_is_named(host: str, port: int) -> None:
-    with pytest.raises(WrongSetting, match=f"cannot listen on HOST {host}, PORT {port}: "):
+def test_an_unusable_listen_address_is_named(host: str, port: int) -> None:
+    with pytest.raises(SettingError, match=f"cannot listen on HOST {host}, PORT {port}: "):
         listen(host, port)
 
 
-async def test_a_start_that_fails_says_why_in_one_line() -> None:
+async def test_a_failed_start_logs_the_reason_in_one_line() -> None:
     command = (sys.executable, "-m", "sample_app")
     process = await create_subprocess_exec(*command, env={"PORT": "x"}, stderr=subprocess.PIPE)
     _, errors = await process.communicate()
     assert process.returncode == 1
-    assert errors.decode() == "sample_app: PORT is 'x', expected a whole number such as 8080\n"
+    assert errors.decode() == "sample_app: PORT is 'x', expected an integer such as 8080\n"

@@ -1,4 +1,4 @@
-"""The page in a browser, straight from its machines: what its script makes of what the socket tells."""
+"""The page in a browser, connected directly to its machines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def fleet() -> AsyncIterator[RunningFleet]:
         yield fleet
 
 
-async def test_picture_chat_and_tabs_live_and_come_back_with_their_machine(
+async def test_picture_chat_and_tabs_work_and_recover_with_their_machine(
     page: Page, fleet: RunningFleet
 ) -> None:
     complaints: list[str] = []
@@ -57,7 +57,7 @@ async def test_picture_chat_and_tabs_live_and_come_back_with_their_machine(
     await expect(tabs).to_have_count(1)
 
     await fleet.leave(AMS, signal.SIGINT)
-    await expect(page.locator("#status")).to_contain_text("Not connected. Trying again")
+    await expect(page.locator("#status")).to_contain_text("Not connected. Retrying")
     await expect(page.locator("#words")).to_be_disabled()
     await fleet.start(AMS)
     await expect(page.locator("#status")).to_have_text("Connected.", timeout=10_000)
@@ -65,7 +65,9 @@ async def test_picture_chat_and_tabs_live_and_come_back_with_their_machine(
     assert complaints == []
 
 
-async def test_a_paused_picture_stands_still_and_asks_for_no_frames(page: Page, fleet: RunningFleet) -> None:
+async def test_a_paused_picture_does_not_change_and_requests_no_frames(
+    page: Page, fleet: RunningFleet
+) -> None:
     await page.emulate_media(reduced_motion="reduce")
     await page.goto(fleet[AMS].url)
     await expect(page.locator("#live")).to_have_text("paused")

@@ -1,4 +1,4 @@
-"""What a machine says of the requests that it answers itself."""
+"""Request log of a machine's own responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sample_app.request_log import RequestLog, duration_text
     ("seconds", "text"),
     [(0, "0µs"), (0.000034, "34µs"), (0.0009994, "999µs"), (0.001, "1ms"), (0.0019, "1ms"), (2.5, "2500ms")],
 )
-def test_durations_read_as_the_log_has_them(seconds: float, text: str) -> None:
+def test_durations_have_the_format_of_the_log(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
 
 
@@ -30,7 +30,7 @@ def test_durations_read_as_the_log_has_them(seconds: float, text: str) -> None:
         ({"type": "websocket"}, {"type": "websocket.accept"}, None, "CONNECTED TO /a in "),
     ],
 )
-async def test_each_line_is_written_before_what_it_tells_of_is_sent(
+async def test_each_line_is_written_before_its_response_is_sent(
     scope: Scope, first: Message, before: str | None, after: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "sample_app")

@@ -1,4 +1,4 @@
-"""The routing middleware against its table, for plain requests and for upgrades alike."""
+"""Sticky routing middleware: its decision table, for plain requests and for upgrades."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ async def test_a_request_for_this_machine_passes(
         ("", OTHER, f"Incorrect machine {OWN} based on cookie {OTHER}. Redirect."),
     ],
 )
-async def test_a_request_for_another_machine_is_replayed_and_nothing_behind_runs(
+async def test_a_request_for_another_machine_is_replayed_and_does_not_reach_the_app(
     kind: str, query: str, cookie: str | None, line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """F-1.3; for an upgrade the response stands in for the handshake, which is never accepted (F-1.86)."""
+    """F-1.3; an upgrade gets the response instead of an accepted handshake (F-1.86)."""
     caplog.set_level(logging.INFO, "sample_app")
     answered = await ask(kind, query, cookie)
     assert not answered.reached_app
@@ -146,12 +146,12 @@ async def test_the_line_is_written_before_the_response_is_sent(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("value", ["a%0d%0aset-cookie:%20x=y", "%00", "%C3%A9"])
-async def test_what_could_end_a_header_early_names_no_machine(value: str) -> None:
+async def test_a_value_that_could_end_a_header_is_ignored(value: str) -> None:
     assert (await ask("http", f"instance={value}")).reached_app
 
 
 @pytest.mark.parametrize("value", ["abc;app=another", "nowhere", OTHER.upper()])
-async def test_the_plain_table_believes_any_name_and_the_guarded_one_only_ids(value: str) -> None:
+async def test_unguarded_routing_accepts_any_name_and_guarded_routing_only_ids(value: str) -> None:
     plain = await ask("http", f"instance={value}".replace(";", "%3B"))
     assert plain.headers["fly-replay"] == f"instance={value}"
     assert (await ask("http", f"instance={value}".replace(";", "%3B"), is_guarded=True)).reached_app
@@ -159,7 +159,7 @@ async def test_the_plain_table_believes_any_name_and_the_guarded_one_only_ids(va
 
 @both_kinds
 async def test_guarded_a_request_prefers_the_machine_that_it_names(kind: str) -> None:
-    """F-1.46: should it be gone, another one takes the request."""
+    """F-1.46: if it no longer exists, another machine gets the request."""
     answered = await ask(kind, "", OTHER, is_guarded=True)
     assert answered.headers["fly-replay"] == f"prefer_instance={OTHER}"
 
@@ -169,7 +169,7 @@ async def test_guarded_a_request_prefers_the_machine_that_it_names(kind: str) ->
     "header", ["fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable"]
 )
 @pytest.mark.parametrize(("query", "cookie"), [("", OTHER), (f"instance={OTHER}", None)])
-async def test_guarded_nothing_is_replayed_twice_and_the_cookie_is_reset(
+async def test_guarded_no_request_is_replayed_twice_and_the_cookie_is_reset(
     kind: str, header: str, query: str, cookie: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """F-1.40, F-1.41, F-1.46, F-1.54."""
@@ -180,7 +180,7 @@ async def test_guarded_nothing_is_replayed_twice_and_the_cookie_is_reset(
     assert caplog.messages == [f"No way to machine {OTHER}. Set cookie and let pass."]
 
 
-async def test_guarded_the_right_machine_passes_a_replayed_request_as_ever(
+async def test_guarded_the_named_machine_passes_a_replayed_request(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "sample_app")
@@ -192,6 +192,6 @@ async def test_guarded_the_right_machine_passes_a_replayed_request_as_ever(
 
 
 async def test_unguarded_a_replayed_request_is_replayed_again() -> None:
-    """The fault that the guard mends: two machines may send a request to and fro."""
+    """Without the guard, two machines may replay a request to each other."""
     answered = await ask("http", "", OTHER, headers={"fly-replay-src": f"instance={OTHER}"})
     assert answered.headers["fly-replay"] == f"instance={OTHER}"

@@ -1,4 +1,4 @@
-"""A stream and its viewers, without any network."""
+"""Stream and viewers without a network."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from sample_app.stream import LONGEST_LINE, PublishedStream, Stream, Traffic, Vi
 HOST = Machine("286533db064e58", "dfw", "Ochre Bittern")
 
 
-def test_a_frame_has_its_number_and_size_in_front_and_one_byte_per_pixel() -> None:
+def test_a_frame_starts_with_number_and_size_and_has_one_byte_per_pixel() -> None:
     frame = Picture(HOST.id).frame(258)
     assert frame[:6] == bytes((0, 0, 1, 2, WIDTH, HEIGHT))
     assert len(frame) == FRAME_BYTES
 
 
-def test_the_picture_moves_and_is_another_one_for_another_creator() -> None:
+def test_the_picture_moves_and_differs_between_creators() -> None:
     picture = Picture(HOST.id)
     assert picture.frame(1)[6:] != picture.frame(2)[6:]
     assert picture.frame(1) != Picture("d8dd626f379508").frame(1)
     assert picture.frame(1) == Picture(HOST.id).frame(1)
 
 
-async def test_a_line_of_chat_reaches_every_viewer_and_those_who_come_later() -> None:
+async def test_a_chat_line_reaches_all_current_and_later_viewers() -> None:
     stream, early, late = Stream(HOST), Viewer("Ann"), Viewer("Bob")
     stream.join(early)
     await stream.say("Ann", "hello")
@@ -34,7 +34,7 @@ async def test_a_line_of_chat_reaches_every_viewer_and_those_who_come_later() ->
     assert [json.loads(await viewer.next() or "") for viewer in (early, late)] == [line, line]
 
 
-async def test_a_line_that_is_too_long_is_cut() -> None:
+async def test_a_long_chat_line_is_truncated() -> None:
     stream, viewer = Stream(HOST), Viewer()
     stream.join(viewer)
     await stream.say("Ann", "x" * (LONGEST_LINE + 1))
@@ -47,13 +47,13 @@ async def test_a_slow_viewer_gets_every_message_and_only_the_latest_frame() -> N
     stream.watch(viewer, watches=True)
     for number in range(3):
         stream.show(bytes([number]))
-        stream.tell({"number": number})
+        stream.send({"number": number})
     viewer.end()
     received = [await viewer.next() for _ in range(5)]
     assert received == ['{"number": 0}', '{"number": 1}', '{"number": 2}', None, b"\x02"]
 
 
-async def test_frames_come_only_to_those_who_watch() -> None:
+async def test_frames_are_sent_only_to_watching_viewers() -> None:
     stream, viewer = Stream(HOST), Viewer()
     stream.join(viewer)
     stream.show(b"1")
@@ -62,7 +62,7 @@ async def test_frames_come_only_to_those_who_watch() -> None:
     assert await viewer.next() == b"2"
 
 
-async def test_nothing_is_drawn_while_nobody_watches() -> None:
+async def test_no_frame_is_computed_while_nobody_watches() -> None:
     traffic = Traffic()
     stream, viewer = PublishedStream(HOST, traffic), Viewer()
     stream.join(viewer)
