@@ -1,6 +1,6 @@
-"""Cells: the first segment of a path is the machine that the rest is about (P-14).
+"""Cells: the first path segment is the id of the machine that handles the request (P-14).
 
-Source: Fly's blueprint "Cell-based architecture". Whatever does not look like an id is never echoed into a header.
+Only valid machine ids are copied into a header. Source: Fly's blueprint "Cell-based architecture".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ async def app(request: Request) -> Response:
         return Response(404, "no such cell")
     if cell == MACHINE:
         return Response(200, f"cell {MACHINE}: /{rest}")
-    if "fly-replay-src" in request.headers:  # it was sent here as this cell and is not: no loop
+    if "fly-replay-src" in request.headers:  # A replay for another cell ended here: do not loop.
         return Response(508)
     return replay(f"instance={cell}", 409)
 

@@ -1,8 +1,8 @@
-"""A front end that lets other apps do parts of its work.
+"""Front end that replays parts of its requests to other apps.
 
-- `/api/…` goes to the API app without the prefix, with the front end's own credentials (P-28).
-- `/data/…` goes there too, and the proxy remembers it: a Next.js front end (P-34).
-- `*.pdf` is made by an appliance that sleeps most of the time (P-16, Fly's blueprint "Shared nothing").
+- `/api/…` goes to the API app without the prefix and with the front end's own credentials (P-28).
+- `/data/…` goes to the API app too, and the proxy caches the replay, as for a Next.js front end (P-34).
+- `*.pdf` goes to an appliance app that is stopped most of the time (P-16, Fly's blueprint "Shared nothing").
 """
 
 from __future__ import annotations

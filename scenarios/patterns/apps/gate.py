@@ -1,7 +1,7 @@
-"""A router that looks at who comes before it replays: a token (P-13), and credit (P-27).
+"""Router that checks the client before it replays: a token (P-13) and credit (P-27).
 
-A cached replay would pass by both (F-2.9), so nothing is cached here. Sources: Fly's blueprint "Remote MCP servers",
-2witstudios/PageSpace.
+A cached replay would bypass both checks (F-2.9), so nothing is cached here. Sources: Fly's blueprint "Remote MCP
+servers", 2witstudios/PageSpace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ async def app(request: Request) -> Response:
     if name is None:
         return Response(401, headers={"WWW-Authenticate": "Bearer"})
     if not credit[name]:
-        return Response(402, "top up")  # and the machine is not woken
+        return Response(402, "top up")  # The machine is not started.
     credit[name] -= 1
     return replay(f"app={name}", 200)
 

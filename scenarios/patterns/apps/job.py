@@ -1,7 +1,7 @@
-"""Jobs that must run in one region (P-22), and jobs whose owner may have died (P-23).
+"""Jobs bound to a region (P-22), and jobs whose owner may no longer exist (P-23).
 
-- `POST /in/<region>` is run there or not at all: the fallback tells that it did not work, and nothing is run here.
-- `POST /of/<machine>` is run by its owner; if that is gone, by the machine that noticed, from then on.
+- `POST /in/<region>` runs in that region or not at all: after a fallback the app responds with 503.
+- `POST /of/<machine>` runs on its owner. If that no longer exists, the replaying machine takes over its jobs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ async def app(request: Request) -> Response:
     if kind == "in":
         if target != REGION:
             if has_failed:
-                return Response(503, f"nobody in {target}")
+                return Response(503, f"no machine in {target}")
             return replay(f"region={target};fallback=force_self", 202)
         return Response(202, f"queued in {REGION}")
     if has_failed:

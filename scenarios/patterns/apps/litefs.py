@@ -1,8 +1,8 @@
-"""Writes on the primary machine, which is known by its id: LiteFS and its proxy (P-7), and litefs-js (P-8).
+"""Writes on the primary machine, which is known by its id: the LiteFS proxy (P-7) and litefs-js (P-8).
 
-A replica replays what writes. A cookie tells how far the visitor's own writes went: a replica that has not come so far
-waits a while (P-7), or replays the reading, too (P-8). Replication is a request of its own here, `POST /replicate`.
-Sources: superfly/litefs http/proxy_server.go, fly-apps/litefs-js src/http.ts.
+A replica replays writes. A cookie has the position of the visitor's last write. A replica that is behind that position
+waits (P-7) or replays the read as well (P-8). `POST /replicate` simulates the replication. Sources: superfly/litefs
+http/proxy_server.go, fly-apps/litefs-js src/http.ts.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ WAIT_SECONDS, POLL_SECONDS = 5, 0.001
 position = 0
 
 
-async def is_there(wanted: int) -> bool:
-    """Whether this copy has come as far as `wanted`, or comes there while we wait."""
+async def reaches(wanted: int) -> bool:
+    """Whether this replica has the position `wanted`, or reaches it during the wait."""
     for _ in range(int(WAIT_SECONDS / POLL_SECONDS) if WAITS else 1):
         if position >= wanted:
             return True
@@ -40,8 +40,8 @@ async def app(request: Request) -> Response:
             return replay(f"instance={PRIMARY}", 200 if WAITS else 409)
         position += 1
         return json_response({"position": position}, set_cookie=f"{COOKIE}={position}; Path=/")
-    if MACHINE != PRIMARY and not await is_there(int(request.cookies.get(COOKIE, 0))):
-        return Response(504, "not there yet") if WAITS else replay(f"instance={PRIMARY}", 409)
+    if MACHINE != PRIMARY and not await reaches(int(request.cookies.get(COOKIE, 0))):
+        return Response(504, "replica is behind") if WAITS else replay(f"instance={PRIMARY}", 409)
     return json_response({"position": position, "machine": MACHINE})
 
 

@@ -1,7 +1,7 @@
-"""LiveView: the page and its WebSocket have to be on the same machine (P-19).
+"""LiveView affinity: a page and its WebSocket must be on the same machine (P-19).
 
-A plug in front of the socket looks at the machine's id, in the query or in a cookie, and replays with 307 before
-anything is upgraded. Source: clutterstack, "Machine affinity with LiveView and fly-replay".
+A plug in front of the WebSocket reads the machine id from the query or a cookie and replays with 307 before the
+upgrade. Source: clutterstack, "Machine affinity with LiveView and fly-replay".
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""An MCP server with sessions in memory: the session id begins with the machine that holds it (P-12).
+"""MCP server with sessions in memory: the session id starts with the id of its machine (P-12).
 
-`prefer_instance` and not `instance`: where the machine is gone the client is told to begin anew, with a 404 as the
-protocol asks, and does not run into a 502. Source: hyodotdev/openiap packages/mcp-server/src/session-routing.ts.
+It uses `prefer_instance` instead of `instance`: if the machine no longer exists, the client gets a 404, which starts a
+new session in the protocol, instead of a 502. Source: hyodotdev/openiap packages/mcp-server/src/session-routing.ts.
 """
 
 from __future__ import annotations
 
 from web import MACHINE, Request, Response, json_response, replay, serve
 
-ROUTED = ("fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable")
+REPLAY_HEADERS = ("fly-replay-src", "fly-replay-failed", "fly-preferred-instance-unavailable")
 calls: dict[str, int] = {}
 
 
@@ -22,7 +22,9 @@ async def app(request: Request) -> Response:
         calls[session] += 1
         return json_response({"machine": MACHINE, "calls": calls[session]})
     owner = session.partition(".")[0]
-    if owner == MACHINE or any(name in request.headers for name in ROUTED):  # once only (F-1.40)
+    if owner == MACHINE or any(
+        name in request.headers for name in REPLAY_HEADERS
+    ):  # Replay only once (F-1.40).
         return json_response({"error": "no such session"}, 404)
     return replay(f"prefer_instance={owner};timeout=5s", 307)
 

@@ -1,8 +1,8 @@
-"""Socket.IO as NiceGUI's website has it (P-20): polling keeps to its machine by a header, the WebSocket by a query.
+"""Socket.IO affinity as on NiceGUI's website (P-20): by a header for polling, by a query parameter for the WebSocket.
 
-A browser can set no header on a WebSocket (F-1.93), and the framework can only answer one by accepting it, so the
-replay stands on a 101 (F-1.90). Whether the machine is still there is asked of the name server first (F-8.14).
-Source: zauberzeug/nicegui website/fly.py.
+A browser cannot set headers on a WebSocket (F-1.93), and the framework can only accept an upgrade, so the replay is
+part of a 101 response (F-1.90). The app first checks in DNS whether the machine still exists (F-8.14). Source:
+zauberzeug/nicegui website/fly.py.
 """
 
 from __future__ import annotations

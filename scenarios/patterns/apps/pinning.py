@@ -1,9 +1,9 @@
-"""Pages and clients that pin themselves: with `fly-force-instance-id`, which a browser's script can send (P-3).
+"""Client-side pinning with `fly-force-instance-id`, which a script in a page can send (P-3).
 
-- `/` embeds the machine's id for the page's script (Fly's blueprint "Session affinity").
-- `/rpc` tells a client in the answer which header to send from now on (P-4, as vgi-rpc does it).
-- `/owner` says who will take a large upload, `/upload` takes it: too large to be replayed (P-29).
-- `/ping` tells the region, for a page that measures them with `fly-force-region` (P-30).
+- `/` contains the machine id for the page's script (Fly's blueprint "Session affinity").
+- `/rpc` names the header that the client should send from then on (P-4, as in vgi-rpc).
+- `/owner` returns the machine for a large upload, `/upload` accepts it: it is too large to be replayed (P-29).
+- `/ping` returns the region, for a page that measures regions with `fly-force-region` (P-30).
 """
 
 from __future__ import annotations

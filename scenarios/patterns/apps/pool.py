@@ -1,6 +1,7 @@
-"""A warm pool: machines that belong to nobody yet; the router gives each new user one of them (P-11).
+"""Warm pool of unassigned machines: the router assigns one of them to each new user (P-11).
 
-Source: Fly's blueprint "Warm pool of user machines". Which machines there are would come from the Machines API.
+In production the list of machines would come from the Machines API. Source: Fly's blueprint "Warm pool of user
+machines".
 """
 
 from __future__ import annotations

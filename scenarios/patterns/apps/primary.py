@@ -1,10 +1,12 @@
-"""Writes in the primary region, reads anywhere: what fly-ruby does for a database that has one writer (P-5, P-6, P-33).
+"""Writes in the primary region, reads anywhere: fly-ruby's routing for a database with one writer (P-5, P-6, P-33).
 
-    request that writes by its method           -> state=http_method
+It replays to the primary region with a `state` that has the reason:
+
+    the method of the request writes            -> state=http_method
     a statement fails because this is a replica -> state=captured_write
-    the visitor wrote a moment ago              -> state=threshold, so that everybody reads their own writes
+    the client wrote within the last seconds    -> state=threshold, so that clients read their own writes
 
-Source: superfly/fly-ruby lib/fly-ruby/regional_database.rb. The database is a dictionary, and there is no replication.
+The database is a list without replication. Source: superfly/fly-ruby lib/fly-ruby/regional_database.rb.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ rows: list[str] = []
 
 
 class ReadOnlyTransactionError(Exception):
-    """What Postgres calls PG::ReadOnlySqlTransaction."""
+    """The equivalent of PG::ReadOnlySqlTransaction."""
 
 
 def insert(row: str) -> None:
@@ -41,13 +43,13 @@ async def app(request: Request) -> Response:
         if float(request.cookies.get("fly-replay-threshold", 0)) > time.time():
             return to_primary("threshold")
     try:
-        if is_write or request.path == "/visit":  # a GET that writes
+        if is_write or request.path == "/visit":  # A GET that writes.
             insert(request.target)
     except ReadOnlyTransactionError:
         return to_primary("captured_write")
     state = request.field("fly-replay-src", "state")
     response = json_response({"region": REGION, "rows": len(rows), "state": state})
-    if state in ("http_method", "captured_write"):  # a threshold replay does not extend it
+    if state in ("http_method", "captured_write"):  # A threshold replay does not extend it.
         response.headers["Set-Cookie"] = f"fly-replay-threshold={time.time() + THRESHOLD_SECONDS}; Path=/"
     return response
 

@@ -1,4 +1,4 @@
-"""The private network: names under `.internal`, and requests straight to a machine, past Fly's proxy (F-8.18)."""
+"""Private network: `.internal` DNS lookups, and requests directly to a machine, without Fly's proxy (F-8.18)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _AAAA = 28
 
 
 async def addresses(name: str) -> list[str]:
-    """The machines that have this name; none of them is stopped (F-8.14)."""
+    """Addresses of the machines with this name. DNS lists no stopped machines (F-8.14)."""
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     question = struct.pack(">6H", 1, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, _AAAA, 1)
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        asker.setblocking(False)
-        await loop.sock_connect(asker, (_HOST, int(_PORT)))
-        await loop.sock_sendall(asker, question)
-        answer = await asyncio.wait_for(loop.sock_recv(asker, 4096), 2)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        await loop.sock_connect(client, (_HOST, int(_PORT)))
+        await loop.sock_sendall(client, question)
+        answer = await asyncio.wait_for(loop.sock_recv(client, 4096), 2)
     return _parse(answer, len(question))
 
 
 def _parse(answer: bytes, at: int) -> list[str]:
     found = []
     for _ in range(int.from_bytes(answer[6:8])):
-        while answer[at] and answer[at] < 0xC0:  # a label; 0 ends the name, and so does a pointer
+        while answer[at] and answer[at] < 0xC0:  # A label. A zero byte or a pointer ends the name.
             at += 1 + answer[at]
         at += 2 if answer[at] else 1
         kind, _, _, size = struct.unpack_from(">HHIH", answer, at)
@@ -41,7 +41,7 @@ def _parse(answer: bytes, at: int) -> list[str]:
 
 
 async def forward(request: Request, address: str) -> Response:
-    """The request as it is, to the machine at `address`; its answer."""
+    """Sends the request unchanged to the machine at `address`. Returns its response."""
     reader, writer = await asyncio.open_connection(address, int(os.environ["PORT"]))
     fields = {**request.headers, "connection": "close", "content-length": str(len(request.body))}
     lines = [

@@ -1,8 +1,8 @@
-"""Rooms of a game or a chat: each lives in the memory of one machine, and a directory says of which (P-17, P-18).
+"""Rooms of a game or chat: each is in the memory of one machine, and a directory maps rooms to machines (P-17, P-18).
 
-The directory would be in Redis. The framework here upgrades every WebSocket on its own, as some do, so the replay is
-written to the bare connection. Guards as in production: a replay that failed is not tried again, and a directory that
-wrongly points to this very machine is no reason for a loop.
+In production the directory would be in Redis. As in some frameworks, every WebSocket is upgraded automatically, so the
+replay is written to the raw connection. Guards: a failed replay is not repeated, and a directory that wrongly names
+this machine causes no loop.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ async def app(request: Request) -> Response | None:
     if owner is None:
         return Response(404, "no such room")
     if owner != MACHINE:
-        return await elsewhere(request, name, owner)
+        return await replay_to_owner(request, name, owner)
     if action == "open":
         rooms.add(name)
         return Response(201)
     if name not in rooms:
-        return Response(410, "the directory is wrong: that room is over")
+        return Response(410, "the directory is wrong: this room no longer exists")
     if action == "join":
         return Response(200, f"{name} is on {MACHINE}", {"Set-Cookie": f"room-machine={MACHINE}; Path=/"})
     socket = await request.accept()
@@ -36,11 +36,11 @@ async def app(request: Request) -> Response | None:
     return None
 
 
-async def elsewhere(request: Request, name: str, owner: str) -> Response | None:
+async def replay_to_owner(request: Request, name: str, owner: str) -> Response | None:
     if "fly-replay-failed" in request.headers:
         return Response(503, f"{name} cannot be reached", {"Retry-After": "1"})
     directive = f"instance={owner};timeout=2s;fallback=force_self"
-    if not request.is_upgrade:  # the cookie gets lost with this answer (F-12.18); the owner sets its own
+    if not request.is_upgrade:  # The client never gets this cookie (F-12.18); the owner sets its own.
         return replay(directive, 409, Set_Cookie=f"room-machine={owner}; Path=/; Max-Age=60")
     await request.raw(
         f"HTTP/1.1 307 Temporary Redirect\r\nfly-replay: {directive}\r\nConnection: close\r\n\r\n"

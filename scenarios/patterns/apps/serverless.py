@@ -1,4 +1,4 @@
-"""Machines that run tasks in the background and none that is meant for the web: they pass on what comes to them (P-21).
+"""Machines for background tasks that replay web requests to any other machine (P-21).
 
 Source: katiayn/django-fly-replay, a middleware.
 """

@@ -1,6 +1,6 @@
-"""Sticky sessions by lookup: a hash of the session id says which machine owns the session (P-1).
+"""Sticky sessions by lookup: a hash of the session id determines the machine that owns the session (P-1).
 
-Source: Fly's blueprint "Session affinity", which has a table where this has a hash.
+Source: Fly's blueprint "Session affinity", which uses a table instead of a hash.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from web import MACHINE, Request, Response, json_response, replay, serve
 
 MACHINES = os.environ["MACHINES"].split()
 visits: dict[str, int] = {}
-"""What a session is about: it is kept in this machine's memory alone."""
+"""The session data, which is only in this machine's memory."""
 
 
 async def app(request: Request) -> Response:

@@ -1,7 +1,7 @@
-"""Shared nothing: each site has its data in one region, and every machine knows which (P-15).
+"""Shared nothing: each site has its data in one region, which every machine knows (P-15).
 
-WebSockets go there by a replay, everything else over the private network, because uploads may be larger than what can
-be replayed (F-1.32, F-1.37). Source: Fly's blueprint "Shared nothing", where nginx does this.
+WebSockets are replayed to that region. Everything else goes there over the private network, because uploads may exceed
+the body limit of a replay (F-1.32, F-1.37). Source: Fly's blueprint "Shared nothing", where nginx does this.
 """
 
 from __future__ import annotations

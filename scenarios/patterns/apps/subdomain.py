@@ -1,4 +1,4 @@
-"""A router for all of *.example.com, one app for each name, and a cache so that it is asked but once (P-10).
+"""Router for *.example.com with one app per subdomain; the replay cache makes the router decide only once (P-10).
 
 Source: Fly's blueprint "Per-user dev environments".
 """

@@ -1,7 +1,7 @@
-"""What stands behind the routers: it tells what came to it. With REPLAY_KEY only what a router sent with it (P-9).
+"""App behind the routers, which returns the request that it received. REPLAY_KEY restricts it to the router (P-9).
 
-The header fly-replay-src alone proves nothing, for any app of the organization can replay here (F-1.45). With
-ADMIN_PORT it listens on a second port, too (P-32).
+The header fly-replay-src alone proves nothing, because any app of the organization can replay here (F-1.45). With
+ADMIN_PORT the app also listens on a second port (P-32).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ADMIN_PORT = os.environ.get("ADMIN_PORT")
 
 async def app(request: Request) -> Response:
     if KEY and request.field("fly-replay-src", "state") != KEY:
-        return Response(403, "not by the router")
+        return Response(403, "not from the router")
     return json_response(
         {
             "app": APP,

@@ -1,17 +1,17 @@
-"""Does what a request tells it to, and tells what came: for edge cases, where the app is not the point.
+"""Test app for edge cases: follows instructions in request headers and returns what it received.
 
-    Do-Replay: instance=…      the value of fly-replay, unless this machine is the target of a replay already
-    Do-Json: {…}               the same as a replay body
-    Do-Always: yes             replay even then
-    Do-Status: 409             the status of the replaying answer
-    Do-Cache: /x/*; Do-Bypass  cache the replay for a minute, and whether a client may pass the cache by
-    Do-Invalidate: instance=…  what to answer when a remembered replay comes here
-    Do-Die: yes                end this machine with the replaying answer
-    Do-Target-Status: 500      the status of the final answer
-    Do-Old: yes                speak HTTP/1.0, as old programs do, and end each answer by closing the connection
+    Do-Replay: instance=…      respond with this fly-replay header, unless this request is a replay already
+    Do-Json: {…}               respond with this replay body instead
+    Do-Always: yes             replay even a replayed request
+    Do-Status: 409             status of the replaying response
+    Do-Cache: /x/*; Do-Bypass  cache the replay for a minute, and whether a client may bypass the cache
+    Do-Invalidate: instance=…  replay to respond with, and to invalidate the cache, when a cached replay arrives
+    Do-Die: yes                exit after the replaying response
+    Do-Target-Status: 500      status of the final response
+    Do-Old: yes                use HTTP/1.0 and end each response by closing the connection
 
-`/hold` is held until `/release`, or until this machine is told to stop. `/events` is a stream. `/sick` and `/well` say
-what `/healthz` is to answer.
+`/hold` responds after `/release`, or when the machine is asked to stop. `/events` is an event stream. After
+`/fail-checks`, `/healthz` responds with 503, until `/pass-checks`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator
 from web import MACHINE, Request, Response, json_response, replay, serve, servers
 
 KIND = "application/vnd.fly.replay+json"
-TOLD = (
+PROXY_HEADERS = (
     "fly-replay-src",
     "fly-replay-failed",
     "fly-replay-cache-status",
@@ -40,16 +40,16 @@ async def app(request: Request) -> Response | None:
     is_hit = request.headers.get("fly-replay-cache-status") == "hit"
     if is_hit and "invalidate" in do:
         return replay(do["invalidate"], fly_replay_cache="invalidate")
-    is_target = any(name in request.headers for name in TOLD[:2]) or is_hit
+    is_target = any(name in request.headers for name in PROXY_HEADERS[:2]) or is_hit
     if ("replay" in do or "json" in do) and ("always" in do or not is_target):
-        return await send_on(request, do)
+        return await respond_with_replay(request, do)
     if request.is_upgrade:
         await echo(request)
         return None
-    return await answer(request, do)
+    return await respond(request, do)
 
 
-async def send_on(request: Request, do: dict[str, str]) -> Response | None:
+async def respond_with_replay(request: Request, do: dict[str, str]) -> Response | None:
     status = int(do.get("status", 307))
     if request.path == "/hold":
         await hold()
@@ -57,7 +57,7 @@ async def send_on(request: Request, do: dict[str, str]) -> Response | None:
         await request.raw(f"HTTP/1.0 {status} Elsewhere\r\nfly-replay: {do['replay']}\r\n\r\nnot here")
         return None
     if "die" in do:
-        servers[0].close()  # first of all, lest a connection is accepted that nobody will answer
+        servers[0].close()  # First, so that no further connection is accepted.
         await request.raw(f"HTTP/1.1 {status} Bye\r\nfly-replay: {do['replay']}\r\nConnection: close\r\n\r\n")
         os._exit(1)
     if status == 101:
@@ -80,12 +80,12 @@ async def echo(request: Request) -> None:
         await socket.send(text)
 
 
-async def answer(request: Request, do: dict[str, str]) -> Response | None:
+async def respond(request: Request, do: dict[str, str]) -> Response | None:
     match request.path:
         case "/healthz":
             return Response(health["status"])
-        case "/sick" | "/well":
-            health["status"] = 503 if request.path == "/sick" else 200
+        case "/fail-checks" | "/pass-checks":
+            health["status"] = 503 if request.path == "/fail-checks" else 200
             return Response(204)
         case "/hold":
             await hold()
@@ -94,11 +94,11 @@ async def answer(request: Request, do: dict[str, str]) -> Response | None:
             return Response(204)
         case "/events":
             return Response(200, events(), {"Content-Type": "text/event-stream"})
-    told = {name: request.headers[name] for name in TOLD if name in request.headers}
+    proxy_headers = {name: request.headers[name] for name in PROXY_HEADERS if name in request.headers}
     state = request.field("fly-replay-src", "state")
     data = {
         "machine": MACHINE,
-        "told": told,
+        "proxy_headers": proxy_headers,
         "state": state,
         "bytes": len(request.body),
         "held": health["held"],
@@ -118,7 +118,7 @@ async def hold() -> None:
 
 
 def stop() -> None:
-    """What is under way is finished, then it is over."""
+    """Lets open requests finish, then exits."""
     released.set()
     asyncio.get_running_loop().call_later(0.2, os._exit, 0)
 

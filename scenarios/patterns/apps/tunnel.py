@@ -1,8 +1,8 @@
-"""A relay of tunnels: whoever holds the tunnel of a hostname answers for it (P-26).
+"""Tunnel relay: the machine with the tunnel of a hostname handles its requests (P-26).
 
-The owner is in a directory that all machines see, in Redis; here `POST /moved` tells each of them. The proxy is asked
-to remember the owner per host. When the tunnel moves, a remembered request comes to the wrong machine: that one sends
-it on and has the entry forgotten. What is too large to be replayed is passed on over the private network.
+In production the owners would be in a shared directory such as Redis; here `POST /moved` informs each machine. The
+proxy caches the owner per host. After a tunnel has moved, a cached replay reaches the wrong machine, which replays to
+the new owner and invalidates the entry. Bodies that are too large to replay are forwarded over the private network.
 """
 
 from __future__ import annotations

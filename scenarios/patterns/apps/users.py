@@ -1,8 +1,8 @@
-"""A router in front of one app per user, by the first segment of the path (P-9), with a page for the meantime (P-25).
+"""Router with one app per user, chosen by the first path segment (P-9), and a maintenance page (P-25).
 
-The key in `state` tells the user's app that the router sent the request, and nobody else. When no machine of that
-app can be had the router gets the request back, with fly-replay-failed. Sources: Fly's blueprint "Connecting to user
-machines", rubys/navigator.
+The key in `state` proves to the user's app that the router sent the request. If no machine of that app is available,
+the router gets the request back with fly-replay-failed. Sources: Fly's blueprint "Connecting to user machines",
+rubys/navigator.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A web server of one page for the example apps: HTTP/1.1, streams, WebSockets, and nothing to install.
+"""Minimal web server for the example apps: HTTP/1.1, streams and WebSockets on the standard library.
 
     async def app(request: Request) -> Response | None: ...
     serve(app)
 
-None as the answer means that the app has taken the connection over, with `request.accept()` or `request.raw()`.
+An app returns None after it has taken over the connection with `request.accept()` or `request.raw()`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Request:
         return "upgrade" in self.headers
 
     def field(self, header: str, name: str) -> str | None:
-        """One member of a header such as fly-replay-src; their order says nothing (F-1.42)."""
+        """One field of a header such as fly-replay-src, whose fields may be in any order (F-1.42)."""
         pairs = (pair.partition("=") for pair in self.headers.get(header, "").split(";"))
         return next((value for key, _, value in pairs if key.strip() == name), None)
 
@@ -54,12 +54,12 @@ class Request:
             self.body = await self._reader.readexactly(int(self.headers.get("content-length", 0)))
 
     async def accept(self, headers: dict[str, str] | None = None) -> Socket:
-        """Negotiate the WebSocket."""
+        """Accepts the WebSocket."""
         return await accept(self.headers["sec-websocket-key"], headers or {}, self._reader, self._writer)
 
-    async def raw(self, answer: str) -> None:
-        """Write to the bare connection, as apps do whose framework would upgrade on its own."""
-        self._writer.write(answer.encode())
+    async def raw(self, response: str) -> None:
+        """Writes to the raw connection, as apps must whose framework upgrades automatically."""
+        self._writer.write(response.encode())
         await self._writer.drain()
 
 
@@ -96,7 +96,7 @@ class Response:
 
 
 def replay(directive: str, status: int = 307, **headers: str) -> Response:
-    """`fly-replay`, with whatever status: the proxy does not look at it (F-1.23)."""
+    """A response with `fly-replay`. The proxy ignores its status (F-1.23)."""
     return Response(
         status, headers={"fly-replay": directive, **{k.replace("_", "-"): v for k, v in headers.items()}}
     )
@@ -108,18 +108,18 @@ def json_response(data: Any, status: int = 200, kind: str = "application/json", 
 
 
 servers: list[asyncio.Server] = []
-"""What listens."""
+"""The listening servers."""
 App = Callable[[Request], Awaitable[Response | None]]
 
 
 def serve(app: App, *more: tuple[App, int]) -> None:
-    """Listen on PORT, and with the apps in `more` on other ports beside it."""
+    """Serves `app` on PORT, and each app in `more` on its own port."""
     asyncio.run(_serve([(app, int(os.environ["PORT"])), *more]))
 
 
 async def _serve(apps: list[tuple[App, int]]) -> None:
     host = os.environ.get("HOST", "127.0.0.1")
-    for app, port in apps:  # 0.0.0.0 stands for every address: other machines come by IPv6 (F-8.17)
+    for app, port in apps:  # 0.0.0.0 means all addresses, because other machines connect over IPv6 (F-8.17).
         servers.append(
             await asyncio.start_server(_connection(app), None if host == "0.0.0.0" else host, port)
         )
@@ -127,7 +127,7 @@ async def _serve(apps: list[tuple[App, int]]) -> None:
 
 
 def _connection(app: App) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 request = Request(await reader.readuntil(b"\r\n\r\n"), reader, writer)
@@ -141,4 +141,4 @@ def _connection(app: App) -> Callable[[asyncio.StreamReader, asyncio.StreamWrite
         finally:
             writer.close()
 
-    return talk
+    return handle

@@ -1,4 +1,4 @@
-"""The frames of a WebSocket (RFC 6455), as much as the example apps need: short texts and the close."""
+"""WebSocket frames (RFC 6455) for the example apps: short text messages and the close frame."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Socket:
         await self._send_frame(_TEXT, text.encode())
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        """The texts that come, until the other side closes."""
+        """Yields text messages until the other side closes."""
         while True:
             kind, data = await self._read_frame()
             if kind == _CLOSE:
