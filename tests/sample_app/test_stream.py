@@ -62,7 +62,7 @@ async def test_frames_are_sent_only_to_watching_viewers() -> None:
     assert await viewer.next() == b"2"
 
 
-async def test_no_frame_is_computed_while_nobody_watches() -> None:
+async def test_no_frame_is_computed_without_a_watching_viewer() -> None:
     traffic = Traffic()
     stream, viewer = PublishedStream(HOST, traffic), Viewer()
     stream.join(viewer)
