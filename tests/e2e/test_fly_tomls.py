@@ -192,13 +192,15 @@ def test_relay_responds_with_502_on_a_port_without_a_service(
     relay: Up, relay_ports: tuple[int, int, int]
 ) -> None:
     assert httpx.get(f"http://127.0.0.1:{relay_ports[2]}/").status_code == 502
-    relay.wait_for_line("edges.ams.8443: no app has a service with port 8443")
+    relay.wait_for_line("edges.ams.8443: no app has a service on port 8443")
 
 
 @needs_addresses
 def test_relay_is_warned_of_the_group_without_machines(relay: Up) -> None:
     """F-9.15."""
-    relay.wait_for_line('the process group "worker" is not started: every machine here is of "web", "admin"')
+    relay.wait_for_line(
+        'no machine runs the process group "worker"; the configured machines run "web", "admin"'
+    )
 
 
 # mcp.toml: replay_cache by cookie and by header.
