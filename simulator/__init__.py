@@ -16,6 +16,7 @@ TYPE_CHECKING = False  # type checkers take it for true; the typing module would
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cause",
     "Config",
     "EnvironmentFault",
     "Evidence",
@@ -27,6 +28,7 @@ __all__ = [
     "Machine",
     "MachineFault",
     "MachineState",
+    "Outcome",
     "RoutingOptions",
     "RunOptions",
     "RunResult",
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from simulator.errors import EnvironmentFault, InputError, MachineFault, SimulatorError, WrongStateError
     from simulator.report import ladder
     from simulator.results import Evidence, Finding, Fix, RunResult, ScenarioFailure, ScenarioResult, Verdict
-    from simulator.routing import Fleet, Hop, Machine, MachineState, RoutingOptions, Trace
+    from simulator.routing import Cause, Fleet, Hop, Machine, MachineState, Outcome, RoutingOptions, Trace
     from simulator.runtime import Simulator
     from simulator.scenario import RunOptions, Scenario, load_scenario, load_scenarios, run_scenarios
 
@@ -77,7 +79,16 @@ _MODULES = {
         "ScenarioResult",
         "Verdict",
     ),
-    "simulator.routing": ("Fleet", "Hop", "Machine", "MachineState", "RoutingOptions", "Trace"),
+    "simulator.routing": (
+        "Cause",
+        "Fleet",
+        "Hop",
+        "Machine",
+        "MachineState",
+        "Outcome",
+        "RoutingOptions",
+        "Trace",
+    ),
     "simulator.runtime": ("Simulator",),
     "simulator.scenario": ("RunOptions", "Scenario", "load_scenario", "load_scenarios", "run_scenarios"),
 }

@@ -19,7 +19,7 @@ from simulator.routing.model import Machine
 class Condition:
     """Applies to connections between the edge and the machines that it names. A field that is None matches any."""
 
-    words: str
+    description: str
     """Describes the fault that added the condition, for logs and traces."""
     edge: str | None = None
     region: str | None = None
@@ -47,21 +47,21 @@ class Delay(Condition):
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
-class Failing(Condition):
+class FailedDeliveries(Condition):
     """The next deliveries fail, with a network failure or an HTTP status in place of the machine's response."""
 
-    how: Failure | int
+    failure: Failure | int
     """The network failure or the HTTP status."""
-    left: int
+    remaining: int
     """How many more deliveries fail."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
-class Breaking(Condition):
+class ResponseResets(Condition):
     """The machine's connection is reset after `after_bytes` of a response body, or of its WebSocket data."""
 
     after_bytes: int
-    left: int | None = None
+    remaining: int | None = None
     """How many more responses are reset; None: all."""
 
 
@@ -102,23 +102,23 @@ class NetworkConditions:
         """The delay in each direction: the sum of all delays that apply."""
         return sum(delay.seconds for delay in self._matching(Delay, edge, machine))
 
-    def take_failure(self, edge: str, machine: Machine) -> Failing | None:
+    def take_failure(self, edge: str, machine: Machine) -> FailedDeliveries | None:
         """How the next delivery fails, None if it does not. The call counts as one failed delivery."""
-        failing = next(self._matching(Failing, edge, machine), None)
+        failing = next(self._matching(FailedDeliveries, edge, machine), None)
         if failing is not None:
-            failing.left -= 1
-            if not failing.left:
+            failing.remaining -= 1
+            if not failing.remaining:
                 self._remove((failing,))
         return failing
 
-    def find_reset(self, edge: str, machine: Machine) -> Breaking | None:
-        return next(self._matching(Breaking, edge, machine), None)
+    def find_reset(self, edge: str, machine: Machine) -> ResponseResets | None:
+        return next(self._matching(ResponseResets, edge, machine), None)
 
-    def count_reset(self, breaking: Breaking) -> None:
+    def count_reset(self, breaking: ResponseResets) -> None:
         """Count one reset response."""
-        if breaking.left is not None:
-            breaking.left -= 1
-            if not breaking.left:
+        if breaking.remaining is not None:
+            breaking.remaining -= 1
+            if not breaking.remaining:
                 self._remove((breaking,))
 
     def _matching(self, kind: type[Kind], edge: str, machine: Machine) -> Iterator[Kind]:
@@ -140,10 +140,10 @@ class ResetTrigger:
         self._network = network
         self._edge = edge
         self._machine = machine
-        self._breaking: Breaking | None = None
+        self._breaking: ResponseResets | None = None
         self._passed_bytes = 0
 
-    def count(self, size: int) -> tuple[int, Breaking] | None:
+    def count(self, size: int) -> tuple[int, ResponseResets] | None:
         """Count the next `size` bytes. Returns how many of them pass before a reset and its cause, None for no reset.
 
         A condition added in the middle of a response counts from then on.

@@ -38,9 +38,16 @@ class Simulator:
     """A fleet behind Fly's proxy, which runs inside `async with`.
 
     `realtime`: simulated waits take real time. `free_ports`: use free ports instead of those of the config.
-    `backend`: the backend of the machines, or its name. `is_patient`: a machine that runs outside flysim may be
+    `backend`: the backend of the machines, or its name. `allow_unhealthy`: a machine that runs outside flysim may be
     unhealthy at the start. `make_proxy`: a class to use instead of `ProxyServer`. Entering raises SimulatorError if a
     part cannot start; nothing is left running then.
+
+    >>> async def serve_one_request() -> int:
+    ...     async with Simulator(load_config("flysim.toml"), free_ports=True) as fly:
+    ...         async with httpx.AsyncClient(base_url=fly.edges["ams"]) as client:
+    ...             return (await client.get("/")).status_code
+    >>> asyncio.run(serve_one_request())
+    200
     """
 
     def __init__(
@@ -51,7 +58,7 @@ class Simulator:
         seed: int = 0,
         free_ports: bool = False,
         backend: Backend | str = PROCESS,
-        is_patient: bool = False,
+        allow_unhealthy: bool = False,
         network_position: NetworkPosition | None = None,
         make_proxy: Callable[..., Any] | None = None,
     ) -> None:
@@ -73,7 +80,7 @@ class Simulator:
             self.clock,
             dns_address=self.dns_address,
             seed=seed,
-            is_patient=is_patient,
+            allow_unhealthy=allow_unhealthy,
         )
         self.network = NetworkConditions()
         self.faults = Faults(self)

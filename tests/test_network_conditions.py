@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.network_conditions import Breaking, Cut, Delay, Failing, NetworkConditions, ResetTrigger
+from simulator.network_conditions import (
+    Cut,
+    Delay,
+    FailedDeliveries,
+    NetworkConditions,
+    ResetTrigger,
+    ResponseResets,
+)
 from simulator.routing.errors import Failure
 from simulator.routing.model import Machine
 
@@ -30,14 +37,14 @@ def test_a_condition_applies_if_every_field_matches(
     cut: dict[str, str], edge: str, machine: Machine, applies: bool
 ) -> None:
     network = NetworkConditions()
-    network.add(Cut(words="cut", **cut))
+    network.add(Cut(description="cut", **cut))
     assert (network.find_cut(edge, machine) is not None) is applies
 
 
 def test_network_conditions_are_false_without_a_condition() -> None:
     network = NetworkConditions()
     assert not network
-    end, _ = network.add(Cut(words="one")), network.add(Cut(words="two"))
+    end, _ = network.add(Cut(description="one")), network.add(Cut(description="two"))
     assert network
     end()
     assert network
@@ -48,7 +55,7 @@ def test_network_conditions_are_false_without_a_condition() -> None:
 
 def test_two_equal_conditions_are_removed_separately() -> None:
     network = NetworkConditions()
-    end, _ = (network.add(Delay(words="far", seconds=1.0)) for _ in range(2))
+    end, _ = (network.add(Delay(description="far", seconds=1.0)) for _ in range(2))
     assert network.delay_seconds("ams", DFW) == 2.0
     end()
     assert network.delay_seconds("ams", DFW) == 1.0
@@ -56,7 +63,9 @@ def test_two_equal_conditions_are_removed_separately() -> None:
 
 def test_only_the_configured_number_of_deliveries_fails() -> None:
     network = NetworkConditions()
-    network.add(Failing(words="fails", machine_id=DFW.id, how=Failure.REFUSED, left=2))
+    network.add(
+        FailedDeliveries(description="fails", machine_id=DFW.id, failure=Failure.REFUSED, remaining=2)
+    )
     assert network.take_failure("ams", AMS) is None
     assert [network.take_failure("ams", DFW) is not None for _ in range(3)] == [True, True, False]
     assert not network
@@ -65,10 +74,10 @@ def test_only_the_configured_number_of_deliveries_fails() -> None:
 def test_listeners_are_called_for_every_change_until_they_unsubscribe() -> None:
     network, notified = NetworkConditions(), []
     unsubscribe = network.subscribe(lambda: notified.append(bool(network)))
-    network.add(Cut(words="cut"))
+    network.add(Cut(description="cut"))
     network.clear()
     unsubscribe()
-    network.add(Cut(words="cut"))
+    network.add(Cut(description="cut"))
     assert notified == [True, False]
 
 
@@ -86,7 +95,7 @@ def test_exactly_the_configured_number_of_bytes_passes_before_a_reset(
     after: int, sizes: list[int], passed: list[int | None]
 ) -> None:
     network = NetworkConditions()
-    network.add(Breaking(words="breaks", after_bytes=after))
+    network.add(ResponseResets(description="breaks", after_bytes=after))
     trigger = ResetTrigger(network, "ams", DFW)
     for size, expected in zip(sizes, passed, strict=False):
         reset = trigger.count(size)
@@ -97,7 +106,7 @@ def test_bytes_are_counted_from_the_start_of_the_fault_and_for_each_response() -
     network = NetworkConditions()
     trigger = ResetTrigger(network, "ams", DFW)
     assert trigger.count(1000) is None
-    network.add(Breaking(words="breaks", after_bytes=10, left=2))
+    network.add(ResponseResets(description="breaks", after_bytes=10, remaining=2))
     assert trigger.count(9) is None
     assert trigger.count(9) is not None
     assert ResetTrigger(network, "ams", DFW).count(9) is None

@@ -64,7 +64,7 @@ def find_engine() -> str | None:
 
 
 async def _engine_fleet(compose: Path, base: Config | None) -> FleetSource:
-    from simulator.config.compose.reader import config_of_machines, read_compose
+    from simulator.config.compose.reader import config_from_machines, read_compose
     from simulator.machines.docker import DockerBackend
     from simulator.machines.docker.engine import Engine
     from simulator.machines.docker.project import Project, own_project
@@ -78,7 +78,7 @@ async def _engine_fleet(compose: Path, base: Config | None) -> FleetSource:
         machines = await project.find_machines(engine, allow_empty=own is not None)
     finally:
         engine.close()
-    config = config_of_machines(machines, file, base)
+    config = config_from_machines(machines, file, base)
     backend = DockerBackend([app.app for app in config.apps], project=project)
     mode = (
         f"the machines are containers of the Compose project {project.name}, found through the Docker engine"
@@ -96,10 +96,10 @@ class ComposeProject:
 
     def adapt(self, config: Config) -> Config:
         """The config with the project's machines in place of its own. Raises InputError."""
-        from simulator.config.compose.reader import config_of_machines
+        from simulator.config.compose.reader import config_from_machines
 
         machines = self._project(config).read_all(self.containers)
-        return config_of_machines(machines, self.file, config)
+        return config_from_machines(machines, self.file, config)
 
     def open(self, config: Config, *, realtime: bool, seed: int) -> Simulator:
         from simulator.machines.docker import DockerBackend
@@ -131,20 +131,20 @@ async def find_project(compose: Path) -> ComposeProject:
 
 
 def _lookup_fleet(compose: Path, base: Config | None) -> FleetSource:
-    from simulator.config.compose.reader import config_of_machines, read_compose
+    from simulator.config.compose.reader import config_from_machines, read_compose
     from simulator.machines.lookup import LookupBackend
 
     file = read_compose(compose, base)
     if not file.machines:
         raise InputError(
-            f"services with the label fly.region have no label fly.machine_id: {', '.join(file.unnamed)}",
+            f"services with the label fly.region have no label fly.machine_id: {', '.join(file.services_without_id)}",
             path=compose,
             expected="both labels on at least one service, because without a Docker engine flysim cannot find the ids",
         )
     return FleetSource(
-        config_of_machines(file.machines, file, base),
+        config_from_machines(file.machines, file, base),
         LookupBackend(
-            file.unnamed,
+            file.services_without_id,
             lambda service: console.print_warning(_unnamed_text(service)),
             lambda name: console.print_warning(_unresolved_text(name)),
         ),

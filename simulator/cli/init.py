@@ -48,7 +48,7 @@ def init(
 
 def _read_folder(folder: Path, command: str | None, *, force: bool) -> InitTemplate:
     """Raises InputError before anything is written."""
-    from simulator.config.fly.reader import find_fly_toml
+    from simulator.config.fly.reader import read_fly_toml
     from simulator.config.problems import Problems
 
     existing = [path for path in (_CONFIG, _SCENARIO) if path.exists()]
@@ -57,7 +57,7 @@ def _read_folder(folder: Path, command: str | None, *, force: bool) -> InitTempl
     template = find_app(folder, command)
     if template.has_fly_toml:
         problems = Problems()
-        find_fly_toml(folder / "fly.toml", problems)
+        read_fly_toml(folder / "fly.toml", problems)
         problems.raise_if_any()
     if needs_command(template, folder):
         raise InputError(

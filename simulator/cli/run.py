@@ -183,7 +183,7 @@ class ProgressReporter:
     def add(self, result: ScenarioResult) -> None:
         self.results.append(result)
         if result.failure or not self._quiet:
-            self._text.take(result)
+            self._text.add(result)
 
     def print_warnings(self, config: Config) -> None:
         for line in () if self._quiet else warning_lines(config):

@@ -114,7 +114,7 @@ async def _up(fleet: FleetSource, options: UpOptions) -> int:
         fleet.config,
         free_ports=options.free_ports,
         backend=fleet.backend,
-        is_patient=fleet.runs_outside,
+        allow_unhealthy=fleet.runs_outside,
         network_position=options.network_position,
     )
     simulator.check_ports()

@@ -28,7 +28,7 @@ class WrittenFloat(float):
         return number
 
 
-def fault(problem: str, *, expected: str) -> PydanticCustomError:
+def invalid(problem: str, *, expected: str) -> PydanticCustomError:
     """The error that a validator raises: what was read (`problem`) and what was expected."""
     return PydanticCustomError(
         "flysim", "{problem} (expected {expected})", {"problem": problem, "expected": expected}
@@ -39,19 +39,19 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False, strict=True)
 
 
-def as_written(value: Any) -> Any:
+def as_string(value: Any) -> Any:
     if isinstance(value, WrittenFloat):
         return value.text
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, bool):
-        raise fault(describe(value), expected=f'a string; quote the word: "{str(value).lower()}"')
+        raise invalid(describe(value), expected=f'a string; quote the word: "{str(value).lower()}"')
     if not isinstance(value, str):
-        raise fault(describe(value), expected="a string")
+        raise invalid(describe(value), expected="a string")
     return value
 
 
-Text = Annotated[str, BeforeValidator(as_written), WithJsonSchema({"type": ["string", "number"]})]
+Text = Annotated[str, BeforeValidator(as_string), WithJsonSchema({"type": ["string", "number"]})]
 """A string. An unquoted number is accepted too and keeps its source text."""
 
 
@@ -60,7 +60,7 @@ def _seconds(value: Any) -> float:
         return parse_duration(value)
     except ValueError as error:
         problem = describe(value) if str(error) == NOT_A_DURATION else f"{describe(value)}, {error}"
-        raise fault(problem, expected="a duration, such as 500ms, 10s or 2m") from None
+        raise invalid(problem, expected="a duration, such as 500ms, 10s or 2m") from None
 
 
 Duration = Annotated[
@@ -81,7 +81,7 @@ def _bytes(value: Any) -> int:
         return int(match[1]) * _UNIT_BYTES[match[2]]
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise fault(describe(value), expected="a number of bytes, such as 500, 10kB or 1MiB")
+    raise invalid(describe(value), expected="a number of bytes, such as 500, 10kB or 1MiB")
 
 
 Size = Annotated[
@@ -113,11 +113,11 @@ class ShortForm:
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-def refuse_together(model: BaseModel, *names: str) -> None:
+def check_mutually_exclusive(model: BaseModel, *names: str) -> None:
     """For mutually exclusive keys: raises a validation error if more than one of `names` is set."""
     given = [f'"{name}:"' for name in names if name in model.model_fields_set]
     if len(given) > 1:
-        raise fault(f"{' and '.join(given)} together", expected="only one of them")
+        raise invalid(f"{' and '.join(given)} together", expected="only one of them")
 
 
 class OneOrMore:

@@ -18,7 +18,7 @@ from simulator.config.consistency import apps_in, check_consistency
 from simulator.config.document import VERSION, AppTable, Document, MachineTable, table_at
 from simulator.config.fly.model import FlyToml
 from simulator.config.fly.process_group import machine_in_group
-from simulator.config.fly.reader import find_fly_toml
+from simulator.config.fly.reader import read_fly_toml
 from simulator.config.lint import lint_config
 from simulator.config.model import DEFAULT_CONTROL_PORT, AppConfig, Config, MachineSpec
 from simulator.config.problems import Problems, name_key
@@ -85,7 +85,7 @@ def _find_config(path: Path) -> Path:
 def _load_fly_toml(path: Path, seed: int) -> Config:
     """One machine per process group in the primary region, as the first deploy creates them, and one edge there."""
     problems = Problems()
-    fly = find_fly_toml(path, problems)
+    fly = read_fly_toml(path, problems)
     problems.raise_if_any()
     if fly is None or fly.primary_region is None:
         raise InputError(
@@ -168,7 +168,7 @@ def _read_fly_tomls(
             problem = f'apps.{name}.fly_toml is "{given}", but the file {path} does not exist'
             expected = f"the path of the app's fly.toml, relative to {folder.resolve()}"
             problems.add(problem, source, ("apps", name, "fly_toml"), expected=expected)
-        elif fly := find_fly_toml(path, problems):
+        elif fly := read_fly_toml(path, problems):
             fly_tomls[name] = fly
     return fly_tomls
 

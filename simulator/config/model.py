@@ -40,7 +40,7 @@ class MachineSpec:
     """URL of a server that already runs; flysim only routes to it."""
     lookup: str | None = None
     """DNS name that says whether the machine runs and where; flysim only routes to it."""
-    is_taken: bool = False
+    is_adopted: bool = False
     """Created by someone else, such as Docker Compose. flysim adopts it and leaves it as it was."""
     image: str | None = None
     image_folder: Path | None = None
@@ -67,9 +67,9 @@ class MachineSpec:
         return self.url is not None or self.lookup is not None
 
     @property
-    def is_found(self) -> bool:
+    def may_run_already(self) -> bool:
         """Whether it can run before flysim starts it, so that the backend must report its state."""
-        return self.is_taken or self.lookup is not None
+        return self.is_adopted or self.lookup is not None
 
     @property
     def all_ports(self) -> tuple[int, ...]:

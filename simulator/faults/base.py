@@ -13,7 +13,7 @@ from pydantic import AfterValidator, GetJsonSchemaHandler, WithJsonSchema, model
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.config.base_model import TEXT_SCHEMA, StrictModel, Text, as_written, fault
+from simulator.config.base_model import TEXT_SCHEMA, StrictModel, Text, as_string, invalid
 from simulator.config.problems import describe, suggest
 from simulator.errors import InputError
 from simulator.faults.context import FaultContext
@@ -43,7 +43,7 @@ class Fault(StrictModel, ABC):
     @classmethod
     def expand_short_form(cls, data: Any) -> Any:
         """Returns the mapping for a value that is not a mapping, or raises a validation error."""
-        raise fault(
+        raise invalid(
             describe(data), expected=f"a mapping with {', '.join(f'{name}:' for name in cls.model_fields)}"
         )
 
@@ -84,7 +84,7 @@ class MachineOnlyFault(Fault):
 
     @classmethod
     def expand_short_form(cls, data: Any) -> Any:
-        return {"machine": as_written(data)}
+        return {"machine": as_string(data)}
 
 
 PAIR_SCHEMA = {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems": 2}
@@ -92,7 +92,7 @@ PAIR_SCHEMA = {"type": "array", "items": TEXT_SCHEMA, "minItems": 2, "maxItems":
 
 def _check_pair(regions: list[str]) -> list[str]:
     if len(regions) != 2:
-        raise fault(describe(regions), expected="two regions, such as [ams, dfw]")
+        raise invalid(describe(regions), expected="two regions, such as [ams, dfw]")
     return regions
 
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from simulator.config.base_model import fault
+from simulator.config.base_model import invalid
 from simulator.config.problems import describe, suggest
 from simulator.faults.base import MachineOnlyFault, Undo, add_conditions, machine_name
 from simulator.faults.context import FaultContext
-from simulator.network_conditions import Failing
+from simulator.network_conditions import FailedDeliveries
 from simulator.routing.errors import Failure
 
 FAILURES = {
@@ -29,7 +29,7 @@ def _check_failure(value: Any) -> Any:
     elif value in FAILURES:
         return value
     hint = suggest(value, FAILURES) if isinstance(value, str) else ""
-    raise fault(
+    raise invalid(
         f"{describe(value)}{hint}", expected=f"one of {', '.join(FAILURES)}, or a status from 500 to 599"
     )
 
@@ -56,6 +56,8 @@ class FailFirst(MachineOnlyFault):
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)
-        how = self.with_ if isinstance(self.with_, int) else FAILURES[self.with_]
-        failing = Failing(words=self.describe(context), machine_id=machine.id, how=how, left=self.times)
+        failure = self.with_ if isinstance(self.with_, int) else FAILURES[self.with_]
+        failing = FailedDeliveries(
+            description=self.describe(context), machine_id=machine.id, failure=failure, remaining=self.times
+        )
         return add_conditions(context, failing)

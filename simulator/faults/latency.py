@@ -30,6 +30,7 @@ class Latency(Fault):
         one, other = self.between
         pairs = dict.fromkeys([(one, other), (other, one)])  # A single pair within one region.
         delays = [
-            Delay(words=description, edge=edge, region=region, seconds=self.of) for edge, region in pairs
+            Delay(description=description, edge=edge, region=region, seconds=self.of)
+            for edge, region in pairs
         ]
         return add_conditions(context, *delays)

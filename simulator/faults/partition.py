@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import model_validator
 
-from simulator.config.base_model import TEXT_SCHEMA, Text, as_written, fault
+from simulator.config.base_model import TEXT_SCHEMA, Text, as_string, invalid
 from simulator.faults.base import (
     PAIR_SCHEMA,
     Fault,
@@ -40,7 +40,7 @@ class Partition(Fault):
     @classmethod
     def expand_short_form(cls, data: Any) -> Any:
         """A list is two regions, a string is a machine."""
-        return {"between": data} if isinstance(data, list) else {"machine": as_written(data)}
+        return {"between": data} if isinstance(data, list) else {"machine": as_string(data)}
 
     @model_validator(mode="after")
     def _is_one_form(self) -> Partition:
@@ -49,7 +49,7 @@ class Partition(Fault):
         )
         if tuple(sorted(given)) not in _FORMS:
             keys = " and ".join(f'"{name}:"' for name in given) or "no keys"
-            raise fault(
+            raise invalid(
                 f"a partition with {keys}",
                 expected="two regions, machine:, edge: and machine:, or edge: and region:",
             )
@@ -97,6 +97,6 @@ class Partition(Fault):
         if self.between is not None:
             one, other = self.between
             pairs = dict.fromkeys([(one, other), (other, one)])
-            return [Cut(words=description, edge=edge, region=region) for edge, region in pairs]
+            return [Cut(description=description, edge=edge, region=region) for edge, region in pairs]
         machine_id = context.find_machine(self.machine).id if self.machine else None
-        return [Cut(words=description, edge=self.edge, region=self.region, machine_id=machine_id)]
+        return [Cut(description=description, edge=self.edge, region=self.region, machine_id=machine_id)]

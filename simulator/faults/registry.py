@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from simulator.config.base_model import StrictModel, fault
+from simulator.config.base_model import StrictModel, invalid
 from simulator.config.problems import describe
 from simulator.faults.base import Fault
 from simulator.faults.fail_first import FailFirst
@@ -37,14 +37,14 @@ class FaultChoice(StrictModel):
     @classmethod
     def _is_mapping(cls, data: Any) -> Any:
         if not isinstance(data, dict):
-            raise fault(describe(data), expected=f"a mapping with one of {', '.join(FAULTS)}")
+            raise invalid(describe(data), expected=f"a mapping with one of {', '.join(FAULTS)}")
         return data
 
     @model_validator(mode="after")
     def _is_one(self) -> FaultChoice:
         if len(self.model_fields_set) != 1:
             given = " and ".join(f'"{key}:"' for key in FAULTS if key in self.model_fields_set) or "no fault"
-            raise fault(f"{given} in one step", expected=f"one of {', '.join(FAULTS)}")
+            raise invalid(f"{given} in one step", expected=f"one of {', '.join(FAULTS)}")
         return self
 
     @property

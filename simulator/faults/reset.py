@@ -9,7 +9,7 @@ from pydantic import Field
 from simulator.config.base_model import Size
 from simulator.faults.base import MachineOnlyFault, Undo, add_conditions, machine_name
 from simulator.faults.context import FaultContext
-from simulator.network_conditions import Breaking
+from simulator.network_conditions import ResponseResets
 
 
 class Reset(MachineOnlyFault):
@@ -30,5 +30,7 @@ class Reset(MachineOnlyFault):
 
     async def apply(self, context: FaultContext) -> Undo:
         description, machine = self.describe(context), context.find_machine(self.machine)
-        breaking = Breaking(words=description, machine_id=machine.id, after_bytes=self.after, left=self.times)
+        breaking = ResponseResets(
+            description=description, machine_id=machine.id, after_bytes=self.after, remaining=self.times
+        )
         return add_conditions(context, breaking)

@@ -22,5 +22,5 @@ class SlowStart(MachineOnlyFault):
 
     async def apply(self, context: FaultContext) -> Undo:
         machine = context.find_machine(self.machine)
-        context.supervisor.fault_injector.hold_starts(machine.id, self.by)
-        return partial(context.supervisor.fault_injector.release_starts, machine.id)
+        context.supervisor.fault_injector.delay_starts(machine.id, self.by)
+        return partial(context.supervisor.fault_injector.end_start_delay, machine.id)

@@ -85,33 +85,33 @@ class Observer(Protocol):
 
     # Changes that flysim did not make: by a user at a terminal, Docker Compose or an orchestrator.
 
-    def machine_joined(self, spec: MachineSpec) -> None:
-        """A machine was added; it is not running until `machine_began` is called."""
+    def machine_added(self, spec: MachineSpec) -> None:
+        """A machine was added; it is not running until `machine_started` is called."""
 
-    def machine_began(self, machine_id: str, placement: Placement) -> None:
+    def machine_started(self, machine_id: str, placement: Placement) -> None:
         """A machine runs that flysim did not launch. Its exit is reported like that of a launched one."""
 
-    def machine_froze(self, machine_id: str) -> None: ...
+    def machine_paused(self, machine_id: str) -> None: ...
 
-    def machine_thawed(self, machine_id: str) -> None: ...
+    def machine_unpaused(self, machine_id: str) -> None: ...
 
-    def machine_left(self, machine_id: str) -> None:
+    def machine_removed(self, machine_id: str) -> None:
         """The machine was removed and will not come back."""
 
-    def problem_met(self, description: str, machine_id: str | None = None) -> None:
+    def problem_reported(self, description: str, machine_id: str | None = None) -> None:
         """An external change makes no sense. It is logged: no caller is there to receive an error."""
 
 
 class Backend(Protocol):
     """Runs machines. Every method except `launch` does nothing for a machine that is not running."""
 
-    freezes: bool
+    can_suspend: bool
     """Whether this backend can suspend a machine."""
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
         """Start to report external changes of `specs` and of machines that are added. Called before the first launch.
 
-        Calls `machine_began` for each of `specs` that is already running before it returns.
+        Calls `machine_started` for each of `specs` that is already running before it returns.
         Raises EnvironmentFault if the engine that runs the machines does not respond.
         """
         ...

@@ -32,7 +32,7 @@ class FakeApp:
 class FakeBackend:
     """Runs every machine as a listener in this process."""
 
-    freezes = True
+    can_suspend = True
 
     def __init__(self, apps: Mapping[str, FakeApp] | None = None) -> None:
         self.apps: dict[str, FakeApp] = {"web": FakeApp(), **(apps or {})}
@@ -45,7 +45,7 @@ class FakeBackend:
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
         self._observer = observer
         for spec in specs:
-            if spec.is_found:
+            if spec.may_run_already:
                 await self.start_externally(spec)
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
@@ -99,9 +99,9 @@ class FakeBackend:
     async def start_externally(self, spec: MachineSpec) -> None:
         """Start a machine, possibly a new one, as if another tool had done it."""
         assert self._observer is not None
-        self._observer.machine_joined(spec)
+        self._observer.machine_added(spec)
         placement = await self.launch(spec, self._observer, dns_address="")
-        self._observer.machine_began(spec.id, placement)
+        self._observer.machine_started(spec.id, placement)
 
     def write_line(self, machine_id: str, line: str) -> None:
         """Let a machine write `line` to its log."""

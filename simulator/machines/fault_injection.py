@@ -12,7 +12,7 @@ from simulator.cancellation import shielded
 from simulator.clock import Clock
 from simulator.errors import InputError
 from simulator.machines.backend import Backend
-from simulator.machines.lifecycle import require
+from simulator.machines.lifecycle import require_state
 from simulator.machines.machine_record import MachineRecord
 from simulator.machines.registry import MachineRegistry
 from simulator.routing.model import MachineState
@@ -30,7 +30,7 @@ class MachineFaultInjector:
         """The machine accepts connections and never responds, until `thaw` or its next launch."""
         record = self._find(machine_id, "frozen")
         async with record.lock:
-            require("frozen", record.machine)
+            require_state("frozen", record.machine)
             try:
                 await shielded(self._backend.suspend(machine_id))
             except asyncio.CancelledError:  # It may be frozen already, and no record would say so.
@@ -45,11 +45,11 @@ class MachineFaultInjector:
                 record.is_frozen = False
                 await self._resume(record)
 
-    def hold_starts(self, machine_id: str, seconds: float) -> None:
+    def delay_starts(self, machine_id: str, seconds: float) -> None:
         """Suspend the machine for `seconds` of simulated time after each launch."""
         self._find(machine_id, "delayed").start_delay_seconds = seconds
 
-    async def release_starts(self, machine_id: str) -> None:
+    async def end_start_delay(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is not None:
             record.start_delay_seconds = 0.0
@@ -59,7 +59,7 @@ class MachineFaultInjector:
 
     def _find(self, machine_id: str, action: str) -> MachineRecord:
         record = self._registry.find_own(machine_id, action)
-        if not self._backend.freezes:
+        if not self._backend.can_suspend:
             raise InputError(
                 f"machine {record.spec.name} cannot be {action}: its backend has no way to freeze a machine",
                 expected="a fault such as kill, partition, latency or fail_first, or the backend process or docker",

@@ -24,7 +24,7 @@ ALLOWED_FROM: dict[str, frozenset[MachineState]] = {
 }
 
 
-def require(action: str, machine: Machine) -> None:
+def require_state(action: str, machine: Machine) -> None:
     """Raises WrongStateError, which names the machine and its state, if that state does not allow the action."""
     allowed = ALLOWED_FROM[action]
     if machine.state not in allowed:

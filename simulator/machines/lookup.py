@@ -33,7 +33,7 @@ OnName = Callable[[str], None]
 class LookupBackend:
     """Watches machines by their `lookup` names; cannot start, stop or change them."""
 
-    freezes = False
+    can_suspend = False
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class LookupBackend:
                 observer.machine_exited(spec.id, GONE)
             if now is not None:
                 self._placements[spec.id] = now
-                observer.machine_began(spec.id, now)
+                observer.machine_started(spec.id, now)
 
     def _report_forgotten(self, spec: MachineSpec) -> None:
         if spec.id not in self._forgotten:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from simulator.config.compose.labels import name_machine
+from simulator.config.compose.labels import next_machine_name
 from simulator.config.model import MachineSpec
 from simulator.config.problems import suggest
 from simulator.errors import InputError
@@ -28,8 +28,8 @@ def clone_spec(
             f'there is no region "{region}"{suggest(region, codes)}', expected=f"one of {', '.join(codes)}"
         )
     region = region or original.region
-    name = name_machine(region, original.app, known)
-    return replace(original, id=_new_id(known, random), name=name, region=region, is_taken=False)
+    name = next_machine_name(region, original.app, known)
+    return replace(original, id=_new_id(known, random), name=name, region=region, is_adopted=False)
 
 
 def _new_id(known: tuple[MachineSpec, ...], random: Random) -> str:

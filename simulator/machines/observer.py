@@ -54,7 +54,7 @@ class MachineObserver:
         if record := self._registry.get(machine_id):
             self._registry.publish_line(record, stream, line)
 
-    def problem_met(self, description: str, machine_id: str | None = None) -> None:
+    def problem_reported(self, description: str, machine_id: str | None = None) -> None:
         self._registry.publish_problem(description, self._registry.get(machine_id) if machine_id else None)
 
     def machine_exited(self, machine_id: str, exited: Exit) -> None:
@@ -66,11 +66,11 @@ class MachineObserver:
         record.last_exit = exited
         record.finish_start(exited)
 
-    def machine_joined(self, spec: MachineSpec) -> None:
+    def machine_added(self, spec: MachineSpec) -> None:
         if self._registry.get(spec.id) is None:
             self._registry.add_to_baseline(spec)
 
-    def machine_began(self, machine_id: str, placement: Placement) -> None:
+    def machine_started(self, machine_id: str, placement: Placement) -> None:
         record = self._registry.get(machine_id)
         if record is None or record.machine.state in _BUSY:  # The pending start or destroy continues.
             return
@@ -91,19 +91,19 @@ class MachineObserver:
                 listening = await self._backend.listening_addresses(record.spec.id)
             self._registry.publish_problem(str(not_healthy_in_time(record, listening)), record)
 
-    def machine_froze(self, machine_id: str) -> None:
+    def machine_paused(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is not None and record.machine.state is MachineState.STARTED:
             self._registry.change(record, MachineState.SUSPENDED, reason="paused outside flysim")
 
-    def machine_thawed(self, machine_id: str) -> None:
+    def machine_unpaused(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is not None and record.machine.state is MachineState.SUSPENDED:
             record.begin_start()
             self._registry.change(record, MachineState.STARTED, reason="resumed outside flysim")
             self.start_monitoring(record)
 
-    def machine_left(self, machine_id: str) -> None:
+    def machine_removed(self, machine_id: str) -> None:
         record = self._registry.get(machine_id)
         if record is None or record.machine.state is MachineState.DESTROYING:
             return

@@ -16,7 +16,7 @@ from simulator.errors import EnvironmentFault, InputError, MachineFault
 from simulator.events import Bus
 from simulator.machines.backend import Backend, Exit
 from simulator.machines.fault_injection import MachineFaultInjector
-from simulator.machines.lifecycle import ALIVE, require
+from simulator.machines.lifecycle import ALIVE, require_state
 from simulator.machines.machine_record import (
     MachineRecord,
     exited_during_start,
@@ -46,9 +46,9 @@ class MachineSupervisor:
         *,
         dns_address: str = "",
         seed: int = 0,
-        is_patient: bool = False,
+        allow_unhealthy: bool = False,
     ) -> None:
-        """`is_patient`: a machine that runs outside flysim may be unhealthy or absent when `open` returns."""
+        """`allow_unhealthy`: a machine that runs outside flysim may be unhealthy or absent when `open` returns."""
         self._backend = backend
         self._clock = clock
         self._dns_address = dns_address
@@ -57,7 +57,7 @@ class MachineSupervisor:
         self._registry = MachineRegistry(apps, bus, clock)
         self._registry.set_baseline(specs)
         self._observer = MachineObserver(self._registry, backend, clock)
-        self._is_patient = is_patient
+        self._allow_unhealthy = allow_unhealthy
         self.fault_injector = MachineFaultInjector(self._registry, backend, clock)
         """Injects faults into machines without informing the fleet."""
 
@@ -118,7 +118,7 @@ class MachineSupervisor:
         """
         record = self._registry.find_own(machine_id, "started")
         async with record.lock:
-            require("started", record.machine)
+            require_state("started", record.machine)
             await self._start_or_resume(record)
         await self._wait_until_healthy(record)
 
@@ -126,7 +126,7 @@ class MachineSupervisor:
         """Send its kill signal; kill it after its kill timeout (F-5.37)."""
         record = self._registry.find_own(machine_id, "stopped")
         async with record.lock:
-            require("stopped", record.machine)
+            require_state("stopped", record.machine)
             before = record.machine.state
             self._registry.change(record, MachineState.STOPPING, reason="stop requested")
         try:
@@ -139,14 +139,14 @@ class MachineSupervisor:
         """Kill it at once, even while it is stopping."""
         record = self._registry.find_own(machine_id, "killed")
         async with record.lock:
-            require("killed", record.machine)
+            require_state("killed", record.machine)
         await self._backend.kill(machine_id)
 
     async def suspend(self, machine_id: str) -> None:
         """Suspend it; `start` resumes it."""
         record = self._registry.find_own(machine_id, "suspended")
         async with record.lock:
-            require("suspended", record.machine)
+            require_state("suspended", record.machine)
             self._registry.change(record, MachineState.SUSPENDING, reason="suspend requested")
             try:
                 await self._backend.suspend(machine_id)
@@ -160,7 +160,7 @@ class MachineSupervisor:
         """Kill and remove it; without `force` it must be stopped, as in Fly's Machines API."""
         record = self._registry.find_own(machine_id, "destroyed")
         async with record.lock:
-            require("destroyed" if force else "destroyed without force", record.machine)
+            require_state("destroyed" if force else "destroyed without force", record.machine)
         await self._remove(record)
 
     async def cordon(self, machine_id: str) -> None:
@@ -182,7 +182,7 @@ class MachineSupervisor:
         return record.machine
 
     async def _open_machine(self, record: MachineRecord) -> None:
-        if record.spec.is_found:
+        if record.spec.may_run_already:
             await self._adopt(record)
             return
         if not record.is_external:
@@ -201,13 +201,13 @@ class MachineSupervisor:
         if self._may_be_unhealthy(record):
             return
         if never_ran or record.machine.state is MachineState.SUSPENDED:
-            if record.spec.is_taken:
+            if record.spec.is_adopted:
                 await self.start(record.spec.id)
         else:
             await self._wait_until_healthy(record)
 
     def _may_be_unhealthy(self, record: MachineRecord) -> bool:
-        return self._is_patient and record.spec.is_found
+        return self._allow_unhealthy and record.spec.may_run_already
 
     def _restore_state(self, record: MachineRecord, state: MachineState) -> None:
         """The backend could not do the action: restore the state before it."""
@@ -220,7 +220,7 @@ class MachineSupervisor:
 
     async def _close_machine(self, record: MachineRecord) -> None:
         async with record.lock:  # A start may be under way.
-            if record.machine.state in ALIVE and not record.is_external and not record.spec.is_taken:
+            if record.machine.state in ALIVE and not record.is_external and not record.spec.is_adopted:
                 self._registry.change(record, MachineState.STOPPING, reason="flysim exits")
         if record.machine.state is MachineState.STOPPING:
             await self._backend.stop(record.spec.id)
@@ -289,7 +289,7 @@ class MachineSupervisor:
 
     def _set_cordon(self, machine_id: str, action: str) -> None:
         record = self._registry.find(machine_id)
-        require(action, record.machine)
+        require_state(action, record.machine)
         self._registry.change(record, cordoned=action == "cordoned")
 
 

@@ -83,7 +83,7 @@ class ProxyCore:
 
     def log_fault(self, cause: Condition, machine: Machine) -> None:
         """Log that a fault affected a delivery, in the log of the machine's app."""
-        now, message = self.clock.now(), f"{FAULT} triggered: {cause.words}"
+        now, message = self.clock.now(), f"{FAULT} triggered: {cause.description}"
         self.bus.publish(ProxyLogged(now, machine.app, machine.id, machine.region, "warn", message))
 
     def log_rejection(self, reject: Reject, now: float) -> None:

@@ -136,8 +136,8 @@ class Passthrough:
                 core.log_fault(cause, machine)
             if failing is not None:
                 # TCP has no status codes: where an HTTP request would get one, the connection is reset.
-                how = failing.how if isinstance(failing.how, Failure) else Failure.RESET
-                raise ConnectError(delivery_error(how, port))
+                failure = failing.failure if isinstance(failing.failure, Failure) else Failure.RESET
+                raise ConnectError(delivery_error(failure, port))
             if not await simulate_connect(core, edge, machine, _CONNECT_SECONDS):
                 raise ConnectError(delivery_error(Failure.TIMED_OUT, port))
         streams = await _connect(machine.host, port)
@@ -204,7 +204,7 @@ async def _pump(
         sink.write(data[: reset[0]] if reset else data)
         await sink.drain()
         if reset:
-            raise ConnectionResetError(reset[1].words)
+            raise ConnectionResetError(reset[1].description)
     if sink.can_write_eof():
         sink.write_eof()
 

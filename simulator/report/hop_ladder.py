@@ -26,6 +26,12 @@ def ladder(trace: Trace, *, headers: bool = False, width: int = WIDTH, as_websoc
 
     Headers of hops that equal an earlier one are omitted. `as_websocket`: the client sent a WebSocket handshake,
     even if the trace does not show it.
+
+    >>> routed = Hop("d8dd626f379508", "ams-1", "chat", "ams", Cause.ROUTED, 0.0, 0.004, status=200)
+    >>> trace = Trace("01J", "ams", "chat", "GET", "/", "chat.fly.dev", "http", 0.0, (routed,))
+    >>> print(ladder(trace))
+    GET /  at edge ams  → no response yet
+      1  ams-1  ams  d8dd626f379508  routed  200                                                    4 ms
     """
     lines = [_headline(trace, as_websocket=as_websocket)]
     table = _Table.of(trace.hops, width)

@@ -30,7 +30,7 @@ class TextReport:
         self._colour = colour
         self._width = width
 
-    def take(self, result: ScenarioResult) -> None:
+    def add(self, result: ScenarioResult) -> None:
         """Report one scenario that has ended."""
         self._write(self._line(result) + "\n")
         if result.failure is not None:

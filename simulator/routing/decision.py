@@ -38,7 +38,7 @@ class Wait:
     """No machine is ready yet: call `resume` after `wait_seconds`."""
 
     wait_seconds: float
-    really: bool
+    in_real_time: bool
     """Wait in real time for a machine that starts or is at its limit; else on the simulated clock."""
 
 

@@ -154,7 +154,7 @@ class Exchange:
         """The time of a `Wait` has passed."""
         return self._continue(now)
 
-    def remark(self, note: str) -> None:
+    def add_note(self, note: str) -> None:
         """Add a note to the current hop of the trace: a cause outside Fly's proxy, such as an injected fault."""
         self._recorder.add_note(note)
 

@@ -29,7 +29,7 @@ from simulator.scenario.simulator_protocol import RunningSimulator
 if TYPE_CHECKING:
     from simulator.scenario.client.websocket import WebSocketConnection
 
-PATIENCE_SECONDS = 2.0
+EVENT_TIMEOUT_SECONDS = 2.0
 """How long a step waits for a trace or a log line to arrive, on the real clock."""
 DEFAULT_CLIENT = "client"
 T = TypeVar("T")
@@ -80,12 +80,12 @@ class ScenarioContext:
     def __init__(self, shared: SharedState) -> None:
         self.shared = shared
         self.current_client = DEFAULT_CLIENT
-        self.records: list[StepResult] = []
+        self.step_results: list[StepResult] = []
         self.response: ClientResponse | None = None
         """The response of the current step, for its `StepResult`."""
         self.step_started_at = 0.0
         """On the simulated clock. Log lines before this do not count for the step."""
-        self.patience_seconds = PATIENCE_SECONDS
+        self.event_timeout_seconds = EVENT_TIMEOUT_SECONDS
 
     @property
     def simulator(self) -> RunningSimulator:
@@ -145,7 +145,7 @@ class ScenarioContext:
         if request_id is None:
             return None
         return await poll(
-            lambda: self.simulator.journal.find_trace(request_id), timeout_seconds=self.patience_seconds
+            lambda: self.simulator.journal.find_trace(request_id), timeout_seconds=self.event_timeout_seconds
         )
 
     async def check_response(self, response: ClientResponse, expect: Expectation | None) -> None:
@@ -179,7 +179,8 @@ class ScenarioContext:
         if not wanted:
             return []
         missing = await poll(
-            lambda: True if not self._missing_logs(wanted) else None, timeout_seconds=self.patience_seconds
+            lambda: True if not self._missing_logs(wanted) else None,
+            timeout_seconds=self.event_timeout_seconds,
         )
         return [] if missing else self._missing_logs(wanted)
 

@@ -72,6 +72,9 @@ async def run_scenarios(
     """Run scenarios, given as models or paths. Raises InputError if a file is invalid.
 
     `on_result` is called for each scenario when it ends, `on_config` for each fleet before the first one starts.
+
+    >>> asyncio.run(run_scenarios(["scenarios/cookie.yaml"])).summary
+    '1 passed, 0 failed'
     """
     options, started = options or RunOptions(), time.monotonic()
     groups = plan(select(_load(scenarios), options.keyword), options)
@@ -240,7 +243,7 @@ async def run_scenario(scenario: Scenario, simulator: RunningSimulator) -> Scena
         Verdict.FAILED if failure else Verdict.PASSED,
         time.monotonic() - started,
         failure,
-        steps=tuple(context.records),
+        steps=tuple(context.step_results),
     )
 
 

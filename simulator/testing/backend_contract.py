@@ -230,7 +230,7 @@ class BackendContract:
             await backend.launch(spec, recorder, dns_address=DNS)
 
         await backend.stop(ONE)
-        assert recorder.told == []
+        assert recorder.reports == []
 
     async def test_an_isolated_machine_responds_again_once_it_has_rejoined(
         self, backend: Backend, recorder: RecordingObserver

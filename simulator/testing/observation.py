@@ -21,34 +21,34 @@ INTERNAL_PORT = free_port()
 class RecordingObserver:
     """Observer that records all reports, in order."""
 
-    told: list[tuple[str, str | Exit]] = field(default_factory=list)
+    reports: list[tuple[str, str | Exit]] = field(default_factory=list)
 
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
-        self.told.append((machine_id, line))
+        self.reports.append((machine_id, line))
 
     def machine_exited(self, machine_id: str, exited: Exit) -> None:
-        self.told.append((machine_id, exited))
+        self.reports.append((machine_id, exited))
 
-    def machine_joined(self, spec: MachineSpec) -> None:
-        self.told.append((spec.id, "joined"))
+    def machine_added(self, spec: MachineSpec) -> None:
+        self.reports.append((spec.id, "joined"))
 
-    def machine_began(self, machine_id: str, placement: Placement) -> None:
-        self.told.append((machine_id, "began"))
+    def machine_started(self, machine_id: str, placement: Placement) -> None:
+        self.reports.append((machine_id, "began"))
 
-    def machine_froze(self, machine_id: str) -> None:
-        self.told.append((machine_id, "froze"))
+    def machine_paused(self, machine_id: str) -> None:
+        self.reports.append((machine_id, "froze"))
 
-    def machine_thawed(self, machine_id: str) -> None:
-        self.told.append((machine_id, "thawed"))
+    def machine_unpaused(self, machine_id: str) -> None:
+        self.reports.append((machine_id, "thawed"))
 
-    def machine_left(self, machine_id: str) -> None:
-        self.told.append((machine_id, "left"))
+    def machine_removed(self, machine_id: str) -> None:
+        self.reports.append((machine_id, "left"))
 
-    def problem_met(self, description: str, machine_id: str | None = None) -> None:
-        self.told.append((machine_id or "", description))
+    def problem_reported(self, description: str, machine_id: str | None = None) -> None:
+        self.reports.append((machine_id or "", description))
 
     def of(self, machine_id: str) -> list[str | Exit]:
-        return [what for whose, what in self.told if whose == machine_id]
+        return [what for whose, what in self.reports if whose == machine_id]
 
     def endings(self, machine_id: str) -> list[Exit]:
         return [what for what in self.of(machine_id) if isinstance(what, Exit)]

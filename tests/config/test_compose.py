@@ -9,8 +9,8 @@ import pytest
 
 from simulator.config.compose.reader import (
     ComposeFile,
-    config_of_machines,
-    machine_of_labels,
+    config_from_machines,
+    machine_from_labels,
     project_name,
     read_compose,
 )
@@ -71,7 +71,7 @@ def test_the_demo_has_three_machines_and_a_service_with_ids_from_the_engine() ->
         (DFW, "dfw-1", "streams", "dfw", 8080, "dfw-1"),
         (DFW_2, "dfw-2", "streams", "dfw", 8080, "dfw-2"),
     ]
-    assert file.unnamed == ("dfw",)
+    assert file.services_without_id == ("dfw",)
     assert all(machine.is_external for machine in file.machines)
 
 
@@ -101,7 +101,7 @@ def test_an_id_of_digits_only_stays_unchanged(tmp_path: Path) -> None:
 def test_without_a_label_a_host_name_can_be_the_id(name: str, tmp_path: Path) -> None:
     file = read(tmp_path, services("labels: {fly.region: ams}", f"hostname: {name}"))
 
-    assert (file.machines[0].id, file.unnamed) == (name, ())
+    assert (file.machines[0].id, file.services_without_id) == (name, ())
 
 
 def test_merge_keys_and_anchors_contribute_their_labels(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_merge_keys_and_anchors_contribute_their_labels(tmp_path: Path) -> None:
         3000,
         "chat",
     )
-    assert file.unnamed == ("two",)
+    assert file.services_without_id == ("two",)
 
 
 def test_machines_are_named_by_region_and_number_within_their_app(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_without_a_config_every_region_has_an_edge_and_every_app_its_machines(tm
         """,
     )
 
-    config = config_of_machines(file.machines, file)
+    config = config_from_machines(file.machines, file)
 
     assert config.edges == {"dfw": 8080, "ams": 8081, "lhr": 8082}
     assert [(app.app.name, [m.id for m in app.machines]) for app in config.apps] == [
@@ -175,7 +175,7 @@ def test_without_a_config_every_app_of_the_file_is_included_even_without_a_machi
         """,
     )
 
-    config = config_of_machines((), file)
+    config = config_from_machines((), file)
 
     assert [(app.app.name, app.machines) for app in config.apps] == [("chat", ()), ("shop", ()), ("app", ())]
 
@@ -184,7 +184,7 @@ def test_with_a_config_edges_and_apps_come_from_it_and_machines_from_the_file(tm
     base = load(tmp_path, BASE, FLY)
     file = read(tmp_path, services(f"labels: {{fly.region: dfw, fly.machine_id: {DFW}}}"), base)
 
-    config = config_of_machines(file.machines, file, base)
+    config = config_from_machines(file.machines, file, base)
 
     assert config.edges == {"ams": 9000}
     (machine,) = config.machines
@@ -346,8 +346,8 @@ def test_variables_come_from_the_env_file_and_the_environment_overrides_it(tmp_p
 
 
 def test_labels_and_host_name_make_a_container_a_machine() -> None:
-    first = machine_of_labels({"fly.region": "dfw"}, host_name="411ed5e307e2", image="chat")
-    second = machine_of_labels({"fly.region": "dfw"}, host_name="0368f1dd393c", known=[first])
+    first = machine_from_labels({"fly.region": "dfw"}, host_name="411ed5e307e2", image="chat")
+    second = machine_from_labels({"fly.region": "dfw"}, host_name="0368f1dd393c", known=[first])
 
     assert (first.id, first.name, first.app, first.image) == ("411ed5e307e2", "dfw-1", "app", "chat")
     assert (second.id, second.name) == ("0368f1dd393c", "dfw-2")
@@ -356,7 +356,7 @@ def test_labels_and_host_name_make_a_container_a_machine() -> None:
 def test_the_process_group_of_a_container_comes_from_its_environment(tmp_path: Path) -> None:
     base = load(tmp_path, BASE, FLY + '[processes]\nweb = "serve"\nworker = "work"\n')
 
-    machine = machine_of_labels(
+    machine = machine_from_labels(
         {"fly.region": "ams"}, host_name=AMS, env={"FLY_PROCESS_GROUP": "worker"}, base=base
     )
 
@@ -373,5 +373,5 @@ def test_the_process_group_of_a_container_comes_from_its_environment(tmp_path: P
 )
 def test_invalid_labels_of_a_container_are_an_error(labels: dict[str, str], problem: str) -> None:
     with pytest.raises(InputError) as caught:
-        machine_of_labels(labels, host_name=AMS)
+        machine_from_labels(labels, host_name=AMS)
     assert caught.value.problem == problem

@@ -23,7 +23,7 @@ from tests.routing.build import (
     DFW_1,
     DFW_2,
     Caller,
-    awake,
+    autostart_fleet,
     fleet,
     machine,
     request,
@@ -56,8 +56,8 @@ def the_finding(caller: Caller) -> Finding:
 
 def test_a_successful_exchange_has_no_finding() -> None:
     plain, sticky = replayed(), replayed(TO_DFW_1, cookie=f"fly-machine-id={DFW_1.id}")
-    plain.answer()
-    sticky.answer()
+    plain.respond()
+    sticky.respond()
     assert found(plain) == found(sticky) == []
 
 
@@ -74,7 +74,7 @@ def test_a_machine_that_replays_to_itself() -> None:
 
 def test_one_self_replay_is_a_finding_even_if_the_next_response_is_served() -> None:
     caller = replayed("region=ams")
-    caller.answer()
+    caller.respond()
     assert found(caller) == ["self-replay"]
 
 
@@ -82,7 +82,7 @@ def test_a_fallback_to_the_machine_that_replayed_is_not_a_self_replay() -> None:
     """F-1.52"""
     caller = replayed(f"instance={GONE};timeout=0s;fallback=force_self")
     assert caller.trace.path == ("ams-1", "ams-1")
-    caller.answer()
+    caller.respond()
     assert found(caller) == []
 
 
@@ -274,7 +274,7 @@ def test_a_target_that_was_not_reached_is_not_lost(directive: str) -> None:
 
 def test_a_target_that_is_full_is_not_lost() -> None:
     """F-5.6, K-4"""
-    caller = Caller(awake(AMS_1, DFW_1, hard_limit=1))
+    caller = Caller(autostart_fleet(AMS_1, DFW_1, hard_limit=1))
     caller.router.load.take(DFW_1.id, Service())
     caller.replay("region=dfw")
     caller.wait(10.0)
@@ -318,7 +318,7 @@ def test_a_machine_that_replays_to_itself_with_a_replay_body() -> None:
     """Gallery 1, F-1.75"""
     caller = Caller()
     caller.replay_body({"region": "ams"})
-    caller.answer()
+    caller.respond()
     assert 'ams-1 answered with the replay body {"region": "ams"}, which led to' in the_finding(caller).cause
 
 
@@ -382,7 +382,7 @@ def test_an_upgrade_that_the_replaying_app_negotiated() -> None:
     """Gallery 12, F-1.86"""
     caller = Caller()
     caller.replay(TO_DFW_1, 101)
-    caller.answer(101)
+    caller.respond(101)
     finding = the_finding(caller)
     assert finding.id == "negotiated-upgrade"
     assert finding.cause.startswith("ams-1 accepted the WebSocket (101)")
@@ -391,7 +391,7 @@ def test_an_upgrade_that_the_replaying_app_negotiated() -> None:
 def test_an_upgrade_that_only_the_target_negotiated() -> None:
     """F-1.86"""
     caller = replayed(TO_DFW_1)
-    caller.answer(101)
+    caller.respond(101)
     assert found(caller) == []
 
 
@@ -405,7 +405,7 @@ def test_an_upgrade_that_only_the_target_negotiated() -> None:
 def test_a_directive_that_is_probably_not_what_was_meant(directive: str, doubt: str) -> None:
     """Gallery 9, K-9"""
     caller = replayed("region=dfw", directive)
-    caller.answer()
+    caller.respond()
     findings = {finding.id: finding for finding in diagnose(caller.trace, DEMO)}
     assert doubt in findings["doubtful-directive"].cause
 
@@ -417,10 +417,10 @@ def test_a_machine_that_does_not_listen() -> None:
     """F-6.16"""
     once, often = Caller(), Caller(fleet(AMS_1))
     once.fail()
-    once.answer()
+    once.respond()
     often.fail()
     often.fail()
-    often.answer()
+    often.respond()
     assert "ams-1 refused 1 connection: [PC01] instance refused connection" in the_finding(once).cause
     # A later attempt succeeded: the hop has no failure.
     assert found(often) == []
@@ -437,8 +437,8 @@ def test_a_machine_that_never_listens() -> None:
 
 def test_an_injected_fault_is_fixed_by_healing_it() -> None:
     caller = Caller(fleet(AMS_1), options=RoutingOptions(attempts=1))
-    caller.exchange.remark("it was started for this request")
-    caller.exchange.remark("fault: ams-1 refuses the next delivery")
+    caller.exchange.add_note("it was started for this request")
+    caller.exchange.add_note("fault: ams-1 refuses the next delivery")
     caller.fail_until_done()
     assert the_finding(caller).fix.text == "heal the fault: ams-1 refuses the next delivery"
 
@@ -447,7 +447,7 @@ def test_a_timeout_is_not_a_refused_connection() -> None:
     """F-6.20"""
     caller = Caller()
     caller.fail(Failure.TIMED_OUT)
-    caller.answer()
+    caller.respond()
     assert found(caller) == []
 
 
@@ -468,7 +468,7 @@ def test_a_machine_that_accepts_a_request_and_sends_no_response(failure: Failure
 def test_a_machine_that_closes_the_connection_in_the_middle_of_its_response() -> None:
     """F-6.15"""
     caller = Caller()
-    caller.answer()
+    caller.respond()
     caller.exchange.finish(caller.now, Outcome.BROKEN)
     assert the_finding(caller).cause == "ams-1 closed the connection in the middle of its response"
 

@@ -126,7 +126,7 @@ async def test_a_port_that_another_container_publishes_is_reported_with_a_hint(
 ) -> None:
     taken = docker("port", containers.make("one"), "8080/tcp").rpartition(":")[2]
     name = containers.make("other", port=taken, verb="create")
-    engine, spec = await Engine.connect(), MachineSpec(DFW, "dfw-1", "chat", "dfw", is_taken=True)
+    engine, spec = await Engine.connect(), MachineSpec(DFW, "dfw-1", "chat", "dfw", is_adopted=True)
     machine = MachineContainer(
         engine, docker("inspect", "--format={{.Id}}", name), spec, NOWHERE, RecordingObserver()
     )

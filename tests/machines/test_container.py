@@ -60,7 +60,7 @@ def recorder() -> RecordingObserver:
 
 
 def make_container(engine: Engine, recorder: RecordingObserver, **spec_fields: Any) -> MachineContainer:
-    spec = replace(machine_spec(1, ()), is_taken=True, **spec_fields)
+    spec = replace(machine_spec(1, ()), is_adopted=True, **spec_fields)
     return MachineContainer(engine, "c1", spec, Placement("127.0.0.1", 1, "::1"), recorder)
 
 
@@ -76,7 +76,7 @@ async def container(engine: Engine, recorder: RecordingObserver) -> MachineConta
     container = make_container(engine, recorder)
     await container.refresh()
     assert recorder.of(ONE) == ["began"]
-    recorder.told.clear()
+    recorder.reports.clear()
     return container
 
 
@@ -265,7 +265,7 @@ async def test_a_rejected_start_leaves_the_container_stopped(
     ):
         await fresh.start()
     await asyncio.wait_for(fresh.kill(), 5)
-    assert recorder.told == []
+    assert recorder.reports == []
 
 
 async def test_a_cancelled_start_leaves_nothing_to_wait_for(
@@ -365,7 +365,7 @@ async def test_a_container_that_docker_is_restarting_is_not_running(
     assert recorder.of(ONE) == [
         f'{EARLY_EXIT}: its last log line is "oh no"\n  hint: docker logs c1 shows all lines'
     ]
-    recorder.told.clear()
+    recorder.reports.clear()
     server.responses["attach"] = (200, None)
     server.responses["json"] = state()
     await fresh.handle_event(event("start"))

@@ -58,7 +58,7 @@ async def test_only_a_running_machine_can_be_frozen(harness: Harness) -> None:
     with pytest.raises(InputError, match="outside flysim, so it cannot be frozen"):
         await supervisor.fault_injector.freeze(DFW)
     with pytest.raises(InputError, match="outside flysim, so it cannot be delayed"):
-        supervisor.fault_injector.hold_starts(DFW, 1.0)
+        supervisor.fault_injector.delay_starts(DFW, 1.0)
     assert not await supervisor.fault_injector.isolate(DFW)
     listener.close()
 
@@ -83,14 +83,14 @@ async def test_ending_a_fault_of_a_destroyed_machine_does_nothing(harness: Harne
     supervisor = await harness.open_supervisor()
     await supervisor.destroy(AMS)
     await supervisor.fault_injector.thaw(AMS)
-    await supervisor.fault_injector.release_starts(AMS)
+    await supervisor.fault_injector.end_start_delay(AMS)
     await supervisor.fault_injector.rejoin(AMS)
 
 
 async def test_a_start_is_delayed_on_the_simulated_clock(harness: Harness) -> None:
     supervisor = await harness.open_supervisor()
     await supervisor.stop(AMS)
-    supervisor.fault_injector.hold_starts(AMS, HOUR)
+    supervisor.fault_injector.delay_starts(AMS, HOUR)
     starting = await begin_start(harness, supervisor)
     # The fake listens nevertheless.
     await eventually(
@@ -105,9 +105,9 @@ async def test_a_start_is_delayed_on_the_simulated_clock(harness: Harness) -> No
 async def test_a_delayed_start_continues_when_the_fault_ends(harness: Harness) -> None:
     supervisor = await harness.open_supervisor()
     await supervisor.stop(AMS)
-    supervisor.fault_injector.hold_starts(AMS, HOUR)
+    supervisor.fault_injector.delay_starts(AMS, HOUR)
     starting = await begin_start(harness, supervisor)
-    await supervisor.fault_injector.release_starts(AMS)
+    await supervisor.fault_injector.end_start_delay(AMS)
     await starting
     assert not is_suspended(harness, AMS)
     await supervisor.kill(AMS)
@@ -117,7 +117,7 @@ async def test_a_delayed_start_continues_when_the_fault_ends(harness: Harness) -
 
 async def test_each_launch_is_delayed_separately(harness: Harness) -> None:
     supervisor = await harness.open_supervisor()
-    supervisor.fault_injector.hold_starts(AMS, HOUR)
+    supervisor.fault_injector.delay_starts(AMS, HOUR)
     starts = []
     for _ in range(2):
         await supervisor.kill(AMS)
@@ -165,7 +165,7 @@ async def test_a_machine_is_isolated_where_the_backend_can() -> None:
 async def test_a_delay_ends_when_the_machine_is_resumed_or_started_externally(harness: Harness) -> None:
     supervisor = await harness.open_supervisor()
     await supervisor.stop(AMS)
-    supervisor.fault_injector.hold_starts(AMS, HOUR)
+    supervisor.fault_injector.delay_starts(AMS, HOUR)
     starting = await begin_start(harness, supervisor)
     await supervisor.suspend(AMS)
     await supervisor.start(AMS)  # Resuming is not a launch.
@@ -184,9 +184,9 @@ async def test_a_machine_that_moves_during_a_delayed_start_stays_delayed(harness
     """As a machine that was isolated, and has another address since it rejoined."""
     supervisor = await harness.open_supervisor()
     await supervisor.stop(AMS)
-    supervisor.fault_injector.hold_starts(AMS, HOUR)
+    supervisor.fault_injector.delay_starts(AMS, HOUR)
     starting = await begin_start(harness, supervisor)
-    supervisor._observer.machine_began(AMS, supervisor._registry.find(AMS).placement)
+    supervisor._observer.machine_started(AMS, supervisor._registry.find(AMS).placement)
     harness.clock.advance(HOUR)
     await starting
     assert not is_suspended(harness, AMS)
@@ -195,7 +195,7 @@ async def test_a_machine_that_moves_during_a_delayed_start_stays_delayed(harness
 async def test_ending_one_fault_does_not_resume_a_machine_that_another_fault_stops(harness: Harness) -> None:
     supervisor = await harness.open_supervisor()
     await supervisor.stop(AMS)
-    supervisor.fault_injector.hold_starts(AMS, HOUR)
+    supervisor.fault_injector.delay_starts(AMS, HOUR)
     for _ in range(2):
         starting = await begin_start(harness, supervisor)
         await supervisor.fault_injector.freeze(AMS)
@@ -229,11 +229,11 @@ async def test_a_start_that_cannot_be_delayed_fails() -> None:
     harness = Harness(backend=CannotSuspend())
     supervisor = await harness.open_supervisor()
     await supervisor.stop(AMS)
-    supervisor.fault_injector.hold_starts(AMS, HOUR)
+    supervisor.fault_injector.delay_starts(AMS, HOUR)
     with pytest.raises(InputError, match="cannot be suspended here"):
         await supervisor.start(AMS)
     assert supervisor.machine(AMS).state is MachineState.FAILED
-    await supervisor.fault_injector.release_starts(AMS)
+    await supervisor.fault_injector.end_start_delay(AMS)
     await supervisor.start(AMS)
     assert supervisor.machine(AMS).state is MachineState.STARTED
     await supervisor.close()
@@ -257,7 +257,7 @@ async def test_a_cancelled_freeze_is_undone() -> None:
 
 async def test_a_backend_that_cannot_suspend_refuses_the_faults_at_once() -> None:
     backend = FakeBackend()
-    backend.freezes = False
+    backend.can_suspend = False
     harness = Harness(backend=backend)
     supervisor = await harness.open_supervisor()
     with pytest.raises(
@@ -265,5 +265,5 @@ async def test_a_backend_that_cannot_suspend_refuses_the_faults_at_once() -> Non
     ):
         await supervisor.fault_injector.freeze(AMS)
     with pytest.raises(InputError, match="ams-1 cannot be delayed"):
-        supervisor.fault_injector.hold_starts(AMS, 1.0)
+        supervisor.fault_injector.delay_starts(AMS, 1.0)
     await supervisor.close()

@@ -58,7 +58,9 @@ class Harness:
             MachineSpec(AMS, "ams-1", "streams", "ams", lookup="ams-1", internal_port=port),
             MachineSpec(DFW, "dfw-1", "streams", "dfw", lookup="dfw-1", internal_port=port),
         ]
-        self.supervisor = MachineSupervisor([App("streams")], specs, backend, bus, Clock(), is_patient=True)
+        self.supervisor = MachineSupervisor(
+            [App("streams")], specs, backend, bus, Clock(), allow_unhealthy=True
+        )
 
     def is_routed_to(self, machine_id: str) -> bool:
         return self.supervisor.machine(machine_id).is_candidate
@@ -214,7 +216,7 @@ async def test_a_looked_up_machine_cannot_be_controlled_without_the_engine(harne
 async def test_without_docker_and_without_a_name_that_resolves_the_start_fails() -> None:
     backend = LookupBackend()
     spec = MachineSpec(AMS, "ams-1", "streams", "ams", lookup="no-such-machine")
-    supervisor = MachineSupervisor([App("streams")], [spec], backend, Bus(), Clock(), is_patient=True)
+    supervisor = MachineSupervisor([App("streams")], [spec], backend, Bus(), Clock(), allow_unhealthy=True)
 
     with pytest.raises(EnvironmentFault, match="no Docker engine here") as caught:
         await supervisor.open()

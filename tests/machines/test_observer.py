@@ -18,8 +18,8 @@ from simulator.routing.model import App, MachineState
 from simulator.testing import eventually
 from tests.machines.test_supervisor import AMS, DFW, Harness, spec
 
-ADOPTED = spec(DFW, "dfw-1", is_taken=True)
-NEW = spec("4d891ee9b43e08", "dfw-2", is_taken=True)
+ADOPTED = spec(DFW, "dfw-1", is_adopted=True)
+NEW = spec("4d891ee9b43e08", "dfw-2", is_adopted=True)
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ async def test_an_externally_paused_machine_gets_no_requests_until_it_is_resumed
 ) -> None:
     supervisor = await harness.open_supervisor(ADOPTED)
 
-    observer_of(supervisor).machine_froze(DFW)
+    observer_of(supervisor).machine_paused(DFW)
     paused = supervisor.machine(DFW)
-    observer_of(supervisor).machine_thawed(DFW)
+    observer_of(supervisor).machine_unpaused(DFW)
     await eventually(lambda: supervisor.machine(DFW).is_candidate, "its check after the pause")
 
     assert paused.state is MachineState.SUSPENDED
@@ -88,7 +88,7 @@ async def test_an_externally_removed_machine_does_not_come_back(harness: Harness
     supervisor = await harness.open_supervisor(spec(), ADOPTED)
 
     harness.backend.exit(DFW, -9)
-    observer_of(supervisor).machine_left(DFW)
+    observer_of(supervisor).machine_removed(DFW)
     await supervisor.reset()
 
     assert [machine.id for machine in supervisor.fleet.machines] == [AMS]
@@ -130,7 +130,7 @@ async def test_an_unhealthy_adopted_machine_fails_the_start_unless_this_is_allow
     with pytest.raises(MachineFault, match=r"dfw-1 of app chat was not healthy within 0\.1 s"):
         await harness.open_supervisor(unhealthy)
     lenient = MachineSupervisor(
-        [App("chat")], [unhealthy], harness.backend, harness.bus, harness.clock, is_patient=True
+        [App("chat")], [unhealthy], harness.backend, harness.bus, harness.clock, allow_unhealthy=True
     )
     harness.supervisors.append(lenient)
     await lenient.open()
@@ -150,11 +150,11 @@ async def test_reports_of_an_unknown_machine_are_ignored(harness: Harness) -> No
     supervisor = await harness.open_supervisor(spec())
     before, observer = supervisor.fleet, observer_of(supervisor)
 
-    observer.machine_began(NEW.id, supervisor._registry.find(AMS).placement)
-    observer.machine_froze(NEW.id)
-    observer.machine_thawed(NEW.id)
+    observer.machine_started(NEW.id, supervisor._registry.find(AMS).placement)
+    observer.machine_paused(NEW.id)
+    observer.machine_unpaused(NEW.id)
     observer.machine_exited(NEW.id, Exit(0))
-    observer.machine_left(NEW.id)
+    observer.machine_removed(NEW.id)
 
     assert supervisor.fleet is before
 
@@ -180,7 +180,7 @@ class Stopped(FakeBackend):
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
         await super().watch(tuple(each for each in specs if each.id != DFW), observer)
-        observer.machine_froze(NEW.id)
+        observer.machine_paused(NEW.id)
 
 
 async def test_a_stopped_or_paused_adopted_machine_is_started() -> None:

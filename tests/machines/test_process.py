@@ -255,7 +255,7 @@ async def test_the_lines_of_two_machines_are_logged_in_the_order_in_which_they_w
     await exit_of(recorder, ONE)
     await exit_of(recorder, TWO)
 
-    assert [what for _, what in recorder.told if isinstance(what, str)] == ["first", "second"]
+    assert [what for _, what in recorder.reports if isinstance(what, str)] == ["first", "second"]
 
 
 async def test_a_machine_reads_nothing_from_the_terminal(

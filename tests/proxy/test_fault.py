@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from simulator.network_conditions import Breaking, Condition, Cut, Delay, Failing
+from simulator.network_conditions import Condition, Cut, Delay, FailedDeliveries, ResponseResets
 from simulator.proxy.transport.simulated_link import MAX_HELD_BYTES, LinkDirection
 from simulator.routing import App, Outcome
 from simulator.routing.errors import Failure
@@ -24,11 +24,11 @@ LARGE = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 
 def cut(**between: str) -> Cut:
-    return Cut(words=WORDS, **between)
+    return Cut(description=WORDS, **between)
 
 
-def failing(how: Failure | int, left: int = 1) -> Failing:
-    return Failing(words="it fails", machine_id=DFW, how=how, left=left)
+def failing(failure: Failure | int, remaining: int = 1) -> FailedDeliveries:
+    return FailedDeliveries(description="it fails", machine_id=DFW, failure=failure, remaining=remaining)
 
 
 def link_directions(harness: Harness) -> list[LinkDirection]:
@@ -209,7 +209,7 @@ async def test_stopping_the_proxy_releases_what_a_cut_holds(harness: Harness) ->
 
 async def test_a_delay_applies_to_each_direction_and_to_the_handshake(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", responding(OK))
-    harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=1.0))
+    harness.network.add(Delay(description="far", edge="ams", region="dfw", seconds=1.0))
     client = await harness.connect()
     for transfers, count in ((4, 1), (2, 2)):  # the second request reuses the connection
         started = harness.clock.now()
@@ -224,7 +224,7 @@ async def test_a_delay_applies_to_each_direction_and_to_the_handshake(harness: H
 
 async def test_delays_add_up_and_end_one_by_one(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", responding(OK))
-    ends = [harness.network.add(Delay(words=f"{s} s", seconds=s)) for s in (1.0, 2.0)]
+    ends = [harness.network.add(Delay(description=f"{s} s", seconds=s)) for s in (1.0, 2.0)]
     client = await harness.connect()
     assert (await client.fetch()).status == 200
     for end, expected in zip(ends, (2.0 * 2, 0.0), strict=True):
@@ -236,7 +236,7 @@ async def test_delays_add_up_and_end_one_by_one(harness: Harness) -> None:
 
 async def test_a_body_of_many_chunks_is_delayed_once(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", responding(LARGE))
-    harness.network.add(Delay(words="far", seconds=1.0))
+    harness.network.add(Delay(description="far", seconds=1.0))
     started = harness.clock.now()
     assert (await (await harness.connect()).fetch()).body == BODY
     assert harness.clock.now() - started == pytest.approx(4.0, abs=0.5)
@@ -246,10 +246,10 @@ async def test_a_delay_longer_than_the_connect_timeout_fails_the_connection(harn
     """F-1.49: the timeout of a replay limits the attempt to connect to its target."""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW};timeout=1s"))
     await harness.add_machine(DFW, "dfw", responding(OK))
-    end = harness.network.add(Delay(words="far", edge="ams", region="dfw", seconds=0.6))
+    end = harness.network.add(Delay(description="far", edge="ams", region="dfw", seconds=0.6))
     assert_proxy_response(await (await harness.connect()).fetch())
     end()
-    harness.network.add(Delay(words="near", edge="ams", region="dfw", seconds=0.4))
+    harness.network.add(Delay(description="near", edge="ams", region="dfw", seconds=0.4))
     assert (await (await harness.connect()).fetch()).status == 200
 
 
@@ -266,7 +266,7 @@ async def test_in_real_time_messages_are_delayed_equally_and_stay_in_order() -> 
 
     async with open_harness(realtime=True) as harness:
         await harness.add_machine(DFW, "dfw", accepting(talk))
-        harness.network.add(Delay(words="far", seconds=seconds))
+        harness.network.add(Delay(description="far", seconds=seconds))
         client, _ = await harness.open_websocket()
         for number, message in enumerate(messages):
             assert await client.read_exactly(len(message)) == message
@@ -279,7 +279,7 @@ async def test_delayed_data_arrives_at_once_when_the_delay_ends() -> None:
     async with open_harness(realtime=True) as harness:
         await harness.add_machine(DFW, "dfw", echoing())
         client, _ = await harness.open_websocket()
-        end = harness.network.add(Delay(words="very far", seconds=3600.0))
+        end = harness.network.add(Delay(description="very far", seconds=3600.0))
         frame = ws.masked(ws.TEXT, b"late")
         await client.send(frame)
         await until(lambda: held_bytes(harness) == len(frame))
@@ -297,7 +297,7 @@ async def test_a_delivery_that_did_not_reach_its_machine_is_retried(
     """F-5.41"""
     await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
-    harness.network.add(failing(failure, left=2))
+    harness.network.add(failing(failure, remaining=2))
     assert (await (await harness.connect()).fetch("POST", body=b"again")).body == b"hello"
     (trace,) = await harness.finished()
     assert [(hop.machine, hop.attempts) for hop in trace.hops] == [("ams-1", 1), ("dfw-1", 3)]
@@ -322,7 +322,7 @@ async def test_an_injected_status_replaces_the_machines_response(
     harness: Harness, body: bytes | None
 ) -> None:
     dfw = await harness.add_machine(DFW, "dfw", responding(OK))
-    harness.network.add(failing(503, left=2))
+    harness.network.add(failing(503, remaining=2))
     h1, h2 = await harness.connect(), await harness.connect_h2()
     method = "POST" if body else "GET"
     response = await h1.fetch(method, body=body)
@@ -351,7 +351,9 @@ async def test_a_refused_websocket_goes_to_another_machine(harness: Harness) -> 
     await harness.add_machine(DFW, "dfw", echoing())
     await harness.add_machine(DFW_2, "dfw", echoing())
     harness.network.add(
-        Failing(words="it fails", how=Failure.REFUSED, left=1)  # whichever machine is selected first
+        FailedDeliveries(
+            description="it fails", failure=Failure.REFUSED, remaining=1
+        )  # whichever machine is selected first
     )
     client, response = await harness.open_websocket()
     assert response.status == 101
@@ -367,7 +369,7 @@ async def test_a_refused_websocket_goes_to_another_machine(harness: Harness) -> 
 async def test_a_response_is_reset_after_exactly_the_configured_bytes(harness: Harness, after: int) -> None:
     """F-6.15: the client has the response head already, so its connection is closed, too."""
     dfw = await harness.add_machine(DFW, "dfw", responding(LARGE))
-    harness.network.add(Breaking(words="it breaks", after_bytes=after, left=1))
+    harness.network.add(ResponseResets(description="it breaks", after_bytes=after, remaining=1))
     client = await harness.connect()
     await client.send(request())
     assert (await client.read_head()).status == 200
@@ -381,7 +383,7 @@ async def test_a_response_is_reset_after_exactly_the_configured_bytes(harness: H
 
 async def test_a_shorter_response_is_not_reset(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", responding(LARGE))
-    harness.network.add(Breaking(words="it breaks", after_bytes=len(BODY) + 1))
+    harness.network.add(ResponseResets(description="it breaks", after_bytes=len(BODY) + 1))
     client = await harness.connect()
     for _ in range(2):  # bytes are counted for each response
         assert (await client.fetch()).body == BODY
@@ -392,7 +394,9 @@ async def test_a_replay_whose_body_is_reset_ends_in_pa03(harness: Harness, after
     """F-1.84: the truncated body is not valid JSON."""
     ams = await harness.add_machine(AMS, "ams", replaying_body(instance=DFW))
     await harness.add_machine(DFW, "dfw", responding(OK))
-    harness.network.add(Breaking(words="it breaks", machine_id=AMS, after_bytes=after, left=1))
+    harness.network.add(
+        ResponseResets(description="it breaks", machine_id=AMS, after_bytes=after, remaining=1)
+    )
     client = await harness.connect()
     assert (await client.fetch()).status == 502
     (trace,) = await harness.finished()
@@ -403,7 +407,7 @@ async def test_a_replay_whose_body_is_reset_ends_in_pa03(harness: Harness, after
 
 async def test_a_reset_ends_one_http2_stream_and_not_its_connection(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", responding(LARGE))
-    harness.network.add(Breaking(words="it breaks", after_bytes=1000, left=1))
+    harness.network.add(ResponseResets(description="it breaks", after_bytes=1000, remaining=1))
     client = await harness.connect_h2()
     broken = await client.open()
     await client.wait(lambda: broken.reset is not None)
@@ -423,7 +427,7 @@ async def test_a_websocket_is_reset_after_exactly_the_configured_bytes_from_the_
         await wire.read_to_end()
 
     await harness.add_machine(DFW, "dfw", accepting(talk, early=early))
-    harness.network.add(Breaking(words="it breaks", after_bytes=after))
+    harness.network.add(ResponseResets(description="it breaks", after_bytes=after))
     client, response = await harness.open_websocket()
     assert response.status == 101
     await client.send(ws.masked(ws.TEXT, b"start"))
@@ -438,7 +442,7 @@ async def test_an_open_websocket_counts_bytes_from_the_start_of_the_fault(harnes
     frame = ws.masked(ws.TEXT, b"0123456789")
     await client.send(frame)
     assert await client.read_exactly(len(frame)) == frame
-    harness.network.add(Breaking(words="it breaks", after_bytes=4))
+    harness.network.add(ResponseResets(description="it breaks", after_bytes=4))
     await client.send(frame)
     assert await client.read_to_end() == frame[:4]
 
@@ -456,10 +460,10 @@ ON_AMS = {("ams", 5432): 0}
 @pytest.mark.parametrize(
     ("condition", "code"),
     [
-        (failing(Failure.REFUSED, left=6), "PC01"),
-        (failing(503, left=6), "PC03"),  # TCP has no status codes
+        (failing(Failure.REFUSED, remaining=6), "PC01"),
+        (failing(503, remaining=6), "PC03"),  # TCP has no status codes
         (cut(), "PC05"),
-        (Delay(words="too far", seconds=60.0), "PC05"),
+        (Delay(description="too far", seconds=60.0), "PC05"),
     ],
 )
 async def test_the_same_faults_apply_to_a_tcp_connection(condition: Condition, code: str) -> None:
@@ -487,6 +491,6 @@ async def test_a_tcp_connection_is_held_and_reset_too() -> None:
             await asyncio.wait_for(client.reader.read(1), 0.1)
         remove()
         assert await client.read_exactly(3) == b"two"
-        harness.network.add(Breaking(words="it breaks", after_bytes=2))
+        harness.network.add(ResponseResets(description="it breaks", after_bytes=2))
         await client.send(b"three")
         assert await client.read_to_end() == b"th"

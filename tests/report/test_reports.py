@@ -45,7 +45,7 @@ def render_text(report: RunResult, *, colour: bool = False) -> str:
     parts: list[str] = []
     text = TextReport(parts.append, colour=colour)
     for result in report.results:
-        text.take(result)
+        text.add(result)
     text.finish(report)
     return "".join(parts)
 

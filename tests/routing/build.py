@@ -58,7 +58,7 @@ def fleet(*machines: Machine, apps: Sequence[App] = (STREAMS,)) -> Fleet:
     return Fleet.of(apps, machines)
 
 
-def awake(*machines: Machine, **service: Any) -> Fleet:
+def autostart_fleet(*machines: Machine, **service: Any) -> Fleet:
     """Machines of an app with autostart (F-5.27); `service` overrides its defaults."""
     return fleet(*machines, apps=[App("streams", primary_region="ams", services=(Service(**service),))])
 
@@ -122,7 +122,7 @@ class Caller:
         self.exchange: Exchange = self.router.open(request or _REQUEST, edge, REQUEST_ID, self.now)
         self.decision: Decision = self._carry_out(self.exchange.begin(self.now))
 
-    def answer(
+    def respond(
         self,
         status: int = 200,
         headers: dict[str, str] | None = None,
@@ -137,7 +137,7 @@ class Caller:
     def replay(
         self, directive: str, status: int = 307, *, after: float = 0.0, body_kept: bool = True
     ) -> Decision:
-        return self.answer(status, {"fly-replay": directive}, after=after, body_kept=body_kept)
+        return self.respond(status, {"fly-replay": directive}, after=after, body_kept=body_kept)
 
     def fail(
         self, failure: Failure = Failure.REFUSED, *, after: float = 0.0, body_kept: bool = True
@@ -159,7 +159,7 @@ class Caller:
         body_kept: bool = True,
     ) -> Decision:
         """Replay in the JSON form; `body` is text, bytes, None (incomplete), or a value to encode."""
-        self.answer(status, {"content-type": CONTENT_TYPE} | (headers or {}))
+        self.respond(status, {"content-type": CONTENT_TYPE} | (headers or {}))
         assert isinstance(self.decision, ReadBody), self.decision
         raw = (
             body
@@ -177,13 +177,13 @@ class Caller:
     def wait(self, seconds: float = 0.0, fleet: Fleet | None = None) -> Decision:
         """Advance the clock by `seconds`, replace the fleet if one is given, and resume the exchange."""
         assert isinstance(self.decision, Wait), self.decision
-        assert self.decision.really
+        assert self.decision.in_real_time
         self.now += seconds
         self.router.fleet = fleet or self.router.fleet
         return self._carry_out(self.exchange.resume(self.now))
 
     def _carry_out(self, decision: Decision) -> Decision:
-        while isinstance(decision, Wait) and not decision.really:
+        while isinstance(decision, Wait) and not decision.in_real_time:
             self.now += decision.wait_seconds
             decision = self.exchange.resume(self.now)
         self.decision = decision

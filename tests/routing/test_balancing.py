@@ -20,7 +20,7 @@ from tests.routing.build import (
     DFW_2,
     NOW,
     Caller,
-    awake,
+    autostart_fleet,
     fleet,
     machine,
     request,
@@ -191,15 +191,15 @@ def test_machines_that_do_not_offer_the_port_are_no_candidates() -> None:
 @pytest.mark.parametrize("state", [MachineState.CREATED, MachineState.STOPPED, MachineState.SUSPENDED])
 def test_if_none_is_running_the_closest_machine_is_started_and_gets_the_request(state: MachineState) -> None:
     """F-5.25, F-5.27, F-1.59"""
-    caller = Caller(awake(stopped(DFW_1), replace(AMS_1, state=state)))
+    caller = Caller(autostart_fleet(stopped(DFW_1), replace(AMS_1, state=state)))
     assert caller.requested_starts == [AMS_1.id]
-    assert caller.decision == Wait(POLL_SECONDS, really=True)
-    caller.wait(0.5, awake(stopped(DFW_1), replace(AMS_1, state=MachineState.STARTING)))
-    caller.wait(0.5, awake(stopped(DFW_1), replace(AMS_1, healthy=False)))
+    assert caller.decision == Wait(POLL_SECONDS, in_real_time=True)
+    caller.wait(0.5, autostart_fleet(stopped(DFW_1), replace(AMS_1, state=MachineState.STARTING)))
+    caller.wait(0.5, autostart_fleet(stopped(DFW_1), replace(AMS_1, healthy=False)))
     assert isinstance(caller.decision, Wait)
-    caller.wait(0.5, awake(stopped(DFW_1), AMS_1))
+    caller.wait(0.5, autostart_fleet(stopped(DFW_1), AMS_1))
     assert caller.at == "ams-1"
-    caller.answer()
+    caller.respond()
     assert (caller.trace.path, caller.elapsed, caller.requested_starts) == (("ams-1",), 1.5, [AMS_1.id])
     assert caller.trace.hops[0].note == "the machine was started for this request in 1.5 s (F-1.59)"
 
@@ -207,18 +207,18 @@ def test_if_none_is_running_the_closest_machine_is_started_and_gets_the_request(
 def test_a_request_waits_for_a_starting_machine_instead_of_starting_another() -> None:
     """F-5.25"""
     starting = replace(DFW_1, state=MachineState.STARTING)
-    caller = Caller(awake(stopped(AMS_1), starting))
+    caller = Caller(autostart_fleet(stopped(AMS_1), starting))
     assert caller.requested_starts == []
-    caller.wait(0.5, awake(stopped(AMS_1), DFW_1))
+    caller.wait(0.5, autostart_fleet(stopped(AMS_1), DFW_1))
     assert caller.at == "dfw-1"
 
 
 def test_if_all_running_machines_are_above_their_soft_limit_another_is_started() -> None:
     """F-5.25"""
-    caller = Caller(awake(AMS_1, stopped(DFW_1), soft_limit=1))
+    caller = Caller(autostart_fleet(AMS_1, stopped(DFW_1), soft_limit=1))
     second = Caller(router=caller.router)
     assert (caller.at, second.requested_starts) == ("ams-1", [DFW_1.id])
-    second.wait(1.0, awake(AMS_1, DFW_1, soft_limit=1))
+    second.wait(1.0, autostart_fleet(AMS_1, DFW_1, soft_limit=1))
     assert second.at == "dfw-1"
 
 
@@ -229,7 +229,7 @@ def test_if_one_machine_is_below_its_soft_limit_none_is_started() -> None:
 
 def test_with_autostart_off_no_machine_is_started() -> None:
     """F-12.10, F-5.26"""
-    caller = Caller(awake(stopped(AMS_1), autostart=False))
+    caller = Caller(autostart_fleet(stopped(AMS_1), autostart=False))
     assert (caller.code, caller.requested_starts, caller.elapsed) == ("PR04", [], 0.0)
     busy = choose({"ams-1": 2}, LIMITED, (AMS_1, stopped(AMS_2)))
     assert busy == Choice(machine=AMS_1)
@@ -273,10 +273,10 @@ def test_only_machines_in_the_regions_of_a_replay_are_started(
 @pytest.mark.parametrize("prefer", [True, False])
 def test_a_replay_to_a_stopped_machine_starts_it(prefer: bool) -> None:
     """F-1.59; F-1.46: also a preferred one, before it is reported as unavailable"""
-    caller = Caller(awake(AMS_1, stopped(DFW_1), DFW_2))
+    caller = Caller(autostart_fleet(AMS_1, stopped(DFW_1), DFW_2))
     caller.replay(f"prefer_instance={DFW_1.id}" if prefer else TO_DFW_1)
     assert caller.requested_starts == [DFW_1.id]
-    caller.wait(1.3, awake(AMS_1, DFW_1, DFW_2))
+    caller.wait(1.3, autostart_fleet(AMS_1, DFW_1, DFW_2))
     assert caller.at == "dfw-1"
     assert "fly-preferred-instance-unavailable" not in caller.sent
 
@@ -284,15 +284,15 @@ def test_a_replay_to_a_stopped_machine_starts_it(prefer: bool) -> None:
 def test_a_suspending_machine_is_started_once_it_is_suspended() -> None:
     """F-5.31"""
     suspending = replace(AMS_1, state=MachineState.SUSPENDING)
-    caller = Caller(awake(suspending))
-    assert (caller.requested_starts, caller.decision) == ([], Wait(POLL_SECONDS, really=True))
-    caller.wait(0.1, awake(replace(AMS_1, state=MachineState.SUSPENDED)))
+    caller = Caller(autostart_fleet(suspending))
+    assert (caller.requested_starts, caller.decision) == ([], Wait(POLL_SECONDS, in_real_time=True))
+    caller.wait(0.1, autostart_fleet(replace(AMS_1, state=MachineState.SUSPENDED)))
     assert caller.requested_starts == [AMS_1.id]
 
 
 def test_a_stopping_machine_cannot_be_started() -> None:
     """F-5.31, F-6.40: PM08 is the last error of the PR03"""
-    caller = Caller(awake(replace(DFW_1, state=MachineState.STOPPING), AMS_1))
+    caller = Caller(autostart_fleet(replace(DFW_1, state=MachineState.STOPPING), AMS_1))
     caller.replay(f"{TO_DFW_1};timeout=1s")
     assert caller.code == "PR03"
     assert (
@@ -303,11 +303,11 @@ def test_a_stopping_machine_cannot_be_started() -> None:
 
 def test_a_machine_that_has_stopped_in_the_meantime_is_started() -> None:
     """F-1.59, F-5.31"""
-    caller = Caller(awake(replace(DFW_1, state=MachineState.STOPPING), AMS_1))
+    caller = Caller(autostart_fleet(replace(DFW_1, state=MachineState.STOPPING), AMS_1))
     decision = caller.exchange.receive(_replay_to_dfw(), NOW)
-    assert decision == Wait(0.05, really=False)
-    caller.router.fleet = awake(stopped(DFW_1), AMS_1)
-    assert caller.exchange.resume(NOW + 0.05) == Wait(POLL_SECONDS, really=True)
+    assert decision == Wait(0.05, in_real_time=False)
+    caller.router.fleet = autostart_fleet(stopped(DFW_1), AMS_1)
+    assert caller.exchange.resume(NOW + 0.05) == Wait(POLL_SECONDS, in_real_time=True)
     assert caller.requested_starts == [DFW_1.id]
 
 
@@ -317,8 +317,8 @@ def _replay_to_dfw() -> Any:
 
 def test_a_machine_that_does_not_start_in_time_is_pm05() -> None:
     """F-5.30, F-6.37, F-10.5"""
-    caller = Caller(awake(stopped(AMS_1)))
-    caller.wait(START_SECONDS - 0.1, awake(replace(AMS_1, healthy=False)))
+    caller = Caller(autostart_fleet(stopped(AMS_1)))
+    caller.wait(START_SECONDS - 0.1, autostart_fleet(replace(AMS_1, healthy=False)))
     assert isinstance(caller.decision, Wait)
     caller.wait(0.2)
     assert (caller.code, caller.rejection.status) == ("PM05", 502)
@@ -340,9 +340,9 @@ def test_a_machine_that_does_not_start_in_time_is_pm05() -> None:
 )
 def test_a_machine_that_ends_while_it_starts_is_pm07(outcome: Machine | None, text: str) -> None:
     """F-6.39, F-6.53: the last error of the PR03"""
-    caller = Caller(awake(stopped(AMS_1)))
-    caller.wait(0.5, awake(replace(AMS_1, state=MachineState.STARTING)))
-    caller.wait(0.5, awake(*([outcome] if outcome else [])))
+    caller = Caller(autostart_fleet(stopped(AMS_1)))
+    caller.wait(0.5, autostart_fleet(replace(AMS_1, state=MachineState.STARTING)))
+    caller.wait(0.5, autostart_fleet(*([outcome] if outcome else [])))
     assert (caller.code, caller.rejection.status) == ("PR03", 502)
     assert text in caller.rejection.error.message
 
@@ -350,23 +350,23 @@ def test_a_machine_that_ends_while_it_starts_is_pm07(outcome: Machine | None, te
 def test_another_machine_is_started_if_a_start_fails() -> None:
     """F-5.41"""
     asleep = stopped(DFW_1)
-    caller = Caller(awake(stopped(AMS_1), asleep))
-    caller.wait(0.5, awake(replace(AMS_1, state=MachineState.FAILED), asleep))
+    caller = Caller(autostart_fleet(stopped(AMS_1), asleep))
+    caller.wait(0.5, autostart_fleet(replace(AMS_1, state=MachineState.FAILED), asleep))
     assert caller.requested_starts == [AMS_1.id, DFW_1.id]
-    caller.wait(0.5, awake(stopped(AMS_1), DFW_1))
+    caller.wait(0.5, autostart_fleet(stopped(AMS_1), DFW_1))
     assert caller.at == "dfw-1"
 
 
 def test_no_other_machine_is_started_after_the_timeout() -> None:
     """F-5.30"""
-    caller = Caller(awake(stopped(AMS_1), stopped(DFW_1)))
+    caller = Caller(autostart_fleet(stopped(AMS_1), stopped(DFW_1)))
     caller.wait(START_SECONDS)
     assert (caller.code, caller.requested_starts) == ("PM05", [AMS_1.id])
 
 
 def test_a_busy_machine_takes_the_request_if_a_start_fails() -> None:
     """F-5.3, F-5.25"""
-    caller = Caller(awake(AMS_1, stopped(DFW_1), soft_limit=1))
+    caller = Caller(autostart_fleet(AMS_1, stopped(DFW_1), soft_limit=1))
     second = Caller(router=caller.router)
     second.wait(START_SECONDS)
     assert second.at == "ams-1"
@@ -374,8 +374,8 @@ def test_a_busy_machine_takes_the_request_if_a_start_fails() -> None:
 
 def test_a_started_machine_that_refuses_is_retried() -> None:
     """F-5.16, F-5.41: early requests can fail"""
-    caller = Caller(awake(stopped(AMS_1)))
-    caller.wait(1.0, awake(AMS_1))
+    caller = Caller(autostart_fleet(stopped(AMS_1)))
+    caller.wait(1.0, autostart_fleet(AMS_1))
     caller.fail(Failure.REFUSED)
     assert (caller.at, caller.requested_starts) == ("ams-1", [AMS_1.id])
 
@@ -386,7 +386,7 @@ def test_a_started_machine_that_refuses_is_retried() -> None:
 )
 def test_a_replay_waits_for_a_start_until_its_timeout(rest: str, at: float, reason: str) -> None:
     """F-1.49, F-1.53, F-1.55, F-5.30"""
-    caller = Caller(awake(AMS_1, stopped(DFW_1)))
+    caller = Caller(autostart_fleet(AMS_1, stopped(DFW_1)))
     caller.replay(TO_DFW_1 + rest)
     caller.wait(at - 0.1)
     assert isinstance(caller.decision, Wait)
@@ -397,9 +397,9 @@ def test_a_replay_waits_for_a_start_until_its_timeout(rest: str, at: float, reas
 
 def test_a_target_that_crashes_while_starting_is_retries_exhausted() -> None:
     """F-1.53, F-1.55"""
-    caller = Caller(awake(AMS_1, stopped(DFW_1)))
+    caller = Caller(autostart_fleet(AMS_1, stopped(DFW_1)))
     caller.replay(f"{TO_DFW_1};fallback=force_self")
-    caller.wait(0.5, awake(AMS_1, replace(DFW_1, state=MachineState.FAILED)))
+    caller.wait(0.5, autostart_fleet(AMS_1, replace(DFW_1, state=MachineState.FAILED)))
     assert "reason=retries_exhausted" in caller.sent["fly-replay-failed"]
 
 
@@ -410,10 +410,10 @@ FULL = {"soft_limit": 1, "hard_limit": 1, "autostart": False}
 
 def test_a_request_is_queued_while_all_machines_are_full() -> None:
     """F-5.6, K-36"""
-    first = Caller(awake(AMS_1, **FULL))
+    first = Caller(autostart_fleet(AMS_1, **FULL))
     second = Caller(router=first.router)
-    assert second.decision == Wait(POLL_SECONDS, really=True)
-    first.answer()
+    assert second.decision == Wait(POLL_SECONDS, in_real_time=True)
+    first.respond()
     second.wait(1.0)
     assert isinstance(second.decision, Wait)  # the response is not complete yet (F-5.38)
     first.exchange.finish(NOW)
@@ -434,7 +434,7 @@ def test_a_queued_request_is_rejected_after_the_queue_time(
     options: RoutingOptions, seconds: float, status: int
 ) -> None:
     """F-5.6, K-4, K-36"""
-    first = Caller(awake(AMS_1, **FULL), options=options)
+    first = Caller(autostart_fleet(AMS_1, **FULL), options=options)
     second = Caller(router=first.router)
     second.wait(seconds - 0.1)
     assert isinstance(second.decision, Wait)
@@ -444,16 +444,16 @@ def test_a_queued_request_is_rejected_after_the_queue_time(
 
 def test_without_a_queue_the_request_is_rejected_at_once() -> None:
     """K-36: 0"""
-    first = Caller(awake(AMS_1, **FULL), options=RoutingOptions(queue_seconds=0.0))
+    first = Caller(autostart_fleet(AMS_1, **FULL), options=RoutingOptions(queue_seconds=0.0))
     assert Caller(router=first.router).code == "PR04"
 
 
 def test_a_replay_to_a_full_machine_is_queued() -> None:
     """F-1.65, K-31"""
-    holder = Caller(awake(AMS_1, DFW_1, **FULL), edge="dfw")
+    holder = Caller(autostart_fleet(AMS_1, DFW_1, **FULL), edge="dfw")
     caller = Caller(router=holder.router)
     caller.replay(TO_DFW_1)
-    assert caller.decision == Wait(POLL_SECONDS, really=True)
+    assert caller.decision == Wait(POLL_SECONDS, in_real_time=True)
     holder.exchange.finish(NOW)
     caller.wait(0.5)
     assert caller.at == "dfw-1"
@@ -461,7 +461,7 @@ def test_a_replay_to_a_full_machine_is_queued() -> None:
 
 def test_a_replay_is_queued_no_longer_than_its_timeout() -> None:
     """F-1.49, F-1.53"""
-    holder = Caller(awake(AMS_1, DFW_1, **FULL), edge="dfw")
+    holder = Caller(autostart_fleet(AMS_1, DFW_1, **FULL), edge="dfw")
     caller = Caller(router=holder.router)
     caller.replay(f"{TO_DFW_1};timeout=1s;fallback=force_self")
     caller.wait(1.0)
@@ -471,7 +471,7 @@ def test_a_replay_is_queued_no_longer_than_its_timeout() -> None:
 
 def test_a_full_machine_does_not_prevent_retries_of_one_that_refuses() -> None:
     """F-5.41"""
-    holder = Caller(awake(AMS_1, DFW_1, **FULL), edge="dfw")
+    holder = Caller(autostart_fleet(AMS_1, DFW_1, **FULL), edge="dfw")
     caller = Caller(router=holder.router)
     caller.fail()
     assert caller.at == "ams-1"
@@ -489,7 +489,7 @@ def test_a_delivery_is_load_until_its_response_is_complete() -> None:
     assert load.of_machine(AMS_1.id) == 1
     caller.replay(TO_DFW_1)
     assert (load.of_machine(AMS_1.id), load.of_machine(DFW_1.id)) == (0, 1)
-    caller.answer(101)
+    caller.respond(101)
     assert load.of_machine(DFW_1.id) == 1
     caller.exchange.finish(NOW)
     caller.exchange.finish(NOW)

@@ -72,9 +72,9 @@ class Proxy:
     ) -> Caller:
         """Send a request whose first machine replays with a cache instruction; the target responds with 200."""
         caller = self.ask(target, headers, **changes)
-        caller.answer(307, {"fly-replay": directive} | (CACHE if cache is None else cache))
+        caller.respond(307, {"fly-replay": directive} | (CACHE if cache is None else cache))
         if isinstance(caller.decision, Deliver):
-            caller.answer(200)
+            caller.respond(200)
         return caller
 
     def hits(self, target: str = "/app", headers: dict[str, str] | None = None, **changes: Any) -> bool:
@@ -94,7 +94,7 @@ def test_a_cached_replay_is_used_without_asking_the_origin() -> None:
     assert second.at == "dfw-1"
     assert second.sent["fly-replay-cache-status"] == "hit"
     assert "fly-replay-src" not in second.sent  # F-1.43
-    second.answer()
+    second.respond()
     assert (second.trace.path, second.trace.hops[0].cause) == (("dfw-1",), Cause.CACHED)
 
 
@@ -338,7 +338,7 @@ def test_only_the_first_replay_of_a_request_is_cached() -> None:
     proxy = Proxy()
     caller = proxy.ask()
     caller.replay(TO_DFW_1)
-    caller.answer(307, {"fly-replay": TO_DFW_2} | CACHE)
+    caller.respond(307, {"fly-replay": TO_DFW_2} | CACHE)
     assert caller.at == "dfw-2"
     assert not proxy.hits()
 
@@ -348,7 +348,7 @@ def test_a_replay_by_the_cached_target_is_not_cached() -> None:
     proxy = Proxy()
     proxy.remember()
     caller = proxy.ask()
-    caller.answer(307, {"fly-replay": TO_DFW_2} | CACHE)
+    caller.respond(307, {"fly-replay": TO_DFW_2} | CACHE)
     assert (caller.at, caller.sent["fly-replay-cache-status"]) == ("dfw-2", "miss")
     assert proxy.ask().at == "dfw-1"
 
@@ -358,7 +358,7 @@ def test_a_websocket_uses_the_cache_like_any_request() -> None:
     proxy = Proxy()
     proxy.remember()
     caller = proxy.ask(headers={"Connection": "Upgrade", "Upgrade": "websocket"})
-    caller.answer(101)
+    caller.respond(101)
     assert (caller.trace.path, caller.trace.websocket) == (("dfw-1",), True)
 
 
@@ -398,7 +398,7 @@ def test_if_the_cached_target_keeps_refusing_the_origin_is_asked() -> None:
     caller.fail()
     caller.fail()
     assert caller.at == "ams-1"
-    caller.answer()
+    caller.respond()
     assert caller.trace.path == ("dfw-1", "ams-1")
 
 
@@ -485,7 +485,7 @@ def test_the_target_invalidates_a_cached_replay(directive: str) -> None:
     proxy = Proxy()
     proxy.remember()
     caller = proxy.ask()
-    caller.answer(307, {"fly-replay": directive} | INVALIDATE)
+    caller.respond(307, {"fly-replay": directive} | INVALIDATE)
     assert (caller.at, caller.sent["fly-replay-src"].partition(";")[0]) == ("ams-1", TO_DFW_1)
     assert not proxy.hits()
 
@@ -503,7 +503,7 @@ def test_a_replay_to_a_third_machine_invalidates_by_choice(lenient: bool, hit: b
     """F-2.28, K-28"""
     proxy = Proxy(invalidate_with_any_replay=lenient)
     proxy.remember()
-    proxy.ask().answer(307, {"fly-replay": TO_DFW_2} | INVALIDATE)
+    proxy.ask().respond(307, {"fly-replay": TO_DFW_2} | INVALIDATE)
     assert proxy.hits() is hit
 
 
@@ -515,7 +515,7 @@ def test_in_strict_mode_only_a_replay_to_the_origin_invalidates(directive: str, 
     """F-2.27, K-28"""
     proxy = Proxy(two_apps(), invalidate_with_any_replay=False)
     proxy.remember()
-    proxy.ask().answer(307, {"fly-replay": directive} | INVALIDATE)
+    proxy.ask().respond(307, {"fly-replay": directive} | INVALIDATE)
     assert proxy.hits() is hit
 
 
@@ -523,7 +523,7 @@ def test_an_invalidation_without_an_entry_is_a_normal_replay() -> None:
     """F-2.27"""
     proxy = Proxy(invalidate_with_any_replay=False)
     caller = proxy.ask()
-    caller.answer(307, {"fly-replay": TO_DFW_1} | INVALIDATE)
+    caller.respond(307, {"fly-replay": TO_DFW_1} | INVALIDATE)
     assert (caller.at, caller.trace.warnings) == ("dfw-1", ())
 
 
@@ -532,7 +532,7 @@ def test_an_invalidation_without_a_replay_has_no_effect() -> None:
     proxy = Proxy()
     proxy.remember()
     caller = proxy.ask()
-    assert isinstance(caller.answer(200, INVALIDATE), Relay)
+    assert isinstance(caller.respond(200, INVALIDATE), Relay)
     assert caller.trace.warnings == ("fly-replay-cache has no effect on a response without a replay (K-28)",)
     assert proxy.hits()
 
@@ -581,7 +581,7 @@ def test_a_request_that_is_not_replayed_creates_no_session() -> None:
     """F-2.23, F-2.24: the proxy does not set a cookie either"""
     proxy = Proxy(with_rules(BY_COOKIE))
     caller = proxy.ask(headers={"Cookie": "sid=7"})
-    relay = caller.answer(200)
+    relay = caller.respond(200)
     assert isinstance(relay, Relay)
     assert not [name for name, _ in relay.fields if name.lower() == b"set-cookie"]
     assert not proxy.hits(headers={"Cookie": "sid=7"})
@@ -616,7 +616,7 @@ def test_the_target_invalidates_a_session() -> None:
     proxy, session = Proxy(with_rules(BY_COOKIE)), {"Cookie": "sid=7"}
     proxy.remember(cache={}, headers=session)
     caller = proxy.ask(headers=session)
-    caller.answer(307, {"fly-replay": f"instance={AMS_1.id}"} | INVALIDATE)
+    caller.respond(307, {"fly-replay": f"instance={AMS_1.id}"} | INVALIDATE)
     assert not proxy.hits(headers=session)
 
 

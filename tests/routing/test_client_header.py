@@ -16,7 +16,7 @@ from tests.routing.build import (
     DFW_1,
     DFW_2,
     Caller,
-    awake,
+    autostart_fleet,
     fields,
     fleet,
     machine,
@@ -115,7 +115,7 @@ def test_another_machine_is_told_which_preferred_one_is_unavailable(left: Any) -
 
 def test_a_preferred_machine_at_its_hard_limit_is_unavailable() -> None:
     """F-3.3, F-1.46"""
-    limited = awake(AMS_1, DFW_1, hard_limit=1)
+    limited = autostart_fleet(AMS_1, DFW_1, hard_limit=1)
     first = asked({"fly-prefer-instance-id": DFW_1.id}, limited)
     second = Caller(request=first.exchange.request, router=first.router)
     assert (first.at, second.at) == ("dfw-1", "ams-1")
@@ -172,7 +172,8 @@ def test_a_stopped_forced_machine_is_started_if_autostart_is_on(
 ) -> None:
     """F-3.8, F-5.26"""
     caller = asked(
-        {"fly-force-instance-id": DFW_2.id}, awake(AMS_1, DFW_1, stopped(DFW_2), autostart=autostart)
+        {"fly-force-instance-id": DFW_2.id},
+        autostart_fleet(AMS_1, DFW_1, stopped(DFW_2), autostart=autostart),
     )
     assert caller.requested_starts == requested_starts
 
@@ -249,11 +250,11 @@ def test_a_client_asks_for_a_cache_bypass(value: str) -> None:
 def test_a_forced_machine_is_started_only_once() -> None:
     """F-3.8: the request waits for the same start"""
     asleep: Machine = stopped(DFW_2)
-    caller = asked({"fly-force-instance-id": DFW_2.id}, awake(AMS_1, asleep))
+    caller = asked({"fly-force-instance-id": DFW_2.id}, autostart_fleet(AMS_1, asleep))
     caller.wait(0.1)
     starting = replace(asleep, state=MachineState.STARTING)
-    caller.wait(0.1, awake(AMS_1, starting))
-    caller.wait(1.0, awake(AMS_1, DFW_2))
+    caller.wait(0.1, autostart_fleet(AMS_1, starting))
+    caller.wait(1.0, autostart_fleet(AMS_1, DFW_2))
     assert (caller.requested_starts, caller.at) == ([DFW_2.id], "dfw-2")
     assert isinstance(caller.decision, Deliver)
     assert DEMO.find(DFW_2.id) == DFW_2

@@ -40,7 +40,7 @@ def test_a_request_goes_to_the_closest_machine_and_its_response_to_the_client(
     """F-5.1"""
     caller = Caller(edge=edge)
     assert caller.at == machine
-    assert isinstance(caller.answer(200), Relay)
+    assert isinstance(caller.respond(200), Relay)
     assert (caller.trace.path, caller.trace.served_by, caller.trace.status) == ((machine,), machine, 200)
 
 
@@ -54,7 +54,7 @@ def test_the_machine_gets_the_clients_headers_and_flys_but_none_of_a_replay() ->
 def test_the_client_gets_the_machines_headers_and_flys() -> None:
     """F-4.21"""
     caller = Caller()
-    relay = caller.answer(404, {"x-app": "1", "server": "uvicorn"})
+    relay = caller.respond(404, {"x-app": "1", "server": "uvicorn"})
     assert isinstance(relay, Relay)
     assert as_texts(relay.fields)["x-app"] == "1"
     assert as_texts(relay.fields)["via"] == "1.1 fly.io"
@@ -65,7 +65,7 @@ def test_the_client_gets_the_machines_headers_and_flys() -> None:
 def test_any_status_without_fly_replay_is_relayed(status: int) -> None:
     """F-1.50: an error response of the app is a response"""
     caller = Caller()
-    assert isinstance(caller.answer(status), Relay)
+    assert isinstance(caller.respond(status), Relay)
     assert caller.trace.websocket is (status == 101)
 
 
@@ -113,7 +113,7 @@ def test_if_a_machine_cannot_be_reached_the_proxy_tries_the_next(failure: Failur
     assert caller.at == "dfw-1"
     caller.fail(failure)
     assert caller.at == "dfw-2"
-    caller.answer()
+    caller.respond()
     assert caller.trace.path == ("ams-1", "dfw-1", "dfw-2")
     assert [hop.cause for hop in caller.trace.hops] == [Cause.ROUTED, Cause.RETRY, Cause.RETRY]
     assert caller.elapsed == 0.0
@@ -134,7 +134,7 @@ def test_consecutive_attempts_at_one_machine_are_one_hop() -> None:
     caller = Caller(fleet(AMS_1))
     caller.fail()
     caller.fail()
-    caller.answer(200, after=0.5)
+    caller.respond(200, after=0.5)
     (hop,) = caller.trace.hops
     assert (hop.attempts, hop.cause, hop.status, hop.failure) == (3, Cause.ROUTED, 200, None)
     assert hop.ended_at == caller.now
@@ -237,7 +237,7 @@ def test_unavailable_machines_get_no_requests(changes: dict[str, object]) -> Non
 
 def test_a_trace_contains_the_request_and_its_times() -> None:
     caller = Caller(request=request({"Cookie": "a=1; b=2"}, method="POST", target="/room?x=1"))
-    caller.answer(201, {"set-cookie": "c=3"}, after=0.25)
+    caller.respond(201, {"set-cookie": "c=3"}, after=0.25)
     trace = caller.exchange.finish(caller.now + 1.0)
     assert (trace.method, trace.target, trace.host, trace.scheme, trace.edge, trace.app) == (
         "POST",
@@ -274,14 +274,14 @@ def test_a_client_that_disconnects_before_the_response_was_not_served() -> None:
 
 def test_a_client_that_disconnects_during_the_response_was_served() -> None:
     caller = Caller()
-    caller.answer(200)
+    caller.respond(200)
     trace = caller.exchange.finish(NOW + 2.0, Outcome.CLIENT_LEFT)
     assert (trace.outcome, trace.served_by, trace.hops[0].failure) == (Outcome.CLIENT_LEFT, "ams-1", None)
 
 
 def test_a_websocket_ends_with_its_close_code() -> None:
     caller = Caller()
-    caller.answer(101)
+    caller.respond(101)
     trace = caller.exchange.finish(NOW + 9.0, close_code=1001)
     assert (trace.websocket, trace.close_code, trace.ended_at) == (True, 1001, NOW + 9.0)
 
@@ -293,7 +293,7 @@ def test_an_exchange_without_a_machine_can_be_finished() -> None:
 
 def test_a_note_is_added_to_a_hop_once() -> None:
     caller = Caller()
-    caller.exchange.remark("a fault")
-    caller.exchange.remark("a fault")
-    caller.exchange.remark("another")
+    caller.exchange.add_note("a fault")
+    caller.exchange.add_note("a fault")
+    caller.exchange.add_note("another")
     assert caller.trace.hops[0].note == "a fault; another"

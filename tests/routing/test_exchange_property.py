@@ -121,7 +121,7 @@ class Run:
         if step.failure is not None:
             self.caller.fail(step.failure, after=step.after)
         elif step.in_body:
-            self.caller.answer(200, {"content-type": CONTENT_TYPE}, after=step.after)
+            self.caller.respond(200, {"content-type": CONTENT_TYPE}, after=step.after)
             if isinstance(self.caller.decision, ReadBody):
                 self.caller.receive_body(step.body)
         else:
@@ -347,5 +347,5 @@ def test_any_replay_leads_to_a_delivery_or_a_rejection(raw: bytes, in_body: bool
     if in_body:
         caller.replay_body(raw)
     else:
-        caller.answer(200, {"fly-replay": raw.decode("latin-1")})
+        caller.respond(200, {"fly-replay": raw.decode("latin-1")})
     assert isinstance(caller.decision, Deliver | Reject)

@@ -22,7 +22,7 @@ def test_a_replay_without_a_target_falls_back_to_its_machine(directive: str) -> 
     caller = Caller()
     caller.replay(directive)
     assert caller.at == "ams-1"
-    assert isinstance(caller.answer(200), Relay)
+    assert isinstance(caller.respond(200), Relay)
     assert caller.trace.path == ("ams-1", "ams-1")
     assert [hop.cause for hop in caller.trace.hops] == [Cause.ROUTED, Cause.FALLBACK]
 
@@ -104,7 +104,7 @@ def test_an_error_response_of_the_target_causes_no_fallback() -> None:
     """F-1.50"""
     caller = Caller()
     caller.replay(f"instance={DFW_1.id};fallback=force_self")
-    assert isinstance(caller.answer(503), Relay)
+    assert isinstance(caller.respond(503), Relay)
     assert caller.trace.served_by == "dfw-1"
 
 
@@ -157,7 +157,7 @@ def test_a_refused_fallback_is_retried() -> None:
     assert caller.at == "dfw-1"
     assert "fly-replay-failed" in caller.sent
     assert caller.trace.hops[-1].cause is Cause.RETRY
-    assert isinstance(caller.answer(), Relay)
+    assert isinstance(caller.respond(), Relay)
 
 
 def test_a_forced_fallback_that_keeps_failing_is_an_error_of_the_source() -> None:

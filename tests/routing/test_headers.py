@@ -314,7 +314,7 @@ def test_the_response_options_are_those_of_the_requested_app() -> None:
     """F-4.24, F-4.25"""
     port = ServicePort(80, 80, http=HttpOptions(pristine=True))
     caller = Caller(fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))]))
-    relay = caller.answer(200, {"server": "nginx"})
+    relay = caller.respond(200, {"server": "nginx"})
     assert isinstance(relay, Relay)
     assert relay.fields == ((b"server", b"nginx"),)
 

@@ -32,7 +32,7 @@ from tests.routing.build import (
     STREAMS,
     Caller,
     as_texts,
-    awake,
+    autostart_fleet,
     fleet,
     request,
     two_apps,
@@ -67,7 +67,7 @@ def replayed(
 
     def run(options: RoutingOptions) -> object:
         caller = Caller(machines, request=request(**asked), options=options)
-        caller.answer(status, {"fly-replay": directive} | (headers or {}))
+        caller.respond(status, {"fly-replay": directive} | (headers or {}))
         return end(caller)
 
     return run
@@ -111,7 +111,7 @@ def twice(
     def run(options: RoutingOptions) -> object:
         router = Router(DEMO, options, lambda n: 0)
         caller = Caller(router=router)
-        caller.answer(307, first)
+        caller.respond(307, first)
         if isinstance(caller.decision, Reject):
             return caller.code
         router.fleet = later
@@ -134,7 +134,7 @@ def overloaded(seconds: float) -> Callable[[RoutingOptions], Caller]:
     """A second request to a machine with a hard limit of one, after waiting for `seconds`."""
 
     def run(options: RoutingOptions) -> Caller:
-        first = Caller(awake(AMS_1, hard_limit=1, autostart=False), options=options)
+        first = Caller(autostart_fleet(AMS_1, hard_limit=1, autostart=False), options=options)
         second = Caller(router=first.router)
         second.wait(seconds)
         return second
@@ -164,14 +164,14 @@ def bypassing(body: dict[str, Any]) -> Run:
 
 def both_forms(options: RoutingOptions) -> object:
     caller = Caller(options=options)
-    caller.answer(200, {"content-type": CONTENT_TYPE, "fly-replay": TO_DFW_2})
+    caller.respond(200, {"content-type": CONTENT_TYPE, "fly-replay": TO_DFW_2})
     return end(caller)
 
 
 def relayed_cookie(options: RoutingOptions) -> object:
     caller = Caller(options=options)
-    caller.answer(307, {"fly-replay": TO_DFW_1, "Set-Cookie": "a=1"})
-    relay = caller.answer()
+    caller.respond(307, {"fly-replay": TO_DFW_1, "Set-Cookie": "a=1"})
+    relay = caller.respond()
     assert isinstance(relay, Relay)
     return as_texts(relay.fields).get("set-cookie")
 
@@ -193,17 +193,17 @@ def ruled() -> Any:
 def path_and_session(options: RoutingOptions) -> object:
     router = Router(ruled(), options, lambda n: 0)
     asked = request({"Cookie": "sid=1"}, target="/s")
-    Caller(router=router, request=request(target="/s")).answer(307, {"fly-replay": TO_DFW_1} | CACHE)
+    Caller(router=router, request=request(target="/s")).respond(307, {"fly-replay": TO_DFW_1} | CACHE)
     both = Caller(router=router, request=request({"Cookie": "sid=1"} | FORCE_DFW_2, target="/s"))
-    both.answer(307, {"fly-replay": TO_DFW_2})
+    both.respond(307, {"fly-replay": TO_DFW_2})
     return end(Caller(router=router, request=asked))
 
 
 def invalidated(options: RoutingOptions) -> object:
     """The target of a cached replay invalidates the entry with a replay to a third machine."""
     router = Router(DEMO, options, lambda n: 0)
-    Caller(router=router).answer(307, {"fly-replay": TO_DFW_1} | CACHE)
-    Caller(router=router).answer(307, {"fly-replay": TO_DFW_2, "fly-replay-cache": "invalidate"})
+    Caller(router=router).respond(307, {"fly-replay": TO_DFW_1} | CACHE)
+    Caller(router=router).respond(307, {"fly-replay": TO_DFW_2, "fly-replay-cache": "invalidate"})
     return end(Caller(router=router))
 
 

@@ -32,7 +32,7 @@ def test_a_replay_sends_the_request_to_the_named_machine() -> None:
     caller = Caller()
     caller.replay(TO_DFW_1)
     assert caller.at == "dfw-1"
-    assert isinstance(caller.answer(200), Relay)
+    assert isinstance(caller.respond(200), Relay)
     assert (caller.trace.path, caller.trace.served_by) == (("ams-1", "dfw-1"), "dfw-1")
     assert [hop.cause for hop in caller.trace.hops] == [Cause.ROUTED, Cause.REPLAY]
     assert [hop.replay for hop in caller.trace.hops] == [TO_DFW_1, None]
@@ -42,7 +42,7 @@ def test_a_replay_sends_the_request_to_the_named_machine() -> None:
 def test_the_status_of_a_replay_does_not_matter(status: int) -> None:
     """X-11, F-1.23, K-13, K-42"""
     caller = Caller()
-    caller.answer(status, {"Fly-Replay": TO_DFW_1, "Location": "/elsewhere"})
+    caller.respond(status, {"Fly-Replay": TO_DFW_1, "Location": "/elsewhere"})
     assert caller.at == "dfw-1"
     assert caller.trace.hops[0].status == status
 
@@ -64,15 +64,15 @@ def test_a_replay_after_an_accepted_upgrade_has_a_warning() -> None:
         "the app accepted the upgrade and replayed: Fly asks apps not to do that (F-1.86)",
     )
     assert refused.trace.warnings == ()
-    negotiated.answer(200)
+    negotiated.respond(200)
     assert not negotiated.trace.websocket
 
 
 def test_the_client_sees_nothing_of_the_replaying_response() -> None:
     """F-12.18, F-1.24, F-1.25, K-20"""
     caller = Caller()
-    caller.answer(307, {"fly-replay": TO_DFW_1, "set-cookie": "lost=1", "x-app": "ams"})
-    relay = caller.answer(200, {"x-app": "dfw"})
+    caller.respond(307, {"fly-replay": TO_DFW_1, "set-cookie": "lost=1", "x-app": "ams"})
+    relay = caller.respond(200, {"x-app": "dfw"})
     assert isinstance(relay, Relay)
     answered = as_texts(relay.fields)
     assert answered["x-app"] == "dfw"
@@ -277,7 +277,7 @@ def test_a_response_after_ten_replays_is_relayed() -> None:
     caller = Caller()
     for number in range(MAX_REPLAYS):
         caller.replay(TO_AMS_1 if number % 2 else TO_DFW_1)
-    assert isinstance(caller.answer(), Relay)
+    assert isinstance(caller.respond(), Relay)
 
 
 def test_retries_do_not_count_as_replays() -> None:
@@ -286,7 +286,7 @@ def test_retries_do_not_count_as_replays() -> None:
     for _ in range(MAX_REPLAYS):
         caller.replay("region=dfw")
         caller.fail()
-    assert isinstance(caller.answer(), Relay)
+    assert isinstance(caller.respond(), Relay)
     assert len(caller.trace.hops) == 1 + 2 * MAX_REPLAYS
 
 
@@ -325,7 +325,7 @@ def test_a_request_with_a_body_past_the_limit_cannot_be_replayed() -> None:
 
 
 def test_a_body_past_the_limit_is_relayed_without_a_replay() -> None:
-    assert isinstance(Caller().answer(200, body_kept=False), Relay)
+    assert isinstance(Caller().respond(200, body_kept=False), Relay)
 
 
 def test_a_warning_is_in_the_trace_once() -> None:

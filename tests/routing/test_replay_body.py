@@ -53,7 +53,7 @@ def test_the_content_type_announces_a_replay_body(
 def test_accepting_content_type_parameters_is_a_choice(strict: bool, is_replayed: bool) -> None:
     """F-1.75, K-41"""
     caller = Caller(options=RoutingOptions(strict_content_type=strict))
-    decision = caller.answer(200, {"content-type": f"{CONTENT_TYPE}; charset=utf-8"})
+    decision = caller.respond(200, {"content-type": f"{CONTENT_TYPE}; charset=utf-8"})
     assert isinstance(decision, ReadBody if is_replayed else Relay)
 
 
@@ -67,7 +67,7 @@ def test_the_replay_body_is_read_for_any_status(status: int) -> None:
 
 
 def test_the_replay_body_has_a_maximum_size() -> None:
-    assert Caller().answer(200, {"content-type": CONTENT_TYPE}) == ReadBody(MAX_BYTES)
+    assert Caller().respond(200, {"content-type": CONTENT_TYPE}) == ReadBody(MAX_BYTES)
 
 
 # Fields.
@@ -193,7 +193,7 @@ def test_of_both_forms_in_one_response_one_is_used(header_first: bool, machine: 
     caller = Caller(options=RoutingOptions(prefer_header_form=header_first))
     headers = {"fly-replay": f"instance={DFW_2.id}"}
     if header_first:
-        caller.answer(200, headers | {"content-type": CONTENT_TYPE})
+        caller.respond(200, headers | {"content-type": CONTENT_TYPE})
     else:
         caller.replay_body({"instance": DFW_1.id}, headers)
     assert caller.at == machine

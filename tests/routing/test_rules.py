@@ -19,7 +19,7 @@ from tests.routing.build import (
     REQUEST_ID,
     Caller,
     as_texts,
-    awake,
+    autostart_fleet,
     fleet,
     machine,
     request,
@@ -89,7 +89,7 @@ def test_no_response_header_names_the_machine() -> None:
     """F-4.27: apps can add their own header"""
     caller = Caller()
     caller.replay(f"instance={DFW_1.id}")
-    relay = caller.answer(200, {"X-Machine": "the app's own"})
+    relay = caller.respond(200, {"X-Machine": "the app's own"})
     assert isinstance(relay, Relay)
     texts = as_texts(relay.fields)
     assert texts["x-machine"] == "the app's own"
@@ -108,7 +108,7 @@ def test_a_routing_header_in_the_query_has_no_effect(target: str) -> None:
 
 def test_there_is_no_response_timeout() -> None:
     """F-10.17"""
-    assert isinstance(Caller().answer(200, after=86_400.0), Relay)
+    assert isinstance(Caller().respond(200, after=86_400.0), Relay)
 
 
 def test_connections_have_no_idle_timeout_unless_the_app_sets_one() -> None:
@@ -129,7 +129,7 @@ def test_a_large_body_reaches_another_region_by_prefer_region() -> None:
     """F-1.37, F-3.12: any client can name the region, and the body is sent only once"""
     caller = Caller(request=request({"fly-prefer-region": "dfw"}, method="POST"))
     assert caller.at == "dfw-1"
-    assert isinstance(caller.answer(200, body_kept=False), Relay)
+    assert isinstance(caller.respond(200, body_kept=False), Relay)
 
 
 def test_a_machine_id_can_have_the_format_of_old_examples() -> None:
@@ -185,7 +185,7 @@ def test_a_request_that_reached_a_destroyed_machine_is_not_resent() -> None:
 def test_the_proxy_starts_existing_machines_and_creates_none() -> None:
     """F-5.28: without any machine the request is rejected"""
     requested_starts: list[str] = []
-    resting = awake(stopped(DFW_1))
+    resting = autostart_fleet(stopped(DFW_1))
     router = Router(resting, RoutingOptions(), lambda n: 0, request_start=requested_starts.append)
     router.open(request(), "ams", REQUEST_ID, NOW).begin(NOW)
     assert requested_starts == [DFW_1.id]

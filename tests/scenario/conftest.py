@@ -38,7 +38,7 @@ def load(write: Write) -> Callable[[str], Scenario]:
 @pytest.fixture(autouse=True)
 def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the fake simulator, traces and log lines arrive at once or never."""
-    monkeypatch.setattr(context, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(context, "EVENT_TIMEOUT_SECONDS", 0.3)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from simulator.faults.partition import Partition
 from simulator.faults.reset import Reset
 from simulator.faults.silent import Silent
 from simulator.faults.slow_start import SlowStart
-from simulator.machines.lifecycle import require
+from simulator.machines.lifecycle import require_state
 from simulator.results import LogTail
 from simulator.routing.model import MachineState
 from simulator.scenario import Scenario, run_scenario
@@ -158,7 +158,7 @@ async def test_a_machine_in_the_wrong_state_fails_the_step_but_is_not_an_error_i
     run_step: RunStep, simulator: FakeSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(machine_id: str) -> None:
-        require("stopped", simulator.find_machine(machine_id))
+        require_state("stopped", simulator.find_machine(machine_id))
 
     monkeypatch.setattr(simulator, "stop_machine", refuse)
     simulator.fleet = simulator.fleet.with_machine(replace(DFW, state=MachineState.STOPPED))

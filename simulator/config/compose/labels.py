@@ -85,7 +85,7 @@ def base_name(base: Config | None) -> str:
     return "the config" if base is None or base.path is None else base.path.name
 
 
-def machine_of_labels(
+def machine_from_labels(
     labels: Mapping[str, str],
     *,
     host_name: str = "",
@@ -108,7 +108,7 @@ def machine_of_labels(
         app.fly if app else None,
         env.get("FLY_PROCESS_GROUP"),
         id=labels.get(MACHINE_ID) or host_name,
-        name=name_machine(labels[REGION], name, known),
+        name=next_machine_name(labels[REGION], name, known),
         app=name,
         region=labels[REGION],
     )
@@ -121,7 +121,7 @@ def machine_of_labels(
     )
 
 
-def name_machine(region: str, app: str, known: Iterable[MachineSpec]) -> str:
+def next_machine_name(region: str, app: str, known: Iterable[MachineSpec]) -> str:
     """The next free name `<region>-<n>` of the app."""
     names = {spec.name for spec in known if spec.app == app}
     return next(

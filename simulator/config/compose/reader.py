@@ -21,7 +21,7 @@ from simulator.config.compose.labels import (
     app_name,
     find_label_problems,
     is_machine,
-    machine_of_labels,
+    machine_from_labels,
 )
 from simulator.config.loader import DEFAULT_EDGE_PORT
 from simulator.config.model import AppConfig, Config, MachineSpec
@@ -31,7 +31,7 @@ from simulator.config.yaml_document import Document, read_document
 from simulator.errors import InputError
 from simulator.routing.model import App
 
-__all__ = ["ComposeFile", "config_of_machines", "machine_of_labels", "project_name", "read_compose"]
+__all__ = ["ComposeFile", "config_from_machines", "machine_from_labels", "project_name", "read_compose"]
 
 PROJECT_VARIABLE = "COMPOSE_PROJECT_NAME"
 _HOST_NAME = re.compile("[0-9a-f]{12}|[0-9a-f]{14}")
@@ -46,7 +46,7 @@ class ComposeFile:
     project: str
     machines: tuple[MachineSpec, ...]
     """Machines whose id is in the file. Each is looked up by its service name."""
-    unnamed: tuple[str, ...]
+    services_without_id: tuple[str, ...]
     """Services without an id in the file: their ids are known once the engine has created the containers."""
     regions: tuple[str, ...]
     """Region of each service in `services`."""
@@ -101,7 +101,7 @@ def _unquote(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
-def config_of_machines(
+def config_from_machines(
     machines: Iterable[MachineSpec], file: ComposeFile, base: Config | None = None
 ) -> Config:
     """The configuration for the Compose file with these machines.
@@ -194,7 +194,7 @@ class _Reader:
             return
         env, _ = self._pairs(service.get("environment"), (*at, "environment"))
         image = self._text(service.get("image"), (*at, "image")) or None
-        spec = machine_of_labels(
+        spec = machine_from_labels(
             labels, host_name=host_name, env=env, image=image, base=self._base, known=self._machines
         )
         self._check_replicas(spec.id, service, at)

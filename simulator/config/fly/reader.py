@@ -27,7 +27,7 @@ MAX_KILL_TIMEOUT_SECONDS = 300.0  # F-5.37
 MIN_CHECK_SECONDS, MAX_CHECK_SECONDS = 1.0, 60.0  # F-5.21
 
 
-def find_fly_toml(path: Path, problems: Problems) -> FlyToml | None:
+def read_fly_toml(path: Path, problems: Problems) -> FlyToml | None:
     """Reads the file at `path`. Returns None if it is invalid, with its errors added to `problems`."""
     try:
         data, source = read_toml(path)

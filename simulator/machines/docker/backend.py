@@ -36,7 +36,7 @@ _RECONNECT_SECONDS = 1.0
 class DockerBackend:
     """Runs every machine as a container of one engine."""
 
-    freezes = True
+    can_suspend = True
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class DockerBackend:
                 spec = self._project.read(attrs, known.values())
                 if spec.id not in known:  # Created after `specs` were read.
                     known[spec.id] = spec
-                    observer.machine_joined(spec)
+                    observer.machine_added(spec)
                 await self._adopt(attrs, known[spec.id])
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
@@ -207,13 +207,13 @@ class DockerBackend:
             return
         except (EnvironmentFault, InputError) as error:
             if self._observer is not None:
-                self._observer.problem_met(str(error))
+                self._observer.problem_reported(str(error))
 
     async def _dispatch(self, machine_id: str, container: MachineContainer, event: ContainerEvent) -> None:
         await container.handle_event(event)
         is_gone = event.action == "destroy" and self._forget(machine_id, container)
         if is_gone and not container.is_ours and self._observer is not None:
-            self._observer.machine_left(machine_id)
+            self._observer.machine_removed(machine_id)
 
     def _forget(self, machine_id: str, container: MachineContainer) -> bool:
         """Return False if the container was released already or another has replaced it."""
@@ -267,7 +267,7 @@ class DockerBackend:
                         f"machine {spec.id}"
                     )
             else:
-                self._observer.machine_joined(spec)
+                self._observer.machine_added(spec)
             await self._adopt(attrs, spec if previous is None else previous.spec)
 
     async def _adopt(self, attrs: Any, spec: MachineSpec) -> None:
@@ -296,7 +296,7 @@ class DockerBackend:
     # Containers that flysim creates.
 
     async def _create(self, spec: MachineSpec, observer: Observer, dns_address: str) -> MachineContainer:
-        if spec.is_taken:
+        if spec.is_adopted:
             raise EnvironmentFault(
                 f"machine {spec.name} of app {spec.app} cannot start: its container has been removed",
                 hint=f"docker compose -f {self._project.path if self._project else 'FILE'} up -d",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from simulator.config.compose.labels import REGION, machine_of_labels
+from simulator.config.compose.labels import REGION, machine_from_labels
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Placement
@@ -81,7 +81,7 @@ class Project:
         config = attrs["Config"]
         pairs = (pair.partition("=") for pair in config.get("Env") or ())
         try:
-            spec = machine_of_labels(
+            spec = machine_from_labels(
                 config["Labels"],
                 host_name=config["Hostname"],
                 env={name: value for name, _, value in pairs},
@@ -96,7 +96,7 @@ class Project:
         stop_seconds = config.get("StopTimeout")
         return replace(
             spec,
-            is_taken=True,
+            is_adopted=True,
             kill_signal=config.get("StopSignal") or _DEFAULT_STOP_SIGNAL,
             kill_timeout_seconds=_DEFAULT_STOP_SECONDS if stop_seconds is None else stop_seconds,
         )

@@ -39,7 +39,7 @@ _CLEANUP_PAUSE_SECONDS = 0.005
 class ProcessBackend:
     """Runs every machine as a process on this computer."""
 
-    freezes = True
+    can_suspend = True
 
     def __init__(self) -> None:
         self._addresses = AddressBook()

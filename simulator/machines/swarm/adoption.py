@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from simulator.config.compose.labels import MACHINE_ID, check_labels, machine_of_labels
+from simulator.config.compose.labels import MACHINE_ID, check_labels, machine_from_labels
 from simulator.config.model import Config, MachineSpec
 from simulator.errors import InputError
 from simulator.machines.swarm.task import TaskSnapshot
@@ -14,8 +14,8 @@ from simulator.machines.swarm.task import TaskSnapshot
 def machine_spec_of(task: TaskSnapshot, config: Config, known: Mapping[str, MachineSpec]) -> MachineSpec:
     """Raises InputError if the labels are invalid, or name an app that the config does not have."""
     check_task_labels(task, config)
-    spec = machine_of_labels(_labels(task), env=task.env, base=config, known=known.values())
-    return replace(spec, is_taken=True)
+    spec = machine_from_labels(_labels(task), env=task.env, base=config, known=known.values())
+    return replace(spec, is_adopted=True)
 
 
 def check_task_labels(task: TaskSnapshot, config: Config) -> None:

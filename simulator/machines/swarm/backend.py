@@ -44,13 +44,13 @@ def as_tasks(config: Config) -> Config:
 
 
 def _as_task(spec: MachineSpec) -> MachineSpec:
-    return spec if spec.is_external else replace(spec, is_taken=True)
+    return spec if spec.is_external else replace(spec, is_adopted=True)
 
 
 class SwarmBackend:
     """The machines of `config` as a stack: deployed by flysim, or `stack`, which exists already."""
 
-    freezes = False
+    can_suspend = False
 
     def __init__(self, config: Config, *, stack: str | None = None) -> None:
         self._config = config

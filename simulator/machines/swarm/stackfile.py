@@ -61,7 +61,7 @@ def _service(service: FleetService, placed: bool, extra: Mapping[str, str]) -> d
         **({"command": list(spec.image_command)} if spec.image_command else {}),
         "init": True,  # As on Fly, the app is not process 1, so default signal handlers work.
         "hostname": spec.id,  # F-7.3
-        "environment": _environment(spec, placement, replace(service.specs[0], is_taken=True).version),
+        "environment": _environment(spec, placement, replace(service.specs[0], is_adopted=True).version),
         "labels": labels,
         "ports": [{"target": port, "mode": "host", "protocol": "tcp"} for port in _ports(spec)],
         "stop_signal": spec.kill_signal,

@@ -141,7 +141,7 @@ class TaskPoller:
         del self.tracked[machine_id]
         if not self.is_closing:
             self.specs.pop(machine_id, None)
-            self._observer.machine_left(machine_id)
+            self._observer.machine_removed(machine_id)
 
     def _is_accepted(self, snapshot: TaskSnapshot) -> bool:
         """Whether it is a known machine, or a valid new one, which then joins."""
@@ -164,12 +164,12 @@ class TaskPoller:
 
     def _join(self, spec: MachineSpec) -> None:
         self.specs[spec.id] = spec
-        self._observer.machine_joined(spec)
+        self._observer.machine_added(spec)
 
     def _report_problem(self, problem: str, machine_id: str = "") -> None:
         self._problems.add(problem)
         if problem not in self._previous_problems:
-            self._observer.problem_met(problem, machine_id if machine_id in self.tracked else None)
+            self._observer.problem_reported(problem, machine_id if machine_id in self.tracked else None)
 
     def _log_of(self, service_id: str) -> ServiceLog:
         if service_id not in self._logs:

@@ -111,7 +111,7 @@ class TrackedMachine:
     def _report_start(self, snapshot: TaskSnapshot) -> None:
         self.running_task_id = snapshot.task_id
         self.exited.clear()
-        self._observer.machine_began(self._spec.id, self._placement(snapshot))
+        self._observer.machine_started(self._spec.id, self._placement(snapshot))
         if self._start is not None and not self._start.done():
             self._start.set_result(self._placement(snapshot))
 

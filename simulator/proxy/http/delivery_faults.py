@@ -34,14 +34,14 @@ class DeliveryFaults:
         network, machine = self._core.network, decision.machine
         self._reset_trigger = None
         for delay in network.delays(self._edge, machine):
-            self._exchange.remark(f"{FAULT}: {delay.words}")
+            self._exchange.add_note(f"{FAULT}: {delay.description}")
         failing = network.take_failure(self._edge, machine)
         if failing is None:
             if cut := network.find_cut(self._edge, machine):
                 self._record(cut, machine)
             return None
         self._record(failing, machine)
-        return failing.how if isinstance(failing.how, Failure) else _empty_response(failing.how)
+        return failing.failure if isinstance(failing.failure, Failure) else _empty_response(failing.failure)
 
     def is_cut(self, machine: Machine) -> bool:
         network = self._core.network
@@ -59,7 +59,7 @@ class DeliveryFaults:
         return passed
 
     def _record(self, cause: Condition, machine: Machine) -> None:
-        self._exchange.remark(f"{FAULT}: {cause.words}")
+        self._exchange.add_note(f"{FAULT}: {cause.description}")
         self._core.log_fault(cause, machine)
 
 

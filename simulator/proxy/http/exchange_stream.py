@@ -214,7 +214,7 @@ class ExchangeStream(HttpStream):
 
     def _postpone(self, decision: Deliver | Wait | Reject) -> layer.CommandGenerator[bool]:
         """Start the wait that `decision` asks for. Returns True if a wake-up will execute the decision."""
-        if isinstance(decision, Wait) and decision.really:
+        if isinstance(decision, Wait) and decision.in_real_time:
             pause = decision.wait_seconds
         else:
             pause = self._core.clock.pause_seconds(decision.wait_seconds)

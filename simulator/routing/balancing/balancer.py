@@ -118,7 +118,7 @@ class Balancer:
         if route.cause is not Cause.REPLAY or self._options.unready_instance == "reject" or not left:
             return NoMachine("no_candidate", wait_seconds)
         route.empty_rounds += 1
-        return Wait(min(route.pause_seconds(), left), really=False)
+        return Wait(min(route.pause_seconds(), left), in_real_time=False)
 
     def _check_start(self, route: Route, start: MachineStart, now: float) -> UseMachine | Wait | NoMachine:
         """Request the start, wait for it, and detect that it failed (F-1.59, F-5.25)."""
@@ -137,7 +137,7 @@ class Balancer:
         if machine.is_startable and not start.requested and machine.state is not MachineState.SUSPENDING:
             start.requested = True
             self._router.request_start(machine.id)
-        return Wait(POLL_SECONDS, really=True)
+        return Wait(POLL_SECONDS, in_real_time=True)
 
     def _fail_start(
         self, route: Route, start: MachineStart, error: ProxyError, now: float
@@ -152,5 +152,5 @@ class Balancer:
         if route.queued_since is None:
             route.queued_since = now
         if now - route.queued_since < min(self._options.queue_seconds, route.timeout_seconds):
-            return Wait(POLL_SECONDS, really=True)
+            return Wait(POLL_SECONDS, in_real_time=True)
         return NoMachine("timeout", is_overload=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from simulator.config.base_model import StrictModel, Text, fault
+from simulator.config.base_model import StrictModel, Text, invalid
 from simulator.results import ClientResponse
 from simulator.scenario.client.cookie import CookieError, parse_set_cookie
 from simulator.scenario.context import ScenarioContext, StepFailed
@@ -33,7 +33,7 @@ class Capture(StrictModel):
     @model_validator(mode="after")
     def _is_one(self) -> Capture:
         if len(self.model_fields_set) != 1:
-            raise fault(
+            raise invalid(
                 f"{len(self.model_fields_set)} sources for one value",
                 expected=f"exactly one of {', '.join(f'{name}:' for name in Capture.model_fields)}",
             )

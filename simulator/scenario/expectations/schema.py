@@ -20,7 +20,7 @@ from simulator.config.base_model import (
     Text,
     Texts,
     as_list,
-    fault,
+    invalid,
 )
 from simulator.config.problems import describe, suggest
 from simulator.diagnosis import FINDINGS
@@ -31,9 +31,9 @@ def _plain_text_is_equals(data: Any) -> Any:
     if isinstance(data, str | int | float) and not isinstance(data, bool):
         return {"equals": data}
     if not isinstance(data, dict):
-        raise fault(describe(data), expected="a string, or contains:, equals: or matches:")
+        raise invalid(describe(data), expected="a string, or contains:, equals: or matches:")
     if not data:
-        raise fault("an empty mapping", expected="a string, or contains:, equals: or matches:")
+        raise invalid("an empty mapping", expected="a string, or contains:, equals: or matches:")
     return data
 
 
@@ -41,7 +41,7 @@ def _is_expression(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise fault(
+        raise invalid(
             f"invalid regular expression ({error})", expected="the syntax of Python's re module"
         ) from None
     return text
@@ -93,7 +93,7 @@ class LogMatch(TextMatch):
     @model_validator(mode="after")
     def _has_condition(self) -> LogMatch:
         if self.equals is None and self.contains is None and self.matches is None:
-            raise fault("a log line without a condition", expected="contains:, equals: or matches:")
+            raise invalid("a log line without a condition", expected="contains:, equals: or matches:")
         return self
 
 
@@ -112,13 +112,13 @@ def _is_error(text: str) -> str:
     known = {code.lower(): code for code in _ERRORS}
     near = difflib.get_close_matches(text.lower(), known, n=1)
     suggestion = f'; did you mean "{known[near[0]]}"?' if near else ""
-    raise fault(f"{describe(text)}{suggestion}", expected=f"one of {', '.join(_ERRORS)}")
+    raise invalid(f"{describe(text)}{suggestion}", expected=f"one of {', '.join(_ERRORS)}")
 
 
 def _is_finding(text: str) -> str:
     if text in FINDINGS or "{" in text:
         return text
-    raise fault(f"{describe(text)}{suggest(text, FINDINGS)}", expected=f"one of {', '.join(FINDINGS)}")
+    raise invalid(f"{describe(text)}{suggest(text, FINDINGS)}", expected=f"one of {', '.join(FINDINGS)}")
 
 
 _ids = WithJsonSchema({"enum": list(FINDINGS)})
@@ -152,9 +152,9 @@ class Expectation(StrictModel):
     @classmethod
     def _check_mapping(cls, data: Any) -> Any:
         if not isinstance(data, dict):
-            raise fault(describe(data), expected="a mapping with keys such as status: and served_by:")
+            raise invalid(describe(data), expected="a mapping with keys such as status: and served_by:")
         if not data:
-            raise fault("an empty mapping", expected="at least one expectation")
+            raise invalid("an empty mapping", expected="at least one expectation")
         return data
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from simulator.config.base_model import Duration, StrictModel, Text, Texts, fault
+from simulator.config.base_model import Duration, StrictModel, Text, Texts, invalid
 from simulator.scenario.steps import Steps
 from simulator.scenario.steps.base import Step
 
@@ -45,13 +45,15 @@ class Scenario(StrictModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Scenario:
         if self.config is not None and self.fleet is not None:
-            raise fault("both config: and fleet: are given", expected="one of the two")
+            raise invalid("both config: and fleet: are given", expected="one of the two")
         if self.config is None and self.fleet is None:
-            raise fault(
+            raise invalid(
                 "neither config: nor fleet: is given", expected="config: ../flysim.toml, or an inline fleet:"
             )
         if self.backends is not None and self.reason is None:
-            raise fault("backends: without reason:", expected="reason: with why other backends cannot run it")
+            raise invalid(
+                "backends: without reason:", expected="reason: with why other backends cannot run it"
+            )
         return self
 
     @property

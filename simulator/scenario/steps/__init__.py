@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from simulator.config.base_model import fault
+from simulator.config.base_model import invalid
 from simulator.config.problems import describe, suggest
 from simulator.scenario.steps.advance import AdvanceStep
 from simulator.scenario.steps.base import Step
@@ -51,21 +51,21 @@ def find_kind(data: Any) -> str | None:
 
 def _check_kind(data: Any) -> Any:
     if not isinstance(data, dict):
-        raise fault(describe(data), expected=f"a step: a mapping with one of {', '.join(STEPS)}")
+        raise invalid(describe(data), expected=f"a step: a mapping with one of {', '.join(STEPS)}")
     kinds = [key for key in STEPS if key in data and key != ClientStep.key and not _is_option(key, data)]
     if len(kinds) > 1:
-        raise fault(
+        raise invalid(
             f'"{kinds[0]}:" and "{kinds[1]}:" in one step', expected="two steps, each a list item of its own"
         )
     if not kinds and ClientStep.key not in data:
         first = next(iter(data), "")
         if first in _FIXED_PAUSES:
-            raise fault(
+            raise invalid(
                 f'unknown step "{first}"',
                 expected="wait_until: to wait for a condition, or advance: to move the simulated clock forward",
             )
         problem = f'unknown step "{first}"{suggest(first, STEPS)}' if data else "empty step"
-        raise fault(problem, expected=f"one of {', '.join(STEPS)}")
+        raise invalid(problem, expected=f"one of {', '.join(STEPS)}")
     return data
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, GetJsonSchemaHandler, PrivateAttr, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.config.base_model import StrictModel, fault
+from simulator.config.base_model import StrictModel, invalid
 from simulator.config.yaml_document import KeyPath
 from simulator.crash_report import CRASHED, describe_crash
 from simulator.errors import SimulatorError, WrongStateError
@@ -61,14 +61,14 @@ class Step(StrictModel, ABC):
         outer = {key: value for key, value in data.items() if key != cls.key}
         twice = sorted(inner.keys() & outer.keys())
         if twice:
-            raise fault(
+            raise invalid(
                 f'"{twice[0]}:" both inside "{cls.key}:" and next to it',
                 expected=f'"{twice[0]}:" in one of the two places',
             )
         values = [key for key in (cls.key, *cls.inner_keys) if key in data[cls.key]]
         if cls.key in values or len(values) > 1:
             given = " and ".join(f'"{key}:"' for key in values)
-            raise fault(f'{given} inside "{cls.key}:"', expected=f'"{cls.inner_keys[0]}:" only')
+            raise invalid(f'{given} inside "{cls.key}:"', expected=f'"{cls.inner_keys[0]}:" only')
         return outer | inner
 
     @classmethod
@@ -120,7 +120,7 @@ async def run_step(step: Step, context: ScenarioContext) -> None:
     finally:
         if not step.is_composite:
             seconds = time.monotonic() - started
-            context.records.append(StepResult(step.title, step.location, seconds, context.response))
+            context.step_results.append(StepResult(step.title, step.location, seconds, context.response))
 
 
 def _set_location(failure: StepFailed, step: Step) -> None:

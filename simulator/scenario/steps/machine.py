@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from simulator.config.base_model import StrictModel, Text, Texts, fault
+from simulator.config.base_model import StrictModel, Text, Texts, invalid
 from simulator.scenario.context import ScenarioContext
 from simulator.scenario.simulator_protocol import RunningSimulator
 from simulator.scenario.steps.base import Step
@@ -35,9 +35,9 @@ class MachineAction(StrictModel):
         given = [kind for kind in ACTIONS if kind in self.model_fields_set]
         if len(given) != 1:
             read = " and ".join(f'"{kind}:"' for kind in given) or "no action"
-            raise fault(f"{read} in one step", expected=f"one of {', '.join(ACTIONS)}")
+            raise invalid(f"{read} in one step", expected=f"one of {', '.join(ACTIONS)}")
         if self.clone is None and self.model_fields_set & {"region", "as_"}:
-            raise fault(f'"region:" or "as:" with "{given[0]}:"', expected='these keys with "clone:" only')
+            raise invalid(f'"region:" or "as:" with "{given[0]}:"', expected='these keys with "clone:" only')
         return self
 
     @property

@@ -39,7 +39,7 @@ class ParallelStep(Step):
         try:
             ends = await asyncio.gather(*branches, return_exceptions=True)
         finally:
-            context.records += [record for branch in contexts for record in branch.records]
+            context.step_results += [record for branch in contexts for record in branch.step_results]
         for end in ends:
             if isinstance(end, BaseException) and not isinstance(end, StepFailed):
                 raise end

@@ -15,9 +15,9 @@ from simulator.config.base_model import (
     StrictModel,
     Text,
     Texts,
-    as_written,
-    fault,
-    refuse_together,
+    as_string,
+    check_mutually_exclusive,
+    invalid,
 )
 from simulator.config.problems import describe
 from simulator.scenario.client.http import ClientRequest
@@ -37,7 +37,7 @@ class GeneratedBody(StrictModel):
 
 
 def _parse_body(value: Any) -> Any:
-    return value if isinstance(value, dict) else as_written(value)
+    return value if isinstance(value, dict) else as_string(value)
 
 
 Body = Annotated[str | GeneratedBody, BeforeValidator(_parse_body)]
@@ -70,14 +70,14 @@ class RequestStep(Step):
         given = [name for name in ("body", "json_", "form") if name in self.model_fields_set]
         if len(given) > 1:
             keys = " and ".join(f'"{name.rstrip("_")}:"' for name in given)
-            raise fault(f"{keys} in one request", expected="one of them")
-        refuse_together(self, "edge", "direct")
-        refuse_together(self, "port", "direct")
+            raise invalid(f"{keys} in one request", expected="one of them")
+        check_mutually_exclusive(self, "edge", "direct")
+        check_mutually_exclusive(self, "port", "direct")
         line = _REQUEST_LINE.fullmatch(self.request.strip())
         if line is None or not line[2].startswith(("/", "http://", "https://", "{", "*")):
-            raise fault(describe(self.request), expected='a request such as "GET /x?y=z"')
+            raise invalid(describe(self.request), expected='a request such as "GET /x?y=z"')
         if line[1] and self.method:
-            raise fault(
+            raise invalid(
                 f'"method:" in addition to {describe(self.request)}', expected="the method in one of the two"
             )
         return self

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from simulator.config.base_model import Duration, Text, as_written
+from simulator.config.base_model import Duration, Text, as_string
 from simulator.config.duration import format_duration
 from simulator.results import Mismatch
 from simulator.scenario.context import ScenarioContext, StepFailed
@@ -26,7 +26,7 @@ from simulator.scenario.steps.base import Step
 
 
 def _parse_command(value: Any) -> Any:
-    return [as_written(item) for item in value] if isinstance(value, list) and value else as_written(value)
+    return [as_string(item) for item in value] if isinstance(value, list) and value else as_string(value)
 
 
 Command = Annotated[

@@ -12,7 +12,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from simulator.config.base_model import Duration, StrictModel, Text, fault
+from simulator.config.base_model import Duration, StrictModel, Text, invalid
 from simulator.config.duration import format_duration
 from simulator.config.yaml_document import KeyPath
 from simulator.results import Mismatch
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from simulator.scenario.steps.base import AnyStep
 
 CONDITIONS = ("healthy", "unhealthy", "cordoned", "gone", *(state.value for state in MachineState))
-_TRY_PATIENCE_SECONDS = 0.1
+_ATTEMPT_EVENT_TIMEOUT_SECONDS = 0.1
 """How long one attempt waits for a trace or a log line."""
-_SLOWEST_SECONDS = 0.5
+_MAX_PAUSE_SECONDS = 0.5
 _BACKOFF_FACTOR = 1.5
 _OWN_KEYS = ("within", "every")
 
@@ -45,7 +45,9 @@ class Condition(StrictModel):
     def _is_known(self) -> Condition:
         for name, state in (self.machine or {}).items():
             if state not in CONDITIONS:
-                raise fault(f'unknown state "{state}" for {name}', expected=f"one of {', '.join(CONDITIONS)}")
+                raise invalid(
+                    f'unknown state "{state}" for {name}', expected=f"one of {', '.join(CONDITIONS)}"
+                )
         return self
 
 
@@ -100,27 +102,30 @@ class WaitUntilStep(Step):
             yield ("wait_until",), self.wait_until
 
     async def run(self, context: ScenarioContext) -> None:
-        patience, context.patience_seconds = context.patience_seconds, _TRY_PATIENCE_SECONDS
-        recorded = len(context.records)
+        previous_timeout, context.event_timeout_seconds = (
+            context.event_timeout_seconds,
+            _ATTEMPT_EVENT_TIMEOUT_SECONDS,
+        )
+        recorded = len(context.step_results)
         policy = retry_on(
             StepFailed,
             only_if=lambda failure: failure.exit_status == 1,
             interval_seconds=self.every,
-            max_interval_seconds=max(_SLOWEST_SECONDS, self.every),
+            max_interval_seconds=max(_MAX_PAUSE_SECONDS, self.every),
             factor=_BACKOFF_FACTOR,
             timeout_seconds=self.within,
         )
         try:
-            await policy(self._try, context, recorded)
+            await policy(self._attempt, context, recorded)
         except StepFailed as failure:
             if failure.exit_status == 1 and not failure.problem:
                 failure.problem = f"the condition did not hold within {format_duration(self.within)}"
             raise
         finally:
-            context.patience_seconds = patience
+            context.event_timeout_seconds = previous_timeout
 
-    async def _try(self, context: ScenarioContext, recorded: int) -> None:
-        del context.records[recorded:]  # The report shows the last try only.
+    async def _attempt(self, context: ScenarioContext, recorded: int) -> None:
+        del context.step_results[recorded:]  # The report shows the last try only.
         if self.wait_until is not None:
             await run_step(self.wait_until, context)
         else:

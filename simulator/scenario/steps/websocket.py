@@ -23,9 +23,9 @@ from simulator.config.base_model import (
     Text,
     Texts,
     as_list,
-    as_written,
-    fault,
-    refuse_together,
+    as_string,
+    check_mutually_exclusive,
+    invalid,
 )
 from simulator.errors import InputError
 from simulator.results import ClientResponse, Mismatch
@@ -57,7 +57,7 @@ class Message(StrictModel):
     @model_validator(mode="after")
     def _is_one(self) -> Message:
         if len(self.model_fields_set) != 1:
-            raise fault(
+            raise invalid(
                 f"{len(self.model_fields_set)} kinds of content in one message",
                 expected="exactly one of text:, json:, bytes: and hex:",
             )
@@ -72,7 +72,7 @@ class Message(StrictModel):
 
 
 def _parse_message(value: Any) -> Any:
-    return value if isinstance(value, dict) else {"text": as_written(value)}
+    return value if isinstance(value, dict) else {"text": as_string(value)}
 
 
 SentMessage = Annotated[Message, BeforeValidator(_parse_message), ShortForm(TEXT_SCHEMA)]
@@ -118,16 +118,16 @@ class WebSocketStep(Step):
     @model_validator(mode="after")
     def _fits_together(self) -> WebSocketStep:
         if (self.websocket is None) == (self.use is None):
-            raise fault(
+            raise invalid(
                 "neither a path nor use:" if self.use is None else "both a path and use:",
                 expected="one of the two",
             )
-        refuse_together(self, "edge", "direct")
-        refuse_together(self, "port", "direct")
+        check_mutually_exclusive(self, "edge", "direct")
+        check_mutually_exclusive(self, "port", "direct")
         if self.use is not None:
             for name in ("as_", "edge", "port", "direct", "client", "headers", "subprotocols"):
                 if name in self.model_fields_set:
-                    raise fault(
+                    raise invalid(
                         f'"{name.rstrip("_")}:" together with use:',
                         expected="this key in the step that opens the WebSocket",
                     )

@@ -39,20 +39,20 @@ class Recorder:
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
         self.reports.append(("line", machine_id, line))
 
-    def problem_met(self, words: str, machine_id: str | None = None) -> None:
+    def problem_reported(self, words: str, machine_id: str | None = None) -> None:
         self.reports.append(("problem", machine_id or "", words))
 
     def machine_exited(self, machine_id: str, ending: Exit) -> None:
         self.reports.append(("exited", machine_id, str(ending)))
 
-    def machine_joined(self, spec: MachineSpec) -> None:
+    def machine_added(self, spec: MachineSpec) -> None:
         self.specs[spec.id] = spec
         self.reports.append(("joined", spec.id))
 
-    def machine_began(self, machine_id: str, placement: Placement) -> None:
+    def machine_started(self, machine_id: str, placement: Placement) -> None:
         self.reports.append(("began", machine_id))
 
-    def machine_left(self, machine_id: str) -> None:
+    def machine_removed(self, machine_id: str) -> None:
         self.reports.append(("left", machine_id))
 
 

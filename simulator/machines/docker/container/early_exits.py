@@ -43,7 +43,7 @@ class EarlyExits:
             f"machine {self._spec.name} of app {self._spec.app} {Exit.of_status(exit_code)} immediately after its "
             f"start: {await self._describe_log()}"
         )
-        self._observer.problem_met(problem, self._spec.id)
+        self._observer.problem_reported(problem, self._spec.id)
 
     async def _describe_log(self) -> str:
         try:

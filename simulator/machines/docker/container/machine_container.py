@@ -76,7 +76,7 @@ class MachineContainer:
     @property
     def is_ours(self) -> bool:
         """Whether flysim created it, and removes it."""
-        return not self.spec.is_taken
+        return not self.spec.is_adopted
 
     # Control by flysim.
 
@@ -162,7 +162,7 @@ class MachineContainer:
         if self._is_running:
             self._update_placement(await self.inspect())
         if self.placement != previous:
-            self._observer.machine_began(self.spec.id, self.placement)
+            self._observer.machine_started(self.spec.id, self.placement)
 
     async def restore(self) -> None:
         """Return a project's container to the state in which flysim found it, as far as the engine allows."""
@@ -251,7 +251,7 @@ class MachineContainer:
         """Report a run that flysim did not start."""
         self._mark_started()
         self._should_run = True
-        self._observer.machine_began(self.spec.id, self.placement)
+        self._observer.machine_started(self.spec.id, self.placement)
 
     async def inspect(self) -> Any:
         return await self._engine.call(self._engine.api.inspect_container, self.id)

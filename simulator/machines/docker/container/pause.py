@@ -52,11 +52,11 @@ class PauseState:
         self._is_paused = is_paused
         if is_paused and not self.is_ours:
             self.stays_paused = True
-            self._observer.machine_froze(self._machine_id)
+            self._observer.machine_paused(self._machine_id)
         elif not is_paused:
             self.stays_paused = self.stays_paused and self._is_resuming
             self.is_ours = self._is_resuming = False
-            self._observer.machine_thawed(self._machine_id)
+            self._observer.machine_unpaused(self._machine_id)
 
     async def _inspect_paused(self) -> bool:
         try:

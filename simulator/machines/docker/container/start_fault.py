@@ -24,7 +24,7 @@ def start_fault(spec: MachineSpec, problem: str) -> InputError | EnvironmentFaul
             hint="stop the program that uses it (docker ps lists published ports)"
             + (
                 ', or let the engine choose the port: "127.0.0.1::8080" in the Compose file'
-                if spec.is_taken
+                if spec.is_adopted
                 else ", then try again"
             ),
         )
