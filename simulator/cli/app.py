@@ -202,10 +202,9 @@ def _print_error(text: str) -> None:
 
 
 def _exit(status: int) -> NoReturn:
-    if "mitmproxy_rs" not in sys.modules:
+    """After an event loop, skip the interpreter's own shutdown, in which another Ctrl-C would change the status."""
+    if "asyncio" not in sys.modules:
         sys.exit(status)
-    # Threads of mitmproxy_rs may be waiting for the interpreter lock. Before Python 3.14 the interpreter unwinds them
-    # at exit, Rust frames included, which sometimes ends in a segmentation fault instead of our exit status.
     if sys.stdout is not None:  # None if stdout was closed before flysim started.
         with suppress(BrokenPipeError):
             sys.stdout.flush()

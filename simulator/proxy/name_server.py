@@ -1,23 +1,23 @@
 """DNS name server of the private network: resolves `.internal` and `.flycast` names from the fleet.
 
-Public names are refused or forwarded to an upstream server. The server runs in mitmproxy's DNS mode;
-`simulator.routing.names` maps names to machines.
+Public names are refused or forwarded to an upstream server. `dns_listener` has the sockets; inside stock mitmproxy,
+its DNS mode calls `answer`. `simulator.routing.names` maps names to machines.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import Any
 
 from mitmproxy import dns
 from mitmproxy.net.dns import response_codes, types
-from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import DNSLayer
 
 from simulator.routing.model import Fleet
 from simulator.routing.names import find_addresses, find_texts, flycast_app, is_flycast, is_private
 
+_Message: Any = getattr(dns, "DNSMessage", None) or dns.Message  # type: ignore[attr-defined] # mitmproxy 12 or 11
 _TTL_SECONDS = 5
 _MAX_STRING_BYTES = 255  # RFC 1035, 3.3: one character-string
 
@@ -40,17 +40,29 @@ class NameServer:
         self._fleet = fleet
         self._default_region = default_region
         self._edge_ip = edge_ip if ":" in edge_ip else f"::ffff:{edge_ip}"
-        self._upstream = upstream
+        self.upstream = upstream
 
     def answer(self, flow: Any) -> None:
         """Set the response of mitmproxy's DNS flow, or the upstream server that mitmproxy asks for it."""
-        if self._upstream is not None and _is_public(flow.request):
-            flow.server_conn.address = self._upstream
+        if self.is_forwarded(flow.request):
+            flow.server_conn.address = self.upstream
         else:
             flow.response = self.resolve(flow.request, flow.client_conn.peername[0])
 
+    def parse_query(self, data: bytes) -> Any | None:
+        """mitmproxy's DNS message; None if the bytes are not a query."""
+        try:
+            message = _Message.unpack(data)
+        except (struct.error, ValueError):
+            return None
+        return message if message.query else None
+
+    def is_forwarded(self, message: Any) -> bool:
+        """Whether the upstream server has to answer this query."""
+        return self.upstream is not None and _is_public(message)
+
     def resolve(self, message: Any, client_ip: str = "") -> Any:
-        """The response to mitmproxy's DNS message `message`; its type has different names in mitmproxy 11 and 12.
+        """The response to mitmproxy's DNS message `message`.
 
         `client_ip`: the address of the DNS client. Machines close to it come first.
         """
@@ -90,18 +102,6 @@ def find_region(fleet: Fleet, address: str) -> str | None:
 
 def _is_public(message: Any) -> bool:
     return len(message.questions) == 1 and not is_private(message.questions[0].name)
-
-
-class NameServerLayer(DNSLayer):
-    """mitmproxy's DNS layer, which closes a TCP connection when its client does.
-
-    mitmproxy's own keeps it half open for ten minutes.
-    """
-
-    def state_query(self, event: events.Event) -> layer.CommandGenerator[None]:
-        yield from super().state_query(event)
-        if isinstance(event, events.ConnectionClosed):
-            yield commands.CloseConnection(event.connection)
 
 
 def _text_record(name: str, text: str) -> dns.ResourceRecord:

@@ -9,24 +9,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 
-import mitmproxy_rs
+import dns.resolver
 from mitmproxy import options
 from mitmproxy.addons.core import Core
 from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.master import Master
 from mitmproxy.proxy import mode_specs
-from mitmproxy.proxy.mode_servers import ProxyConnectionHandler, ServerInstance
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
+from simulator.proxy.dns_listener import DnsListener
 from simulator.proxy.http.fast_path import drop_debug_checks
-from simulator.proxy.name_server import NameServer, NameServerLayer, find_region
+from simulator.proxy.name_server import NameServer, find_region
 from simulator.proxy.passthrough import Passthrough
 from simulator.proxy.tls_authority import LazyTls, authority_folder
 from simulator.proxy.transport.edge_handler import EdgeHandler
@@ -80,7 +79,7 @@ class ProxyServer:
         self._extra_ports = extra_ports or {}
         self._private_ip = private_ip
         self._listeners: dict[tuple[str, int], list[asyncio.Server]] = {}
-        self._name_server: ServerInstance[mode_specs.DnsMode] | None = None
+        self._name_server: DnsListener | None = None
         self._clients: dict[asyncio.Future[None], EdgeHandler | None] = {}
         self._is_stopping = False
 
@@ -109,8 +108,7 @@ class ProxyServer:
 
     @property
     def dns_address(self) -> tuple[str, int] | None:
-        listen_addrs = self._name_server.listen_addrs if self._name_server else ()
-        return listen_addrs[0][:2] if listen_addrs else None
+        return self._name_server.address if self._name_server else None
 
     async def start(self) -> None:
         """Open all listeners. Raises EnvironmentFault if a port is in use; no listener stays open then."""
@@ -147,23 +145,15 @@ class ProxyServer:
             _, still_open = await asyncio.wait(clients, timeout=_CLOSE_TIMEOUT_SECONDS)
             for task in still_open:
                 task.cancel()
-        if self._name_server is not None and self._name_server.is_running:
-            await self._stop_name_server(self._name_server)
-
-    async def _stop_name_server(self, name_server: ServerInstance[mode_specs.DnsMode]) -> None:
-        await name_server.stop()
-        connections = self._master.addons.get("proxyserver").connections
-        closing = [task for each in tuple(connections.values()) if (task := _close_connection(each))]
-        if closing:
-            await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_SECONDS)
+        if self._name_server is not None:
+            await self._name_server.stop()
 
     def _make_master(self) -> Master:
         drop_debug_checks()
         master = Master(options.Options(), asyncio.get_running_loop())
         logging.getLogger().removeHandler(master._legacy_log_events)
         logging.getLogger("mitmproxy").setLevel(logging.ERROR)
-        addon = FlyReplay(self._core, self._make_name_server().answer)
-        master.addons.add(Core(), Proxyserver(), NextLayer(), LazyTls(), addon)
+        master.addons.add(Core(), Proxyserver(), NextLayer(), LazyTls(), FlyReplay(self._core))
         master.options.update(
             confdir=str(authority_folder()),
             connection_strategy="lazy",
@@ -176,8 +166,7 @@ class ProxyServer:
         first_edge = next(iter(self._edges), "")
         if self._private_ip is None:
             return NameServer(lambda: self._core.router.fleet, first_edge)
-        servers = mitmproxy_rs.dns.get_system_dns_servers()
-        upstream = (servers[0], _DNS_PORT) if servers else None
+        upstream = (str(dns.resolver.Resolver().nameservers[0]), _DNS_PORT)
         return NameServer(lambda: self._core.router.fleet, first_edge, self._private_ip, upstream)
 
     async def _start_edge(self, region: str, public_port: int, port: int) -> None:
@@ -234,24 +223,12 @@ class ProxyServer:
         return accept
 
     async def _start_name_server(self, port: int) -> None:
-        server = self._master.addons.get("proxyserver")
-        host = self._hosts[0] if len(self._hosts) == 1 else ""  # mitmproxy's value for all addresses
-        self._name_server = ServerInstance.make(f"dns@{host}:{port}" if host else f"dns@{port}", server)
-        self._name_server.make_top_layer = NameServerLayer  # type: ignore[method-assign]
+        self._name_server = DnsListener(self._make_name_server())
         try:
-            _require_udp(host or "0.0.0.0", port)
-            await self._name_server.start()
-        except (OSError, RuntimeError) as error:  # mitmproxy's UDP listener raises RuntimeError
-            number = getattr(error, "errno", None)
-            reason = os.strerror(number) if number else str(error).partition("\n")[0]
-            stop = "stop the process that uses it, or " if number == errno.EADDRINUSE else ""
+            await self._name_server.start(self._hosts, port)
+        except OSError as error:
+            stop = "stop the process that uses it, or " if error.errno == errno.EADDRINUSE else ""
             raise EnvironmentFault(
-                f"the name server cannot listen on {host or '*'}:{port}: {reason}",
+                f"the name server cannot listen on {', '.join(self._hosts)}:{port}: {error.strerror}",
                 hint=f"{stop}choose another port with --dns-port",
             ) from error
-
-
-def _require_udp(host: str, port: int) -> None:
-    """Raises OSError if the UDP port is in use: mitmproxy would notice too late, and keep its TCP listener open."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, port))

@@ -52,6 +52,9 @@ def _tests(root: Path) -> Iterator[tuple[str, str, str]]:
         if file.relative_to(root / "tests").parts[0] not in _EXCLUDED:
             for test, text in texts_by_test(file.read_text(encoding="utf-8")):
                 yield file.relative_to(root).as_posix(), test, text
+    suite = root / "simulator" / "testing" / "backend_contract.py"
+    for test, text in texts_by_test(suite.read_text(encoding="utf-8") if suite.exists() else ""):
+        yield suite.relative_to(root).as_posix(), test, text
     for file in sorted((root / "scenarios").rglob("*.yaml")):
         yield file.relative_to(root).as_posix(), "", file.read_text(encoding="utf-8")
 
@@ -76,9 +79,11 @@ def texts_by_test(source: str) -> Iterator[tuple[str, str]]:
 _TABLES = (ast.Assign, ast.AnnAssign)
 
 
-def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+def _functions(tree: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+        if isinstance(node, ast.ClassDef):
+            yield from _functions(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             yield node
 
 

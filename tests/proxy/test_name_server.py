@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +18,11 @@ import pytest
 
 from simulator.errors import EnvironmentFault
 from simulator.proxy import ProxyServer
+from simulator.proxy.dns_listener import DnsListener
 from simulator.proxy.name_server import NameServer
 from simulator.routing import App, Fleet, Machine, MachineState
+from simulator.testing import eventually
+from tests.machines.name_server import name_server
 from tests.proxy.harness import AMS, DFW, DFW_2, Harness
 from tests.proxy.machine import OK, replaying, responding
 
@@ -264,3 +269,47 @@ def test_inside_the_network_public_names_are_forwarded_upstream() -> None:
     NameServer(lambda: INSIDE, "ams", "fdaa::3", UPSTREAM).answer(flow)
 
     assert (flow.server_conn.address, flow.response) == (UPSTREAM, None)
+
+
+@asynccontextmanager
+async def listening(upstream: tuple[str, int]) -> AsyncIterator[tuple[str, int]]:
+    """A listener inside the machines' network; gives its address."""
+    listener = DnsListener(NameServer(lambda: INSIDE, "ams", "fdaa::3", upstream))
+    await listener.start(("127.0.0.1",), 0)
+    assert listener.address is not None
+    try:
+        yield listener.address
+    finally:
+        await listener.stop()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_the_response_of_the_upstream_server_is_passed_on(transport: str) -> None:
+    """F-8.15: Fly's name server resolves public names too."""
+    async with name_server(example=("192.0.2.7",)) as upstream, listening(upstream.address) as (host, port):
+        ask: Any = dns.asyncquery.tcp if transport == "tcp" else dns.asyncquery.udp
+        known = await ask(dns.message.make_query("example", "A"), host, port=port, timeout=5)
+        unknown = await ask(dns.message.make_query("unknown", "A"), host, port=port, timeout=5)
+    assert values(known) == ["192.0.2.7"]
+    assert unknown.rcode() == dns.rcode.NXDOMAIN
+    assert upstream.asked == ["example", "unknown"]
+
+
+async def test_a_listener_stops_while_the_upstream_server_is_silent() -> None:
+    async with name_server() as upstream, listening(upstream.address) as address:
+        upstream.is_silent = True
+        reader, writer = await asyncio.open_connection(*address)
+        query = dns.message.make_query("example", "A").to_wire()
+        writer.write(len(query).to_bytes(2, "big") + query)
+        await eventually(lambda: upstream.asked == ["example"], "the question at the upstream server")
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_what_is_no_query_ends_a_tcp_connection() -> None:
+    async with listening(UPSTREAM) as address:
+        for data in (b"garbage", b""):
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(len(data).to_bytes(2, "big") + data)
+            assert await reader.read() == b""
+            writer.close()
