@@ -138,3 +138,14 @@ def test_the_terms_in_the_glossary_are_unique() -> None:
         if row not in ("term", "---")
     ]
     assert len(terms) == len(set(terms))
+
+
+def test_the_modules_that_the_architecture_names_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {path.as_posix() for path in (ROOT / "simulator").rglob("*.py")}
+    missing = [
+        name
+        for name in re.findall(r"`([\w/]+\.py)`", page)
+        if not any(module.endswith(f"/{name}") for module in modules)
+    ]
+    assert not missing
