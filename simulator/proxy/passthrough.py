@@ -78,7 +78,7 @@ class Passthrough:
         app, port = found
         tried: set[str] = set()
         error = no_route(self._public_port)
-        for attempt in range(CONNECT_ATTEMPTS):
+        for attempt in range(CONNECT_ATTEMPTS):  # Fly's own retries, on the simulated clock
             machine = await self._await_machine(app, tried)
             if machine is None:
                 return self._log(app, error)
@@ -99,7 +99,7 @@ class Passthrough:
         """
         clock, start_requested = self._core.clock, False
         deadline = clock.now() + START_SECONDS
-        while clock.now() < deadline:
+        while clock.now() < deadline:  # The emulated proxy's own wait, against the simulated clock
             choice = self._choose(app, tried)
             if choice.machine is None and choice.start is None and tried:
                 tried.clear()

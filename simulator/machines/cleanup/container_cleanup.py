@@ -29,7 +29,7 @@ def main(run: str) -> None:
     if sys.stdin.buffer.read():
         return
     end, done = time.monotonic() + _TIMEOUT_SECONDS, 0
-    # Not simulator.retry: the script runs isolated, with only the standard library.
+    # Not simulator.retry: the script runs isolated from the package.
     while done < _CLEAN_ROUNDS and time.monotonic() < end:
         with suppress(Exception):  # The engine may be busy or restarting: the next round tries again.
             sweep(connect(), run)
