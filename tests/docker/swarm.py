@@ -12,17 +12,30 @@ from pathlib import Path
 
 import psutil
 
+from simulator.retry import retry_on_blocking
+
 IMAGE = "flysim-test-swarm:latest"
 _FOLDER = Path(tempfile.gettempdir()) / f"flysim-test-swarm-{os.getuid()}"
 _MADE = "made"
 
 
+class ConcurrentUpdateError(AssertionError):
+    """Swarm itself changed the service between the command's read and its write."""
+
+
 def docker(*arguments: str, stdin: str | None = None) -> str:
     """The output of a docker command. Raises AssertionError with its stderr if it fails."""
+    return retry_on_blocking(ConcurrentUpdateError, attempts=5)(_docker, *arguments, stdin=stdin)
+
+
+def _docker(*arguments: str, stdin: str | None) -> str:
     result = subprocess.run(
         ["docker", *arguments], capture_output=True, text=True, input=stdin, check=False, timeout=100
     )
-    assert result.returncode == 0, f"docker {' '.join(arguments)}: {result.stderr}"
+    failure = f"docker {' '.join(arguments)}: {result.stderr}"
+    if "update out of sequence" in result.stderr:
+        raise ConcurrentUpdateError(failure)
+    assert result.returncode == 0, failure
     return result.stdout.strip()
 
 
