@@ -1,4 +1,4 @@
-"""Evidence and fixes that findings share: which hop asked for which replay, and the value that would be right."""
+"""Evidence and corrections that the rules share: the replay that a hop requested, and its corrected value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FLY_REPLAY = "fly-replay"
 
 
 def replay_evidence(trace: Trace, hop: int = -1, part: str | None = None) -> Evidence:
-    """The replay that a hop asked for. `hop`: its position, from the end if negative; `part`: the wrong part of it."""
+    """The replay that a hop requested. `hop`: its position, negative from the end; `part`: the wrong part of it."""
     position = range(len(trace.hops))[hop]
     text = trace.hops[position].replay
-    if text is None:  # a replay body that did not arrive whole
+    if text is None:  # An incomplete replay body.
         return Evidence(hop=position)
     start = text.find(part) if part else -1
     return Evidence(
@@ -26,13 +26,13 @@ def replay_evidence(trace: Trace, hop: int = -1, part: str | None = None) -> Evi
 
 
 def failure_evidence(trace: Trace, hop: int = -1) -> Evidence:
-    """A delivery without a response: the failure as the trace has it."""
+    """A delivery without a response: the failure message in the trace."""
     position = range(len(trace.hops))[hop]
     return Evidence(hop=position, text=trace.hops[position].failure)
 
 
 def corrected(replay: str | None, wrong: str, right: str) -> tuple[str, str] | None:
-    """The header line as it is and as it should be; None for a replay body, or if `wrong` is not in the value."""
+    """The header line before and after the correction; None for a replay body, or if `wrong` is not in the value."""
     if replay is None or is_body(replay) or wrong not in replay:
         return None
     return f"{FLY_REPLAY}: {replay}", f"{FLY_REPLAY}: {replay.replace(wrong, right, 1)}"

@@ -1,7 +1,7 @@
-"""Replay loops: a machine that replays to itself, and machines that replay a request to one another.
+"""Replay loops: a machine that replays to itself, and machines that replay a request to each other.
 
-The proxy ends such a request by count (F-1.38); naming the cycle is done here. A replay to a region may reach
-another of its machines each time, so machines that the same replay leads to count as one stop of the cycle.
+The proxy only counts deliveries (F-1.38); this module finds the cycle. A replay to a region may reach a different
+machine each time, so all machines that the same replay leads to count as one stop of the cycle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from simulator.routing.model import Fleet
 from simulator.routing.trace import Cause, Hop, Trace
 
 _MIN_HOPS_COMPARED = 4
-"""A cycle must hold for that many hops, if there are as many: one repetition alone proves nothing."""
+"""A cycle must match this many hops, if there are that many: a single repetition may be a coincidence."""
 
 
 def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
@@ -44,7 +44,7 @@ def find_replay_loop(trace: Trace, fleet: Fleet) -> Finding | None:
         f"the proxy ended it after {len(trace.hops)} deliveries",
         Fix(
             "serve a request that carries fly-replay-src instead of replaying it again; "
-            "let all machines read from one place which machine owns what"
+            "let all machines look up the owner of a request in one shared place"
         ),
         trace.request_id,
         ("F-1.38",),
@@ -67,10 +67,10 @@ def _describe_cycle(hops: tuple[Hop, ...]) -> str:
 
 
 def _stops(hops: tuple[Hop, ...]) -> list[int]:
-    """The number of each hop's stop. Machines that one stop's same directive led to are one stop."""
+    """The number of each hop's stop. All machines that the same directive of a stop led to are one stop."""
     labels = _labels(hops)
     stop_of = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    for _ in hops:  # Each merge can cause the next; there are fewer of them than hops.
+    for _ in hops:  # One merge can require another; there are fewer merges than hops.
         led_to: dict[tuple[int, str | None], int] = {}
         for hop, label, target in zip(hops, labels, labels[1:], strict=False):
             there = led_to.setdefault((stop_of[label], hop.replay), stop_of[target])
@@ -80,7 +80,7 @@ def _stops(hops: tuple[Hop, ...]) -> list[int]:
 
 
 def _cycle_length(stops: list[int]) -> int | None:
-    """The shortest cycle that the last stops repeat; eleven hops need not contain it twice."""
+    """Length of the shortest cycle that the last stops repeat. Eleven hops may not contain it twice."""
     for length in range(1, len(stops)):
         compared = min(len(stops) - length, max(length, _MIN_HOPS_COMPARED))
         if all(stops[-1 - back] == stops[-1 - back - length] for back in range(compared)):
@@ -92,13 +92,13 @@ def _describe_stop(stop: int, stops: list[int], hops: tuple[Hop, ...]) -> str:
     """`dfw-1/dfw-2 (region=ams)`"""
     labels = _labels(hops)
     machines = dict.fromkeys(label for label, its_stop in zip(labels, stops, strict=True) if its_stop == stop)
-    asked = dict.fromkeys(
+    directives = dict.fromkeys(
         hop.replay for hop, its_stop in zip(hops, stops, strict=True) if its_stop == stop and hop.replay
     )
-    return f"{'/'.join(machines)} ({' or '.join(asked)})"
+    return f"{'/'.join(machines)} ({' or '.join(directives)})"
 
 
 def _labels(hops: tuple[Hop, ...]) -> list[str]:
-    """Machine names, hop by hop; with the app if there are several, because names repeat between apps."""
+    """Machine names, hop by hop; with the app if there are several, because two apps may use the same name."""
     one_app = len({hop.app for hop in hops}) == 1
     return [hop.machine if one_app else f"{hop.app}/{hop.machine}" for hop in hops]

@@ -1,4 +1,4 @@
-"""The replay that a hop asked for, read back from the trace: from the header or the body (F-1.9, F-1.75)."""
+"""Replay directive of a hop, parsed from the trace: from the header or the replay body (F-1.9, F-1.75)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LENIENT = RoutingOptions(timeout_without_unit="milliseconds")
 
 
 def read_replay(hop: Hop) -> ReplayDirective | None:
-    """The directive as the proxy understood it, with the most lenient options (K-7, K-8); None if there is none."""
+    """The directive as the proxy parsed it, with the most lenient options (K-7, K-8); None without a valid one."""
     if hop.replay is None:
         return None
     try:
@@ -23,13 +23,13 @@ def read_replay(hop: Hop) -> ReplayDirective | None:
 
 
 def quote_replay(hop: Hop, *, exactly: bool = False) -> str:
-    """The replay as the response carried it. `exactly`: in quotes, with escapes, for a value that does not parse."""
+    """The replay in a message. `exactly`: in quotes and with escapes, for a value that cannot be parsed."""
     if hop.replay is None:
-        return "a replay body that did not arrive whole"
+        return "an incomplete replay body"
     text = repr(hop.replay) if exactly else hop.replay
     return f"the replay body {text}" if is_body(hop.replay) else f"fly-replay: {text}"
 
 
 def is_body(replay: str) -> bool:
-    """Whether this is a replay body: no valid header value begins as a JSON object does."""
+    """Whether this is a replay body: no valid header value begins like a JSON object."""
     return replay.lstrip().startswith("{")

@@ -1,4 +1,4 @@
-"""The rules of diagnosis: one function per finding, from a trace and the fleet to a finding or None.
+"""Diagnosis rules: one function per finding, which takes a trace and the fleet and returns a finding or None.
 
 A rule reads one exchange. Rows of the failure gallery that need several exchanges, or data that a trace does not
 contain, have no rule.
@@ -41,7 +41,7 @@ FINDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class LostReplay:
-    """A replay that ended its exchange because no machine took it."""
+    """A replay that failed because no machine could take the request."""
 
     source: Hop
     directive: ReplayDirective
@@ -59,13 +59,13 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
     wanted = replay.directive.instance
     machine = fleet.find(wanted)
     if machine is not None and (machine.app != replay.app or machine.is_candidate):
-        return None  # find_foreign_instance, or it is available again
+        return None  # find_foreign_instance reports it, or it is available again.
     condition = f"{machine.name} is {_condition(machine)}" if machine else "there is no such machine"
     cause = f"{replay.source.machine} replayed to instance={wanted}, but {condition}"
     fails_its_check = machine is not None and machine.state is MachineState.STARTED and not machine.healthy
     by_cookie = bool(trace.cookies_sent) and wanted not in trace.target
     if by_cookie:
-        verb = "name" if fails_its_check else "outlived"
+        verb = "refer to" if fails_its_check else "outlived"
         cause += f"; the client's cookies ({', '.join(trace.cookies_sent)}) {verb} it"
     advice = (
         "use prefer_instance instead of instance, "
@@ -128,7 +128,7 @@ def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
     machines = [m for m in fleet.of_app(replay.app) if m.is_candidate and m.id != excluded]
     there = sorted({machine.region for machine in machines})
     if any((codes := members(region)) is None or codes & set(there) for region in replay.directive.regions):
-        return None  # there are machines, but they refuse connections or are full
+        return None  # There are machines, but they refuse connections or are full.
     regions = ",".join(replay.directive.regions)
     return Finding(
         "empty-region",
@@ -163,14 +163,14 @@ def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_replayed_fallback(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine that replays a request which a fallback brought back to it (gallery 30, F-1.56)."""
+    """A machine that replays a request that a fallback returned to it (gallery 30, F-1.56)."""
     if trace.error != "PA03" or not _fell_back(trace):
         return None
     hop = trace.hops[-1]
     return Finding(
         "replayed-fallback",
-        f"a replay failed and its fallback brought the request back, but {hop.machine} answered "
-        f"with {quote_replay(hop)} once more",
+        f"a replay failed and its fallback returned the request, but {hop.machine} replayed it again "
+        f"with {quote_replay(hop)}",
         Fix("serve a request that carries fly-replay-failed, or answer it with an error of your own"),
         trace.request_id,
         ("F-1.56",),
@@ -202,17 +202,17 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_large_body(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A request whose body is over the limit, and that had to be sent again (gallery 15, F-1.32, F-5.46)."""
+    """A request that had to be sent again although its body exceeds the limit (gallery 15, F-1.32, F-5.46)."""
     if trace.error != "PA01":
         return None
     hop = trace.hops[-1]
     what = "replayed" if hop.replay is not None else "could not be reached for"
     return Finding(
         "large-body",
-        f"{hop.machine} {what} a {trace.method} whose body is larger than Fly keeps to send it again (1 MB)",
+        f"{hop.machine} {what} a {trace.method} whose body is larger than the 1 MB that Fly can send again",
         Fix(
-            "learn the machine first with a small request and then send the body with fly-force-instance-id, "
-            "or upload straight to storage"
+            "find the machine with a small request first, then send the body with fly-force-instance-id; "
+            "or upload the body directly to storage"
         ),
         trace.request_id,
         ("F-1.32", "F-5.46"),
@@ -236,7 +236,7 @@ def find_negotiated_upgrade(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_doubtful_directive(trace: Trace, fleet: Fleet) -> Finding | None:
-    """Accepted, but probably not what was meant: an unknown field, a field given twice (gallery 9)."""
+    """A directive that is valid but probably wrong: it has an unknown field, or a field twice (gallery 9)."""
     doubts = [warning for warning in trace.warnings if warning.startswith(("unknown field", "field"))]
     if not doubts:
         return None
@@ -252,7 +252,7 @@ def find_doubtful_directive(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A started machine that does not listen where its service says (F-6.16)."""
+    """A started machine that does not listen on the internal port of its service (F-6.16)."""
     for position, hop in enumerate(trace.hops):
         if hop.failure is not None and "[PC01]" in hop.failure:
             connections = f"{hop.attempts} connections" if hop.attempts > 1 else "1 connection"
@@ -268,7 +268,7 @@ def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine that closed or garbled its response, before or after the head (F-5.45, F-6.12, F-6.15)."""
+    """A machine whose response is missing, invalid or incomplete (F-5.45, F-6.12, F-6.15)."""
     if trace.outcome is not Outcome.BROKEN and trace.error != "PU02":
         return None
     hop = trace.hops[-1]

@@ -1,4 +1,4 @@
-"""Response as the client of a scenario got it: to a request or a handshake, or none because of a failure."""
+"""Response that a client of a scenario got to a request or a handshake, or the failure if there was none."""
 
 from __future__ import annotations
 

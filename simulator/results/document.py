@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import (
     Any,
     Literal,
-    NotRequired,  # pydantic wants these before Python 3.12
+    NotRequired,  # pydantic requires these before Python 3.12
     cast,
 )
 
@@ -46,7 +46,7 @@ class HopDocument(TypedDict):
     replay: str | None
     """The replay that the machine asked for: the `fly-replay` value, or the replay body."""
     note: str | None
-    """What the delivery had to wait for, and faults that took part."""
+    """What the delivery had to wait for, and the injected faults that affected it."""
     sent: Pairs
     """Request headers that the proxy set for this delivery."""
     received: Pairs
@@ -88,7 +88,7 @@ class TraceDocument(TypedDict):
 
 
 class EvidenceDocument(TypedDict):
-    """Where in the trace the finding shows."""
+    """Where in the trace the problem is visible."""
 
     hop: int | None
     """Position in `hops`, from 0."""
@@ -113,7 +113,7 @@ class FindingDocument(TypedDict):
 
     id: str
     rules: list[str]
-    """Ids of the rules of Fly's proxy behind it."""
+    """Ids of the rules of Fly's proxy that explain it."""
     cause: str
     evidence: EvidenceDocument
     fix: FixDocument
@@ -128,7 +128,7 @@ class CookieDocument(TypedDict):
 
 
 class StepDocument(TypedDict):
-    """One step that ran. It has a `status` if it sent a request, and a `path` if there is a trace of that."""
+    """One step that ran. It has a `status` if it sent a request, and a `path` if the request has a trace."""
 
     step: str
     line: int | None

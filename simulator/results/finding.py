@@ -1,4 +1,4 @@
-"""Finding of diagnosis about one exchange: its cause, the rule behind it, the evidence and the fix."""
+"""Finding of diagnosis about one exchange: cause, evidence, fix, and the rules of Fly's proxy that explain it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where in the trace a finding shows. A field is None if it does not apply."""
+    """Where in the trace the problem is visible. A field is None if it does not apply."""
 
     hop: int | None = None
     """Position in `Trace.hops`, from 0."""
@@ -43,7 +43,7 @@ class Finding:
     fix: Fix
     request_id: str
     rules: tuple[str, ...] = ()
-    """Ids of the rules of Fly's proxy behind it, such as F-1.38; docs/fidelity.md lists them."""
+    """Ids of the rules of Fly's proxy that explain it, such as F-1.38; docs/fidelity.md lists them."""
     evidence: Evidence = Evidence()
 
     def __str__(self) -> str:

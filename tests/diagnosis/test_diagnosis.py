@@ -105,13 +105,13 @@ def test_machines_that_replay_a_request_in_a_cycle(loop: list[str], expected: st
 
 
 def test_a_cycle_between_two_apps_names_the_apps() -> None:
-    """Gallery 3: both have a machine ams-1"""
+    """Gallery 3: both have a machine ams-1."""
     caller = replayed(*["app=chat", "app=streams"] * 5, "app=chat", machines=two_apps())
     assert "cycle: streams/ams-1 (app=chat) ⇄ chat/ams-1 (app=streams);" in the_finding(caller).cause
 
 
 def test_a_cycle_too_long_to_occur_twice_is_named() -> None:
-    """F-1.38: eleven deliveries hold no two rounds of six"""
+    """F-1.38: eleven deliveries are fewer than two rounds of six."""
     six = [machine(number, "ams") for number in range(1, 7)]
     caller = Caller(fleet(*six))
     for number in range(2, 13):
@@ -121,16 +121,16 @@ def test_a_cycle_too_long_to_occur_twice_is_named() -> None:
     assert f"→ ams-6 (instance={six[0].id}) → ams-1; the proxy" in cause
 
 
-def hops_of(*stations: tuple[str, str]) -> Trace:
+def hops_of(*stops: tuple[str, str]) -> Trace:
     """A trace of these deliveries, each to a machine that responded with that directive."""
     caller = replayed(*[TO_DFW_1, TO_AMS_1] * 6)
     hop = caller.trace.hops[0]
-    hops = tuple(replace(hop, machine_id=name, machine=name, replay=replay) for name, replay in stations)
+    hops = tuple(replace(hop, machine_id=name, machine=name, replay=replay) for name, replay in stops)
     return replace(caller.trace, error="PA02", hops=hops)
 
 
-def cause_of(*stations: tuple[str, str]) -> str:
-    (finding,) = diagnose(hops_of(*stations), DEMO)
+def cause_of(*stops: tuple[str, str]) -> str:
+    (finding,) = diagnose(hops_of(*stops), DEMO)
     return finding.cause.removeprefix("the request ran in a cycle: ").partition("; the proxy ended it")[0]
 
 
@@ -163,8 +163,8 @@ def test_a_stop_with_two_directives_is_named_with_both() -> None:
 
 
 def test_a_request_that_no_machine_got_twice_is_described_hop_by_hop() -> None:
-    stations = [(f"ams-{number}", f"instance={number + 1}") for number in range(11)]
-    assert cause_of(*stations) == " → ".join(f"ams-{number}" for number in range(11))
+    stops = [(f"ams-{number}", f"instance={number + 1}") for number in range(11)]
+    assert cause_of(*stops) == " → ".join(f"ams-{number}" for number in range(11))
 
 
 def test_findings_lists_exactly_the_findings_of_the_rules() -> None:
@@ -202,17 +202,17 @@ def test_a_cookie_that_names_an_unhealthy_machine() -> None:
     assert finding.id == "stale-cookie"
     assert finding.cause == (
         f"ams-1 replayed to {TO_DFW_1}, but dfw-1 is failing its health checks; "
-        "the client's cookies (fly-machine-id) name it"
+        "the client's cookies (fly-machine-id) refer to it"
     )
     assert finding.fix.text.startswith("find out why its health check fails; use prefer_instance")
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"target": f"/?{TO_DFW_1}", "cookie": "theme=dark"}], ids=["no cookie", "id in the URL"]
+    "changes", [{}, {"target": f"/?{TO_DFW_1}", "cookie": "theme=dark"}], ids=["no cookie", "id in the URL"]
 )
-def test_a_lost_target_that_no_cookie_named(asked: dict[str, str]) -> None:
+def test_a_lost_target_that_no_cookie_names(changes: dict[str, str]) -> None:
     """Gallery 4 and 5"""
-    assert found(replayed(TO_DFW_1, machines=fleet(AMS_1), **asked)) == ["lost-target"]
+    assert found(replayed(TO_DFW_1, machines=fleet(AMS_1), **changes)) == ["lost-target"]
 
 
 def test_a_target_that_exists_again_is_not_lost() -> None:
@@ -266,7 +266,7 @@ def test_an_unquoted_list_that_the_proxy_accepted_is_parsed_the_same_way() -> No
 
 @pytest.mark.parametrize("directive", [TO_DFW_1, "region=dfw", 'region="nrt,any";elsewhere=true'])
 def test_a_target_that_was_not_reached_is_not_lost(directive: str) -> None:
-    """F-6.53: it exists and refuses connections"""
+    """F-6.53: it exists and refuses connections."""
     caller = replayed(directive)
     caller.fail_until_done()
     assert found(caller) == ["refused-connection"]
@@ -301,7 +301,7 @@ def test_a_target_that_is_full_is_not_lost() -> None:
         ),
         ({"app": 7}, "broken-directive", """the replay body '{"app": 7}', which Fly cannot parse"""),
         ("[]", "broken-directive", "the replay body is a list, expected an object"),
-        (None, "broken-directive", "ams-1 answered with a replay body that did not arrive whole"),
+        (None, "broken-directive", "ams-1 answered with an incomplete replay body"),
     ],
 )
 def test_a_wrong_replay_body_has_the_same_findings_as_a_header(
@@ -344,10 +344,10 @@ def test_a_directive_that_cannot_be_parsed(directive: str) -> None:
 
 
 def test_a_fallback_that_is_replayed_again() -> None:
-    """Gallery 30, F-1.56, K-18: its grammar is correct"""
+    """Gallery 30, F-1.56, K-18: the directive is valid."""
     finding = the_finding(replayed(f"instance={GONE};timeout=0s;fallback=force_self", TO_DFW_1))
     assert finding.id == "replayed-fallback"
-    assert f"ams-1 answered with fly-replay: {TO_DFW_1} once more" in finding.cause
+    assert f"ams-1 replayed it again with fly-replay: {TO_DFW_1}" in finding.cause
     assert "fly-replay-failed" in finding.fix.text
 
 
@@ -498,13 +498,13 @@ DIRECTIVES = [
 
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from([*DIRECTIVES, *Failure]), min_size=1, max_size=11), st.integers(0, 2))
-def test_every_failed_replay_has_a_finding(events: list[str | Failure], standing: int) -> None:
+def test_every_failed_replay_has_a_finding(events: list[str | Failure], remaining: int) -> None:
     caller = Caller(fleet(AMS_1, DFW_1, DFW_2))
     for event in events:
         if caller.trace.outcome is Outcome.PENDING:
             caller.fail(event) if isinstance(event, Failure) else caller.replay(event)
     trace: Trace = caller.trace
-    findings = diagnose(trace, fleet(*DEMO.machines[:standing]))
+    findings = diagnose(trace, fleet(*DEMO.machines[:remaining]))
     assert all(finding.cause and finding.fix.text for finding in findings)
     if trace.error in ("PA02", "PA03", "PA04", "PU02"):
         assert findings
