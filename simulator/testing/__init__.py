@@ -4,7 +4,7 @@
         def make_backend(self):
             return MyBackend()
 
-Needs pytest and pytest-asyncio, which flysim itself does not install. docs/extending.md has a whole example.
+Needs pytest and pytest-asyncio, which flysim itself does not install. docs/extending.md has a complete example.
 """
 
 from __future__ import annotations

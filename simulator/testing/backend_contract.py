@@ -1,4 +1,4 @@
-"""The contract of machine backends as a suite: everything that `simulator.machines.backend` promises."""
+"""Contract test suite for machine backends: checks everything that `simulator.machines.backend` promises."""
 
 from __future__ import annotations
 

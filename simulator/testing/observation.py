@@ -1,4 +1,4 @@
-"""What tests of machines need: an observer that records, specs, and waiting for a condition."""
+"""Helpers for tests of machine backends: a recording observer, machine specs, and waiting for a condition."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ class RecordingObserver:
         self.reports.append((machine_id, exited))
 
     def machine_added(self, spec: MachineSpec) -> None:
-        self.reports.append((spec.id, "joined"))
+        self.reports.append((spec.id, "added"))
 
     def machine_started(self, machine_id: str, placement: Placement) -> None:
-        self.reports.append((machine_id, "began"))
+        self.reports.append((machine_id, "started"))
 
     def machine_paused(self, machine_id: str) -> None:
-        self.reports.append((machine_id, "froze"))
+        self.reports.append((machine_id, "paused"))
 
     def machine_unpaused(self, machine_id: str) -> None:
-        self.reports.append((machine_id, "thawed"))
+        self.reports.append((machine_id, "unpaused"))
 
     def machine_removed(self, machine_id: str) -> None:
-        self.reports.append((machine_id, "left"))
+        self.reports.append((machine_id, "removed"))
 
     def problem_reported(self, description: str, machine_id: str | None = None) -> None:
         self.reports.append((machine_id or "", description))
 
     def of(self, machine_id: str) -> list[str | Exit]:
-        return [what for whose, what in self.reports if whose == machine_id]
+        return [report for reported_id, report in self.reports if reported_id == machine_id]
 
     def endings(self, machine_id: str) -> list[Exit]:
-        return [what for what in self.of(machine_id) if isinstance(what, Exit)]
+        return [report for report in self.of(machine_id) if isinstance(report, Exit)]
 
 
 def machine_id(number: int) -> str:
@@ -70,10 +70,10 @@ def machine_spec(number: int, command: tuple[str, ...], *, kill_timeout_seconds:
     )
 
 
-async def eventually(is_so: Callable[[], bool], what: str, *, within_seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], what: str, *, within_seconds: float = 5.0) -> None:
     """Wait for a condition; fail with the text `what` if it is not met in time."""
     is_met = await poll(
-        lambda: True if is_so() else None, timeout_seconds=within_seconds, interval_seconds=POLL_SECONDS
+        lambda: True if condition() else None, timeout_seconds=within_seconds, interval_seconds=POLL_SECONDS
     )
     assert is_met, f"not within {within_seconds:g} s: {what}"
 

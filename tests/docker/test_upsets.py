@@ -130,12 +130,12 @@ async def test_containers_that_start_during_watch_join_once(wire: Wire, project:
     watching = asyncio.create_task(backend.watch((), recorder))
     late = await asyncio.to_thread(run_in, project, DFW)
     await watching
-    await eventually(lambda: "began" in recorder.of(DFW), "the second one", within_seconds=20)
+    await eventually(lambda: "started" in recorder.of(DFW), "the second one", within_seconds=20)
     at_the_engine("kill", late)
     await eventually(lambda: bool(recorder.endings(DFW)), "its exit", within_seconds=20)
 
-    assert recorder.of(AMS)[:2] == ["joined", "began"]
-    assert [each for each in recorder.of(DFW) if each in ("joined", "began")] == ["joined", "began"]
+    assert recorder.of(AMS)[:2] == ["added", "started"]
+    assert [each for each in recorder.of(DFW) if each in ("added", "started")] == ["added", "started"]
     await backend.close()
 
 
@@ -165,11 +165,11 @@ async def test_a_container_that_docker_restarts_until_it_runs_joins_in_the_end(
 
     await eventually(is_between_runs, "a pause between two runs", within_seconds=20)
     await backend.watch((), recorder)
-    await eventually(lambda: "began" in recorder.of(AMS)[2:], "the run that serves", within_seconds=20)
+    await eventually(lambda: "started" in recorder.of(AMS)[2:], "the run that serves", within_seconds=20)
 
     reports = [str(each) for each in recorder.of(AMS)]
-    joined, crashed = reports[:2]
-    assert joined == "joined"
+    added, crashed = reports[:2]
+    assert added == "added"
     assert (
         f'{Exit(3)} immediately after its start: its last log line is "oh no"\n  hint: docker logs' in crashed
     )

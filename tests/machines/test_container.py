@@ -75,7 +75,7 @@ async def container(engine: Engine, recorder: RecordingObserver) -> MachineConta
     """A running container."""
     container = make_container(engine, recorder)
     await container.refresh()
-    assert recorder.of(ONE) == ["began"]
+    assert recorder.of(ONE) == ["started"]
     recorder.reports.clear()
     return container
 
@@ -89,7 +89,7 @@ async def test_an_exit_and_an_immediate_restart_are_both_reported(
 ) -> None:
     """The report of the exit waits for the last log lines; the start must not overtake it or get lost."""
     await asyncio.gather(container.handle_event(event("die", 137)), container.handle_event(event("start")))
-    assert recorder.of(ONE) == [KILLED, "began"]
+    assert recorder.of(ONE) == [KILLED, "started"]
 
 
 async def test_a_start_and_an_immediate_exit_are_both_reported(
@@ -97,7 +97,7 @@ async def test_a_start_and_an_immediate_exit_are_both_reported(
 ) -> None:
     await container.handle_event(event("die", 1))
     await asyncio.gather(container.handle_event(event("start")), container.handle_event(event("die", 2)))
-    assert recorder.of(ONE) == [Exit(1), "began", Exit(2)]
+    assert recorder.of(ONE) == [Exit(1), "started", Exit(2)]
 
 
 EARLY_EXIT = f"machine ams-1 of app chat {Exit(1)} immediately after its start"
@@ -127,7 +127,7 @@ async def test_runs_that_end_before_they_are_inspected_are_reported_once(
     server.responses["json"] = state(running=False, status=1)
     server.responses["logs"] = log_of(b"\n")
     await container.handle_event(event("start"))
-    assert recorder.of(ONE)[2:] == ["began", Exit(0), f"{EARLY_EXIT}: its log is empty"]
+    assert recorder.of(ONE)[2:] == ["started", Exit(0), f"{EARLY_EXIT}: its log is empty"]
 
 
 async def test_an_early_exit_without_a_readable_log_says_so(
@@ -177,11 +177,11 @@ async def test_a_container_that_is_already_paused_is_adopted_as_paused(
         {"message": "container c1 is paused, unpause the container before attach"},
     )
     await fresh.refresh()
-    assert recorder.of(ONE) == ["began", "froze"]
+    assert recorder.of(ONE) == ["started", "paused"]
 
     server.responses |= {"json": state(), "attach": (200, None)}
     await fresh.handle_event(event("unpause"))
-    assert recorder.of(ONE)[2:] == ["thawed"]
+    assert recorder.of(ONE)[2:] == ["unpaused"]
     assert server.has_request("attach")
 
 
@@ -228,7 +228,7 @@ async def test_a_rejected_pause_leaves_the_container_unpaused(
         await container.suspend()
     server.responses["json"] = state(paused=True)  # So this pause is by others.
     await container.handle_event(event("pause"))
-    assert recorder.of(ONE) == ["froze"]
+    assert recorder.of(ONE) == ["paused"]
 
 
 async def test_a_rejected_resume_raises_the_error_of_the_engine(
@@ -350,7 +350,7 @@ async def test_a_broken_log_stream_is_opened_again(
     server.requests.clear()
     await fresh.refresh()
     assert server.has_request("containers/c1/attach")
-    assert recorder.of(ONE) == ["began"]
+    assert recorder.of(ONE) == ["started"]
 
 
 async def test_a_container_that_docker_is_restarting_is_not_running(
@@ -369,10 +369,10 @@ async def test_a_container_that_docker_is_restarting_is_not_running(
     server.responses["attach"] = (200, None)
     server.responses["json"] = state()
     await fresh.handle_event(event("start"))
-    assert recorder.of(ONE) == ["began"]
+    assert recorder.of(ONE) == ["started"]
     server.responses["json"] = state(restarting=True, status=3)
     await fresh.refresh()
-    assert recorder.of(ONE) == ["began", Exit(3)]
+    assert recorder.of(ONE) == ["started", Exit(3)]
 
 
 @pytest.mark.parametrize("name", ["SIGRTMIN+3", "QUIT", "3"])
