@@ -35,7 +35,7 @@ class Discovery:
         """Consecutive failures of DNS."""
 
     async def run(self) -> None:
-        """Runs until it is cancelled."""
+        """Runs until it is canceled."""
         await self._announce("stream_started", await self._listed_ids() or [])
         pause = FIRST_ROUND_AFTER_SECONDS
         while True:

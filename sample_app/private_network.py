@@ -1,7 +1,7 @@
 """Private network: finds the app's other machines in `.internal` DNS and opens WebSockets to them directly.
 
-Connections bypass the proxy (F-8.18) and go to the app's own port (F-8.19). The receiver recognizes them by the
-missing headers that the proxy would set.
+Connections bypass the proxy (F-8.18) and go to the app's own port (F-8.19). The receiver recognizes them because the
+headers that the proxy sets are missing.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class PublishedStream(Stream):
         self._traffic = traffic
 
     async def run(self) -> None:
-        """Runs until it is cancelled. Publishes frames only while a viewer watches."""
+        """Runs until it is canceled. Publishes frames only while a viewer watches."""
         picture = Picture(self.host.id)
         while True:
             await self._is_watched.wait()

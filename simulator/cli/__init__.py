@@ -1,6 +1,6 @@
 """Command line interface of flysim, and the only package that prints.
 
-This module imports almost nothing: Ctrl-C works from the first moment, and `flysim --version` loads no parser.
+This module imports almost nothing, so that Ctrl-C works from the start and `flysim --version` loads no parser.
 Each command's own module is imported when that command is used.
 """
 
@@ -40,5 +40,5 @@ def _print_version() -> NoReturn:
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> NoReturn:
-    """Signal handler for the time when nothing has to be cleaned up. Cleanup processes stop the machines."""
+    """Signal handler while flysim itself has nothing to clean up. Cleanup processes stop the machines."""
     os._exit(128 + number)

@@ -33,7 +33,7 @@ class LazyCommand(NamedTuple):
     name: str
     """Of the function, or of the `typer.Typer` with subcommands."""
     help: str
-    """The first line of the command's own help, for `flysim --help`. A test holds them equal."""
+    """The first line of the command's own help, for `flysim --help`. A test checks that both are equal."""
     context_settings: Mapping[str, Any] = {}
 
     def load(self) -> Any:

@@ -1,6 +1,6 @@
 """Terminal output: results on stdout, everything else on stderr.
 
-Colours appear only on a terminal, and only if NO_COLOR is not set. Printing raises BrokenPipeError once the reader
+Colors appear only on a terminal, and only if NO_COLOR is not set. Printing raises BrokenPipeError once the reader
 has closed the pipe.
 """
 
@@ -47,7 +47,7 @@ def print_line(text: str = "", style: str | None = None) -> None:
 
 
 def write(text: str) -> None:
-    """Write a result to stdout unchanged, its own colour codes included."""
+    """Write a result to stdout unchanged, including its own color codes."""
     out.file.write(text)
     out.file.flush()
 

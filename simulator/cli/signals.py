@@ -60,7 +60,7 @@ class StopSignals:
         self._handler = handler
 
     def cancel_on_signal(self) -> None:
-        """From now on a signal cancels the task, as at first."""
+        """From now on a signal cancels the task again."""
         self._handler = self._cancel
 
     async def wait(self) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 60.0
 _SLOW_SECONDS = 2.0
 _CLOSE_SECONDS, _POLL_SECONDS = 2.0, 0.05
-"""How long the proxy may take to notice that the client has disconnected, and how often to look."""
+"""How long the proxy may take to notice that the client has disconnected, and how often to check."""
 
 
 def trace(

@@ -49,7 +49,7 @@ def _ports(config: AppConfig, fly: FlyToml, ports: set[int]) -> Iterator[str]:
             if not any(port.start <= number <= port.end for number in ports):
                 example = f"{{ 80 = 8080, {port.start} = {port.start} }}"
                 warning = f"no edge serves port {_format_port(port)}; add it under [edges]: ams = {example}"
-                yield fly.format_warning((*service.place, "ports", index), warning)
+                yield fly.format_warning((*service.key_path, "ports", index), warning)
 
 
 def _format_port(port: ServicePort) -> str:

@@ -17,7 +17,7 @@ from simulator.routing.options import RoutingOptions
 DEFAULT_CONTROL_PORT = 4280
 DEFAULT_START_SECONDS = 30.0
 PLACEHOLDERS = ("host", "port", "machine_id", "region", "dns", "python")
-"""Names that are replaced when they stand in braces in a command or an env value; the values differ by machine."""
+"""Names that are replaced where they appear in braces in a command or env value; each machine has its own values."""
 _ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 __all__ = ["DEFAULT_CONTROL_PORT", "PLACEHOLDERS", "AppConfig", "Check", "Config", "FlyToml", "MachineSpec"]
@@ -41,7 +41,7 @@ class MachineSpec:
     lookup: str | None = None
     """DNS name that says whether the machine runs and where; flysim only routes to it."""
     is_adopted: bool = False
-    """Created by someone else, such as Docker Compose. flysim adopts it and leaves it as it was."""
+    """Created by another tool, such as Docker Compose. flysim adopts it and restores its state at the end."""
     image: str | None = None
     image_folder: Path | None = None
     """Folder of the image's Dockerfile, if flysim builds the image."""

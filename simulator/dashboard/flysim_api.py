@@ -73,7 +73,7 @@ class FlysimApi:
         ]
 
     async def _traces(self, request: Request) -> Response:
-        limit = read_number(request, "limit", DEFAULT_TRACES, least=0, most=MAX_LIMIT)
+        limit = read_number(request, "limit", DEFAULT_TRACES, minimum=0, maximum=MAX_LIMIT)
         traces = self._controls.journal.traces()
         return JSONResponse([trace.as_dict() for trace in traces[max(0, len(traces) - limit) :]])
 

@@ -103,7 +103,7 @@ class MachinesApi:
     async def _wait(self, request: Request) -> Response:
         app, machine_id = self._app(request), request.path_params["id"]
         goal = _read_state(request)
-        seconds = read_number(request, "timeout", DEFAULT_WAIT_SECONDS, least=1, most=MAX_WAIT_SECONDS)
+        seconds = read_number(request, "timeout", DEFAULT_WAIT_SECONDS, minimum=1, maximum=MAX_WAIT_SECONDS)
         subscription = self._streams.subscribe(FleetChanged, MachineStateChanged)
         try:
             async with asyncio.timeout(seconds):

@@ -67,11 +67,11 @@ def read_flag(request: Request, name: str) -> bool:
     return request.query_params.get(name, "") in ("1", "true", "yes")
 
 
-def read_number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
+def read_number(request: Request, name: str, default: int, *, minimum: int, maximum: int) -> int:
     """An integer from the query. Raises ApiError."""
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-        raise ApiError(400, f'{name} is "{text}"; expected an integer from {least} to {most}')
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and minimum <= int(text) <= maximum):
+        raise ApiError(400, f'{name} is "{text}"; expected an integer from {minimum} to {maximum}')
     return int(text)

@@ -112,7 +112,7 @@ class ControlServer:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
             if not self._is_stopping:
-                raise  # Otherwise `_abort` cancelled it, and uvicorn would log an error.
+                raise  # Otherwise `_abort` canceled it, and uvicorn would log an error.
 
     async def _abort(self, server: _Uvicorn, serving: asyncio.Task[None]) -> None:
         for connection in tuple(server.server_state.connections):

@@ -1,4 +1,4 @@
-"""Reporters by name: those of flysim, and those of other distributions (entry point group `flysim.reporters`)."""
+"""Reporters by name: those of flysim, and those of other installed packages (entry point group `flysim.reporters`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from simulator.results import RunResult
 GROUP = "flysim.reporters"
 
 Reporter = Callable[[RunResult], str]
-"""Makes the text of a file from a finished run."""
+"""Returns the content of a report file for a finished run."""
 
 REPORTERS: dict[str, Reporter] = {"json": json_report, "junit": junit_xml}
-"""Those of flysim itself. A plugin cannot replace them."""
+"""flysim's own reporters. A plugin cannot replace them."""
 
 
 def find_reporter(name: str) -> Reporter:
-    """Raises InputError that lists the reporters there are, or says why a plugin cannot be loaded."""
+    """Raises InputError that lists the known reporters, or says why a plugin cannot be loaded."""
     reporter: Reporter | None = REPORTERS.get(name) or load_plugin(GROUP, name)
     if reporter is None:
         known = ", ".join(sorted({*REPORTERS, *plugin_names(GROUP)}))

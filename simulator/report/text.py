@@ -93,7 +93,7 @@ def _failure_lines(failure: ScenarioFailure, width: int) -> Iterator[str]:
 
 
 def _printable(lines: Sequence[str]) -> Iterator[str]:
-    """Merge repeated lines into one with a count; remove colours and escape other control characters."""
+    """Merge repeated lines into one with a count; remove colors and escape other control characters."""
     for line, repeats in groupby(escape(_COLOUR_CODE.sub("", line)) for line in lines):
         count = len(list(repeats))
         yield f"{line}  (×{count})" if count > 1 else line

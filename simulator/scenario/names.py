@@ -25,7 +25,7 @@ Lookup = Callable[[str], str]
 
 
 def render(text: str, lookup: Lookup) -> str:
-    """Replace the placeholders in `text` by their values."""
+    """Replace the placeholders in `text` with their values."""
 
     def replacement(match: re.Match[str]) -> str:
         literal, name = match.groups()

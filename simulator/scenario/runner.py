@@ -46,10 +46,10 @@ class RunOptions:
     seed: int | None = None
     """Overrides the seed of every scenario."""
     realtime: bool = False
-    """Spend the emulated proxy's waits in real time instead of skipping them."""
+    """Wait in real time where the emulated proxy waits, instead of skipping the wait."""
     backend: str = "process"
     adapt: Callable[[Config], Config] | None = None
-    """Replaces the machines of a fleet by running ones; then only one fleet runs at a time. Raises InputError."""
+    """Replaces the machines of a fleet with running ones; then only one fleet runs at a time. Raises InputError."""
 
 
 def start_simulator(

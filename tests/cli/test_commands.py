@@ -91,7 +91,7 @@ def test_the_version_is_printed(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_line_in_the_table_is_that_of_the_command(name: str) -> None:
+def test_the_help_line_in_the_table_equals_the_help_of_the_command(name: str) -> None:
     command = GROUP.get_command(None, name)
     assert command.help.split("\n\n")[0].replace("\n", " ") == COMMANDS[name].help
 
@@ -108,5 +108,5 @@ def test_a_typo_in_a_command_name_gets_a_suggestion() -> None:
     assert "Did you mean 'status'?" in result.output
 
 
-def test_the_names_of_the_backends_in_the_help_are_the_real_ones() -> None:
+def test_the_help_lists_the_names_of_all_backends() -> None:
     assert BACKEND_NAMES.removesuffix("[:NAME]") == "|".join(BACKENDS)

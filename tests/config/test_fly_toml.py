@@ -178,7 +178,7 @@ def test_each_service_contributes_its_checks_and_later_ones_their_port(tmp_path:
     ]
 
 
-def test_top_level_checks_do_not_count(tmp_path: Path) -> None:
+def test_top_level_checks_have_no_effect(tmp_path: Path) -> None:
     """F-5.17: they never affect routing, and Fly's proxy ignores them too, so there is no warning."""
     fly_toml = '[http_service]\n[checks.up]\ntype = "tcp"\nport = 5500\n'
 

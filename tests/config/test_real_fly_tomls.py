@@ -131,7 +131,7 @@ def test_the_machines_of_relay_have_the_settings_of_their_groups(tmp_path: Path)
 
 
 def test_a_machine_serves_the_first_service_of_its_group_on_its_assigned_port(tmp_path: Path) -> None:
-    """F-1.61, F-5.12: other services use their internal ports, which requires an own address."""
+    """F-1.61, F-5.12: other services use their internal ports, which requires an address of its own."""
     config = _load(tmp_path, "relay.toml", "admin", "web", edge="{ 80 = 0, 9090 = 0, 7000 = 0 }")
     web = Machine("0" * 14, "ams-1", "x", "ams", port=20_001, group="web")
     admin = Machine("1" * 14, "ams-2", "x", "ams", port=20_002, group="admin")

@@ -69,7 +69,7 @@ async def test_changes_from_the_control_page_and_from_programs_are_allowed(harne
 
 
 async def test_reads_are_allowed_from_every_origin(harness: Harness) -> None:
-    """The browser keeps the response from a foreign page, because Access-Control-Allow-Origin is missing."""
+    """The browser hides the response from a foreign page, because Access-Control-Allow-Origin is missing."""
     response = await harness.client.get("/_flysim/status", headers={"Origin": "https://elsewhere.example"})
 
     assert response.status_code == 200

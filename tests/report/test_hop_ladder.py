@@ -99,7 +99,7 @@ GET /?instance=286533db064e58  at edge ams  → 502 from the proxy, PA02 in 12 m
 
 
 def test_a_cycle_is_shown_once_with_its_count() -> None:
-    """Gallery 2: two machines bounce."""
+    """Gallery 2: two machines replay to each other."""
     back = replace(DFW, status=307, replay="instance=d8dd626f379508")
     again = replace(AMS, cause=Cause.REPLAY)
     text = ladder(replace(TRACE, hops=(AMS, *(back, again) * 5)))

@@ -124,4 +124,4 @@ async def test_a_discover_request_is_answered_with_machine_region_and_creator() 
         await link.send(json.dumps({"type": "discover_request", **asker}))
         reply = json.loads(await next_text(link))
         assert reply == {"type": "discover_reply", "machine": AMS, "region": "ams", "creator": "Rosy Osprey"}
-        assert await tabs_of(app) == [AMS, DFW], "the asker is known, too"
+        assert await tabs_of(app) == [AMS, DFW], "the sender of the request is known, too"

@@ -44,7 +44,7 @@ async def test_each_line_is_written_before_its_response_is_sent(
         seen.append(list(caplog.messages))
 
     async def receive() -> Message:
-        raise AssertionError("a log reads nothing of the request")
+        raise AssertionError("the log must not read the request")
 
     await RequestLog(app)({**scope, "path": "/a"}, receive, send)
     when_app_runs, when_sent = seen

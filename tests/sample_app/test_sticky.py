@@ -135,10 +135,10 @@ async def test_the_line_is_written_before_the_response_is_sent(caplog: pytest.Lo
         seen.append(len(caplog.messages))
 
     async def receive() -> Message:
-        raise AssertionError("nothing is to be read of a request that is replayed")
+        raise AssertionError("a request that is replayed must not be read")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise AssertionError("nothing behind a replay runs")
+        raise AssertionError("the app must not run")
 
     scope = {"type": "http", "path": "/", "query_string": f"instance={OTHER}".encode(), "headers": []}
     await StickyRouting(app, own_id=OWN, cookie_max_age_seconds=1)(scope, receive, send)

@@ -120,7 +120,7 @@ def test_max_age_takes_precedence_over_expires() -> None:
 
 
 def test_no_cookie_lives_longer_than_400_days() -> None:
-    """Gallery 4: an age of 16 years is asked for, where six days were meant."""
+    """Gallery 4: the server sets a lifetime of 16 years instead of the intended six days."""
     assert SetCookie("a", "b", max_age_seconds=518_400_000).expiry_time(0.0) == MAX_AGE_LIMIT_SECONDS
     assert SetCookie("a", "b", expires_at=1e12).expiry_time(0.0) == MAX_AGE_LIMIT_SECONDS
     assert SetCookie("a", "b").expiry_time(0.0) is None

@@ -39,7 +39,7 @@ class FlyService(Service):
     protocol: str = "tcp"  # or "udp", which flysim does not route
     concurrency_type: str = "connections"  # or "requests" (F-5.7)
     checks: tuple[Check, ...] = ()
-    place: KeyPath = field(default=(), repr=False, compare=False)
+    key_path: KeyPath = field(default=(), repr=False, compare=False)
     """Path of its table in fly.toml."""
 
 

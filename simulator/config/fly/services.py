@@ -31,7 +31,7 @@ def service_tables(document: FlyDocument) -> Iterator[tuple[KeyPath, AnyServiceT
 
 
 def make_service(
-    table: AnyServiceTable, place: KeyPath, checks: tuple[Check, ...], processes: Mapping[str, object]
+    table: AnyServiceTable, key_path: KeyPath, checks: tuple[Check, ...], processes: Mapping[str, object]
 ) -> FlyService:
     return FlyService(
         internal_port=table.internal_port,
@@ -45,7 +45,7 @@ def make_service(
         protocol=table.protocol if isinstance(table, ServiceTable) else "tcp",
         concurrency_type=table.concurrency.type,
         checks=checks,
-        place=place,
+        key_path=key_path,
     )
 
 

@@ -1,7 +1,7 @@
 """Cookie jar with browser semantics (RFC 6265bis), which also reports why it does not send a cookie.
 
 It differs from browsers in two points. Plain http to a loopback address is *not* secure, although some browsers treat
-it so: in a scenario 127.0.0.1 stands for the public name of the app, where a Secure cookie over http is lost. And
+it as secure: in a scenario 127.0.0.1 represents the public name of the app, where a Secure cookie over http is lost.
 `SameSite` is stored but never withholds a cookie, because requests of a scenario do not come from another site.
 The clock is an argument: `now` is in seconds since the Unix epoch.
 """

@@ -31,7 +31,7 @@ class Capture(StrictModel):
     """The id of the machine that sent the response."""
 
     @model_validator(mode="after")
-    def _is_one(self) -> Capture:
+    def _check_exactly_one(self) -> Capture:
         if len(self.model_fields_set) != 1:
             raise invalid(
                 f"{len(self.model_fields_set)} sources for one value",

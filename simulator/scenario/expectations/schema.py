@@ -1,6 +1,7 @@
 """Schema of `expect:` in a scenario.
 
-A plain string means an exact match; a mapping selects another one (`contains`, `matches`). `check.py` has the checks.
+A plain string means an exact match; a mapping selects another kind of match (`contains`, `matches`). The checks are in
+`check.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from simulator.diagnosis import FINDINGS
 from simulator.routing.errors import CODES
 
 
-def _plain_text_is_equals(data: Any) -> Any:
+def _expand_plain_text(data: Any) -> Any:
     if isinstance(data, str | int | float) and not isinstance(data, bool):
         return {"equals": data}
     if not isinstance(data, dict):
@@ -37,7 +38,7 @@ def _plain_text_is_equals(data: Any) -> Any:
     return data
 
 
-def _is_expression(text: str) -> str:
+def _check_expression(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
@@ -48,7 +49,7 @@ def _is_expression(text: str) -> str:
 
 
 Expression = Annotated[
-    Text, AfterValidator(_is_expression), WithJsonSchema({"type": "string", "format": "regex"})
+    Text, AfterValidator(_check_expression), WithJsonSchema({"type": "string", "format": "regex"})
 ]
 
 
@@ -91,13 +92,13 @@ class LogMatch(TextMatch):
     """Name or id. Without it, the line may be from any machine."""
 
     @model_validator(mode="after")
-    def _has_condition(self) -> LogMatch:
+    def _check_has_condition(self) -> LogMatch:
         if self.equals is None and self.contains is None and self.matches is None:
             raise invalid("a log line without a condition", expected="contains:, equals: or matches:")
         return self
 
 
-_SHORT = (BeforeValidator(_plain_text_is_equals), ShortForm(TEXT_SCHEMA))
+_SHORT = (BeforeValidator(_expand_plain_text), ShortForm(TEXT_SCHEMA))
 TextMatches = Annotated[TextMatch, *_SHORT]
 HeaderMatches = Annotated[HeaderMatch, *_SHORT]
 CookieMatches = Annotated[CookieMatch, *_SHORT]
@@ -106,7 +107,7 @@ MessageMatches = Annotated[MessageMatch, *_SHORT]
 _ERRORS = (*CODES, "none", "timeout", "disconnect")
 
 
-def _is_error(text: str) -> str:
+def _check_error(text: str) -> str:
     if text in _ERRORS or "{" in text:
         return text
     known = {code.lower(): code for code in _ERRORS}
@@ -115,7 +116,7 @@ def _is_error(text: str) -> str:
     raise invalid(f"{describe(text)}{suggestion}", expected=f"one of {', '.join(_ERRORS)}")
 
 
-def _is_finding(text: str) -> str:
+def _check_finding(text: str) -> str:
     if text in FINDINGS or "{" in text:
         return text
     raise invalid(f"{describe(text)}{suggest(text, FINDINGS)}", expected=f"one of {', '.join(FINDINGS)}")
@@ -135,7 +136,7 @@ class Expectation(StrictModel):
     path: list[Text] | None = None
     hops: int | None = Field(default=None, ge=0)
     status: Statuses | None = None
-    error: Annotated[Text, AfterValidator(_is_error), _codes] | None = None
+    error: Annotated[Text, AfterValidator(_check_error), _codes] | None = None
     headers: dict[str, HeaderMatches] | None = None
     set_cookie: dict[str, CookieMatches] | None = None
     body: TextMatches | None = None
@@ -145,7 +146,7 @@ class Expectation(StrictModel):
     cookies_withheld: dict[str, TextMatches] | None = None
     """Names of the cookies that the request did not send, and the reasons."""
     logs: list[LogMatch] | None = None
-    findings: list[Annotated[Text, AfterValidator(_is_finding), _ids]] | None = None
+    findings: list[Annotated[Text, AfterValidator(_check_finding), _ids]] | None = None
     within: Duration | None = None
 
     @model_validator(mode="before")

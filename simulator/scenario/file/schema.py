@@ -43,7 +43,7 @@ class Scenario(StrictModel):
     _source: Any = PrivateAttr(default=None)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Scenario:
+    def _check_key_combination(self) -> Scenario:
         if self.config is not None and self.fleet is not None:
             raise invalid("both config: and fleet: are given", expected="one of the two")
         if self.config is None and self.fleet is None:

@@ -38,14 +38,14 @@ _KINDS: tuple[type[Step], ...] = (
 )
 STEPS: dict[str, type[Step]] = {kind.key: kind for kind in _KINDS}
 _FIXED_PAUSES = frozenset({"sleep", "wait", "pause", "delay"})
-"""Steps that flysim does not have on purpose: a test must not depend on the speed of a computer."""
+"""Steps that flysim deliberately does not have: a test must not depend on the speed of a computer."""
 
 TAG_PREFIX = "step "
 """Marks the kinds of steps in pydantic's error locations: unlike other parts, they are not keys of the file."""
 
 
 def find_kind(data: Any) -> str | None:
-    """Return the kind of step that a mapping is, by its keys."""
+    """Return the kind of step that a mapping describes, from its keys."""
     return next((key for key in STEPS if isinstance(data, dict) and key in data), None)
 
 

@@ -53,7 +53,7 @@ class Step(StrictModel, ABC):
 
     @model_validator(mode="before")
     @classmethod
-    def _open_inner_mapping(cls, data: Any) -> Any:
+    def _flatten_inner_mapping(cls, data: Any) -> Any:
         """Flatten the mapping form: `request: {path: /x, edge: ams}` becomes `request: /x` and `edge: ams`."""
         if not cls.inner_keys or not isinstance(data, dict) or not isinstance(data.get(cls.key), dict):
             return data

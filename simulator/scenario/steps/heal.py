@@ -1,4 +1,4 @@
-"""Step `heal`: ends injected faults: all, those of a kind or machine, or one. The end of a scenario heals all."""
+"""Step `heal`: ends injected faults: all, those of a kind or machine, or one fault. The end of a scenario heals all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HealTarget(FaultChoice):
 
     @model_validator(mode="before")
     @classmethod
-    def _is_mapping(cls, data: Any) -> Any:
+    def _wrap_names(cls, data: Any) -> Any:
         return data if isinstance(data, dict) else {"names": data}
 
     @classmethod

@@ -24,6 +24,6 @@ class FaultStep(Step):
 
 
 def with_machine_id(fault: Fault, context: ScenarioContext) -> Fault:
-    """Replace the machine of a fault by its id: its name may be one that only the scenario knows."""
+    """Replace the machine of a fault with its id: its name may be known only within the scenario."""
     key = fault.machine_key
     return fault if key is None else fault.at(context.names.get_machine(key))

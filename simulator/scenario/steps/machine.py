@@ -31,7 +31,7 @@ class MachineAction(StrictModel):
     """Name of the clone in this scenario."""
 
     @model_validator(mode="after")
-    def _is_one_action(self) -> MachineAction:
+    def _check_exactly_one_action(self) -> MachineAction:
         given = [kind for kind in ACTIONS if kind in self.model_fields_set]
         if len(given) != 1:
             read = " and ".join(f'"{kind}:"' for kind in given) or "no action"

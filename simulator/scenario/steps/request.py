@@ -66,7 +66,7 @@ class RequestStep(Step):
     expect: Expectation | None = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> RequestStep:
+    def _check_key_combination(self) -> RequestStep:
         given = [name for name in ("body", "json_", "form") if name in self.model_fields_set]
         if len(given) > 1:
             keys = " and ".join(f'"{name.rstrip("_")}:"' for name in given)

@@ -97,7 +97,7 @@ class ShellStep(Step):
 async def _launch(command: list[str], folder: Path, env: dict[str, str]) -> Process:
     """Start the command. Raises OSError.
 
-    If cancelled, kill the command and its children: asyncio alone would wait until they close the pipes.
+    If canceled, kill the command and its children: asyncio alone would wait until they close the pipes.
     """
     launching = asyncio.ensure_future(
         asyncio.create_subprocess_exec(

@@ -42,7 +42,7 @@ class Condition(StrictModel):
     """Log lines since the scenario began, in order."""
 
     @model_validator(mode="after")
-    def _is_known(self) -> Condition:
+    def _check_states(self) -> Condition:
         for name, state in (self.machine or {}).items():
             if state not in CONDITIONS:
                 raise invalid(
@@ -125,7 +125,7 @@ class WaitUntilStep(Step):
             context.event_timeout_seconds = previous_timeout
 
     async def _attempt(self, context: ScenarioContext, recorded: int) -> None:
-        del context.step_results[recorded:]  # The report shows the last try only.
+        del context.step_results[recorded:]  # The report shows the last attempt only.
         if self.wait_until is not None:
             await run_step(self.wait_until, context)
         else:

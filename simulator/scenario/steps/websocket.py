@@ -55,7 +55,7 @@ class Message(StrictModel):
     hex_: Text | None = Field(default=None, alias="hex", pattern=r"^([0-9a-fA-F]{2})*$")
 
     @model_validator(mode="after")
-    def _is_one(self) -> Message:
+    def _check_exactly_one(self) -> Message:
         if len(self.model_fields_set) != 1:
             raise invalid(
                 f"{len(self.model_fields_set)} kinds of content in one message",
@@ -116,7 +116,7 @@ class WebSocketStep(Step):
     expect: WebSocketExpectation | None = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> WebSocketStep:
+    def _check_key_combination(self) -> WebSocketStep:
         if (self.websocket is None) == (self.use is None):
             raise invalid(
                 "neither a path nor use:" if self.use is None else "both a path and use:",
