@@ -24,7 +24,7 @@ from pathlib import Path
 
 from simulator.machines.port import free_port
 from simulator.retry import poll_blocking
-from tests.bench import deciding
+from tests.bench import routing_decision
 from tests.bench.websocket import echoes_per_second
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def main() -> None:
         bench = Bench(stack, folder)
         _print_table(bench.measure())
         _print_start_up(folder)
-    deciding.main()
+    routing_decision.main()
 
 
 class Bench:

@@ -1,7 +1,7 @@
 """Benchmark of `flysim up` with a thousand machines, on a fake Docker engine that lists any number of swarm tasks.
 
 The engine is a small server on a Unix socket. It returns recorded responses of a real engine
-(`tests/machines/swarm/recorded`) for each machine. One small server plays all machines. Run:
+(`tests/machines/swarm/recorded`) for each machine. One small server responds for all machines. Run:
 python -m tests.bench.swarm 1000
 """
 

@@ -78,7 +78,7 @@ def flysim_up(folder: Path) -> Iterator[Up]:
 
 @contextmanager
 def start_up(folder: Path, config: Path | None = None, *options: str, cwd: Path = ROOT) -> Iterator[Up]:
-    """Run `flysim up` during the block, with the demo on free ports or with `config`. Killed if the block leaves it."""
+    """Run `flysim up` during the block, with the demo on free ports or with `config`; then kill it if it still runs."""
     ready, log = folder / "ready.json", folder / "up.log"
     ready.unlink(missing_ok=True)  # A previous run may have left it.
     command = [*FLYSIM, "up", "-c", str(config or free_demo(folder)), "--ready-file", str(ready), *options]

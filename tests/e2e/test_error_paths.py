@@ -49,7 +49,7 @@ steps:
 
 
 def tiny_config(folder: Path, *, ams: int = 0) -> Path:
-    """One machine with a tiny app. A file `dies` in its folder makes it exit at start, `stubborn` ignore Ctrl-C."""
+    """One machine with a tiny app. The file `dies` makes it exit at start, `stubborn` makes it ignore Ctrl-C."""
     (folder / "app.py").write_text(APP)
     (folder / "fly.toml").write_text(
         'app = "tiny"\nkill_timeout = 60\n[http_service]\ninternal_port = 8080\n'
@@ -218,7 +218,7 @@ def test_a_closed_pipe_ends_logs_without_an_error_message(up: Up) -> None:
     assert process.stderr.read() == ""
 
 
-def test_a_closed_pipe_stops_up_with_all_cleanup(tmp_path: Path) -> None:
+def test_a_closed_pipe_stops_up_and_cleans_up(tmp_path: Path) -> None:
     process = start("up", "-c", str(tiny_config(tmp_path)))
     edge = output_of(process).readline().split()[-1]
     httpx.get(edge, trust_env=False)

@@ -1,4 +1,4 @@
-"""`flysim up` with each of the three fly.toml files of tests/config/fly: it starts, and routes by them."""
+"""`flysim up` with each of the three fly.toml files of tests/config/fly: it starts, and routes as configured."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_notes_sets_its_response_headers(notes: Up) -> None:
     assert response.headers["server"].startswith("Fly/")  # F-4.21
 
 
-def test_notes_is_warned_that_its_statics_are_not_served(notes: Up) -> None:
+def test_notes_has_a_warning_that_its_statics_are_not_served(notes: Up) -> None:
     notes.wait_for_line("statics[0] is not emulated")
 
 
@@ -196,7 +196,7 @@ def test_relay_responds_with_502_on_a_port_without_a_service(
 
 
 @needs_addresses
-def test_relay_is_warned_of_the_group_without_machines(relay: Up) -> None:
+def test_relay_has_a_warning_about_the_group_without_machines(relay: Up) -> None:
     """F-9.15."""
     relay.wait_for_line(
         'no machine runs the process group "worker"; the configured machines run "web", "admin"'

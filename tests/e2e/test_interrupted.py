@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.e2e.command import DEADLINE_SECONDS, FLYSIM, ROOT, flysim, start_up, wait_for
-from tests.e2e.test_odd_paths import output_of, start, tiny_config
+from tests.e2e.test_error_paths import output_of, start, tiny_config
 
 SLOW = """
 version: 1

@@ -13,7 +13,7 @@ from simulator.cli.app import app
 from simulator.cli.control import default_control_url
 from simulator.errors import InputError
 from tests.e2e.command import Up, flysim, free_demo, start_up
-from tests.e2e.test_odd_paths import start, tiny_config
+from tests.e2e.test_error_paths import start, tiny_config
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_exec_uses_free_ports_unless_fixed_ports_is_given(
     assert f"127.0.0.1:{taken_ports[1]}: port {taken_ports[1]} is in use by" in kept.stderr
 
 
-def test_up_uses_free_ports_with_the_option_and_else_fails_before_it_starts_machines(
+def test_up_uses_free_ports_with_the_option_and_otherwise_fails_before_it_starts_machines(
     taken_ports: tuple[int, int], tmp_path: Path
 ) -> None:
     config = config_on(taken_ports, tmp_path)
@@ -99,7 +99,7 @@ def test_logs_of_a_region_are_the_lines_of_all_its_machines(up: Up) -> None:
     assert {line.split()[0] for line in lines} == {"dfw-1", "dfw-2"}
 
 
-def test_logs_of_a_machine_that_runs_outside_flysim_hint_where_they_are(tmp_path: Path) -> None:
+def test_logs_of_a_machine_that_runs_outside_flysim_say_where_to_find_them(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as program:
         config = tiny_config(tmp_path)
         text = config.read_text().replace('command = ["{python}", "app.py"]\n', "")

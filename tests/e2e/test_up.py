@@ -131,7 +131,7 @@ def test_the_error_for_a_port_in_use_names_the_process(up: Up, tmp_path: Path) -
     assert "hint:" in result.stderr
 
 
-def test_commands_without_a_running_simulator_hint_at_flysim_up() -> None:
+def test_commands_without_a_running_simulator_suggest_flysim_up() -> None:
     result = flysim("status", env={"FLYSIM_CONTROL": "http://127.0.0.1:9"})
     assert result.returncode == 3
     assert "flysim up" in result.stderr
