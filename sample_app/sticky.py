@@ -71,7 +71,7 @@ def decide_guarded(
     if isinstance(decision, Pass):
         return decision
     if replayed_before:
-        return Pass(f"No way to machine {decision.machine_id}. Set cookie and let pass.", sets_cookie=True)
+        return Pass(f"Cannot reach machine {decision.machine_id}. Set cookie and let pass.", sets_cookie=True)
     return Replay(decision.reason, decision.machine_id, selector="prefer_instance")
 
 

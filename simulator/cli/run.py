@@ -54,7 +54,10 @@ def run(
         ),
     ] = None,
     realtime: Annotated[
-        bool, typer.Option("--realtime", help="Wait in real time where the proxy waits, instead of skipping.")
+        bool,
+        typer.Option(
+            "--realtime", help="Wait in real time where the proxy waits, instead of skipping the wait."
+        ),
     ] = False,
     backend: BackendOption = "process",
     compose: ComposeOption = None,
@@ -105,8 +108,8 @@ class ReportFiles:
         """Raises InputError, before anything runs, for an unknown reporter and for a file that cannot be written."""
         from simulator.report import find_reporter
 
-        asked = [("junit", junit), ("json", json_file), *(_split_report(text) for text in named)]
-        files = [(find_reporter(name), path) for name, path in asked if path is not None]
+        requested = [("junit", junit), ("json", json_file), *(_split_report(text) for text in named)]
+        files = [(find_reporter(name), path) for name, path in requested if path is not None]
         if [path for _, path in files].count(STDOUT) > 1:
             raise InputError("several reports write to stdout", expected="- for at most one of them")
         for _, path in files:

@@ -39,7 +39,7 @@ class MachineSpec:
     url: str | None = None
     """URL of a server that already runs; flysim only routes to it."""
     lookup: str | None = None
-    """DNS name that says whether the machine runs and where; flysim only routes to it."""
+    """DNS name that resolves to the machine's address while it runs; flysim only routes to it."""
     is_adopted: bool = False
     """Created by another tool, such as Docker Compose. flysim adopts it and restores its state at the end."""
     image: str | None = None

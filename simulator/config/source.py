@@ -18,7 +18,7 @@ _TOMLLIB_POSITION = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of do
 
 
 class Source(Protocol):
-    """Path and positions of a document. A key without a position has that of the closest enclosing table."""
+    """Path and positions of a document. A key without a position gets that of the closest enclosing table."""
 
     @property
     def path(self) -> Path: ...

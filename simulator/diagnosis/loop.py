@@ -22,7 +22,7 @@ def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
         if following.cause is Cause.REPLAY and hop.machine_id == following.machine_id:
             return Finding(
                 "self-replay",
-                f"{hop.machine} answered with {quote_replay(hop)}, which led to {hop.machine} itself",
+                f"{hop.machine} responded with {quote_replay(hop)}, which led to {hop.machine} itself",
                 Fix(
                     "compare the target with FLY_MACHINE_ID before replaying, "
                     "and serve the request when they are equal"

@@ -133,7 +133,7 @@ def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "empty-region",
         f"{replay.source.machine} replayed to region={regions}, "
-        f"but the machines of {replay.app} that could answer are in: {', '.join(there) or 'no region'}",
+        f"but the available machines of {replay.app} are in: {', '.join(there) or 'no region'}",
         Fix(
             'name a region that has machines, or append any, as in region="sjc,any"',
             *(corrected(replay.source.replay, f"region={regions}", f'region="{regions},any"') or ()),
@@ -151,7 +151,7 @@ def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
     hop = trace.hops[-1]
     return Finding(
         "broken-directive",
-        f"{hop.machine} answered with {quote_replay(hop, exactly=True)}, which Fly cannot parse: {trace.message}",
+        f"{hop.machine} responded with {quote_replay(hop, exactly=True)}, which Fly cannot parse: {trace.message}",
         Fix(
             "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout; "
             'or with the replay content type a JSON object, as in {"region": "sjc", "state": "checkout"}'
@@ -171,7 +171,7 @@ def find_replayed_fallback(trace: Trace, fleet: Fleet) -> Finding | None:
         "replayed-fallback",
         f"a replay failed and its fallback returned the request, but {hop.machine} replayed it again "
         f"with {quote_replay(hop)}",
-        Fix("serve a request that carries fly-replay-failed, or answer it with an error of your own"),
+        Fix("serve a request that carries fly-replay-failed, or respond with an error of your own"),
         trace.request_id,
         ("F-1.56",),
         replay_evidence(trace),
@@ -190,7 +190,7 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
     directive = read_replay(hop)
     return Finding(
         "unknown-app",
-        f"{hop.machine} answered with {quote_replay(hop)}; the apps here are {', '.join(fleet.apps)}",
+        f"{hop.machine} responded with {quote_replay(hop)}; the apps here are {', '.join(fleet.apps)}",
         Fix(
             "correct the name, or add the app to flysim.toml; "
             "a ',' instead of a ';' becomes part of the name too"

@@ -126,11 +126,11 @@ class BackendContract:
         """X-12, F-5.37: after kill_timeout the machine is killed."""
         app = FakeApp(ignores_kill_signal=True)
         await becomes_reachable(await self.launch(backend, recorder, app=app, kill_timeout_seconds=0.2))
-        begun = time.monotonic()
+        started = time.monotonic()
 
         await backend.stop(ONE)
 
-        assert time.monotonic() - begun >= 0.2
+        assert time.monotonic() - started >= 0.2
         assert [str(each) for each in recorder.endings(ONE)] == ["was killed by SIGKILL"]
 
     async def test_kill_ends_a_machine_at_once(self, backend: Backend, recorder: RecordingObserver) -> None:

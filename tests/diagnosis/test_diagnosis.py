@@ -68,7 +68,7 @@ def test_a_machine_that_replays_to_itself() -> None:
     """Gallery 1, F-1.39"""
     finding = the_finding(replayed(*[TO_AMS_1] * 11))
     assert finding.id == "self-replay"
-    assert finding.cause == f"ams-1 answered with fly-replay: {TO_AMS_1}, which led to ams-1 itself"
+    assert finding.cause == f"ams-1 responded with fly-replay: {TO_AMS_1}, which led to ams-1 itself"
     assert "FLY_MACHINE_ID" in finding.fix.text
 
 
@@ -241,7 +241,7 @@ def test_regions_without_a_machine(directive: str, there: str) -> None:
     """Gallery 8, F-1.20, F-1.21, K-30"""
     finding = the_finding(replayed(directive))
     assert finding.id == "empty-region"
-    assert finding.cause.endswith(f"but the machines of streams that could answer are in: {there}")
+    assert finding.cause.endswith(f"but the available machines of streams are in: {there}")
     assert "any" in finding.fix.text
 
 
@@ -254,7 +254,7 @@ def test_regions_of_an_app_without_any_machine() -> None:
 def test_a_machine_that_elsewhere_excludes_is_not_available() -> None:
     """F-1.6, F-1.66"""
     caller = replayed("elsewhere=true;region=ams")
-    assert the_finding(caller).cause.endswith("the machines of streams that could answer are in: dfw")
+    assert the_finding(caller).cause.endswith("the available machines of streams are in: dfw")
 
 
 def test_an_unquoted_list_that_the_proxy_accepted_is_parsed_the_same_way() -> None:
@@ -297,11 +297,11 @@ def test_a_target_that_is_full_is_not_lost() -> None:
         (
             {"app": "nobody"},
             "unknown-app",
-            'answered with the replay body {"app": "nobody"}; the apps here are',
+            'responded with the replay body {"app": "nobody"}; the apps here are',
         ),
         ({"app": 7}, "broken-directive", """the replay body '{"app": 7}', which Fly cannot parse"""),
         ("[]", "broken-directive", "the replay body is a list, expected an object"),
-        (None, "broken-directive", "ams-1 answered with an incomplete replay body"),
+        (None, "broken-directive", "ams-1 responded with an incomplete replay body"),
     ],
 )
 def test_a_wrong_replay_body_has_the_same_findings_as_a_header(
@@ -319,7 +319,7 @@ def test_a_machine_that_replays_to_itself_with_a_replay_body() -> None:
     caller = Caller()
     caller.replay_body({"region": "ams"})
     caller.respond()
-    assert 'ams-1 answered with the replay body {"region": "ams"}, which led to' in the_finding(caller).cause
+    assert 'ams-1 responded with the replay body {"region": "ams"}, which led to' in the_finding(caller).cause
 
 
 def test_a_request_that_was_never_replayed_has_no_lost_target() -> None:
@@ -328,8 +328,8 @@ def test_a_request_that_was_never_replayed_has_no_lost_target() -> None:
 
 def test_a_directive_accepted_by_another_version_that_this_one_cannot_parse() -> None:
     trace = replayed(TO_DFW_1, machines=fleet(AMS_1)).trace
-    unread = replace(trace, hops=(replace(trace.hops[0], replay="leader"),))
-    assert diagnose(unread, DEMO) == ()
+    unparsable = replace(trace, hops=(replace(trace.hops[0], replay="leader"),))
+    assert diagnose(unparsable, DEMO) == ()
 
 
 # Rejected replays.
@@ -356,7 +356,7 @@ def test_an_app_that_does_not_exist(directive: str) -> None:
     """F-1.12, F-1.63"""
     finding = the_finding(replayed(directive, machines=two_apps()))
     assert finding.id == "unknown-app"
-    assert finding.cause == f"ams-1 answered with fly-replay: {directive}; the apps here are streams, chat"
+    assert finding.cause == f"ams-1 responded with fly-replay: {directive}; the apps here are streams, chat"
 
 
 def test_a_body_that_is_too_large_for_a_replay() -> None:

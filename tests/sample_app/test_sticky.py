@@ -177,7 +177,7 @@ async def test_guarded_no_request_is_replayed_twice_and_the_cookie_is_reset(
     answered = await ask(kind, query, cookie, is_guarded=True, headers={header: "whatever"})
     assert answered.reached_app
     assert answered.headers == {"set-cookie": COOKIE}
-    assert caplog.messages == [f"No way to machine {OTHER}. Set cookie and let pass."]
+    assert caplog.messages == [f"Cannot reach machine {OTHER}. Set cookie and let pass."]
 
 
 async def test_guarded_the_named_machine_passes_a_replayed_request(

@@ -64,7 +64,7 @@ class FlyToml:
 
     @property
     def group(self) -> str:
-        """Process group of a machine without one: that of the first service, otherwise the first group."""
+        """Default process group of a machine: the group of the first service, otherwise the first group."""
         named = [group for service in self.services for group in service.groups]
         if not named and DEFAULT_GROUP in self.processes:
             return DEFAULT_GROUP
