@@ -139,7 +139,7 @@ def main(count: int) -> None:
 
 
 def watch(folder: Path, config: Path, engine: Engine) -> None:
-    ready, begun = folder / "ready.json", time.monotonic()
+    ready, started = folder / "ready.json", time.monotonic()
     process = subprocess.Popen(
         [*FLYSIM, "up", "-q", "-c", str(config), "--backend", "swarm:fleet", "--ready-file", str(ready)],
         env={**os.environ, "DOCKER_HOST": f"unix://{folder / 'engine.sock'}"},
@@ -148,11 +148,11 @@ def watch(folder: Path, config: Path, engine: Engine) -> None:
     while not ready.exists():
         assert process.poll() is None, "flysim has exited"
         time.sleep(0.01)
-    print(f"all machines healthy after {time.monotonic() - begun:.1f} s")
+    print(f"all machines healthy after {time.monotonic() - started:.1f} s")
     flysim = psutil.Process(process.pid)
-    before, polls_before, begun = flysim.cpu_times(), engine.task_polls, time.monotonic()
+    before, polls_before, started = flysim.cpu_times(), engine.task_polls, time.monotonic()
     time.sleep(WATCHED_SECONDS)
-    after, seconds = flysim.cpu_times(), time.monotonic() - begun
+    after, seconds = flysim.cpu_times(), time.monotonic() - started
     used = after.user + after.system - before.user - before.system
     polls = engine.task_polls - polls_before
     share, each = 100 * used / seconds, 1000 * used / polls

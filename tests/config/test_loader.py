@@ -80,13 +80,13 @@ def test_generated_ids_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
 
 
 def test_a_generated_id_never_equals_a_configured_one(tmp_path: Path) -> None:
-    made_up = load(tmp_path, HEAD + APP).machines[0].id
-    text = HEAD + APP + f'[[apps.chat.machines]]\nregion = "ams"\nid = "{made_up}"\n'
+    generated_id = load(tmp_path, HEAD + APP).machines[0].id
+    text = HEAD + APP + f'[[apps.chat.machines]]\nregion = "ams"\nid = "{generated_id}"\n'
 
     first, second = load(tmp_path, text).machines
 
-    assert second.id == made_up
-    assert first.id != made_up
+    assert second.id == generated_id
+    assert first.id != generated_id
 
 
 def test_machines_are_numbered_by_region_within_each_app(tmp_path: Path) -> None:
@@ -231,13 +231,16 @@ def test_machines_run_the_command_of_their_process_group(tmp_path: Path) -> None
     text = HEAD + f'[apps.chat]\nfly_toml = "fly.toml"\n[[apps.chat.machines]]\n{rows}'
 
     config = load(tmp_path, text, fly_toml)
-    commanded = load(tmp_path, text.replace("fly_toml =", 'command = "mine"\nfly_toml ='), fly_toml)
+    with_command = load(tmp_path, text.replace("fly_toml =", 'command = "mine"\nfly_toml ='), fly_toml)
 
     assert [(m.name, m.group, m.command) for m in config.machines] == [
         ("ams-1", "web", ("serve", "it")),
         ("ams-2", "worker", ("work",)),
     ]
-    assert [(m.group, m.command) for m in commanded.machines] == [("web", ("mine",)), ("worker", ("mine",))]
+    assert [(m.group, m.command) for m in with_command.machines] == [
+        ("web", ("mine",)),
+        ("worker", ("mine",)),
+    ]
     assert config.warnings == ()
 
 

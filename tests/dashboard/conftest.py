@@ -1,3 +1,5 @@
+"""Fixture with the control API of a fake simulator."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator

@@ -203,8 +203,8 @@ async def test_an_idle_stream_has_a_heartbeat() -> None:
         harness.client.stream("GET", "/_flysim/events") as response,
     ):
         async with asyncio.timeout(5):
-            beats = [line async for line in _first_comments(response, 3)]
-    assert beats[1:] == [": heartbeat", ": heartbeat"]
+            comments = [line async for line in _first_comments(response, 3)]
+    assert comments[1:] == [": heartbeat", ": heartbeat"]
 
 
 async def _first_comments(response: httpx.Response, count: int) -> AsyncIterator[str]:

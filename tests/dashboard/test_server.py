@@ -53,9 +53,9 @@ async def test_it_stops_at_once_with_open_streams_and_hanging_requests(harness: 
         await until_open(harness.streams, 3)
         await until(lambda: simulator.resets == 2)
 
-        begun = time.monotonic()
+        started = time.monotonic()
         await harness.stop()
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - started < 0.5
 
         assert [line async for line in response.aiter_lines() if line.startswith("event")] == []
     with pytest.raises(httpx.TransportError):
@@ -74,9 +74,9 @@ async def test_a_client_that_never_reads_does_not_delay_stop() -> None:
                 harness.simulator.log("286533db064e58", "x" * 10_000)
             await harness.client.get("/_flysim/ready")
 
-            begun = time.monotonic()
+            started = time.monotonic()
             await harness.stop()
-            assert time.monotonic() - begun < 0.5
+            assert time.monotonic() - started < 0.5
 
 
 async def test_stopping_twice_or_before_the_start_is_not_an_error() -> None:

@@ -1,3 +1,5 @@
+"""Hop ladder: layout, repeated hops, headers and outcomes."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -159,8 +161,8 @@ def test_every_outcome_has_a_text() -> None:
 
 
 def test_long_or_unprintable_values_are_cut_and_escaped() -> None:
-    wild = replace(AMS, replay="\x1b[31m" + "x" * 500)
-    text = ladder(replace(TRACE, target="/" + "y" * 500, hops=(wild,)))
+    unprintable = replace(AMS, replay="\x1b[31m" + "x" * 500)
+    text = ladder(replace(TRACE, target="/" + "y" * 500, hops=(unprintable,)))
     assert "\x1b" not in text
     assert max(map(len, text.splitlines()[1:])) <= WIDTH
 

@@ -1,3 +1,5 @@
+"""Text, JUnit XML and JSON reports of a run."""
+
 from __future__ import annotations
 
 import json
@@ -122,8 +124,8 @@ def test_junit_is_xml_with_one_case_per_scenario() -> None:
 
 
 def test_characters_that_xml_does_not_allow_are_replaced() -> None:
-    wild = ScenarioFailure(None, "step", "\x00\x1b[31m\ud800 ok\t\n")
-    xml = junit_xml(RunResult((ScenarioResult(*SCENARIO, Verdict.FAILED, failure=wild),), 0))
+    unprintable = ScenarioFailure(None, "step", "\x00\x1b[31m\ud800 ok\t\n")
+    xml = junit_xml(RunResult((ScenarioResult(*SCENARIO, Verdict.FAILED, failure=unprintable),), 0))
     (failure,) = ElementTree.fromstring(xml.encode()).iter("failure")
     assert "ok" in (failure.text or "")
 

@@ -78,8 +78,8 @@ async def test_copying_each_stream_is_copied_once_per_machine_for_any_number_of_
             await cleo.send('{"type": "chat", "text": "from Dallas"}')
             await ann.send('{"type": "chat", "text": "from Amsterdam"}')
             for viewer in (ann, bob, cleo):
-                said = {json.loads(await next_text(viewer, "chat"))["text"] for _ in range(2)}
-                assert said == {"from Dallas", "from Amsterdam"}
+                texts = {json.loads(await next_text(viewer, "chat"))["text"] for _ in range(2)}
+                assert texts == {"from Dallas", "from Amsterdam"}
 
 
 async def test_copying_viewers_are_disconnected_when_the_creators_machine_stops() -> None:

@@ -1,3 +1,5 @@
+"""Fixtures that write scenario files and run them on the fake simulator."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable

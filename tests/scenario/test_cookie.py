@@ -1,3 +1,5 @@
+"""Parser for `Set-Cookie` values and cookie dates."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

@@ -1,3 +1,5 @@
+"""Cookie jar: which cookies are stored, sent, withheld and rejected."""
+
 from __future__ import annotations
 
 import pytest

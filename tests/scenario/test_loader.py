@@ -1,3 +1,5 @@
+"""Loader for scenario files: valid files, and the errors with their positions."""
+
 from __future__ import annotations
 
 from pathlib import Path

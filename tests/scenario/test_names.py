@@ -1,3 +1,5 @@
+"""Placeholders in strings of a scenario."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Step `request`: requests, expectations, cookies and captured values."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Runner of scenarios: shared fleets, skipped scenarios, failures and crashes."""
+
 from __future__ import annotations
 
 import asyncio

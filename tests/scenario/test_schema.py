@@ -1,3 +1,5 @@
+"""JSON Schema of scenario files."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Selection of scenarios with `-k`."""
+
 from __future__ import annotations
 
 import pytest

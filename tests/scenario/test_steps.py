@@ -1,3 +1,5 @@
+"""All steps except `request` and `websocket`."""
+
 from __future__ import annotations
 
 import asyncio
@@ -257,7 +259,7 @@ async def test_an_unknown_placeholder_is_an_error_that_lists_the_known_ones(run_
     assert DFW.name in problem_of(result)
 
 
-async def test_a_command_cancelled_while_it_starts_is_killed_with_its_children(
+async def test_a_command_canceled_while_it_starts_is_killed_with_its_children(
     simulator: FakeSimulator, load: Callable[[str], Scenario]
 ) -> None:
     """asyncio waits until all writers close the pipes; a child of the shell keeps them open for ten minutes."""

@@ -1,3 +1,5 @@
+"""Step `websocket`: handshakes, messages and closes."""
+
 from __future__ import annotations
 
 import pytest
