@@ -1,7 +1,7 @@
 """Benchmark of flysim with all features, stock `mitmdump` and nginx: request rates, ratios, start-up time.
 
 Each proxy runs on one core, the upstream server and the load generator on the others. Rounds alternate between the
-proxies, so that other load on the computer affects all of them equally; the result is the median. Uses loopback only, and takes
+proxies, so that other load on the computer affects all of them; the result is the median. Uses loopback only, and takes
 less than two minutes.
 """
 

@@ -56,7 +56,7 @@ def input_errors(
 def find_empty(document: Document) -> dict[KeyPath, InputError]:
     """Find keys without a value, by their path: an expectation that was left empty would never be checked.
 
-    YAML reads `{dfw-1.id}` without quotes as a mapping with such a key. The path of such a key is the path of the mapping.
+    YAML reads `{dfw-1.id}` without quotes as a mapping with such a key. Its path is the path of the mapping.
     """
     found = {}
     for path in _empty_paths(document.data, ()):
