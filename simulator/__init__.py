@@ -11,7 +11,7 @@ first used, so that `import simulator` itself costs nothing.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # type checkers take it for true; the typing module would be half of the import time
+TYPE_CHECKING = False  # type checkers treat it as true; importing typing would take half of the import time
 
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""`python -m simulator` is `flysim`."""
+"""Entry point of `python -m simulator`, which is the same as `flysim`."""
 
 from simulator.cli import main
 

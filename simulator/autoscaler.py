@@ -22,7 +22,7 @@ from simulator.routing.service import Autostop
 AUTOSTOP_SECONDS = 300.0
 """F-5.32: "every few minutes" of simulated time; Fly does not say how many."""
 _CHECK_SECONDS = 0.2
-"""Real time between two checks whether the next pass is due on the simulated clock."""
+"""Real time between two checks of whether the next pass is due on the simulated clock."""
 _WEBSOCKET_CLOSE_SECONDS = 0.05
 """F-5.36: the proxy waits briefly between GoAway and the stop."""
 
@@ -84,7 +84,7 @@ class Autoscaler:
     # Autostop.
 
     async def _run_passes(self) -> None:
-        while True:  # Not a retry: periodic work until the task is cancelled.
+        while True:  # Not a retry: periodic work until the task is canceled.
             await asyncio.sleep(_CHECK_SECONDS)
             if self._clock.now() - self._last_pass >= AUTOSTOP_SECONDS:
                 self._last_pass = self._clock.now()
@@ -100,7 +100,7 @@ class Autoscaler:
         self._log(
             machine, "info", f"App {machine.app} has excess capacity, autostopping machine {machine.id}"
         )
-        with suppress(SimulatorError):  # It may have been stopped or destroyed meanwhile.
+        with suppress(SimulatorError):  # It may have been stopped or destroyed in the meantime.
             await self._supervisor.cordon(machine.id)  # F-5.36
             await self.close_websockets(machine.id)
             await (self._supervisor.suspend if how is Autostop.SUSPEND else self._supervisor.stop)(machine.id)

@@ -1,4 +1,4 @@
-"""Cancellation helpers for asyncio: work that runs to its end, or is abandoned, when its caller is cancelled."""
+"""Cancellation helpers for asyncio: work that runs to its end, or is abandoned, when its caller is canceled."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ async def cancel_and_wait(task: asyncio.Task[None]) -> None:
 
 
 async def shielded(work: Awaitable[T]) -> T:
-    """Run `work` to its end even if the caller is cancelled: asyncio leaks a listener whose start is cancelled."""
+    """Run `work` to its end even if the caller is canceled: asyncio leaks a listener whose start is canceled."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     finally:
         if not task.done():
-            # Unlike `gather`, it does not cancel the task when it is cancelled itself.
+            # Unlike `gather`, it does not cancel the task when it is canceled itself.
             await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # Retrieve it: a cancelled caller does not, and asyncio would log it.
+            task.exception()  # Retrieve it: a canceled caller does not, and asyncio would log it.
 
 
 async def run_abandonable(work: Callable[..., T], *args: object) -> T:
-    """Run blocking work in a daemon thread, and abandon the thread if the caller is cancelled.
+    """Run blocking work in a daemon thread, and abandon the thread if the caller is canceled.
 
     For work that may block for minutes and has no effect to undo. Not `anyio.to_thread`: its threads are not daemons,
     so that Python would wait for an abandoned one before it exits.
@@ -48,7 +48,7 @@ def set_outcome(future: Future[T], work: Callable[[], T]) -> None:
     try:
         result = work()
     except Exception as error:
-        with suppress(InvalidStateError):  # The caller was cancelled.
+        with suppress(InvalidStateError):  # The caller was canceled.
             future.set_exception(error)
     else:
         with suppress(InvalidStateError):

@@ -49,7 +49,7 @@ class Clock:
     async def elapse(self, seconds: float) -> None:
         """Wait until `seconds` of simulated time have passed, in real time or by `advance`. It is never skipped.
 
-        For periodic work on real machines. If the clock is reset meanwhile, the wait starts again.
+        For periodic work on real machines. If the clock is reset during the wait, the wait starts again.
         """
         until = self.now() + seconds
         while (left := until - self.now()) > 0:  # Not simulator.retry: this is the simulated clock.

@@ -1,7 +1,7 @@
 """Network conditions between edges and machines: cut connections, delays, failing deliveries, resets.
 
-Faults add conditions, and the proxy asks for them before each delivery. Without any condition, `NetworkConditions` is
-false and the proxy asks nothing else. There is no I/O here. How the proxy reacts to a failure is decided by
+Faults add conditions, and the proxy checks them before each delivery. Without any condition, `NetworkConditions` is
+false and the proxy skips the checks. There is no I/O here. How the proxy reacts to a failure is decided by
 `simulator.routing`.
 """
 
@@ -144,7 +144,7 @@ class ResetTrigger:
         self._passed_bytes = 0
 
     def count(self, size: int) -> tuple[int, ResponseResets] | None:
-        """Count the next `size` bytes. Returns how many of them pass before a reset and its cause, None for no reset.
+        """Count the next `size` bytes. Returns how many of them pass before a reset, and its cause; None: no reset.
 
         A condition added in the middle of a response counts from then on.
         """

@@ -12,7 +12,7 @@ from simulator.errors import InputError
 
 def plugin_names(group: str) -> list[str]:
     """The names that installed distributions offer in this group, sorted."""
-    from importlib.metadata import entry_points  # takes several milliseconds: only for who asks
+    from importlib.metadata import entry_points  # takes several milliseconds, so only when needed
 
     return sorted(entry_points(group=group).names)
 

@@ -54,8 +54,8 @@ def retry_on(
     """Call again after one of `errors`, until the call succeeds, the timeout expires or the attempts are used up.
 
     The pause is `interval_seconds`; it grows by `factor` up to `max_interval_seconds` where that is given. The last
-    attempt is at the timeout. Without a timeout and a number of attempts it never gives up. When it gives up, it
-    raises the last error. It raises an error for which `only_if` is false at once.
+    attempt is at the timeout. Without a timeout or a number of attempts it never gives up. When it gives up, it
+    raises the last error. An error for which `only_if` is false is raised at once.
 
         await retry_on(OSError, interval_seconds=0.1, timeout_seconds=5)(connect, host, port)
     """
@@ -75,7 +75,7 @@ def retry_on(
 
 
 def retry_on_blocking(*errors: type[BaseException], attempts: int) -> Retrying:
-    """As `retry_on`, for code without an event loop: calls again at once, `attempts` times in all."""
+    """Like `retry_on`, for code without an event loop: calls again at once, `attempts` times in all."""
     return Retrying(
         retry=retry_if_exception_type(errors),
         wait=wait_none(),
@@ -127,7 +127,7 @@ async def poll(
 def poll_blocking(
     find: Callable[[], T | None], *, timeout_seconds: float, interval_seconds: Interval = FAST_POLL_SECONDS
 ) -> T | None:
-    """As `poll`, for a separate thread or a command without an event loop."""
+    """Like `poll`, for a separate thread or a command without an event loop."""
     deadline = time.monotonic() + timeout_seconds
     policy = Retrying(
         retry=retry_if_result(_is_none),
@@ -178,4 +178,4 @@ def _cut_at_timeout(pause: wait_base, timeout_seconds: float | None) -> Callable
 
 
 def _no_sleep(seconds: float) -> None:
-    """Nothing else can free what was in use, so a pause would only add latency."""
+    """Do not pause between attempts: waiting would not free a port or name that is in use."""

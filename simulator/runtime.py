@@ -108,7 +108,7 @@ class Simulator:
             if self._uses_name_server():
                 await self._start_proxy(parts)
                 opening = self._start_machines(parts)
-            else:  # mitmproxy is slow to import: the machines boot meanwhile.
+            else:  # mitmproxy is slow to import: the machines boot during the import.
                 opening = self._start_machines(parts)
                 await self._start_proxy(parts)
             await self._start_control(parts)
@@ -178,7 +178,7 @@ class Simulator:
         }
 
     def find_machine(self, key: str) -> Machine:
-        """Find a machine by id, name or app/name. Raises InputError, which lists the candidates, unless one matches."""
+        """Find a machine by id, name or app/name. Unless exactly one matches, raises InputError with the candidates."""
         machines = self.fleet.machines
         found = [each for each in machines if key in (each.id, each.name, f"{each.app}/{each.name}")]
         if len(found) == 1:
@@ -315,6 +315,6 @@ class Simulator:
         self._control_port = await shielded(self._control.start())
 
     def check_ports(self) -> None:
-        """Raises EnvironmentFault, which names the process, if a port of the config is in use. Entering checks, too."""
+        """Raises EnvironmentFault, which names the process, if a port of the config is in use. So does `async with`."""
         if not self._free_ports:
             self._network_position.check_ports(self.config, edges_too=self._make_proxy is None)

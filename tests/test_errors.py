@@ -19,7 +19,7 @@ from simulator.errors import EnvironmentFault, InputError, MachineFault, Simulat
     ],
 )
 def test_each_kind_of_error_has_its_exit_status(error: SimulatorError, status: int) -> None:
-    """interfaces.md: 2 the input is wrong, 3 the environment, 4 the simulator"""
+    """2: the input is wrong; 3: the environment; 4: the simulator."""
     assert error.exit_status == status
 
 

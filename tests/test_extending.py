@@ -101,6 +101,6 @@ def test_a_plugin_that_cannot_be_loaded_names_its_package_and_the_cause(packages
     ):
         find_reporter("markdown")
     (packages / "flysim_label.py").write_text("LABEL = 7")
-    with pytest.raises(InputError, match="'label' is no backend: 7"):
+    with pytest.raises(InputError, match="'label' is not a backend: 7"):
         backend_name("label")
     assert load_plugin("flysim.reporters", "nothing") is None

@@ -90,7 +90,7 @@ async def nothing_left(folder: Path) -> AsyncIterator[None]:
     before = left_behind(folder)
     async with asyncio.timeout(DEADLINE_SECONDS):
         yield
-    # A cancelled task ends a moment later.
+    # A canceled task ends a moment later.
     await poll(
         lambda: True if left_behind(folder) == before else None,
         timeout_seconds=SETTLE_SECONDS,
@@ -219,10 +219,10 @@ class _SlowProxy(_NoProxy):
         return cls.latest if cls.latest and cls.latest.calls else None
 
 
-async def test_a_part_whose_start_is_cancelled_is_stopped_after_its_start(
+async def test_a_part_whose_start_is_canceled_is_stopped_after_its_start(
     tmp_path: Path,
 ) -> None:
-    """asyncio's start_server leaks its listening socket when it is cancelled at the wrong moment."""
+    """asyncio's start_server leaks its listening socket when it is canceled at the wrong moment."""
     async with nothing_left(tmp_path):
         starting = asyncio.create_task(Simulator(config_of(tmp_path), make_proxy=_SlowProxy).__aenter__())
         await poll(_SlowProxy.find_started, interval_seconds=0)
@@ -242,7 +242,7 @@ async def test_a_control_port_that_is_in_use_by_then_stops_machines_and_edges(tm
             await starting
 
 
-async def test_a_cancelled_start_leaves_nothing_running(tmp_path: Path) -> None:
+async def test_a_canceled_start_leaves_nothing_running(tmp_path: Path) -> None:
     simulator = Simulator(config_of(tmp_path, app=NEVER_LISTENS))
     async with nothing_left(tmp_path):
         starting = asyncio.create_task(simulator.__aenter__())

@@ -31,7 +31,7 @@ class ActiveFault:
     undo: Undo
 
     def matches(self, which: Fault | str) -> bool:
-        """`which` is a fault, the key of its kind, a machine's id or name, or "all"."""
+        """Whether `which` selects this fault: a fault, the key of a kind, a machine's id or name, or "all"."""
         machine = self.machine
         names = (machine.id, machine.name, f"{machine.app}/{machine.name}") if machine else ()
         if isinstance(which, str):
@@ -51,7 +51,7 @@ class Faults:
         return tuple(self._active)
 
     async def inject(self, fault: Fault) -> None:
-        """Applies a fault. Raises SimulatorError if that fails; then nothing has changed."""
+        """Apply a fault. Raises SimulatorError if that fails; then nothing has changed."""
         key = fault.machine_key
         machine = self._context.find_machine(key) if key is not None else None
         description = fault.describe(self._context)
@@ -64,10 +64,10 @@ class Faults:
         self._active.append(ActiveFault(fault.at(machine) if machine else fault, description, machine, undo))
 
     async def heal(self, which: Fault | str = ALL) -> None:
-        """Undoes one fault, all faults of a kind, all faults of a machine, or all faults.
+        """Undo one fault, all faults of a kind, all faults of a machine, or all faults.
 
-        Raises WrongStateError if no fault matches. If an undo fails, that fault stays active, the others are undone
-        nevertheless, and the first error is raised.
+        Raises WrongStateError if no fault matches. If a fault cannot be undone, it stays active, the
+        others are still undone, and the first error is raised.
         """
         matching = [each for each in self._active if each.matches(which)]
         if not matching and which != ALL:
@@ -82,7 +82,7 @@ class Faults:
         await self._undo(matching)
 
     async def clear(self) -> None:
-        """Undoes all faults like `heal`, except machine states: the caller resets or stops the fleet itself."""
+        """Undo all faults like `heal`, except machine states: the caller resets or stops the fleet itself."""
         remaining = [each for each in self._active if not each.fault.is_machine_state]
         self._active = list(remaining)
         await self._undo(remaining)
@@ -92,7 +92,7 @@ class Faults:
         for each in faults:
             try:
                 await self._undo_one(each)
-            except Exception as error:  # Undo the remaining faults nevertheless.
+            except Exception as error:  # The remaining faults are undone all the same.
                 reason = str(error).partition("\n")[0]
                 self._log(f"{FAULT} not healed: {each.description}: {reason}", each.machine)
                 failures.append(error)

@@ -42,7 +42,7 @@ class Fault(StrictModel, ABC):
 
     @classmethod
     def expand_short_form(cls, data: Any) -> Any:
-        """Returns the mapping for a value that is not a mapping, or raises a validation error."""
+        """Return the mapping for a value that is not a mapping, or raise a validation error."""
         raise invalid(
             describe(data), expected=f"a mapping with {', '.join(f'{name}:' for name in cls.model_fields)}"
         )
@@ -60,14 +60,14 @@ class Fault(StrictModel, ABC):
 
     @abstractmethod
     async def apply(self, context: FaultContext) -> Undo:
-        """Applies the fault. Raises SimulatorError.
+        """Apply the fault. Raises SimulatorError.
 
         The returned function undoes it and must also work after the machine was destroyed.
         """
 
     @property
     def machine_key(self) -> str | None:
-        """Id or name of its machine, if it has one."""
+        """Id or name of the fault's machine, if it has one."""
         return getattr(self, "machine", None)
 
     def at(self, machine: Machine) -> Fault:
@@ -101,7 +101,7 @@ RegionPair = Annotated[list[Text], AfterValidator(_check_pair), WithJsonSchema(P
 
 
 def add_conditions(context: FaultContext, *conditions: Condition) -> Undo:
-    """Adds conditions to the network. Returns the function that removes them."""
+    """Add conditions to the network. Returns the function that removes them."""
     remove = context.network.add(*conditions)
 
     async def undo() -> None:
@@ -111,7 +111,7 @@ def add_conditions(context: FaultContext, *conditions: Condition) -> Undo:
 
 
 def undo_by_starting(context: FaultContext, machine_id: str) -> Undo:
-    """Undoes a machine state: starts the machine, unless it runs already or was destroyed."""
+    """Returns the undo of a machine state: start the machine, unless it runs already or was destroyed."""
 
     async def undo() -> None:
         machine = context.fleet.find(machine_id)

@@ -1,4 +1,4 @@
-"""Fault `kill`: the machine ends at once, as after a crash. Healing starts it again."""
+"""Fault `kill`: kills the machine at once, as in a crash. Healing starts it again."""
 
 from __future__ import annotations
 

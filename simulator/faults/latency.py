@@ -1,4 +1,4 @@
-"""Fault `latency`: delays all traffic between two regions in each direction; a connect takes one round trip."""
+"""Fault `latency`: delays all traffic between two regions in each direction; connecting takes one round trip."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Latency(Fault):
     async def apply(self, context: FaultContext) -> Undo:
         description = self.describe(context)
         one, other = self.between
-        pairs = dict.fromkeys([(one, other), (other, one)])  # A single pair within one region.
+        pairs = dict.fromkeys([(one, other), (other, one)])  # One pair if both regions are the same.
         delays = [
             Delay(description=description, edge=edge, region=region, seconds=self.of)
             for edge, region in pairs

@@ -1,4 +1,4 @@
-"""Fault `pause`: suspends the machine, and the fleet knows its state. See `silent` for a hang it does not know of."""
+"""Fault `pause`: suspends the machine and informs the fleet. For a hang without that, see `silent`."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class _InUseError(Exception):
 
 
 class AddressBook:
-    """Allocates an address for each machine, and keeps it until `give_back`."""
+    """Allocates an address for each machine, and keeps it until `release`."""
 
     def __init__(self) -> None:
         self._allocations: dict[str, _Allocation] = {}

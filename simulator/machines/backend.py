@@ -48,7 +48,7 @@ class Exit:
 
     status: int
     description: str = ""
-    """Text to show instead, where the status is unknown."""
+    """Text to show instead, if the status is unknown."""
 
     @classmethod
     def of_status(cls, status: int) -> Exit:
@@ -89,7 +89,7 @@ class Observer(Protocol):
         """A machine was added; it is not running until `machine_started` is called."""
 
     def machine_started(self, machine_id: str, placement: Placement) -> None:
-        """A machine runs that flysim did not launch. Its exit is reported like that of a launched one."""
+        """A machine is running that flysim did not launch. Its exit is reported like that of a launched machine."""
 
     def machine_paused(self, machine_id: str) -> None: ...
 
@@ -99,7 +99,7 @@ class Observer(Protocol):
         """The machine was removed and will not come back."""
 
     def problem_reported(self, description: str, machine_id: str | None = None) -> None:
-        """An external change makes no sense. It is logged: no caller is there to receive an error."""
+        """An external change is invalid. It is logged, because there is no caller that could receive an error."""
 
 
 class Backend(Protocol):
@@ -109,7 +109,7 @@ class Backend(Protocol):
     """Whether this backend can suspend a machine."""
 
     async def watch(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        """Start to report external changes of `specs` and of machines that are added. Called before the first launch.
+        """Start reporting external changes to `specs`, and machines that are added. Called before the first launch.
 
         Calls `machine_started` for each of `specs` that is already running before it returns.
         Raises EnvironmentFault if the engine that runs the machines does not respond.
@@ -117,7 +117,7 @@ class Backend(Protocol):
         ...
 
     async def launch(self, spec: MachineSpec, observer: Observer, *, dns_address: str) -> Placement:
-        """Start a stopped machine; returns once its program runs, which is before it listens.
+        """Start a stopped machine. Returns once its program runs; it may not listen yet.
 
         Its placement is the same for every launch, until `release`.
         Raises InputError if the command cannot be run, EnvironmentFault if no address or resource is available.
@@ -136,7 +136,7 @@ class Backend(Protocol):
     async def resume(self, machine_id: str) -> None: ...
 
     async def isolate(self, machine_id: str) -> bool:
-        """Disconnect it from every network; False if this backend cannot, so that the proxy has to emulate it."""
+        """Disconnect it from every network. Returns False if this backend cannot; the proxy then emulates it."""
         ...
 
     async def rejoin(self, machine_id: str) -> None:
@@ -150,7 +150,7 @@ class Backend(Protocol):
         ...
 
     async def find_port_conflict(self, machine_id: str, port: int) -> str | None:
-        """Describes another process that answers on `port` of its address; None if there is none, or it is unknown."""
+        """Describes another process that answers on `port` of its address; None if none is known."""
         ...
 
     async def close(self) -> None:

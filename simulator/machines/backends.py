@@ -1,6 +1,6 @@
 """Backends by name: those of flysim, and those of other distributions (entry point group `flysim.backends`).
 
-What `--backend` takes is NAME or, where the backend allows it, NAME:ARGUMENT, such as `swarm:STACK`.
+`--backend` takes NAME or, where the backend allows it, NAME:ARGUMENT, such as `swarm:STACK`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from simulator.plugins import load_plugin, plugin_names
 GROUP = "flysim.backends"
 PROCESS, DOCKER, SWARM = "process", "docker", "swarm"
 BACKENDS = (PROCESS, DOCKER, SWARM)
-"""Those of flysim itself. A plugin cannot replace them."""
+"""flysim's own backends. A plugin cannot replace them."""
 
 
 def _unchanged(config: Config) -> Config:
@@ -27,13 +27,13 @@ def _unchanged(config: Config) -> Config:
 class BackendKind:
     """How a simulator gets its backend; a plugin's entry point is one of these.
 
-    `make(config, find_edge, argument)` returns a new backend for one simulator. `find_edge` tells the address of
+    `make(config, find_edge, argument)` returns a new backend for one simulator. `find_edge` returns the address of
     the edge for a public port and a region; `argument` is the text after `NAME:`, or None.
     """
 
     make: Callable[[Config, FindEdge, str | None], Backend]
     adapt: Callable[[Config], Config] = _unchanged
-    """Changes a config to what the backend can run. Raises InputError for what it cannot."""
+    """Returns the config as the backend can run it. Raises InputError for a config that it cannot run."""
     takes_argument: bool = False
 
 
@@ -44,7 +44,7 @@ def backend_name(text: str) -> str:
 
 
 def adapt_config(config: Config, backend: str) -> Config:
-    """The same fleet, as that backend runs it. Raises InputError."""
+    """The config of the same fleet, as the backend can run it. Raises InputError."""
     _, kind, _ = _find(backend)
     return kind.adapt(config)
 
@@ -63,7 +63,7 @@ def _find(text: str) -> tuple[str, BackendKind, str | None]:
         expected = f"one of {names}, or {SWARM}:NAME for a stack that is already deployed"
         raise InputError(f"there is no backend {text!r}", expected=expected)
     if not isinstance(kind, BackendKind):
-        raise InputError(f"the plugin {name!r} is no backend: {kind!r}", expected="a BackendKind")
+        raise InputError(f"the plugin {name!r} is not a backend: {kind!r}", expected="a BackendKind")
     return name, kind, argument or None
 
 

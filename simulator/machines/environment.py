@@ -46,7 +46,7 @@ def machine_environment(
     environment |= {
         name: _fill_in(value, spec, placement, dns_address, python) for name, value in spec.env.items()
     }
-    # F-7.12, F-7.15: the value of fly.toml counts, not that of [env].
+    # F-7.12, F-7.15: the value in fly.toml is used, not the one in [env].
     environment.pop("PRIMARY_REGION", None)
     return environment | fly_variables(spec, placement)
 
@@ -91,6 +91,6 @@ def _public_ip(spec: MachineSpec) -> str:
 
 
 def _ulid(seed: str) -> str:
-    """26 characters, as Fly's, derived from `seed`; the first three put its timestamp into this decade."""
+    """26 characters, like Fly's, derived from `seed`; the first three put its timestamp in this decade."""
     number = int.from_bytes(sha256(seed.encode()).digest())
     return "01J" + "".join(_ULID_DIGITS[(number >> (5 * place)) % 32] for place in range(23))

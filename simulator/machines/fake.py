@@ -20,7 +20,7 @@ from simulator.machines.backend import Exit, Observer, Placement
 
 @dataclass(frozen=True, slots=True)
 class FakeApp:
-    """Behaviour of a fake machine: it writes `lines`, then exits or responds to every request with `status`."""
+    """Behavior of a fake machine: it writes `lines`, then exits or responds to every request with `status`."""
 
     lines: tuple[str, ...] = ()
     exits_with: int | None = None
@@ -104,15 +104,15 @@ class FakeBackend:
         self._observer.machine_started(spec.id, placement)
 
     def write_line(self, machine_id: str, line: str) -> None:
-        """Let a machine write `line` to its log."""
+        """Make a machine write `line` to its log."""
         self._machines[machine_id].write_line(line)
 
     def exit(self, machine_id: str, status: int) -> None:
-        """Let a machine exit with `status`."""
+        """Make a machine exit with `status`."""
         self._machines[machine_id].end(status)
 
     def respond_with(self, machine_id: str, status: int) -> None:
-        """Let a machine respond to every request with `status` from now on."""
+        """Make a machine respond to every request with `status` from now on."""
         self._machines[machine_id].status = status
 
 

@@ -28,7 +28,7 @@ ReportHealth = Callable[[bool, str], None]
 """Receives whether the machine is healthy, and if not, the reason."""
 
 FindPortConflict = Callable[[int], Awaitable[str | None]]
-"""Describes another process that answers on a port of the machine, if there is one: its pass proves nothing."""
+"""Describes another process that answers on a port of the machine, if any: then a passing check proves nothing."""
 
 IsStartDelayed = Callable[[], bool]
 """Whether a fault delays the machine's start: the machine is suspended then, even if its kernel accepts connections."""
@@ -39,7 +39,7 @@ async def _no_conflict(port: int) -> str | None:
 
 
 class HealthMonitor:
-    """Checks one machine until `run` is cancelled, and reports every change of its health."""
+    """Checks one machine until `run` is canceled, and reports every change of its health."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class HealthMonitor:
         await poll(passes, interval_seconds=lambda: pause_seconds)
 
     async def _repeat(self, check: Check) -> None:
-        while True:  # Not a retry: periodic work on the simulated clock, until the task is cancelled.
+        while True:  # Not a retry: periodic work on the simulated clock, until the task is canceled.
             await self._clock.elapse(check.interval_seconds)
             failure = await self._find_failure(check)
             was_healthy = not self._failures

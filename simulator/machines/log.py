@@ -91,7 +91,7 @@ class LogPipe:
             self._emit_all(self._lines.flush())
 
     def _read(self) -> bool:
-        """Whether there was data to read."""
+        """Read once. Returns whether there was data."""
         try:
             data = os.read(self._reading_end, _READ_BYTES)
         except BlockingIOError:

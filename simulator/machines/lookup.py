@@ -1,4 +1,4 @@
-"""DNS lookup backend: finds machines by name that other tools run in the same private network.
+"""DNS lookup backend: finds machines that other tools run in the same private network, by their names.
 
 It has no access to the engine that runs them, so it knows only whether a machine runs, and its address. Docker's name
 server resolves the name of a container while the container runs, so a name that resolves means that its machine runs.
@@ -43,7 +43,7 @@ class LookupBackend:
         *,
         name_server: tuple[str, int] | None = None,
     ) -> None:
-        """`unassigned_names` belong to no machine; `on_unassigned` receives those that resolve nevertheless.
+        """`unassigned_names` belong to no machine; `on_unassigned` receives those that resolve all the same.
 
         `on_forgotten` receives a name that no longer resolves although its machine still listens. `name_server` is
         the address of the name server, by default that of this computer.
@@ -63,7 +63,7 @@ class LookupBackend:
         await self._update_all(specs, observer)
         if not self._placements and self._is_outside_docker:
             raise EnvironmentFault(
-                "there is no Docker engine here, and the name of no machine resolves",
+                "there is no Docker engine here, and no machine's name resolves",
                 hint="start Docker, or run flysim inside the network of the machines: see docs/docker.md",
             )
         self._watch_task = asyncio.create_task(self._watch_names(specs, observer), name="lookups")
@@ -74,7 +74,7 @@ class LookupBackend:
         )
 
     async def stop(self, machine_id: str) -> None:
-        """Does nothing, as the methods below: the supervisor refuses these actions for such machines."""
+        """Does nothing, like the methods below: the supervisor refuses these actions for such machines."""
 
     async def kill(self, machine_id: str) -> None: ...
 
@@ -101,7 +101,7 @@ class LookupBackend:
             await asyncio.gather(self._watch_task, return_exceptions=True)
 
     async def _watch_names(self, specs: tuple[MachineSpec, ...], observer: Observer) -> None:
-        while True:  # Not a retry: periodic work until the task is cancelled. dnspython retries each query.
+        while True:  # Not a retry: periodic work until the task is canceled. dnspython retries each query.
             await asyncio.sleep(_INTERVAL_SECONDS)
             await self._update_all(specs, observer)
 
@@ -169,7 +169,7 @@ async def _is_listening(placement: Placement) -> bool:
 
 
 class _LookupFailedError(Exception):
-    """The name server did not respond, or with an error."""
+    """The name server did not respond, or responded with an error."""
 
 
 def _make_resolver(name_server: tuple[str, int] | None) -> dns.asyncresolver.Resolver:

@@ -44,7 +44,7 @@ class MachineRecord:
     is_frozen: bool = False
     """Whether a fault froze it: it accepts connections and does not respond."""
     last_exit: Exit | None = None
-    """How the machine exited since its latest start, if it did."""
+    """How the machine exited after its latest start, if it has exited."""
 
     @property
     def is_external(self) -> bool:
@@ -69,7 +69,7 @@ class MachineRecord:
         return self.start_outcome
 
     def begin_start(self) -> asyncio.Future[Exit | None]:
-        """Reset what belongs to the previous run, and create the future of the new start."""
+        """Reset the state of the previous run, and create the future of the new start."""
         self.log_tail.clear()
         self.last_exit = None
         self.stop_delay()
@@ -77,7 +77,7 @@ class MachineRecord:
         return self.reset_start_outcome()
 
     def continue_start(self) -> asyncio.Future[Exit | None]:
-        """The future of the start under way, if there is one: the machine only moved to another address."""
+        """The future of the current start, or of a new one: the machine only moved to another address."""
         if self.start_outcome is None or self.start_outcome.done():
             return self.reset_start_outcome()
         return self.start_outcome
@@ -127,7 +127,7 @@ _PORT = re.compile(r"(?:port[ =:]+|:|, ?)([0-9]{2,5})(?![0-9.])", re.IGNORECASE)
 
 
 def find_port_in_use(record: MachineRecord) -> int | None:
-    """The port in use that the last log lines report, if they report one."""
+    """The port that the last log lines report as in use, if any."""
     reports = [line for line in record.log_tail if _IN_USE.search(line)]
     if not reports:
         return None

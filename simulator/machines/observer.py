@@ -31,7 +31,7 @@ class MachineObserver:
         self._clock = clock
 
     def start_monitoring(self, record: MachineRecord) -> None:
-        """Monitor the health of a machine that just started; its first pass finishes the start."""
+        """Monitor the health of a machine that just started; its first passing check finishes the start."""
 
         def report(healthy: bool, reason: str) -> None:
             self._registry.change(record, healthy=healthy, reason=reason)

@@ -101,7 +101,7 @@ class MachineRegistry:
         return record
 
     def find_own(self, machine_id: str, action: str) -> MachineRecord:
-        """As `find`; raises InputError also for a machine that flysim only routes to."""
+        """Like `find`; also raises InputError for a machine that flysim only routes to."""
         record = self.find(machine_id)
         if record.is_external:
             raise InputError(

@@ -210,7 +210,7 @@ class MachineSupervisor:
         return self._allow_unhealthy and record.spec.may_run_already
 
     def _restore_state(self, record: MachineRecord, state: MachineState) -> None:
-        """The backend could not do the action: restore the state before it."""
+        """Restore the state from before an action that the backend could not carry out."""
         if record.machine.state not in (MachineState.STOPPING, MachineState.SUSPENDING):
             return
         record.reset_start_outcome()
@@ -251,7 +251,7 @@ class MachineSupervisor:
             self._registry.change(record, placement=placement)
             await self.fault_injector.delay_start(record)
         except BaseException as error:
-            reason = str(error).partition("\n")[0] or "start cancelled"
+            reason = str(error).partition("\n")[0] or "start canceled"
             self._registry.change(record, MachineState.FAILED, reason=reason)
             raise
 

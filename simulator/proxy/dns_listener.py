@@ -1,6 +1,6 @@
 """Sockets of the name server: UDP and TCP on the same port (RFC 1035, 4.2).
 
-They are asyncio's, not those of mitmproxy's DNS mode: its UDP server has threads of Rust, which can crash the
+They are asyncio's, not those of mitmproxy's DNS mode: its UDP server runs Rust threads, which can crash the
 interpreter when it exits.
 """
 
@@ -115,7 +115,7 @@ class DnsListener:
         import dns.exception
         import dns.message
 
-        assert self._name_server.upstream is not None, "only then a query is forwarded"
+        assert self._name_server.upstream is not None, "only then is a query forwarded"
         host, port = self._name_server.upstream
         try:
             response, _ = await dns.asyncquery.udp_with_fallback(

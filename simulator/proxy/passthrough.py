@@ -127,7 +127,7 @@ class Passthrough:
             load.release(place)
 
     async def _connect(self, machine: Machine, port: int) -> Streams:
-        """Raises ConnectError if the connection fails, by itself or by a fault."""
+        """Raises ConnectError if the connection fails, on its own or because of a fault."""
         core, edge = self._core, self._edge
         if core.network:
             failing = core.network.take_failure(edge, machine)

@@ -1,6 +1,6 @@
 """Routing logic of the Fly Proxy, without I/O: time, fleet and random numbers in, decisions out.
 
-Source: the facts cited by id.
+Source: the facts in docs/facts.tsv, cited by their ids.
 """
 
 from simulator.routing.decision import Decision, Deliver, ReadBody, Redirect, Reject, Relay, Wait

@@ -14,7 +14,7 @@ class Deliver:
 
     machine: Machine
     port: int
-    """The port of the machine's service, as it is reached on `machine.host`."""
+    """The port on `machine.host` at which the machine's service is reached."""
     target: str
     """Path and query."""
     fields: Fields

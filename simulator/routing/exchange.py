@@ -281,7 +281,7 @@ class Exchange:
         return self._refuse_target(error, now, source) if error else self._continue(now)
 
     def _count_replay(self, now: float) -> Reject | None:
-        """Count one more replay; a rejection if it replays a fallback or exceeds the limit."""
+        """Count one more replay; a rejection if a fallback was replayed or the limit is exceeded."""
         source, status = self._current_machine(), self._options.replay_error_status
         if self._route.cause is Cause.FALLBACK:  # F-1.56, K-18
             return self._reject(errors.REPLAY_FROM_FALLBACK, status, now, source)

@@ -105,7 +105,7 @@ class RoutingOptions:
 
 
 ROUTING_SECONDS = 8.0
-"""How long the proxy tries to deliver a request that is no replay, as measured in logs (F-5.30, F-10.5)."""
+"""How long the proxy tries to deliver a request that is not a replay, as measured in logs (F-5.30, F-10.5)."""
 
 START_SECONDS = 8.2
 """How long a machine that is started for a request may take until it is reachable (F-5.30, F-10.5)."""

@@ -43,6 +43,6 @@ class TestDockerBackend(BackendContract):
         return ("{python}", APP.name, "{host}", "{port}", json.dumps(asdict(app)))
 
     def machine_spec(self, number: int, command: tuple[str, ...], **options: float) -> MachineSpec:
-        """A command other than {python} becomes that of an image without such a program."""
+        """A command that is not {python} becomes the command of an image that does not contain it."""
         spec = replace(super().machine_spec(number, command, **options), cwd=APP.parent)
         return spec if command[0] == "{python}" else replace(spec, image=PYTHON_IMAGE, image_command=command)

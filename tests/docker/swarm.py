@@ -68,7 +68,7 @@ def _cluster() -> str:
 
 
 def _is_ours() -> bool:
-    """Compares the ids: after killed tests, someone may have created another swarm."""
+    """Compares the ids: after killed tests, another swarm may have been created."""
     made = _FOLDER / _MADE
     return made.exists() and made.read_text() == _cluster()
 

@@ -65,7 +65,7 @@ async def test_without_the_docker_cli_the_hint_asks_for_it(
         await build(image, tmp_path, f"{CACHED} true")
 
 
-async def test_a_cancelled_build_is_ended(image: str, tmp_path: Path) -> None:
+async def test_a_canceled_build_is_ended(image: str, tmp_path: Path) -> None:
     def builders() -> list[psutil.Process]:
         return [each for each in psutil.Process().children() if shutil.which("docker") in each.cmdline()]
 

@@ -82,7 +82,7 @@ async def test_a_machine_restarted_several_times_is_routed_to_afterwards(simulat
     await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "its exit")
 
 
-async def test_a_cancelled_close_still_completes(wire: Wire) -> None:
+async def test_a_canceled_close_still_completes(wire: Wire) -> None:
     backend = DockerBackend()
     config = load_config(ROOT / "flysim.toml")
     async with Simulator(config, realtime=False, free_ports=True, backend=backend):
@@ -159,7 +159,7 @@ async def test_a_container_that_docker_restarts_until_it_runs_joins_in_the_end(
     crashing = run_in(project, AMS, "--restart", "always", command=("sh", "-c", CRASHES))
 
     def is_between_runs() -> bool:
-        """Whether Docker waits between two runs, for long enough to be inspected."""
+        """Whether Docker waits between two runs, for long enough that it can be inspected."""
         attrs = json.loads(at_the_engine("inspect", crashing))[0]
         return attrs["State"]["Restarting"] and attrs["RestartCount"] >= 3
 

@@ -74,7 +74,7 @@ async def test_the_engine_chooses_the_ports_of_a_clone(
 async def test_a_clone_has_the_labels_of_its_project_but_is_not_a_machine_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a container of `docker compose run`: if flysim is killed, the next flysim does not adopt it."""
+    """Like a container of `docker compose run`: if flysim is killed, the next flysim does not adopt it."""
     labels = (await clone(tmp_path, None, monkeypatch))["Labels"]
 
     assert labels == {

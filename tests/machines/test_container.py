@@ -268,7 +268,7 @@ async def test_a_rejected_start_leaves_the_container_stopped(
     assert recorder.reports == []
 
 
-async def test_a_cancelled_start_leaves_nothing_to_wait_for(
+async def test_a_canceled_start_leaves_nothing_to_wait_for(
     fresh: MachineContainer, recorder: RecordingObserver, server: FakeEngine
 ) -> None:
     """The request in flight is rejected after the cancellation, and nothing is reported."""
@@ -316,10 +316,10 @@ def joined(server: FakeEngine) -> list[str]:
     return [each.split("/")[2] for each in server.requests if each.endswith("/connect")]
 
 
-async def test_a_cancelled_disconnect_is_undone_by_rejoin(
+async def test_a_canceled_disconnect_is_undone_by_rejoin(
     container: MachineContainer, server: FakeEngine
 ) -> None:
-    """The engine carries out a request even if its caller is cancelled."""
+    """The engine carries out a request even if its caller is canceled."""
     server.responses["json"] = state(networks=["fleet", "other"])
     server.blocked["disconnect"] = threading.Event()
     disconnecting = asyncio.create_task(container.isolate())

@@ -92,7 +92,7 @@ async def test_a_start_is_delayed_on_the_simulated_clock(harness: Harness) -> No
     await supervisor.stop(AMS)
     supervisor.fault_injector.delay_starts(AMS, HOUR)
     starting = await begin_start(harness, supervisor)
-    # The fake listens nevertheless.
+    # The fake listens even while it is suspended.
     await eventually(
         lambda: "a fault delays its start" in supervisor.health_problems()[AMS], "a failed check"
     )
@@ -128,7 +128,7 @@ async def test_each_launch_is_delayed_separately(harness: Harness) -> None:
     await supervisor.suspend(AMS)
     harness.clock.advance(HOUR)
     await eventually(lambda: not supervisor._registry.find(AMS).is_start_delayed, "the end of the delay")
-    assert is_suspended(harness, AMS)  # it was suspended meanwhile
+    assert is_suspended(harness, AMS)  # it was suspended in the meantime
     assert supervisor.machine(AMS).state is MachineState.SUSPENDED
     await supervisor.kill(AMS)
     for starting in starts:  # Neither was healthy before its exit.
@@ -181,7 +181,7 @@ async def test_a_delay_ends_when_the_machine_is_resumed_or_started_externally(ha
 
 
 async def test_a_machine_that_moves_during_a_delayed_start_stays_delayed(harness: Harness) -> None:
-    """As a machine that was isolated, and has another address since it rejoined."""
+    """For example a machine that was isolated and got another address when it rejoined."""
     supervisor = await harness.open_supervisor()
     await supervisor.stop(AMS)
     supervisor.fault_injector.delay_starts(AMS, HOUR)
@@ -239,7 +239,7 @@ async def test_a_start_that_cannot_be_delayed_fails() -> None:
     await supervisor.close()
 
 
-async def test_a_cancelled_freeze_is_undone() -> None:
+async def test_a_canceled_freeze_is_undone() -> None:
     backend = CannotSuspend()
     backend.may_return = asyncio.Event()
     harness = Harness(backend=backend)

@@ -1,4 +1,4 @@
-"""Memory usage of the proxy: does not grow with the number of requests and messages. It runs in its own process."""
+"""Memory usage of the proxy, in a process of its own: it does not grow with the number of requests and messages."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ async def test_an_unknown_name_does_not_exist(named_harness: Harness, kind: str,
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 async def test_public_names_are_refused(named_harness: Harness, tcp: bool) -> None:
-    """Fly resolves them: F-8.15. Outside the machines' network, ours refuses what is not its own."""
+    """Fly resolves them: F-8.15. Outside the machines' network, flysim refuses names that are not private."""
     for name in ("example.com", "internal.example.com", "."):
         assert (await query_dns(named_harness, name, tcp=tcp)).rcode() == dns.rcode.REFUSED
 
@@ -273,7 +273,7 @@ def test_inside_the_network_public_names_are_forwarded_upstream() -> None:
 
 @asynccontextmanager
 async def listening(upstream: tuple[str, int]) -> AsyncIterator[tuple[str, int]]:
-    """A listener inside the machines' network; gives its address."""
+    """A listener inside the machines' network; yields its address."""
     listener = DnsListener(NameServer(lambda: INSIDE, "ams", "fdaa::3", upstream))
     await listener.start(("127.0.0.1",), 0)
     assert listener.address is not None

@@ -517,7 +517,7 @@ def test_an_exchange_from_before_a_reset_does_not_change_the_load_after_it() -> 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"])
 @pytest.mark.parametrize("choice", [False, True])
 def test_a_request_that_reached_the_app_is_resent_only_by_choice(method: str, choice: bool) -> None:
-    """F-5.45, K-34: never by default; idempotent ones by choice"""
+    """F-5.45, K-34: never by default; idempotent ones if configured"""
     caller = Caller(request=request(method=method), options=RoutingOptions(retry_reached=choice))
     caller.fail(Failure.CLOSED)
     again = choice and method not in ("POST", "PATCH")

@@ -1,7 +1,7 @@
 """Launcher of a cleanup process, a small program that cleans up after flysim if flysim is killed.
 
 The program reads a pipe. flysim writes a line "." when it exits normally; if the pipe closes without that, flysim was
-killed: the kernel closes the pipe once no process holds it any more.
+killed: the kernel closes the pipe once no process has it open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class CleanupProcess:
     def __init__(
         self, script: str, argument: str, *, options: Sequence[str] = ("-I", "-S"), env: Mapping[str, str]
     ) -> None:
-        """`options` are those of Python; the default ones allow only imports from the standard library."""
+        """`options`: command-line options for Python; the default ones allow only the standard library."""
         self._command = [sys.executable, *options, script, argument]
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None

@@ -37,7 +37,7 @@ def find_marked(marker: str) -> list[int]:
 
 
 def any_alive(group: int, pids: set[int]) -> bool | None:
-    """Whether a process of a group, or one of `pids`, has not ended yet; a zombie has ended. None without /proc.
+    """Whether a process of the group, or one of `pids`, is still alive; a zombie is not. None without /proc.
 
     A process that is exiting no longer has an environment, but may still have its sockets.
     """
@@ -46,7 +46,7 @@ def any_alive(group: int, pids: set[int]) -> bool | None:
         try:
             with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                 state, _, its_group = file.read().rpartition(b") ")[2].split()[:3]
-        except (OSError, ValueError):  # The process has ended meanwhile.
+        except (OSError, ValueError):  # The process has ended in the meantime.
             continue
         if state not in (b"Z", b"X") and (int(its_group) == group or int(name) in pids):
             return True
@@ -61,7 +61,7 @@ def _processes() -> list[str]:
 
 
 def kill_group(group: int, signal_number: int = signal.SIGKILL) -> bool:
-    """Signal a process group; whether it has any process."""
+    """Signal a process group. Returns whether it has any process."""
     try:
         os.killpg(group, signal_number)
     except (ProcessLookupError, PermissionError):  # PermissionError: on macOS, if only a zombie is left.

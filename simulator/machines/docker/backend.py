@@ -142,7 +142,7 @@ class DockerBackend:
         return None
 
     async def close(self) -> None:
-        """Remove everything that was created. Completes even if it is cancelled."""
+        """Remove everything that was created. Completes even if it is canceled."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         try:

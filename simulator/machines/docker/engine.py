@@ -1,6 +1,6 @@
 """Asynchronous access to the Docker engine: SDK calls in threads, SDK exceptions mapped to faults.
 
-The SDK blocks, so every call runs in a thread. The engine carries out a request even if its caller is cancelled;
+The SDK blocks, so every call runs in a thread. The engine carries out a request even if its caller is canceled;
 `wait_for_pending` waits for all requests in flight, so that cleanup sees every container that was being created.
 """
 
@@ -62,7 +62,7 @@ class Engine:
 
     async def call(self, request: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run one request. Raises EngineError for an error response, EnvironmentFault if the connection fails."""
-        # Not an asyncio.Future: that logs an error that nobody retrieved, and the caller may have been cancelled.
+        # Not an asyncio.Future: it logs an error that is never retrieved, and the caller may have been canceled.
         outcome: Future[T] = Future()
         work = partial(request, *args, **options)
         done = asyncio.get_running_loop().run_in_executor(self._threads, set_outcome, outcome, work)
@@ -73,12 +73,12 @@ class Engine:
             return outcome.result()
 
     async def call_cancellable(self, request: Callable[..., T], *args: Any) -> T:
-        """As `call`, for a request that may take minutes and leaves nothing behind: abandoned on cancellation."""
+        """Like `call`, for a request that may take minutes and has no effect to undo: abandoned on cancellation."""
         with self._translated_errors():
             return await run_abandonable(request, *args)
 
     async def wait_for_pending(self) -> None:
-        """Wait until no request is in flight. If this is cancelled, the requests continue."""
+        """Wait until no request is in flight. If this is canceled, the requests continue."""
         while self._pending:
             await asyncio.wait(self._pending)
 

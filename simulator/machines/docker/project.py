@@ -54,7 +54,7 @@ class Project:
         return self.read_all(await self.find_containers(engine), allow_empty=allow_empty)
 
     def read_all(self, containers: Iterable[Any], *, allow_empty: bool = False) -> tuple[MachineSpec, ...]:
-        """As `find_machines`, for containers that have been found already."""
+        """Like `find_machines`, for containers that have been found already."""
         specs: list[MachineSpec] = []
         names: dict[str, str] = {}
         for attrs in containers:
@@ -77,7 +77,7 @@ class Project:
         return tuple(specs)
 
     def read(self, attrs: Any, known: Iterable[MachineSpec]) -> MachineSpec:
-        """The machine that a container is. Raises InputError, which names the container."""
+        """The machine that a container represents. Raises InputError, which names the container."""
         config = attrs["Config"]
         pairs = (pair.partition("=") for pair in config.get("Env") or ())
         try:

@@ -259,7 +259,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         self.ended.set()
 
     def _kill_leftovers(self, group: int, killed: set[int]) -> bool:
-        """Kill what is left of the machine and add it to `killed`; whether any of it has not ended yet. Blocks."""
+        """Kill what is left of the machine and add it to `killed`. Returns whether any of it is still alive. Blocks."""
         marked = process_cleanup.find_marked(self._marker)
         process_cleanup.kill_processes(marked)
         killed.update(marked)

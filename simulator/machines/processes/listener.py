@@ -3,7 +3,7 @@
 A program that listens on all addresses (0.0.0.0) also answers on the addresses of all machines, so a response alone
 proves nothing. On Linux, /proc/net/tcp{,6} lists the listening sockets, and /proc/PID/fd their processes. Not psutil:
 that reads the files of all processes on each call, and this runs with each health check. Other systems show nothing;
-there every machine has its own port, so that a conflict is unlikely.
+there every machine has its own port, so a conflict is unlikely.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _sockets_of(pid: int) -> Iterator[int]:
     for name in _entries(f"/proc/{pid}/fd"):
         try:
             match = _SOCKET.fullmatch(os.readlink(f"/proc/{pid}/fd/{name}"))  # noqa: PTH115 - thousands of times
-        except OSError:  # The file was closed meanwhile.
+        except OSError:  # The file was closed in the meantime.
             continue
         if match:
             yield int(match[1])

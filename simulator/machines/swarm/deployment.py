@@ -71,7 +71,7 @@ class Deployment:
 
     async def remove(self) -> None:
         """Start the removal. Tasks take up to their kill timeout to stop."""
-        if self._running_command is not None:  # A cancelled deployment continues to run.
+        if self._running_command is not None:  # A canceled deployment continues to run.
             with suppress(EnvironmentFault):
                 await shielded(self._running_command)
         exit_code, stderr = await self._docker("stack", "rm", self.name)
@@ -86,7 +86,7 @@ class Deployment:
         await self._cleanup.finish()
 
     async def _docker(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
-        """Exit code and stderr. Completes even if it is cancelled: a partial deployment could not be removed safely."""
+        """Exit code and stderr. Completes even if it is canceled: a partial deployment could not be removed safely."""
         self._running_command = asyncio.create_task(self._run_docker(arguments, stdin))
         return await shielded(self._running_command)
 

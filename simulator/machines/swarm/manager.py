@@ -75,7 +75,7 @@ class Manager:
         return {service["ID"]: service for service in found}
 
     async def find_service(self, stack: str, machine_id: str) -> str:
-        """The id of the machine's service, also if it has no task; "" if there is none."""
+        """The id of the machine's service, even if it has no task; "" if there is none."""
         for service_id, service in (await self.services(stack)).items():
             container = service["Spec"]["TaskTemplate"].get("ContainerSpec") or {}
             if (container.get("Labels") or {}).get(MACHINE_ID) == machine_id:
@@ -118,7 +118,7 @@ class Manager:
         await self._call_ignoring((HTTPStatus.NOT_FOUND,), self._api.remove_service, service_id)
 
     async def remove_all(self, label_selector: str) -> None:
-        """Remove the services with this label, and the networks that no task uses any more."""
+        """Remove the services with this label, and the networks that are no longer used."""
         for service in await self._call(self._api.services, filters=_label_filter(label_selector)):
             await self.remove_service(service["ID"])
         for network in await self._call(self._api.networks, filters=_label_filter(label_selector)):
@@ -149,7 +149,7 @@ class Manager:
     async def _call_ignoring(
         self, ignored_statuses: tuple[int, ...], request: Callable[..., object], *args: Any
     ) -> None:
-        """As `_call`, without a result; ignores error responses with these statuses."""
+        """Like `_call`, without a result; ignores error responses with these statuses."""
         try:
             await self._engine.call(request, *args)
         except EngineError as error:
@@ -259,7 +259,7 @@ def _swarm_fault(explanation: str) -> EnvironmentFault:
 
 @contextmanager
 def _gc_paused() -> Iterator[None]:
-    """Parsing allocates many short-lived objects; the collector would repeatedly traverse the whole heap meanwhile."""
+    """Parsing allocates many objects, which would make the garbage collector traverse the whole heap repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -83,7 +83,7 @@ class ServiceLog:
     def open(self) -> None:
         """Follow the log, unless it is followed already or the previous stream has just failed.
 
-        The task poller calls this at every poll, which is what retries a stream that failed.
+        The task poller calls this at every poll, which also retries a stream that failed.
         """
         if not self.is_open and time.monotonic() >= self._reopen_at:
             self.is_open = True

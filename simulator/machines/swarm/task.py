@@ -1,6 +1,6 @@
 """Snapshots of machines, read from a stack's tasks. Pure: a list of tasks in, snapshots out.
 
-Swarm keeps ended tasks of a slot next to the task that replaced them: the newest of them is the machine.
+Swarm keeps the ended tasks of a slot in addition to their replacement: the newest task of a slot is the machine.
 Source: Docker Engine API 1.41, `GET /tasks`.
 """
 

@@ -131,7 +131,7 @@ class TaskPoller:
             tracked.fail_start(start_fault(spec, snapshot.error, is_single_node=self._manager.is_single_node))
 
     def _handle_missing(self, machine_id: str, services: Container[str]) -> None:
-        """The machine has no task any more: it was stopped, scaled away, or its service was removed."""
+        """Handle a machine that no longer has a task: it was stopped or scaled down, or its service was removed."""
         tracked = self.tracked[machine_id]
         tracked.update(None)
         has_left = bool(tracked.service_id) and (tracked.shares_service or tracked.service_id not in services)
@@ -189,7 +189,7 @@ class TaskPoller:
             self._recent_tasks.add(line.task_id)
 
     def _prune(self) -> None:
-        """Drop tasks that Swarm does not list any more, except those whose exit has not been reported."""
+        """Drop tasks that Swarm no longer lists, except those whose exit has not been reported."""
         listed = {each.task_id for each in self._snapshots.values()} | self._recent_tasks
         kept = listed | {each.running_task_id for each in self.tracked.values()}
         self._machine_of_task = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import h2.events  # type: ignore[import-untyped] # h2 4.1, which mitmproxy 11 wants, has no types
+import h2.events  # type: ignore[import-untyped] # h2 4.1, which mitmproxy 11 requires, has no types
 import h11
 from h2.connection import ConnectionState as H2State  # type: ignore[import-untyped]
 from h11._receivebuffer import ReceiveBuffer
@@ -220,7 +220,7 @@ class Http2MachineConnection(Http2Client):
 
 
 class DetachedConnection(layer.Layer):
-    """Replaces a machine connection that no exchange uses any more, and drops all its events.
+    """Replaces a machine connection that is no longer used by any exchange, and drops all its events.
 
     Without it, a machine that replays and closes late would end the client's new WebSocket.
     """

@@ -134,7 +134,7 @@ class EdgeLayer(HttpLayer):
 
     @property
     def is_upload_buffer_full(self) -> bool:
-        """Whether more of a request's body waits for a machine than may ever be sent again."""
+        """Whether more of a request's body waits for a machine than can ever be resent."""
         return any(stream.is_upload_buffer_full for stream in self.streams.values())  # type: ignore[attr-defined]
 
     def buffered_bytes(self, connection: Connection | None) -> int:
@@ -171,7 +171,7 @@ class EdgeLayer(HttpLayer):
         return client.connection if isinstance(client, MachineClient) else None
 
     def detach(self, connection: Connection) -> layer.CommandGenerator[None]:
-        """Close a machine connection that no exchange uses any more, and drop what still arrives on it."""
+        """Close a machine connection that is no longer used by any exchange, and drop what still arrives on it."""
         if connection in self.connections:
             self.connections[connection] = DetachedConnection(self.context.fork())
             yield commands.CloseConnection(connection)

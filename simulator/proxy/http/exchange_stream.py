@@ -115,7 +115,7 @@ class ExchangeStream(HttpStream):
 
     @property
     def is_upload_buffer_full(self) -> bool:
-        """Whether more of the body waits for a machine than may ever be sent again."""
+        """Whether more of the body waits for a machine than can ever be resent."""
         if self._is_sending or self._finished:
             return False
         paused = sum(len(event.data) for event in self._paused_event_queue if isinstance(event, RequestData))
@@ -408,7 +408,7 @@ class ExchangeStream(HttpStream):
         self._is_sending = False
         yield from self._edge.detach(self.context.server)
         if stale and not self._body.is_discarded and self.request.method.upper() in IDEMPOTENT_METHODS:
-            # The machine closed a kept-alive connection at the moment of its reuse. That is no failure: reconnect.
+            # The machine closed a kept-alive connection at the moment of its reuse. That is not a failure: reconnect.
             yield from self._execute(self._delivery)
             return
         now = self._core.clock.now()

@@ -88,7 +88,7 @@ class EdgeHandler(FlowControlledHandler):
                 self._core, self._edge_region, command.machine, command.timeout_seconds
             ):
                 error = None
-        finally:  # the exchange needs a result even if the client has disconnected meanwhile
+        finally:  # the exchange needs a result even if the client has disconnected in the meantime
             command.connection.error = error
             if error is not None:
                 await super().open_connection(command)

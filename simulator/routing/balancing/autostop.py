@@ -1,7 +1,7 @@
 """Autostop: which machines one pass stops or suspends (facts 5.4).
 
 At most one machine per region and pass (F-5.32). Only machines that offer a service count, and each is compared
-with those that offer the same services: a worker without a service is no excess capacity of the web machines.
+with those that offer the same services: a worker without a service is not excess capacity of the web machines.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ async def test_an_existing_stack_has_no_cleanup_process(calls: Path) -> None:
     assert deployment.label_selector == f"flysim.added={deployment.owner}"
 
 
-async def test_a_stack_is_removed_after_its_cancelled_deployment_has_finished(calls: Path) -> None:
+async def test_a_stack_is_removed_after_its_canceled_deployment_has_finished(calls: Path) -> None:
     busy = calls.parent / "busy"
     busy.touch()
     deployment = Deployment("ours", is_own=True)

@@ -110,7 +110,7 @@ class ContainerFactory:
         return Placement(self._engine.published_host, ports[0][1], private_ip, ports)
 
     def _choose_port(self, spec: MachineSpec, internal_port: int) -> int:
-        """0: a remote engine chooses a port at each start, because only it can tell which ports are free."""
+        """0 for a remote engine, which chooses a port at each start: only it can tell which ports are free."""
         return self._addresses.take_port(spec, internal_port) if self._engine.is_local else 0
 
     def _locate(self, spec: MachineSpec, own_networks: frozenset[str] = frozenset()) -> Locate:

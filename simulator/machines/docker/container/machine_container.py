@@ -91,7 +91,7 @@ class MachineContainer:
                 raise InputError(init_error)
             if self._locate is not None:
                 self._update_placement(await self.inspect())
-        except BaseException as error:  # If it runs nevertheless, an event will follow.
+        except BaseException as error:  # If it runs all the same, an event will follow.
             self._is_running, self._pending_exit_code = False, None
             self._exited.set()
             if isinstance(error, EngineError | InputError):
@@ -186,7 +186,7 @@ class MachineContainer:
                 raise
 
     async def _signal(self, name: str) -> None:
-        """Send a signal. If the container does not run any more, read its state instead."""
+        """Send a signal. If the container is no longer running, read its state instead."""
         try:
             await self._engine.call(self._engine.api.kill, self.id, name)
             return

@@ -1,4 +1,4 @@
-"""Pause state of a container: paused by flysim or by others. The observer hears only of the latter."""
+"""Pause state of a container: paused by flysim or by others. Only the latter is reported to the observer."""
 
 from __future__ import annotations
 

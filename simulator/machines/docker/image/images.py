@@ -1,6 +1,6 @@
 """Images and files for containers: the app's own image, or Python's image with the app's files copied into it.
 
-flysim pulls no images: an error names the missing image and the command to get it. An image with a build folder is
+flysim does not pull images: an error names the missing image and the command to get it. An image with a build folder is
 built once per run.
 """
 
@@ -98,7 +98,7 @@ class Images:
 def _root_folder(spec: MachineSpec) -> Path:
     """The working directory, or the closest parent that also contains the files named in the command."""
     cwd = spec.cwd.resolve()
-    # `os.path.isfile` accepts any argument of the command, also one that is no valid path.
+    # `os.path.isfile` accepts any argument of the command, even one that is not a valid path.
     named = [cwd / word for word in spec.command[1:] if os.path.isfile(cwd / word)]  # noqa: PTH113
     return Path(os.path.commonpath([cwd, *(path.resolve().parent for path in named)]))
 

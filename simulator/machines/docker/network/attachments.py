@@ -22,7 +22,7 @@ class NetworkAttachments:
     async def disconnect(self, networks: dict[str, Any]) -> bool:
         """Disconnect from these networks; return whether it is disconnected from any. Raises EnvironmentFault.
 
-        The engine carries out a request even if its caller is cancelled. So each network is recorded before the
+        The engine carries out a request even if its caller is canceled. So each network is recorded before the
         request, and the request is shielded.
         """
         disconnect = self._engine.api.disconnect_container_from_network
