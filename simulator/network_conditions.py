@@ -114,12 +114,12 @@ class NetworkConditions:
     def find_reset(self, edge: str, machine: Machine) -> ResponseResets | None:
         return next(self._matching(ResponseResets, edge, machine), None)
 
-    def count_reset(self, breaking: ResponseResets) -> None:
+    def count_reset(self, resets: ResponseResets) -> None:
         """Count one reset response."""
-        if breaking.remaining is not None:
-            breaking.remaining -= 1
-            if not breaking.remaining:
-                self._remove((breaking,))
+        if resets.remaining is not None:
+            resets.remaining -= 1
+            if not resets.remaining:
+                self._remove((resets,))
 
     def _matching(self, kind: type[Kind], edge: str, machine: Machine) -> Iterator[Kind]:
         return (each for each in self._conditions if isinstance(each, kind) and each.applies(edge, machine))
@@ -140,7 +140,7 @@ class ResetTrigger:
         self._network = network
         self._edge = edge
         self._machine = machine
-        self._breaking: ResponseResets | None = None
+        self._resets: ResponseResets | None = None
         self._passed_bytes = 0
 
     def count(self, size: int) -> tuple[int, ResponseResets] | None:
@@ -148,14 +148,14 @@ class ResetTrigger:
 
         A condition added in the middle of a response counts from then on.
         """
-        breaking = self._network.find_reset(self._edge, self._machine)
-        if breaking is not self._breaking:
-            self._breaking, self._passed_bytes = breaking, 0
-        if breaking is None:
+        resets = self._network.find_reset(self._edge, self._machine)
+        if resets is not self._resets:
+            self._resets, self._passed_bytes = resets, 0
+        if resets is None:
             return None
-        remaining = breaking.after_bytes - self._passed_bytes
+        remaining = resets.after_bytes - self._passed_bytes
         self._passed_bytes += size
         if size < remaining or not size:
             return None
-        self._network.count_reset(breaking)
-        return remaining, breaking
+        self._network.count_reset(resets)
+        return remaining, resets

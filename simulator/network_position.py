@@ -56,11 +56,11 @@ class NetworkPosition:
     def public(self, port: int) -> int:
         return self.published.get(port, port)
 
-    def check_ports(self, config: Config, *, edges_too: bool = True) -> None:
+    def check_ports(self, config: Config, *, include_edges: bool = True) -> None:
         """Raises EnvironmentFault, which names the process that uses the port, if a port of the config is in use."""
         hint = "set another `port` under [control] in flysim.toml (0 or --free-ports: any free port)"
         check_port(self.control_hosts[0], config.control_port, "the control API", hint)
-        for region, port in config.edges.items() if edges_too else ():
+        for region, port in config.edges.items() if include_edges else ():
             hint = f"set another port for {region} under [edges] in flysim.toml (0 or --free-ports: any free port)"
             check_port(self.hosts[0], port, f"edge {region}", hint)
 

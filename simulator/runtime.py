@@ -317,4 +317,4 @@ class Simulator:
     def check_ports(self) -> None:
         """Raises EnvironmentFault, which names the process, if a port of the config is in use. So does `async with`."""
         if not self._free_ports:
-            self._network_position.check_ports(self.config, edges_too=self._make_proxy is None)
+            self._network_position.check_ports(self.config, include_edges=self._make_proxy is None)

@@ -82,7 +82,7 @@ def test_the_contract_suite_runs_on_the_backend_of_another_package(packages: Pat
 
 
 @pytest.mark.usefixtures("packages")
-def test_what_does_not_exist_is_an_error_that_lists_what_does() -> None:
+def test_an_unknown_plugin_is_an_error_that_lists_the_known_ones() -> None:
     assert plugin_names("flysim.reporters")[-1] == "markdown"
     with pytest.raises(InputError, match=r"no reporter 'pdf'\n  expected: one of json, junit, markdown"):
         find_reporter("pdf")

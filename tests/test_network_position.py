@@ -54,7 +54,7 @@ def test_invalid_network_options_are_refused(listen: str, published: list[str], 
         read_network_position(listen, None, published, beside_machines=False)
 
 
-def test_there_is_a_private_address_only_when_listening_on_all_addresses_beside_the_machines() -> None:
+def test_there_is_a_private_address_only_when_listening_on_all_addresses_next_to_the_machines() -> None:
     assert read_network_position("any", 53, [], beside_machines=False).private_ip is None
     assert read_network_position("127.0.0.1", 53, [], beside_machines=True).private_ip is None
 

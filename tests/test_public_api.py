@@ -18,7 +18,7 @@ import simulator
 ROOT = Path(__file__).parents[1]
 
 
-def test_every_public_name_is_there_and_documented() -> None:
+def test_every_public_name_exists_and_is_documented() -> None:
     for name in simulator.__all__:
         assert inspect.getdoc(getattr(simulator, name)), f"{name} has no docstring"
 
@@ -36,7 +36,7 @@ def test_the_names_for_type_checkers_are_the_lazy_ones() -> None:
     assert sorted(named) == simulator.__all__
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Simulater'"):
         simulator.Simulater  # noqa: B018
     assert "Simulator" in dir(simulator)
@@ -65,5 +65,5 @@ def test_the_examples_in_docstrings_run(name: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "name", ["Simulator", "load_config", "parse_config", "run_scenarios", "diagnose", "ladder"]
 )
-def test_what_people_call_has_an_example(name: str) -> None:
+def test_every_class_and_function_of_the_api_has_an_example(name: str) -> None:
     assert ">>>" in (inspect.getdoc(getattr(simulator, name)) or "")

@@ -65,7 +65,7 @@ async def test_the_last_error_is_raised_after_the_timeout(attempts: int | None) 
         await policy(Flaky(10**6, OSError("refused")).later)
 
 
-async def test_pauses_double_up_to_the_longest() -> None:
+async def test_pauses_double_up_to_the_maximum() -> None:
     pauses = Pauses()
     policy = retry_on(OSError, interval_seconds=0.1, max_interval_seconds=0.4, sleep=pauses.sleep)
     await policy(Flaky(5, OSError()).later)

@@ -30,7 +30,7 @@ class Reset(MachineOnlyFault):
 
     async def apply(self, context: FaultContext) -> Undo:
         description, machine = self.describe(context), context.find_machine(self.machine)
-        breaking = ResponseResets(
+        resets = ResponseResets(
             description=description, machine_id=machine.id, after_bytes=self.after, remaining=self.times
         )
-        return add_conditions(context, breaking)
+        return add_conditions(context, resets)

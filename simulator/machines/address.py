@@ -58,16 +58,16 @@ class AddressBook:
         own = replace(spec, id=f"{spec.id}/{internal_port}", command=(), env={})
         return self.take(own).port
 
-    def give_back(self, machine_id: str) -> None:
+    def release(self, machine_id: str) -> None:
         for key in [each for each in self._allocations if each.startswith(f"{machine_id}/")]:
-            self.give_back(key)
+            self.release(key)
         allocation = self._allocations.pop(machine_id, None)
         if allocation is not None and allocation.lease is not None:
             allocation.lease.close()
 
     def close(self) -> None:
         for key in tuple(self._allocations):
-            self.give_back(key)
+            self.release(key)
 
     def _find(self, spec: MachineSpec) -> _Allocation:
         from simulator.retry import retry_on_blocking  # Not at the top: `flysim --help` loads this module.

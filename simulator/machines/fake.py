@@ -81,7 +81,7 @@ class FakeBackend:
 
     async def release(self, machine_id: str) -> None:
         self._machines.pop(machine_id, None)
-        self._addresses.give_back(machine_id)
+        self._addresses.release(machine_id)
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
         machine = self._machines.get(machine_id)

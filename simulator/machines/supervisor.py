@@ -228,8 +228,8 @@ class MachineSupervisor:
     async def _reset_machine(self, record: MachineRecord) -> None:
         if record.machine.cordoned:
             self._registry.change(record, cordoned=False, reason="reset")
-        is_there = record.machine.state is MachineState.STARTED and record.machine.healthy
-        if not record.is_external and not is_there:
+        is_ready = record.machine.state is MachineState.STARTED and record.machine.healthy
+        if not record.is_external and not is_ready:
             await self._backend.kill(record.spec.id)
             await self.start(record.spec.id)
 

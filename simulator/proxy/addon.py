@@ -17,7 +17,7 @@ from mitmproxy.proxy.layers.http import HttpLayer
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http.convert import edge_of
 from simulator.proxy.http.edge_layer import EdgeLayer
-from simulator.routing.errors import tls_cancelled, tls_failed
+from simulator.routing.errors import tls_canceled, tls_failed
 
 _CLIENT_DISCONNECTED = ("The client disconnected", "connection closed")
 """mitmproxy's messages for a client that disconnects during the TLS handshake."""
@@ -105,8 +105,8 @@ class FlyReplay:
         """Log a failed TLS handshake, e.g. because of an untrusted certificate: no response can report it."""
         edge, message = edge_of(data.context.client), data.conn.error or ""
         name = data.conn.sni or "(none)"
-        was_cancelled = message.startswith(_CLIENT_DISCONNECTED)
-        self._core.log(tls_cancelled(name) if was_cancelled else tls_failed(name, message), name, edge)
+        was_canceled = message.startswith(_CLIENT_DISCONNECTED)
+        self._core.log(tls_canceled(name) if was_canceled else tls_failed(name, message), name, edge)
 
     def dns_request(self, flow: dns.DNSFlow) -> None:
         if self._resolve_dns is not None:

@@ -113,7 +113,7 @@ def retries_exhausted(attempts: int, last: ProxyError) -> ProxyError:
     return ProxyError("PC07", f"connection retries exhausted after {attempts} attempts. last error: {last}")
 
 
-def tls_cancelled(name: str) -> ProxyError:
+def tls_canceled(name: str) -> ProxyError:
     """F-6.26: the client closed the connection. Fly's text for this and the next error is not known."""
     return ProxyError("PT03", f"TLS handshake for SNI {name} was cancelled by the client")
 

@@ -111,11 +111,11 @@ def test_an_address_in_use_is_skipped(spec: MachineSpec, book: AddressBook, othe
         assert other_run.take(spec).address != placement.address
 
 
-def test_an_address_is_kept_until_it_is_given_back(book: AddressBook) -> None:
+def test_an_address_is_kept_until_it_is_released(book: AddressBook) -> None:
     placement = book.take(SHARED)
 
     assert book.take(SHARED) is placement
-    book.give_back(SHARED.id)
+    book.release(SHARED.id)
     assert book.take(SHARED) == placement
 
 

@@ -47,7 +47,7 @@ async def clone(folder: Path, environment: list[str] | None, patch: pytest.Monke
     return server.bodies[0]
 
 
-async def no_edge(port: int, asker: str) -> None: ...
+async def no_edge(port: int, client_ip: str) -> None: ...
 
 
 @pytest.mark.parametrize("environment", [None, [], ["FLY_REGION=ams", "LANG"]])

@@ -12,7 +12,7 @@ from tests.machines.fake_engine import run_rejecting_engine
 CLEANUP = (sys.executable, "-P", "-X", "importtime", container_cleanup.__file__, "r1")
 
 
-def test_after_an_orderly_end_it_has_imported_almost_nothing() -> None:
+def test_after_a_normal_exit_it_has_imported_almost_nothing() -> None:
     ended = subprocess.run(CLEANUP, input=b".\n", capture_output=True, timeout=30, check=True)
     loaded = {line.rpartition(b"|")[2].strip().partition(b".")[0] for line in ended.stderr.splitlines()}
 

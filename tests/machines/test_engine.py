@@ -117,7 +117,7 @@ def as_user_without_access(socket: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("status", "is_ignored"), [(404, True), (500, False)])
-async def test_removing_a_service_that_does_not_exist_is_no_error(
+async def test_removing_a_service_that_does_not_exist_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, is_ignored: bool
 ) -> None:
     with run_rejecting_engine(tmp_path / "s", status, "the error of the engine") as server:

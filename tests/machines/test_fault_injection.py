@@ -63,7 +63,7 @@ async def test_only_a_running_machine_can_be_frozen(harness: Harness) -> None:
     listener.close()
 
 
-async def test_thawing_does_not_resume_a_machine_that_was_suspended_meanwhile(harness: Harness) -> None:
+async def test_thawing_does_not_resume_a_machine_that_was_suspended_in_the_meantime(harness: Harness) -> None:
     supervisor = await harness.open_supervisor()
     await supervisor.fault_injector.freeze(AMS)
     await supervisor.suspend(AMS)

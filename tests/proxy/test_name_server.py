@@ -306,7 +306,7 @@ async def test_a_listener_stops_while_the_upstream_server_is_silent() -> None:
     writer.close()
 
 
-async def test_what_is_no_query_ends_a_tcp_connection() -> None:
+async def test_data_that_is_not_a_query_closes_the_tcp_connection() -> None:
     async with listening(UPSTREAM) as address:
         for data in (b"garbage", b""):
             reader, writer = await asyncio.open_connection(*address)

@@ -92,7 +92,7 @@ def test_limits_apply_per_service() -> None:
     assert load.of_machine(AMS_1.id) == 4
 
 
-def test_a_released_delivery_is_no_load() -> None:
+def test_a_released_delivery_does_not_count_as_load() -> None:
     load = Load()
     first, second = load.take(AMS_1.id, LIMITED), load.take(AMS_1.id, LIMITED)
     load.release(first)
@@ -176,7 +176,7 @@ def test_the_selection_for_each_machine_state(state: MachineState) -> None:
     assert choice == expected.get(state.value, Choice())
 
 
-def test_machines_that_do_not_offer_the_port_are_no_candidates() -> None:
+def test_machines_that_do_not_offer_the_port_are_not_candidates() -> None:
     """F-5.12, F-9.15"""
     web = Service(groups=("web",), autostart=False)
     worker, asleep = replace(AMS_1, group="worker"), stopped(replace(AMS_2, group="worker"))
@@ -338,7 +338,7 @@ def test_a_machine_that_does_not_start_in_time_is_pm05() -> None:
     ],
     ids=["stopped again", "failed", "cordoned", "destroyed"],
 )
-def test_a_machine_that_ends_while_it_starts_is_pm07(outcome: Machine | None, text: str) -> None:
+def test_a_machine_that_exits_while_it_starts_is_pm07(outcome: Machine | None, text: str) -> None:
     """F-6.39, F-6.53: the last error of the PR03"""
     caller = Caller(autostart_fleet(stopped(AMS_1)))
     caller.wait(0.5, autostart_fleet(replace(AMS_1, state=MachineState.STARTING)))
@@ -496,7 +496,7 @@ def test_a_delivery_is_load_until_its_response_is_complete() -> None:
     assert load.of_machine(DFW_1.id) == 0
 
 
-def test_a_failed_delivery_is_no_load() -> None:
+def test_a_failed_delivery_does_not_count_as_load() -> None:
     """F-5.7"""
     caller = Caller()
     caller.fail()
@@ -516,7 +516,7 @@ def test_an_exchange_from_before_a_reset_does_not_change_the_load_after_it() -> 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"])
 @pytest.mark.parametrize("choice", [False, True])
-def test_a_request_that_reached_the_app_is_resent_only_by_choice(method: str, choice: bool) -> None:
+def test_a_request_that_reached_the_app_is_resent_only_if_configured(method: str, choice: bool) -> None:
     """F-5.45, K-34: never by default; idempotent ones if configured"""
     caller = Caller(request=request(method=method), options=RoutingOptions(retry_reached=choice))
     caller.fail(Failure.CLOSED)

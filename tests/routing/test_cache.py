@@ -382,7 +382,7 @@ def test_if_the_cached_target_is_gone_the_origin_is_asked(left: Fleet) -> None:
     assert not proxy.hits()
 
 
-def test_if_the_cached_target_is_gone_the_request_fails_by_choice() -> None:
+def test_if_the_cached_target_is_gone_the_request_fails_if_configured() -> None:
     """K-25"""
     proxy = Proxy(lost_cached_target="error")
     proxy.remember()
@@ -499,7 +499,7 @@ def test_the_target_invalidates_a_cached_replay_by_json() -> None:
 
 
 @pytest.mark.parametrize(("lenient", "hit"), [(True, False), (False, True)])
-def test_a_replay_to_a_third_machine_invalidates_by_choice(lenient: bool, hit: bool) -> None:
+def test_a_replay_to_a_third_machine_invalidates_if_configured(lenient: bool, hit: bool) -> None:
     """F-2.28, K-28"""
     proxy = Proxy(invalidate_with_any_replay=lenient)
     proxy.remember()
@@ -628,7 +628,7 @@ def test_a_session_replay_with_state_is_not_cached() -> None:
 
 
 @pytest.mark.parametrize(("order", "machine"), [("path", "dfw-1"), ("session", "dfw-2")])
-def test_if_both_caches_match_the_order_is_a_choice(order: Any, machine: str) -> None:
+def test_if_both_caches_match_the_order_is_configurable(order: Any, machine: str) -> None:
     """F-2.26, K-26"""
     proxy, session = Proxy(with_rules(BY_COOKIE), cache_order=order), {"Cookie": "sid=7"}
     proxy.remember(TO_DFW_1)

@@ -84,7 +84,7 @@ def test_regions_are_tried_in_order_and_only_preferred_ones_fall_back(
 
 
 @pytest.mark.parametrize("status", [502, 503])
-def test_a_forced_region_without_a_machine_is_no_candidate_at_once(status: int) -> None:
+def test_a_forced_region_without_a_machine_has_no_candidate_at_once(status: int) -> None:
     """F-3.2, K-3"""
     caller = asked({"fly-force-region": "nrt,syd"}, options=RoutingOptions(no_candidate_status=status))
     assert (caller.code, caller.rejection.status, caller.elapsed) == ("PR04", status, 0.0)
@@ -107,7 +107,7 @@ def test_a_preferred_machine_gets_the_request_from_any_region() -> None:
     ],
     ids=["unknown", "stopped", "unhealthy", "cordoned"],
 )
-def test_another_machine_is_told_which_preferred_one_is_unavailable(left: Any) -> None:
+def test_the_request_to_another_machine_names_the_unavailable_preferred_one(left: Any) -> None:
     """F-3.3, F-1.46, F-4.9"""
     caller = asked({"fly-prefer-instance-id": DFW_2.id}, left)
     assert (caller.at, caller.sent["fly-preferred-instance-unavailable"]) == ("ams-1", DFW_2.id)
@@ -161,7 +161,7 @@ def test_a_forced_machine_that_refuses_is_retried_alone() -> None:
     assert caller.trace.hops[0].attempts > 5
 
 
-def test_a_forced_machine_outside_the_forced_region_is_no_candidate() -> None:
+def test_a_forced_machine_outside_the_forced_region_is_not_a_candidate() -> None:
     """F-3.2, F-3.5: neither falls back"""
     assert asked({"fly-force-instance-id": DFW_1.id, "fly-force-region": "ams"}).code == "PR04"
 
@@ -188,7 +188,7 @@ def test_headers_apply_to_one_request_only() -> None:
     "name", ["fly-force-instance-id", "Fly-Prefer-Instance-Id", "fly-force-region", "fly-prefer-region"]
 )
 @pytest.mark.parametrize("passed_on", [True, False])
-def test_forwarding_client_headers_to_the_app_is_a_choice(name: str, passed_on: bool) -> None:
+def test_forwarding_client_headers_to_the_app_is_configurable(name: str, passed_on: bool) -> None:
     """F-3.11, K-37"""
     value = "ams" if "region" in name else AMS_1.id
     caller = asked(

@@ -49,7 +49,7 @@ from simulator.routing import Failure, ProxyError, errors
             "[PC07] connection retries exhausted after 6 attempts. last error: [PC01] refused",
         ),
         # F-6.26, F-6.27
-        (errors.tls_cancelled("a.dev"), "[PT03] TLS handshake for SNI a.dev was cancelled by the client"),
+        (errors.tls_canceled("a.dev"), "[PT03] TLS handshake for SNI a.dev was cancelled by the client"),
         (errors.tls_failed("a.dev", "no trust"), "[PT04] TLS handshake for SNI a.dev failed: no trust"),
         # F-6.54
         (

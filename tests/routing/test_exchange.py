@@ -100,7 +100,7 @@ def test_without_a_running_machine_the_request_is_rejected_at_once() -> None:
     assert caller.trace.served_by is None
 
 
-def test_the_status_of_no_candidate_can_be_chosen() -> None:
+def test_the_status_for_no_candidate_can_be_configured() -> None:
     """K-3, F-6.60"""
     assert Caller(fleet(), options=RoutingOptions(no_candidate_status=503)).rejection.status == 503
 
@@ -155,7 +155,7 @@ def test_a_machine_that_is_never_reached_ends_in_pr03_with_the_last_error() -> N
     assert caller.trace.answered_at == caller.now
 
 
-def test_the_number_of_attempts_can_be_chosen() -> None:
+def test_the_number_of_attempts_is_configurable() -> None:
     """K-33"""
     caller = Caller(options=RoutingOptions(attempts=2))
     caller.fail()

@@ -14,12 +14,12 @@ def test_only_a_started_machine_is_a_candidate(state: MachineState) -> None:
     assert replace(AMS_1, state=state).is_candidate is (state is MachineState.STARTED)
 
 
-def test_an_unhealthy_machine_is_no_candidate() -> None:
+def test_an_unhealthy_machine_is_not_a_candidate() -> None:
     """F-5.17"""
     assert not replace(AMS_1, healthy=False).is_candidate
 
 
-def test_a_cordoned_machine_is_no_candidate() -> None:
+def test_a_cordoned_machine_is_not_a_candidate() -> None:
     """F-5.13"""
     assert not replace(AMS_1, cordoned=True).is_candidate
 

@@ -311,7 +311,7 @@ def test_an_empty_fly_replay_header_is_pa03() -> None:
 
 
 @pytest.mark.parametrize(("lenient", "is_replayed"), [(True, True), (False, False)])
-def test_accepting_a_region_list_without_quotes_is_a_choice(lenient: bool, is_replayed: bool) -> None:
+def test_accepting_a_region_list_without_quotes_is_configurable(lenient: bool, is_replayed: bool) -> None:
     """F-1.10, K-8"""
     caller = Caller(options=RoutingOptions(lenient_region_list=lenient))
     assert isinstance(caller.replay("region=nrt,dfw"), Deliver) is is_replayed

@@ -50,7 +50,7 @@ def test_the_content_type_announces_a_replay_body(
 
 
 @pytest.mark.parametrize(("strict", "is_replayed"), [(False, True), (True, False)])
-def test_accepting_content_type_parameters_is_a_choice(strict: bool, is_replayed: bool) -> None:
+def test_accepting_content_type_parameters_is_configurable(strict: bool, is_replayed: bool) -> None:
     """F-1.75, K-41"""
     caller = Caller(options=RoutingOptions(strict_content_type=strict))
     decision = caller.respond(200, {"content-type": f"{CONTENT_TYPE}; charset=utf-8"})
@@ -248,7 +248,7 @@ def test_the_cache_section_mirrors_the_headers(
 @pytest.mark.parametrize(
     ("place", "at_top", "inside"), [("both", True, True), ("top", True, False), ("cache", False, True)]
 )
-def test_the_place_of_allow_bypass_is_a_choice(place: Any, at_top: bool, inside: bool) -> None:
+def test_the_place_of_allow_bypass_is_configurable(place: Any, at_top: bool, inside: bool) -> None:
     """F-1.81, K-12"""
     top = parse({"cache": {"prefix": "/"}, "allow_bypass": True}, allow_bypass_place=place).cache
     within = parse({"cache": {"prefix": "/", "allow_bypass": True}}, allow_bypass_place=place).cache

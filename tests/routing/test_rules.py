@@ -117,9 +117,9 @@ def test_connections_have_no_idle_timeout_unless_the_app_sets_one() -> None:
     patient = fleet(AMS_1, apps=[App("streams", services=(Service(ports=(port,)),))])
     assert Caller().exchange.idle_timeout_seconds is None
     assert Caller(patient).exchange.idle_timeout_seconds == 600.0
-    by_choice = RoutingOptions(idle_timeout_seconds=60.0)
-    assert Caller(options=by_choice).exchange.idle_timeout_seconds == 60.0
-    assert Caller(patient, options=by_choice).exchange.idle_timeout_seconds == 600.0
+    configured = RoutingOptions(idle_timeout_seconds=60.0)
+    assert Caller(options=configured).exchange.idle_timeout_seconds == 60.0
+    assert Caller(patient, options=configured).exchange.idle_timeout_seconds == 600.0
 
 
 # What the proxy does.

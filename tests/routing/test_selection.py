@@ -105,7 +105,7 @@ def test_an_unavailable_instance_is_not_replaced_by_another(changes: dict[str, o
     assert pick(Target("streams", instance=DFW_2.id), among=(AMS_1, DFW_1, asleep)) is None
 
 
-def test_an_instance_of_another_app_is_no_candidate() -> None:
+def test_an_instance_of_another_app_is_not_a_candidate() -> None:
     """F-1.16, K-10"""
     assert select(two_apps(), Target("chat", instance=DFW_1.id), "ams", set(), first) == Choice()
 

@@ -32,7 +32,7 @@ def main(run: str) -> None:
     # Not simulator.retry: the script runs isolated from the package.
     while done < _CLEAN_ROUNDS and time.monotonic() < end:
         with suppress(Exception):  # The engine may be busy or restarting: the next round tries again.
-            sweep(connect(), run)
+            remove_resources(connect(), run)
             done += 1
         time.sleep(_PAUSE_SECONDS)
 
@@ -43,7 +43,7 @@ def connect() -> Any:
     return docker.from_env(use_ssh_client=True).api
 
 
-def sweep(api: Any, run: str) -> None:
+def remove_resources(api: Any, run: str) -> None:
     """Remove the containers and networks of a run. Blocks."""
     from docker.errors import APIError
 

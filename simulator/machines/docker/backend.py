@@ -160,7 +160,7 @@ class DockerBackend:
         self._events.close()
         await cancel_all(self._event_tasks)
         await engine.wait_for_pending()
-        await engine.call(container_cleanup.sweep, engine.api, self.run_id)
+        await engine.call(container_cleanup.remove_resources, engine.api, self.run_id)
         self._containers.clear()
         await self._cleanup.finish()
         engine.close()

@@ -86,7 +86,7 @@ class ProcessBackend:
 
     async def release(self, machine_id: str) -> None:
         self._processes.pop(machine_id, None)
-        self._addresses.give_back(machine_id)
+        self._addresses.release(machine_id)
 
     async def listening_addresses(self, machine_id: str) -> tuple[str, ...]:
         process = self._processes.get(machine_id)

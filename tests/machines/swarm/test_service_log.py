@@ -75,7 +75,7 @@ async def test_the_last_lines_of_tasks_that_exit_together_are_read_together() ->
     assert len(lines) == 20
 
 
-async def test_a_manager_that_does_not_respond_delays_no_exit_forever(
+async def test_a_manager_that_does_not_respond_does_not_delay_an_exit_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It does not block a thread of the loop's default executor either."""

@@ -39,11 +39,11 @@ class Recorder:
     def line_logged(self, machine_id: str, stream: str, line: str) -> None:
         self.reports.append(("line", machine_id, line))
 
-    def problem_reported(self, words: str, machine_id: str | None = None) -> None:
-        self.reports.append(("problem", machine_id or "", words))
+    def problem_reported(self, description: str, machine_id: str | None = None) -> None:
+        self.reports.append(("problem", machine_id or "", description))
 
-    def machine_exited(self, machine_id: str, ending: Exit) -> None:
-        self.reports.append(("exited", machine_id, str(ending)))
+    def machine_exited(self, machine_id: str, exited: Exit) -> None:
+        self.reports.append(("exited", machine_id, str(exited)))
 
     def machine_added(self, spec: MachineSpec) -> None:
         self.specs[spec.id] = spec
@@ -220,9 +220,9 @@ async def test_a_problem_of_the_first_task_is_reported_although_there_is_no_mach
     poller.open()
     manager.listed = [another(tasks[1], fly_region="lon")]
     await poller.poll()
-    ((what, _, words),) = recorder.reports
+    ((what, _, description),) = recorder.reports
     assert (what, poller.tracked) == ("problem", {})
-    assert 'the label fly.region is "lon"' in words
+    assert 'the label fly.region is "lon"' in description
     await poller.close()
 
 

@@ -85,7 +85,7 @@ class ContainerFactory:
         return MachineContainer(self._engine, container_id, spec, inside, observer, locate_machine)
 
     def release_address(self, machine_id: str) -> None:
-        self._addresses.give_back(machine_id)
+        self._addresses.release(machine_id)
 
     async def find_container(self, ip: str) -> str | None:
         """The id of the container with this IPv4 address in one of the run's networks."""
