@@ -294,7 +294,7 @@ class Exchange:
         """Invalidate and store entries as the replay requests. Raises DirectiveError if that is refused."""
         caching = self._caching
         caching.invalidate(replay, source, now)
-        if self._route.cause is Cause.ROUTED and self._replays == 1:  # F-2.5: one look-up, at the origin
+        if self._route.cause is Cause.ROUTED and self._replays == 1:  # F-2.5: one lookup, at the origin
             self._recorder.warn(*caching.store(replay, source, now))
 
     def _replay_route(self, replay: ReplayBody, source: Machine, now: float) -> Route:

@@ -1,4 +1,4 @@
-"""Machines as containers, end to end: changes by others are followed, and everything is removed at the end."""
+"""Machines as containers, end to end: external changes are followed, and everything is removed at the end."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ print(json.dumps([ask("streams.internal", "AAAA"), ask("vms.streams.internal", "
     assert f'data-page-machine="{DFW_2}"' in page
 
 
-async def test_a_kill_by_others_closes_the_open_websocket_within_a_second(simulator: Simulator) -> None:
+async def test_an_external_kill_closes_the_open_websocket_within_a_second(simulator: Simulator) -> None:
     """F-6.51, F-1.64: the WebSocket closes, and the next handshake is a replay to a stopped machine."""
     socket = await open_socket(simulator)
 
@@ -116,7 +116,7 @@ async def test_a_stopped_container_is_not_routed_to_once_the_engine_reports_its_
     await eventually(lambda: bool((m := simulator.fleet.find(DFW)) and m.is_candidate), "its first check")
 
 
-async def test_a_pause_by_others_is_a_suspension_until_the_unpause(simulator: Simulator) -> None:
+async def test_an_external_pause_is_a_suspension_until_the_unpause(simulator: Simulator) -> None:
     docker("pause", container_of(simulator, DFW))
     await eventually(lambda: state_of(simulator) is MachineState.SUSPENDED, "the pause")
 
@@ -126,7 +126,7 @@ async def test_a_pause_by_others_is_a_suspension_until_the_unpause(simulator: Si
     )
 
 
-async def test_a_container_removed_by_others_is_created_again_by_a_reset(simulator: Simulator) -> None:
+async def test_an_externally_removed_container_is_created_again_by_a_reset(simulator: Simulator) -> None:
     docker("rm", "-f", container_of(simulator, DFW))
     await eventually(lambda: state_of(simulator) is MachineState.STOPPED, "its exit")
 

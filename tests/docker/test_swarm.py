@@ -1,4 +1,4 @@
-"""A fleet on a real Docker Swarm with one node: deployment, requests, scaling by others, failures and removal."""
+"""A fleet on a real Docker Swarm with one node: deployment, requests, external scaling, failures and removal."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_a_machine_with_its_own_service_can_be_stopped_started_killed_and_cloned
         assert ask(up, f"/?to={AMS}").json()["id"] == AMS
 
 
-def test_changes_of_the_stack_by_others_are_followed(tmp_path: Path) -> None:
+def test_external_changes_of_the_stack_are_followed(tmp_path: Path) -> None:
     write_config(tmp_path)
     with fleet(tmp_path) as up:
         stack = stack_of(up)

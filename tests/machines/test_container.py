@@ -226,7 +226,7 @@ async def test_a_rejected_pause_leaves_the_container_unpaused(
     server.responses["pause"] = (500, {"message": "the freezer cgroup is not there"})
     with pytest.raises(EngineError, match="the freezer cgroup is not there"):
         await container.suspend()
-    server.responses["json"] = state(paused=True)  # So this pause is by others.
+    server.responses["json"] = state(paused=True)  # So this pause is external.
     await container.handle_event(event("pause"))
     assert recorder.of(ONE) == ["paused"]
 
@@ -241,19 +241,19 @@ async def test_a_rejected_resume_raises_the_error_of_the_engine(
 
 
 @pytest.mark.parametrize(
-    "is_resumed_by_others", [False, True], ids=["resumed by flysim", "resumed by others"]
+    "is_resumed_externally", [False, True], ids=["resumed by flysim", "resumed externally"]
 )
-async def test_a_container_paused_by_others_stays_paused_unless_they_resume_it(
-    container: MachineContainer, server: FakeEngine, is_resumed_by_others: bool
+async def test_an_externally_paused_container_stays_paused_unless_it_is_resumed_externally(
+    container: MachineContainer, server: FakeEngine, is_resumed_externally: bool
 ) -> None:
     server.responses |= {"json": state(paused=True), "unpause": (204, None)}
     await container.handle_event(event("pause"))
-    if not is_resumed_by_others:
+    if not is_resumed_externally:
         await container.resume()
     server.responses["json"] = state()
     await container.handle_event(event("unpause"))
     await container.restore()
-    assert server.has_request("containers/c1/pause") is not is_resumed_by_others
+    assert server.has_request("containers/c1/pause") is not is_resumed_externally
 
 
 async def test_a_rejected_start_leaves_the_container_stopped(

@@ -334,7 +334,7 @@ def test_a_refused_replay_is_not_cached() -> None:
 
 
 def test_only_the_first_replay_of_a_request_is_cached() -> None:
-    """F-2.5: one look-up per request, at the origin"""
+    """F-2.5: one lookup per request, at the origin"""
     proxy = Proxy()
     caller = proxy.ask()
     caller.replay(TO_DFW_1)
@@ -695,7 +695,7 @@ def kept(name: str) -> CachedReplay:
 
 
 def test_a_full_cache_evicts_its_oldest_entry() -> None:
-    """F-2.2: no limit is documented, and the cache is no guarantee"""
+    """F-2.2: no limit is documented, and the cache is not a guarantee"""
     cache = ReplayCache(max_entries=2)
     for path in ("/a", "/b", "/a", "/c"):
         cache.store_path(CacheLookup("", "h", path, ()), PathPattern(None, path), kept(path))
@@ -712,7 +712,7 @@ def test_a_reset_clears_the_cache() -> None:
 
 @given(st.text("/ab*", max_size=8), st.text("/ab", max_size=8))
 def test_an_entry_is_found_exactly_for_the_paths_its_pattern_covers(pattern: str, path: str) -> None:
-    """F-2.11, F-2.13: the look-up by prefix is consistent with the pattern"""
+    """F-2.11, F-2.13: the lookup by prefix is consistent with the pattern"""
     try:
         parsed = parse_pattern(pattern)
     except ValueError:

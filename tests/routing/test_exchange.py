@@ -119,8 +119,8 @@ def test_if_a_machine_cannot_be_reached_the_proxy_tries_the_next(failure: Failur
     assert caller.elapsed == 0.0
 
 
-def test_if_all_machines_failed_they_are_retried_with_back_off() -> None:
-    """F-5.41: with back-off"""
+def test_if_all_machines_failed_they_are_retried_with_backoff() -> None:
+    """F-5.41: with backoff"""
     caller = Caller(fleet(AMS_1))
     pauses = []
     while isinstance(caller.fail(), Deliver):
@@ -165,7 +165,7 @@ def test_the_number_of_attempts_is_configurable() -> None:
     assert caller.trace.path == ("ams-1", "dfw-1")
 
 
-def test_a_thousand_attempts_do_not_overflow_the_back_off() -> None:
+def test_a_thousand_attempts_do_not_overflow_the_backoff() -> None:
     caller = Caller(fleet(AMS_1), options=RoutingOptions(attempts=100_000, replay_error_seconds=3_000.0))
     caller.replay(f"instance={AMS_1.id}")
     caller.fail_until_done()

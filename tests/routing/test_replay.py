@@ -476,8 +476,8 @@ def test_the_current_fleet_is_used() -> None:
     assert caller.trace.outcome is Outcome.PENDING
 
 
-def test_a_machine_that_failed_before_a_replay_is_tried_without_back_off() -> None:
-    """F-5.41: the back-off applies to one delivery and its retries"""
+def test_a_machine_that_failed_before_a_replay_is_tried_without_backoff() -> None:
+    """F-5.41: the backoff applies to one delivery and its retries"""
     caller = Caller()
     caller.fail()
     caller.replay(TO_AMS_1)

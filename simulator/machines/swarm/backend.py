@@ -1,7 +1,7 @@
 """Docker Swarm backend: the fleet is one stack, and each machine is one of its tasks.
 
 Swarm starts the machines on any node and is the only source of their state, so every change is found by polling
-(`task_poller.py`): the result of flysim's own requests as well as changes by others (`docker service scale`, a node
+(`task_poller.py`): the results of flysim's own requests as well as external changes (`docker service scale`, a node
 that fails). Swarm cannot pause a task, and it cannot stop one task of a service with several; both are rejected with
 an error that names an alternative.
 """

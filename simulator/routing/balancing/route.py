@@ -27,7 +27,7 @@ from simulator.routing.trace import Cause
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
-"""Limit of the back-off between rounds of attempts (F-5.41); Fly does not publish its steps."""
+"""Limit of the backoff between rounds of attempts (F-5.41); Fly does not publish its steps."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Route:
         return None
 
     def pause_seconds(self) -> float:
-        """Back-off before the next round, in seconds."""
+        """Backoff before the next round, in seconds."""
         doublings = max(0, min(self.attempts + self.empty_rounds - 1, 10))
         return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
 

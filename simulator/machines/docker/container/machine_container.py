@@ -1,4 +1,4 @@
-"""Container of one machine: control by flysim, and events from the engine for changes by others."""
+"""Container of one machine: control by flysim, and events from the engine for external changes."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class MachineContainer:
         await self._pause.resume()
 
     async def isolate(self) -> bool:
-        """Disconnect it from its networks. False: it does not run, or others have disconnected it."""
+        """Disconnect it from its networks. False: it does not run, or was disconnected externally."""
         return self._is_running and await self._attachments.disconnect(
             (await self.inspect())["NetworkSettings"]["Networks"]
         )

@@ -1,4 +1,4 @@
-"""Pause state of a container: paused by flysim or by others. Only the latter is reported to the observer."""
+"""Pause state of a container: paused by flysim or externally. Only the latter is reported to the observer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PauseState:
         self.is_ours = False
         """Paused by flysim: `update` does not report it."""
         self.stays_paused = False
-        """Paused by others, so `MachineContainer.restore` leaves it paused."""
+        """Paused externally, so `MachineContainer.restore` leaves it paused."""
         self._engine = engine
         self._container_id = container_id
         self._machine_id = machine_id
