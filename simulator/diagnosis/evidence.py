@@ -1,4 +1,4 @@
-"""Evidence and corrections that the rules share: the replay that a hop requested, and its corrected value."""
+"""Evidence and fixes that findings share: which hop requested which replay, and the corrected value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FLY_REPLAY = "fly-replay"
 
 
 def replay_evidence(trace: Trace, hop: int = -1, part: str | None = None) -> Evidence:
-    """The replay that a hop requested. `hop`: its position, negative from the end; `part`: the wrong part of it."""
+    """The replay that a hop requested. `hop`: its position, from the end if negative; `part`: the wrong part of it."""
     position = range(len(trace.hops))[hop]
     text = trace.hops[position].replay
-    if text is None:  # An incomplete replay body.
+    if text is None:  # an incomplete replay body
         return Evidence(hop=position)
     start = text.find(part) if part else -1
     return Evidence(
@@ -26,7 +26,7 @@ def replay_evidence(trace: Trace, hop: int = -1, part: str | None = None) -> Evi
 
 
 def failure_evidence(trace: Trace, hop: int = -1) -> Evidence:
-    """A delivery without a response: the failure message in the trace."""
+    """A delivery without a response: its failure, as recorded in the trace."""
     position = range(len(trace.hops))[hop]
     return Evidence(hop=position, text=trace.hops[position].failure)
 

@@ -22,10 +22,10 @@ def find_self_replay(trace: Trace, fleet: Fleet) -> Finding | None:
         if following.cause is Cause.REPLAY and hop.machine_id == following.machine_id:
             return Finding(
                 "self-replay",
-                f"{hop.machine} responded with {quote_replay(hop)}, which led to {hop.machine} itself",
+                f"{hop.machine} responded with {quote_replay(hop)}, which led back to {hop.machine}",
                 Fix(
                     "compare the target with FLY_MACHINE_ID before replaying, "
-                    "and serve the request when they are equal"
+                    "and serve the request if they are equal"
                 ),
                 trace.request_id,
                 ("F-1.39",),
@@ -40,11 +40,11 @@ def find_replay_loop(trace: Trace, fleet: Fleet) -> Finding | None:
         return None
     return Finding(
         "replay-loop",
-        f"the request ran in a cycle: {_describe_cycle(trace.hops)}; "
-        f"the proxy ended it after {len(trace.hops)} deliveries",
+        f"the request was replayed in a cycle: {_describe_cycle(trace.hops)}; "
+        f"the proxy gave up after {len(trace.hops)} deliveries",
         Fix(
             "serve a request that carries fly-replay-src instead of replaying it again; "
-            "let all machines look up the owner of a request in one shared place"
+            "use one shared source of truth for the owner of each resource"
         ),
         trace.request_id,
         ("F-1.38",),

@@ -1,4 +1,4 @@
-"""Replay directive of a hop, parsed from the trace: from the header or the replay body (F-1.9, F-1.75)."""
+"""The replay that a hop requested, read from the trace: from the header or the body (F-1.9, F-1.75)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
     fails_its_check = machine is not None and machine.state is MachineState.STARTED and not machine.healthy
     by_cookie = bool(trace.cookies_sent) and wanted not in trace.target
     if by_cookie:
-        verb = "refer to" if fails_its_check else "outlived"
+        verb = "name" if fails_its_check else "still name"
         cause += f"; the client's cookies ({', '.join(trace.cookies_sent)}) {verb} it"
     advice = (
         "use prefer_instance instead of instance, "
@@ -133,7 +133,7 @@ def find_empty_region(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "empty-region",
         f"{replay.source.machine} replayed to region={regions}, "
-        f"but the available machines of {replay.app} are in: {', '.join(there) or 'no region'}",
+        f"but the machines of {replay.app} that could respond are in: {', '.join(there) or 'no region'}",
         Fix(
             'name a region that has machines, or append any, as in region="sjc,any"',
             *(corrected(replay.source.replay, f"region={regions}", f'region="{regions},any"') or ()),
@@ -153,8 +153,8 @@ def find_broken_directive(trace: Trace, fleet: Fleet) -> Finding | None:
         "broken-directive",
         f"{hop.machine} responded with {quote_replay(hop, exactly=True)}, which Fly cannot parse: {trace.message}",
         Fix(
-            "write key=value pairs joined by ';', as in fly-replay: region=sjc;state=checkout; "
-            'or with the replay content type a JSON object, as in {"region": "sjc", "state": "checkout"}'
+            "write key=value pairs separated by ';', as in fly-replay: region=sjc;state=checkout; "
+            'or, with the replay content type, a JSON object such as {"region": "sjc", "state": "checkout"}'
         ),
         trace.request_id,
         ("F-1.17",),
@@ -169,9 +169,9 @@ def find_replayed_fallback(trace: Trace, fleet: Fleet) -> Finding | None:
     hop = trace.hops[-1]
     return Finding(
         "replayed-fallback",
-        f"a replay failed and its fallback returned the request, but {hop.machine} replayed it again "
-        f"with {quote_replay(hop)}",
-        Fix("serve a request that carries fly-replay-failed, or respond with an error of your own"),
+        f"a replay failed and its fallback returned the request, but {hop.machine} responded "
+        f"with {quote_replay(hop)} again",
+        Fix("serve a request that carries fly-replay-failed, or respond with your own error"),
         trace.request_id,
         ("F-1.56",),
         replay_evidence(trace),
@@ -192,8 +192,7 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
         "unknown-app",
         f"{hop.machine} responded with {quote_replay(hop)}; the apps here are {', '.join(fleet.apps)}",
         Fix(
-            "correct the name, or add the app to flysim.toml; "
-            "a ',' instead of a ';' becomes part of the name too"
+            "correct the name, or add the app to flysim.toml; a ',' instead of a ';' becomes part of the name"
         ),
         trace.request_id,
         ("F-1.63",),
@@ -202,17 +201,18 @@ def find_unknown_app(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_large_body(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A request that had to be sent again although its body exceeds the limit (gallery 15, F-1.32, F-5.46)."""
+    """A request that the proxy had to resend although its body is over the limit (gallery 15, F-1.32, F-5.46)."""
     if trace.error != "PA01":
         return None
     hop = trace.hops[-1]
     what = "replayed" if hop.replay is not None else "could not be reached for"
     return Finding(
         "large-body",
-        f"{hop.machine} {what} a {trace.method} whose body is larger than the 1 MB that Fly can send again",
+        f"{hop.machine} {what} a {trace.method} request with a body of more than 1 MB, "
+        "the most that Fly buffers for a replay or retry",
         Fix(
-            "find the machine with a small request first, then send the body with fly-force-instance-id; "
-            "or upload the body directly to storage"
+            "find the machine with a small request first, then send the body with fly-force-instance-id, "
+            "or upload directly to storage"
         ),
         trace.request_id,
         ("F-1.32", "F-5.46"),
@@ -226,8 +226,8 @@ def find_negotiated_upgrade(trace: Trace, fleet: Fleet) -> Finding | None:
         if hop.replay is not None and hop.status == 101:
             return Finding(
                 "negotiated-upgrade",
-                f"{hop.machine} accepted the WebSocket (101) and asked for a replay in the same response",
-                Fix("replay the handshake before the framework accepts it, with any status but 101"),
+                f"{hop.machine} accepted the WebSocket (101) and requested a replay in the same response",
+                Fix("send the replay before the framework accepts the handshake, with any status except 101"),
                 trace.request_id,
                 ("F-1.86",),
                 replay_evidence(trace, position),
@@ -236,14 +236,14 @@ def find_negotiated_upgrade(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_doubtful_directive(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A directive that is valid but probably wrong: it has an unknown field, or a field twice (gallery 9)."""
+    """A directive that the proxy accepts but that is probably a mistake: an unknown or duplicate field (gallery 9)."""
     doubts = [warning for warning in trace.warnings if warning.startswith(("unknown field", "field"))]
     if not doubts:
         return None
     replayed = [position for position, hop in enumerate(trace.hops) if hop.replay is not None]
     return Finding(
         "doubtful-directive",
-        f"in the fly-replay value, {'; '.join(doubts)}: the proxy may have routed the request anywhere",
+        f"in the fly-replay value, {'; '.join(doubts)}: the request may have reached another machine than intended",
         Fix("use only region, instance, prefer_instance, app, state, elsewhere, timeout and fallback"),
         trace.request_id,
         ("K-9",),
@@ -259,7 +259,7 @@ def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
             return Finding(
                 "refused-connection",
                 f"{hop.machine} refused {connections}: {hop.failure}",
-                _fix_unless_fault(hop, "let the app listen on 0.0.0.0 and the internal_port of its service"),
+                _fix_unless_fault(hop, "make the app listen on 0.0.0.0 at the internal_port of its service"),
                 trace.request_id,
                 ("F-6.16",),
                 failure_evidence(trace, position),
@@ -268,7 +268,7 @@ def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
-    """A machine whose response is missing, invalid or incomplete (F-5.45, F-6.12, F-6.15)."""
+    """A machine that closed the connection or sent invalid HTTP, before or after the head (F-5.45, F-6.12, F-6.15)."""
     if trace.outcome is not Outcome.BROKEN and trace.error != "PU02":
         return None
     hop = trace.hops[-1]
@@ -279,7 +279,7 @@ def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
     return Finding(
         "broken-answer",
         cause,
-        _fix_unless_fault(hop, "look at the machine's last log lines: it may have crashed or been stopped"),
+        _fix_unless_fault(hop, "check the machine's last log lines: it may have crashed or been stopped"),
         trace.request_id,
         ("F-5.45", "F-6.12"),
         failure_evidence(trace),

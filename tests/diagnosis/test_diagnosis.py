@@ -68,7 +68,7 @@ def test_a_machine_that_replays_to_itself() -> None:
     """Gallery 1, F-1.39"""
     finding = the_finding(replayed(*[TO_AMS_1] * 11))
     assert finding.id == "self-replay"
-    assert finding.cause == f"ams-1 responded with fly-replay: {TO_AMS_1}, which led to ams-1 itself"
+    assert finding.cause == f"ams-1 responded with fly-replay: {TO_AMS_1}, which led back to ams-1"
     assert "FLY_MACHINE_ID" in finding.fix.text
 
 
@@ -100,7 +100,10 @@ def test_machines_that_replay_a_request_in_a_cycle(loop: list[str], expected: st
     """Gallery 2, F-1.38"""
     finding = the_finding(replayed(*(loop * 11)[:11]))
     assert finding.id == "replay-loop"
-    assert finding.cause == f"the request ran in a cycle: {expected}; the proxy ended it after 11 deliveries"
+    assert (
+        finding.cause
+        == f"the request was replayed in a cycle: {expected}; the proxy gave up after 11 deliveries"
+    )
     assert "fly-replay-src" in finding.fix.text
 
 
@@ -129,9 +132,11 @@ def hops_of(*stops: tuple[str, str]) -> Trace:
     return replace(caller.trace, error="PA02", hops=hops)
 
 
-def cause_of(*stops: tuple[str, str]) -> str:
-    (finding,) = diagnose(hops_of(*stops), DEMO)
-    return finding.cause.removeprefix("the request ran in a cycle: ").partition("; the proxy ended it")[0]
+def cause_of(*stations: tuple[str, str]) -> str:
+    (finding,) = diagnose(hops_of(*stations), DEMO)
+    return finding.cause.removeprefix("the request was replayed in a cycle: ").partition(
+        "; the proxy gave up"
+    )[0]
 
 
 AMS, ONE, TWO = ("ams-1", "region=dfw"), ("dfw-1", "region=ams"), ("dfw-2", "region=ams")
@@ -190,7 +195,7 @@ def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None
     finding = the_finding(replayed(TO_DFW_1, machines=machines, cookie=f"fly-machine-id={DFW_1.id}"))
     assert finding.id == "stale-cookie"
     assert finding.cause == (
-        f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) outlived it"
+        f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) still name it"
     )
     assert finding.fix.text.startswith("use prefer_instance")
 
@@ -241,7 +246,7 @@ def test_regions_without_a_machine(directive: str, there: str) -> None:
     """Gallery 8, F-1.20, F-1.21, K-30"""
     finding = the_finding(replayed(directive))
     assert finding.id == "empty-region"
-    assert finding.cause.endswith(f"but the available machines of streams are in: {there}")
+    assert finding.cause.endswith(f"but the machines of streams that could respond are in: {there}")
     assert "any" in finding.fix.text
 
 
@@ -254,7 +259,7 @@ def test_regions_of_an_app_without_any_machine() -> None:
 def test_a_machine_that_elsewhere_excludes_is_not_available() -> None:
     """F-1.6, F-1.66"""
     caller = replayed("elsewhere=true;region=ams")
-    assert the_finding(caller).cause.endswith("the available machines of streams are in: dfw")
+    assert the_finding(caller).cause.endswith("the machines of streams that could respond are in: dfw")
 
 
 def test_an_unquoted_list_that_the_proxy_accepted_is_parsed_the_same_way() -> None:
@@ -319,7 +324,10 @@ def test_a_machine_that_replays_to_itself_with_a_replay_body() -> None:
     caller = Caller()
     caller.replay_body({"region": "ams"})
     caller.respond()
-    assert 'ams-1 responded with the replay body {"region": "ams"}, which led to' in the_finding(caller).cause
+    assert (
+        'ams-1 responded with the replay body {"region": "ams"}, which led back to'
+        in the_finding(caller).cause
+    )
 
 
 def test_a_request_that_was_never_replayed_has_no_lost_target() -> None:
@@ -347,7 +355,7 @@ def test_a_fallback_that_is_replayed_again() -> None:
     """Gallery 30, F-1.56, K-18: the directive is valid."""
     finding = the_finding(replayed(f"instance={GONE};timeout=0s;fallback=force_self", TO_DFW_1))
     assert finding.id == "replayed-fallback"
-    assert f"ams-1 replayed it again with fly-replay: {TO_DFW_1}" in finding.cause
+    assert f"ams-1 responded with fly-replay: {TO_DFW_1} again" in finding.cause
     assert "fly-replay-failed" in finding.fix.text
 
 
@@ -365,14 +373,16 @@ def test_a_body_that_is_too_large_for_a_replay() -> None:
     caller.replay(TO_DFW_1, body_kept=False)
     finding = the_finding(caller)
     assert finding.id == "large-body"
-    assert finding.cause.startswith("ams-1 replayed a POST whose body is larger")
+    assert finding.cause.startswith("ams-1 replayed a POST request with a body of more than 1 MB")
 
 
 def test_a_body_that_is_too_large_for_a_retry() -> None:
     """F-5.46"""
     caller = Caller(request=request(method="PUT"))
     caller.fail(Failure.TIMED_OUT, body_kept=False)
-    assert the_finding(caller).cause.startswith("ams-1 could not be reached for a PUT whose body is larger")
+    assert the_finding(caller).cause.startswith(
+        "ams-1 could not be reached for a PUT request with a body of more than 1 MB"
+    )
 
 
 # Doubtful replays that may work.
