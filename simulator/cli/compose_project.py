@@ -169,6 +169,6 @@ def _unnamed_text(service: str) -> str:
 
 def _unresolved_text(name: str) -> str:
     return (
-        f"the name {name} does not resolve any more, although the machine runs: an engine that leaves a swarm loses "
+        f"the name {name} no longer resolves, although the machine runs: an engine that leaves a swarm loses "
         f"DNS names\n  hint: docker compose restart {name}"
     )

@@ -41,7 +41,7 @@ def exec_command(
 ) -> None:
     """Start the fleet, run a command against it, then stop the fleet.
 
-    The command gets the addresses in the variables FLYSIM_EDGE_<REGION>, FLYSIM_CONTROL and others. The exit status
+    The command gets the addresses in the variables FLYSIM_EDGE_<REGION>, FLYSIM_CONTROL and others. The exit code
     is that of the command.
 
     Example: flysim exec -- sh -c 'curl -s $FLYSIM_EDGE_AMS/'

@@ -125,7 +125,7 @@ def uncordon(
 def kill(
     machine: MachineArgument, control: ControlOption = DEFAULT_CONTROL, quiet: QuietOption = False
 ) -> None:
-    """Kill a machine at once, like kill -9.
+    """Kill a machine immediately, like kill -9.
 
     Example: flysim machine kill dfw-1
     """
@@ -173,7 +173,7 @@ def status(
     control: ControlOption = DEFAULT_CONTROL,
     as_json: JsonOption = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit with 3 unless every running machine is routed to.")
+        bool, typer.Option("--check", help="Exit with code 3 unless flysim routes to every running machine.")
     ] = False,
 ) -> None:
     """Show the edges and the state of every machine.

@@ -66,7 +66,7 @@ def run(
 ) -> None:
     """Run scenario files and report the results.
 
-    The exit status is 1 if an expectation failed.
+    The exit code is 1 if an expectation failed.
 
     Example: flysim run scenarios/ -k cookie --junit report.xml
     """

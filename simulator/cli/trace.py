@@ -123,7 +123,7 @@ def _find_aborted(api: ControlClient, target: Target, since: float) -> str | Non
 def _slow_response_note() -> Iterator[None]:
     """If the response is slow, print the possible reasons."""
     text = (
-        "no response yet: like Fly's proxy, flysim retries a replay to a missing machine for 7.5 s, "
+        "no response yet: as on Fly, the proxy retries a replay to an unavailable machine for 7.5 s, "
         "and waits for a machine that has received the request …"
     )
     timer = Timer(_SLOW_SECONDS, console.print_note, [text])

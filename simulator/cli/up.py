@@ -135,7 +135,7 @@ async def _up(fleet: FleetSource, options: UpOptions) -> int:
                     reminder.cancel()
                 signals.stop_gracefully()
                 printer.is_up = True
-                outcome = "stopped at once"
+                outcome = "stopped immediately"
                 if not quiet:
                     _print_addresses(simulator, leaves_machines=fleet.runs_outside)
                 with ready_file(options.ready_file, simulator):

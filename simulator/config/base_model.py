@@ -28,10 +28,14 @@ class WrittenFloat(float):
         return number
 
 
+VALUE_ERROR = "flysim"
+"""The type of the errors made here; their context holds the message."""
+
+
 def invalid(problem: str, *, expected: str) -> PydanticCustomError:
     """The error that a validator raises: what was read (`problem`) and what was expected."""
     return PydanticCustomError(
-        "flysim", "{problem} (expected {expected})", {"problem": problem, "expected": expected}
+        VALUE_ERROR, "{problem} (expected {expected})", {"problem": problem, "expected": expected}
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from simulator.config.base_model import VALUE_ERROR
 from simulator.config.field_types import INVALID_VALUE
 from simulator.config.problems import Problems, describe, name_key, suggest
 from simulator.config.source import Source
@@ -65,7 +66,12 @@ def add_validation_error(
         elif kind == INVALID_VALUE:
             problem = f"{name_key(path)} {context['problem']}"
             problems.add(problem, source, path, expected=context["expected"])
+        elif kind == VALUE_ERROR:
+            problem = f"{name_key(path)} is {context['problem']}"
+            problems.add(problem, source, path, expected=context["expected"])
         else:
+            if kind in ("literal_error", "enum"):
+                context["expected"] = context["expected"].replace("'", '"')
             expected = _EXPECTED.get(kind, details["msg"]).format(**context) + _hint(kind, details["input"])
             problem = f"{name_key(path) or 'the document'} is {describe(details['input'])}"
             problems.add(problem, source, path, expected=expected)

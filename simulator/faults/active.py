@@ -72,7 +72,11 @@ class Faults:
         matching = [each for each in self._active if each.matches(which)]
         if not matching and which != ALL:
             active = "; ".join(f"{each.fault.key}: {each.description}" for each in self._active)
-            what = f'"{which}"' if isinstance(which, str) else f"{which.key} with these values"
+            if isinstance(which, str):
+                machine = self._context.fleet.find(which)
+                what = f'"{machine.name if machine else which}"'
+            else:
+                what = f"{which.key} with these values"
             raise WrongStateError(
                 f"cannot heal: no active fault matches {what}",
                 expected=f"one of the active faults ({active})"

@@ -63,6 +63,11 @@ class Exit:
             return f"exited with status {self.status}"
         return f"was killed by {_signal_name(-self.status)}"
 
+    @property
+    def reason(self) -> str:
+        """The text without its auxiliary verb, for use after a colon: `ams-1 is stopped: killed by SIGKILL`."""
+        return str(self).removeprefix("was ").removeprefix("is ")
+
 
 def _signal_name(number: int) -> str:
     try:

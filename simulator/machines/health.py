@@ -108,7 +108,7 @@ class HealthMonitor:
         port = _port_of(check, self._placement)
         if failure is None and (conflict := await self._find_port_conflict(port)):
             address = join_address(self._placement.host, port)
-            return Failure(f"{conflict} answers on {address} instead of this machine", was_answered=True)
+            return Failure(f"{conflict} responds on {address} instead of this machine", was_answered=True)
         return failure
 
 

@@ -30,5 +30,11 @@ def require_state(action: str, machine: Machine) -> None:
     if machine.state not in allowed:
         raise WrongStateError(
             f"machine {machine.name} ({machine.id}) is {machine.state}, so it cannot be {action}",
-            expected=f"a machine that is {' or '.join(sorted(allowed))}",
+            expected=f"a machine that is {_join_with_or(sorted(allowed))}",
         )
+
+
+def _join_with_or(words: list[str]) -> str:
+    """`a, b or c`"""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last

@@ -62,7 +62,7 @@ class MachineObserver:
         if record is None:
             return
         if record.machine.state is not MachineState.DESTROYING:
-            self._registry.change(record, MachineState.STOPPED, reason=str(exited))
+            self._registry.change(record, MachineState.STOPPED, reason=exited.reason)
         record.last_exit = exited
         record.finish_start(exited)
 

@@ -231,12 +231,12 @@ WRONG = {
     "several replicas of one id": (
         services(f"labels: {{fly.region: ams, fly.machine_id: {AMS}}}", "deploy: {replicas: 2}"),
         f"compose.yml:4:14: services.one.deploy.replicas is 2, but all replicas would have the machine id {AMS}\n"
-        "  expected: 1, or no fly.machine_id, so that each host name becomes an id",
+        "  expected: 1, or no fly.machine_id, so that each hostname becomes an id",
     ),
     "several replicas of one id, with scale": (
         services(f"labels: {{fly.region: ams, fly.machine_id: {AMS}}}", "scale: ${N:-3}"),
         f"compose.yml:4:5: services.one.scale is 3, but all replicas would have the machine id {AMS}\n"
-        "  expected: 1, or no fly.machine_id, so that each host name becomes an id",
+        "  expected: 1, or no fly.machine_id, so that each hostname becomes an id",
     ),
     "a duplicate id": (
         services(f"labels: {{fly.region: ams, fly.machine_id: {AMS}}}")

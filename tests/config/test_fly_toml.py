@@ -456,7 +456,7 @@ def test_a_disabled_or_deploy_only_setting_is_not_a_warning(tmp_path: Path) -> N
             "fly.toml:3:1: http_service.http_options.replay_cache[0].ttl_seconds is 9",
             "10 or more",
         ),
-        (_RULE.replace('"cookie"', '"query"'), 'replay_cache[0].type is "query"', "'cookie' or 'header'"),
+        (_RULE.replace('"cookie"', '"query"'), 'replay_cache[0].type is "query"', '"cookie" or "header"'),
         (
             _RULE.replace('"a"', '""'),
             'replay_cache[0].name is ""',
@@ -505,12 +505,12 @@ def test_a_disabled_or_deploy_only_setting_is_not_a_warning(tmp_path: Path) -> N
             # F-9.13
             _PORT + 'proxy_proto_options = { version = "v3" }\n',
             'services[0].ports[0].proxy_proto_options.version is "v3"',
-            "'v1' or 'v2'",
+            '"v1" or "v2"',
         ),
         (
             '[http_service.tls_options]\nversions = ["TLSv1.1"]\n',
             'http_service.tls_options.versions[0] is "TLSv1.1"',
-            "'TLSv1.2' or 'TLSv1.3'",
+            '"TLSv1.2" or "TLSv1.3"',
         ),
         (
             '[[statics]]\nurl_prefix = "/a"\n[[statics]]\nurl_prefix = "/a"\n',

@@ -205,6 +205,11 @@ def _edge(written: str) -> str:
             "an integer",
         ),
         (HEAD + APP + "[proxy]\nattempts = -4\n", "flysim.toml:9:1: proxy.attempts is -4", "1 or more"),
+        (
+            HEAD + APP + "start_timeout = '30'\n",
+            'start_timeout is "30", a duration without a unit',
+            "a duration, such as 500ms, 10s or 2m",
+        ),
         # [proxy]: K-2, K-13, K-27, K-29
         (_proxy("cache_refusal = 1.5"), "flysim.toml:9:1: proxy.cache_refusal is 1.5", "1 or less"),
         (_proxy("cache_refusal = -0.5"), "proxy.cache_refusal is -0.5", "0 or more"),
@@ -213,7 +218,7 @@ def _edge(written: str) -> str:
         (
             _proxy('websocket_replay = "101"'),
             'flysim.toml:9:1: proxy.websocket_replay is "101"',
-            "'any', 'only_101' or 'only_non_101'",
+            '"any", "only_101" or "only_non_101"',
         ),
         (_proxy("aliases = 3"), "flysim.toml:9:1: proxy.aliases is 3", "a table"),
         (

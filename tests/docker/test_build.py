@@ -54,7 +54,7 @@ async def test_a_failed_build_is_reported_with_its_last_lines(image: str, tmp_pa
     ) as raised:
         await build(image, tmp_path, line)
     assert "no compiler" in str(raised.value)
-    assert f"hint: run the build by itself: docker build -t {image} {tmp_path}" in str(raised.value)
+    assert f"hint: run the build alone: docker build -t {image} {tmp_path}" in str(raised.value)
 
 
 async def test_without_the_docker_cli_the_hint_asks_for_it(

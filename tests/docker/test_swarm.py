@@ -115,9 +115,7 @@ def test_a_fleet_on_a_swarm_replays_across_regions_and_is_removed(tmp_path: Path
         assert list(ids) == ["ams-1", "dfw-1", "dfw-2"]
         for name, machine_id in ids.items():
             response = ask(up, f"/?to={machine_id}").json()
-            assert response["id"] == response["host"] == machine_id, (
-                "F-7.3: the host name is the machine's id"
-            )
+            assert response["id"] == response["host"] == machine_id, "F-7.3: the hostname is the machine's id"
             assert response["region"] == name[:3]
             assert response["env"]["APP_ODD"] == f"$HOME {{{{x}}}} {machine_id}"
             assert response["env"]["FLY_PRIVATE_IP"] == machines(up)[name]["private_ip"]
@@ -135,7 +133,7 @@ def _fly_names() -> tuple[str, ...]:
     return "chat.internal", "dfw.chat.internal", f"{AMS}.vm.chat.internal", "app.process.chat.internal"
 
 
-STOPPED = re.compile(rf"ams-1 is stopped: ({Exit(-2)}|{UNKNOWN_EXIT})\n")
+STOPPED = re.compile(rf"ams-1 is stopped: ({Exit(-2).reason}|{UNKNOWN_EXIT})\n")
 
 
 def test_a_machine_with_its_own_service_can_be_stopped_started_killed_and_cloned(tmp_path: Path) -> None:
@@ -149,7 +147,7 @@ def test_a_machine_with_its_own_service_can_be_stopped_started_killed_and_cloned
         assert up.flysim("machine", "start", "ams-1").returncode == 0
         assert ask(up, f"/?to={AMS}").json()["id"] == AMS
         assert up.flysim("machine", "kill", "ams-1").returncode == 0
-        up.wait_for_line(f"ams-1 is stopped: {Exit(-9)}")
+        up.wait_for_line(f"ams-1 is stopped: {Exit(-9).reason}")
         assert up.flysim("machine", "start", "ams-1").returncode == 0
 
         assert up.flysim("machine", "clone", "ams-1").returncode == 0
@@ -181,7 +179,7 @@ def test_external_changes_of_the_stack_are_followed(tmp_path: Path) -> None:
 
         container = docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={amsterdam}")
         docker("kill", container)
-        up.wait_for_line(f"ams-1 is stopped: {Exit(-9)}")
+        up.wait_for_line(f"ams-1 is stopped: {Exit(-9).reason}")
         assert ask(up, "/").json()["region"] == "dfw"
 
         docker("service", "scale", "--detach", f"{dallas}=3")
@@ -196,7 +194,7 @@ def test_the_last_log_lines_come_before_the_exit(tmp_path: Path) -> None:
     with fleet(tmp_path) as up:
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://{up.ready['machines'][0]['address']}/exit/3", timeout=DEADLINE_SECONDS)
-        up.wait_for_line(f"ams-1 is stopped: {Exit(3)}")
+        up.wait_for_line(f"ams-1 is stopped: {Exit(3).reason}")
         assert "asked to exit" in up.log.read_text().partition("ams-1 is stopped")[0]
 
 

@@ -247,7 +247,7 @@ def test_a_second_ctrl_c_does_not_wait_for_machines(tmp_path: Path) -> None:
         up.wait_for_line("stopping …")
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(DEADLINE_SECONDS) == 130
-        assert up.lines()[-1] == "stopped at once"
+        assert up.lines()[-1] == "stopped immediately"
         assert not (tmp_path / "ready.json").exists()
 
 

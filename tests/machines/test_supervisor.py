@@ -518,7 +518,7 @@ async def test_an_external_server_that_does_not_run_is_named(harness: Harness) -
 async def test_a_machine_whose_address_another_process_serves_is_not_healthy(harness: Harness) -> None:
     harness.backend.port_conflicts[AMS] = "machine dfw-1"
 
-    with pytest.raises(MachineFault, match=r"machine dfw-1 answers on .* instead of this machine"):
+    with pytest.raises(MachineFault, match=r"machine dfw-1 responds on .* instead of this machine"):
         await harness.open_supervisor(spec(start_timeout_seconds=0.2))
 
 

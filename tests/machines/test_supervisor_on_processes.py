@@ -150,7 +150,7 @@ async def test_an_earlier_listener_does_not_make_a_machine_healthy() -> None:
         process = supervisor._backend._processes[machine_id(1)]  # type: ignore[attr-defined]
         process._listeners_before = frozenset(all_listeners())
 
-        with pytest.raises(MachineFault, match=r"answers on .* instead of this machine"):
+        with pytest.raises(MachineFault, match=r"responds on .* instead of this machine"):
             await opening
 
 

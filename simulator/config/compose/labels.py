@@ -94,14 +94,14 @@ def machine_from_labels(
     base: Config | None = None,
     known: Iterable[MachineSpec] = (),
 ) -> MachineSpec:
-    """The machine that a container with these labels represents. Without an id label, its host name is its id.
+    """The machine that a container with these labels represents. Without an id label, its hostname is its id.
 
     `env` is the container's environment. `known` are the machines that are already named. `base` supplies the
     app's configuration. Raises InputError for invalid labels.
     """
     check_labels(labels, base)
     if REGION not in labels or not (labels.get(MACHINE_ID) or host_name):
-        raise InputError("this container is not a machine", expected=f"the label {REGION} and a host name")
+        raise InputError("this container is not a machine", expected=f"the label {REGION} and a hostname")
     app, env = _app_of(labels, base), env or {}
     name = app_name(labels, base)
     machine = machine_in_group(

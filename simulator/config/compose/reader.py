@@ -210,7 +210,7 @@ class _Reader:
                 problem = (
                     f"{name_key(path)} is {text}, but all replicas would have the machine id {machine_id}"
                 )
-                self._add(problem, path, f"1, or no {MACHINE_ID}, so that each host name becomes an id")
+                self._add(problem, path, f"1, or no {MACHINE_ID}, so that each hostname becomes an id")
 
     def _check_id_is_unique(self, machine_id: str, at: KeyPath) -> None:
         first = self._ids.setdefault(machine_id, at)

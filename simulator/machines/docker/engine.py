@@ -34,7 +34,7 @@ PROCESS_BACKEND_HINT = "or run the machines as processes: --backend process, wit
 
 
 class EngineError(EnvironmentFault):
-    """The engine answered with an error: 404 for a missing object, 409 for a conflict with the object's state."""
+    """The engine responded with an error: 404 for a missing object, 409 for a conflict with the object's state."""
 
     def __init__(self, explanation: str, status: int) -> None:
         self.explanation = explanation

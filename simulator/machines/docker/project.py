@@ -64,7 +64,7 @@ class Project:
                     f"containers {names[spec.id]} and {name} have the same machine id {spec.id}",
                     path=self.path,
                     expected="a different fly.machine_id for each container; a scaled service has no fly.machine_id: "
-                    "the host name that Docker generates is then the id",
+                    "the hostname that Docker generates is then the id",
                 )
             names[spec.id] = name
             specs.append(spec)

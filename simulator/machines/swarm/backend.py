@@ -238,8 +238,8 @@ class SwarmBackend:
 
     def _reject_shared(self, spec: MachineSpec, action: str) -> NoReturn:
         raise InputError(
-            f"machine {spec.name} cannot be {action} by itself: it shares a Swarm service with other machines",
-            expected="a row without count in flysim.toml for this machine; or change the number of machines with "
+            f"machine {spec.name} cannot be {action} alone: it shares a Swarm service with other machines",
+            expected="a [[machines]] entry without count for this machine; or change the number of machines with "
             "docker service scale",
         )
 
@@ -266,7 +266,7 @@ async def _check_stack(manager: Manager, stack: str) -> None:
     owner = next((spec["Labels"][label.RUN] for spec in specs if label.RUN in spec["Labels"]), None)
     if owner:
         raise EnvironmentFault(
-            f"stack {stack} belongs to another flysim ({owner}), which removes it when it ends",
+            f"stack {stack} belongs to another flysim ({owner}), which removes it when it exits",
             hint="deploy another stack: flysim stack | docker stack deploy --compose-file - NAME, "
             "then use --backend swarm:NAME",
         )

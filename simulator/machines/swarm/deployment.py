@@ -66,7 +66,7 @@ class Deployment:
         if exit_code:
             raise EnvironmentFault(
                 f"docker stack deploy failed with exit code {exit_code}: {_last_line(stderr)}",
-                hint="flysim stack prints the file; deploy it by hand to see the full output",
+                hint="flysim stack prints the file; deploy it manually to see the full output",
             )
 
     async def remove(self) -> None:
@@ -78,7 +78,7 @@ class Deployment:
         if exit_code:
             raise EnvironmentFault(
                 f"docker stack rm {self.name} failed with exit code {exit_code}: {_last_line(stderr)}",
-                hint=f"remove it by hand: docker stack rm {self.name}",
+                hint=f"remove it manually: docker stack rm {self.name}",
             )
 
     async def finish(self) -> None:

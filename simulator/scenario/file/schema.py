@@ -52,7 +52,8 @@ class Scenario(StrictModel):
             )
         if self.backends is not None and self.reason is None:
             raise invalid(
-                "backends: without reason:", expected="reason: with why other backends cannot run it"
+                "backends: without reason:",
+                expected="reason: with an explanation why other backends cannot run it",
             )
         return self
 

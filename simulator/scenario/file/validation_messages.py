@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from simulator.config import base_model
 from simulator.config.problems import describe, suggest
 from simulator.config.yaml_document import Document, KeyPath
 from simulator.errors import InputError
@@ -29,6 +30,8 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "list_type": "a list",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
     "too_short": "at least one item",
     "string_too_short": "a non-empty string",
 }
@@ -94,12 +97,12 @@ def _input_error(detail: ErrorDetails, document: Document) -> InputError:
             return _unknown_key(path, detail, document)
         case "missing":
             return _missing_key(path, detail, document)
-        case "flysim":
+        case base_model.VALUE_ERROR:
             problem, expected = context["problem"], context["expected"]
         case "literal_error":
             problem, expected = describe(detail["input"]), context["expected"].replace("'", '"')
         case kind:
-            problem, expected = describe(detail["input"]), _EXPECTED.get(kind) or _pydantic_message(detail)
+            problem, expected = describe(detail["input"]), _expected(kind, detail, context)
     mark = document.find_value(path)
     owner = _name(path)
     problem = f"{owner}: {problem}" if owner else problem
@@ -171,7 +174,9 @@ def _name(path: KeyPath) -> str:
     return ".".join(keys[-3:])
 
 
-def _pydantic_message(detail: ErrorDetails) -> str:
+def _expected(kind: str, detail: ErrorDetails, context: Mapping[str, Any]) -> str:
+    if kind in _EXPECTED:
+        return _EXPECTED[kind].format(**context)
     message = detail["msg"]
     return message.removeprefix("Input should be ").removeprefix("Value should be ")
 

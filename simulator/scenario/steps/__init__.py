@@ -55,7 +55,7 @@ def _check_kind(data: Any) -> Any:
     kinds = [key for key in STEPS if key in data and key != ClientStep.key and not _is_option(key, data)]
     if len(kinds) > 1:
         raise invalid(
-            f'"{kinds[0]}:" and "{kinds[1]}:" in one step', expected="two steps, each a list item of its own"
+            f'"{kinds[0]}:" and "{kinds[1]}:" in one step', expected="two steps, each as a separate list item"
         )
     if not kinds and ClientStep.key not in data:
         first = next(iter(data), "")

@@ -185,6 +185,6 @@ def _create(
             api.put_archive(created["Id"], "/", source.files)
     except APIError as error:
         raise InputError(
-            f"cannot create a container of image {source.image} with host name {hostname}: {error.explanation}"
+            f"cannot create a container of image {source.image} with hostname {hostname}: {error.explanation}"
         ) from error
     return str(created["Id"])

@@ -33,7 +33,7 @@ async def build_image(engine: Engine, image: str, folder: Path) -> None:
     """Build and tag; takes almost no time if nothing has changed. Raises InputError, EnvironmentFault."""
     if not (folder / "Dockerfile").is_file():
         raise InputError(f'image "{image}": no Dockerfile in {folder}', expected="a folder with a Dockerfile")
-    hint = f"run the build by itself: docker build -t {image} {folder}"
+    hint = f"run the build alone: docker build -t {image} {folder}"
     try:
         try:
             await _build_by_api(engine, image, folder)
