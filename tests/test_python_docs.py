@@ -36,5 +36,5 @@ def test_the_examples_run_in_the_order_of_the_page(tmp_path: Path) -> None:
 
 
 def test_the_table_has_every_public_name() -> None:
-    table = PAGE[PAGE.index("## The names") :]
+    table = PAGE[PAGE.index("## Public names") :]
     assert set(re.findall(r"`(\w+)`", table)) - {"simulator"} == set(simulator.__all__)

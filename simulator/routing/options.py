@@ -75,7 +75,7 @@ class RoutingOptions:
     unknown_region: Literal["no-candidate", "refuse"] = "no-candidate"
     """K-30: a replay to an unknown region has no candidate (PR04), or is PA03."""
     unready_instance: Literal["retry", "reject"] = "retry"
-    """K-31: a replay to a machine that is not ready is retried until its timeout, or fails at once."""
+    """K-31: a replay to a machine that is not ready is retried until its timeout, or fails immediately."""
     elsewhere_lasts: bool = False
     """K-32: `elsewhere=true` excludes its machine for the rest of the exchange instead of the next hop only."""
     attempts: int = 40

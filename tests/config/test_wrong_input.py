@@ -206,7 +206,7 @@ def _edge(written: str) -> str:
         ),
         (HEAD + APP + "[proxy]\nattempts = -4\n", "flysim.toml:9:1: proxy.attempts is -4", "1 or more"),
         (
-            HEAD + APP + "start_timeout = '30'\n",
+            HEAD + APP.replace("command", "start_timeout = '30'\ncommand", 1),
             'start_timeout is "30", a duration without a unit',
             "a duration, such as 500ms, 10s or 2m",
         ),
