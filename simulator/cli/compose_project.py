@@ -53,7 +53,7 @@ def check_compose_backend(compose: Path, backend: str) -> None:
     """Raises InputError for the swarm backend, which finds its machines in the swarm."""
     if backend_name(backend) == SWARM:
         raise InputError(
-            f"--compose {compose} cannot be combined with --backend {backend}: both name the machines",
+            f"--compose {compose} cannot be combined with --backend {backend}: both define the machines",
             expected="one of the two options",
         )
 
@@ -162,8 +162,8 @@ def _lookup_mode(file: ComposeFile) -> str:
 
 def _unnamed_text(service: str) -> str:
     return (
-        f"containers of the service {service} are not routed to: they have no fly.machine_id, and without the Docker "
-        "engine flysim cannot find their ids\n  hint: use docker-compose.engine.yml, see docs/docker.md"
+        f"flysim does not route to the containers of the service {service}: they have no fly.machine_id, and without "
+        "the engine flysim cannot find their ids\n  hint: use docker-compose.engine.yml, see docs/docker.md"
     )
 
 

@@ -59,7 +59,7 @@ PublishedOption = Annotated[
     typer.Option(
         "--published",
         metavar="PORT:OUTSIDE",
-        help="In a container: a port of flysim, and the port on the host it is published as. Repeatable.",
+        help="In a container: a port of flysim, and the host port that it is published as. Repeatable.",
     ),
 ]
 QuietOption = Annotated[

@@ -50,13 +50,13 @@ def run(
     reports: Annotated[
         list[str] | None,
         typer.Option(
-            "--report", metavar="NAME=FILE", help="Write the report of an installed reporter; repeatable."
+            "--report", metavar="NAME=FILE", help="Write a report with an installed reporter. Repeatable."
         ),
     ] = None,
     realtime: Annotated[
         bool,
         typer.Option(
-            "--realtime", help="Wait in real time where the proxy waits, instead of skipping the wait."
+            "--realtime", help="Wait in real time when the proxy waits, instead of skipping the wait."
         ),
     ] = False,
     backend: BackendOption = "process",

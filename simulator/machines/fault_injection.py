@@ -61,7 +61,7 @@ class MachineFaultInjector:
         record = self._registry.find_own(machine_id, action)
         if not self._backend.can_suspend:
             raise InputError(
-                f"machine {record.spec.name} cannot be {action}: its backend has no way to freeze a machine",
+                f"machine {record.spec.name} cannot be {action}: its backend cannot freeze machines",
                 expected="a fault such as kill, partition, latency or fail_first, or the backend process or docker",
             )
         return record

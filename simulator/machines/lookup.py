@@ -63,7 +63,7 @@ class LookupBackend:
         await self._update_all(specs, observer)
         if not self._placements and self._is_outside_docker:
             raise EnvironmentFault(
-                "there is no Docker engine here, and no machine's name resolves",
+                "there is no Docker engine, and no machine's name resolves",
                 hint="start Docker, or run flysim inside the network of the machines: see docs/docker.md",
             )
         self._watch_task = asyncio.create_task(self._watch_names(specs, observer), name="lookups")

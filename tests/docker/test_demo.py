@@ -211,7 +211,9 @@ def test_flysim_is_unhealthy_while_a_running_machine_is_not_routed_to(demo: Demo
 def test_a_scaled_service_is_reported_and_not_routed_to(demo: Demo) -> None:
     demo.compose("up", "-d", "--no-recreate", "--scale", "dfw=2")
     eventually(
-        lambda: "containers of the service dfw are not routed to" in demo.compose("logs", "simulator"),
+        lambda: (
+            "flysim does not route to the containers of the service dfw" in demo.compose("logs", "simulator")
+        ),
         "the warning",
     )
     machine_id = demo.execute(

@@ -216,7 +216,7 @@ class SwarmBackend:
             await poller.poll()
             raise _NotRemoved(
                 f"Swarm has not removed everything that flysim deployed to the stack {self.stack}: {remaining} left",
-                hint=f"docker stack ps {self.stack} lists what is left",
+                hint=f"docker stack ps {self.stack} lists what remains",
             )
 
     async def _find_remaining(self, manager: Manager, poller: TaskPoller) -> str:
