@@ -47,7 +47,7 @@ def print_line(text: str = "", style: str | None = None) -> None:
 
 
 def write(text: str) -> None:
-    """Write a result to stdout unchanged, including its own color codes."""
+    """Write a result to stdout unchanged, its own color codes included."""
     out.file.write(text)
     out.file.flush()
 

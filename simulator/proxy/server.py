@@ -227,8 +227,11 @@ class ProxyServer:
         try:
             await self._name_server.start(self._hosts, port)
         except OSError as error:
-            stop = "stop the process that uses it, or " if error.errno == errno.EADDRINUSE else ""
+            hint = {
+                errno.EADDRINUSE: "stop the process that uses it, or choose another port with --dns-port",
+                errno.EADDRNOTAVAIL: "use an address of this computer for --listen",
+            }.get(error.errno or 0, "choose another port with --dns-port")
             raise EnvironmentFault(
                 f"the name server cannot listen on {', '.join(self._hosts)}:{port}: {error.strerror}",
-                hint=f"{stop}choose another port with --dns-port",
+                hint=hint,
             ) from error

@@ -1,7 +1,7 @@
 """Hop ladder: one exchange as plain text, for a terminal of 100 columns.
 
 The first line shows the request and the response of the client. One line per hop follows, with the replay that the
-machine asked for, if any. Repeated hops are counted instead of listed.
+machine requested, if any. Repeated hops are counted instead of listed.
 """
 
 from __future__ import annotations

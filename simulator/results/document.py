@@ -44,7 +44,7 @@ class HopDocument(TypedDict):
     failure: str | None
     """Why there was no response: the proxy's error code and its message."""
     replay: str | None
-    """The replay that the machine asked for: the `fly-replay` value, or the replay body."""
+    """The replay that the machine requested: the `fly-replay` value, or the replay body."""
     note: str | None
     """What the delivery had to wait for, and the injected faults that affected it."""
     sent: Pairs
