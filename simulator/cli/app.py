@@ -1,8 +1,8 @@
 """The `flysim` command: its subcommands, and the exit status of each kind of error.
 
-Exit status: 0 success, 1 an expectation failed, 2 a wrong command or file, 3 a problem of the environment, 4 a bug in
-flysim, 128 plus the number of a signal. A traceback never reaches the terminal: it is written to a file
-that the message names.
+Exit status: 0 success, 1 an expectation failed, 2 a command or file is invalid, 3 a problem in the environment, 4 a bug
+in flysim, 128 plus the number of a signal. A traceback never reaches the terminal: it is written to a file that the
+message names.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LazyCommand(NamedTuple):
     name: str
     """Of the function, or of the `typer.Typer` with subcommands."""
     help: str
-    """The first line of the command's own help, for `flysim --help`. A test checks that both are equal."""
+    """The first line of the command's own help, for `flysim --help`. A test checks that they are equal."""
     context_settings: Mapping[str, Any] = {}
 
     def load(self) -> Any:

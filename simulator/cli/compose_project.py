@@ -95,7 +95,7 @@ class ComposeProject:
     """Each as the engine describes it."""
 
     def adapt(self, config: Config) -> Config:
-        """The config with the project's machines in place of its own. Raises InputError."""
+        """The config with the project's machines instead of its own. Raises InputError."""
         from simulator.config.compose.reader import config_from_machines
 
         machines = self._project(config).read_all(self.containers)
@@ -115,7 +115,7 @@ class ComposeProject:
 
 
 async def find_project(compose: Path) -> ComposeProject:
-    """Raises InputError for a wrong Compose file, EnvironmentFault without an engine or containers."""
+    """Raises InputError for an invalid Compose file, EnvironmentFault without an engine or containers."""
     from simulator.config.compose.reader import read_compose
     from simulator.machines.docker.engine import Engine
 

@@ -105,7 +105,7 @@ def _error_from(text: str, exit_status: int) -> SimulatorError:
 
 @contextmanager
 def _translated_errors(url: str) -> Iterator[None]:
-    """Raise flysim's errors in place of httpx's."""
+    """Raise flysim's errors instead of httpx's."""
     import httpx
 
     try:

@@ -17,7 +17,7 @@ class StopSignals:
     """Handles stop signals within its `with` block, in the running event loop.
 
     A signal cancels the current task. After `stop_gracefully` the first signal makes `wait` return instead, and the
-    second cancels the task. After a cancellation the next signal exits at once.
+    second cancels the task. After a cancellation the next signal exits immediately.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class StopSignals:
         self._handler = handler
 
     def cancel_on_signal(self) -> None:
-        """From now on a signal cancels the task again."""
+        """From now on a signal cancels the task, as initially."""
         self._handler = self._cancel
 
     async def wait(self) -> None:
@@ -84,7 +84,7 @@ class StopSignals:
         self._exit_on_next_signal()
 
     def _exit_on_next_signal(self) -> None:
-        """From now on a signal exits at once. A KeyboardInterrupt could end in a traceback."""
+        """From now on a signal exits immediately. A KeyboardInterrupt could end in a traceback."""
         for number in STOP_SIGNALS:
             if self._loop.remove_signal_handler(number):
                 signal.signal(number, exit_on_signal)

@@ -54,7 +54,7 @@ def lint_env(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def lint_text(text: str) -> Iterator[str]:
-    """Warns of unknown placeholders such as `{prot}`.
+    """Warns about unknown placeholders such as `{prot}`.
 
     In text with spaces, such as an inline script, braces are common: there only a near miss is reported.
     """

@@ -17,7 +17,7 @@ from simulator.routing.options import RoutingOptions
 DEFAULT_CONTROL_PORT = 4280
 DEFAULT_START_SECONDS = 30.0
 PLACEHOLDERS = ("host", "port", "machine_id", "region", "dns", "python")
-"""Names that are replaced where they appear in braces in a command or env value; each machine has its own values."""
+"""Names of placeholders, which are replaced in commands and env values; the values differ by machine."""
 _ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 __all__ = ["DEFAULT_CONTROL_PORT", "PLACEHOLDERS", "AppConfig", "Check", "Config", "FlyToml", "MachineSpec"]
@@ -41,7 +41,7 @@ class MachineSpec:
     lookup: str | None = None
     """DNS name that resolves to the machine's address while it runs; flysim only routes to it."""
     is_adopted: bool = False
-    """Created by another tool, such as Docker Compose. flysim adopts it and restores its state at the end."""
+    """Created outside flysim, for example by Docker Compose. flysim adopts it and leaves it as it was."""
     image: str | None = None
     image_folder: Path | None = None
     """Folder of the image's Dockerfile, if flysim builds the image."""

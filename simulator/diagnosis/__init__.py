@@ -1,6 +1,6 @@
 """Diagnosis of exchanges: reads a trace and the fleet, and says what went wrong and how to fix it.
 
-Pure: no I/O, clock or chance. It only reads: the proxy does not know that it exists.
+Pure: no I/O, clock or randomness. It only reads: the proxy does not know that it exists.
 """
 
 from __future__ import annotations

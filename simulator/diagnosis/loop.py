@@ -1,7 +1,7 @@
 """Replay loops: a machine that replays to itself, and machines that replay a request to each other.
 
-The proxy only counts deliveries (F-1.38); this module finds the cycle. A replay to a region may reach a different
-machine each time, so all machines that the same replay leads to count as one stop of the cycle.
+The proxy ends such a request by count (F-1.38); this module names the cycle. A replay to a region may reach
+another of its machines each time, so all machines that the same replay reaches count as one stop of the cycle.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _describe_cycle(hops: tuple[Hop, ...]) -> str:
 
 
 def _stops(hops: tuple[Hop, ...]) -> list[int]:
-    """The number of each hop's stop. All machines that the same directive of a stop led to are one stop."""
+    """The number of each hop's stop. Machines reached by the same directive from the same stop are one stop."""
     labels = _labels(hops)
     stop_of = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     for _ in hops:  # One merge can require another; there are fewer merges than hops.

@@ -287,7 +287,7 @@ def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
 
 
 def _fix_unless_fault(hop: Hop, usual: str) -> Fix:
-    """A fault that was injected on purpose is not an error of the app."""
+    """An injected fault is not an error of the app."""
     fault = next((note for note in (hop.note or "").split("; ") if note.startswith(f"{FAULT}: ")), None)
     return Fix(f"heal the {fault}" if fault else usual)
 

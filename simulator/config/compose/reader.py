@@ -35,7 +35,7 @@ __all__ = ["ComposeFile", "config_from_machines", "machine_from_labels", "projec
 
 PROJECT_VARIABLE = "COMPOSE_PROJECT_NAME"
 _HOST_NAME = re.compile("[0-9a-f]{12}|[0-9a-f]{14}")
-"""Host names that can be machine ids: Docker's default host names have 12 hex digits, Fly's ids have 14."""
+"""Hostnames that can be machine ids: Docker's default hostnames have 12 hex digits, Fly's ids have 14."""
 
 
 @dataclass(frozen=True, slots=True)
