@@ -65,7 +65,7 @@ def find_lost_target(trace: Trace, fleet: Fleet) -> Finding | None:
     fails_its_check = machine is not None and machine.state is MachineState.STARTED and not machine.healthy
     by_cookie = bool(trace.cookies_sent) and wanted not in trace.target
     if by_cookie:
-        verb = "name" if fails_its_check else "still name"
+        verb = "refer to" if fails_its_check else "still refer to"
         cause += f"; the client's cookies ({', '.join(trace.cookies_sent)}) {verb} it"
     advice = (
         "use prefer_instance instead of instance, "

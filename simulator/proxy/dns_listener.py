@@ -11,9 +11,11 @@ import socket
 from contextlib import ExitStack, suppress
 
 from simulator.proxy.name_server import NameServer
+from simulator.retry import retry_on_blocking
 
 _IDLE_SECONDS = 600.0
 _FORWARD_TIMEOUT_SECONDS = 5.0
+_FREE_PORT_ATTEMPTS = 20
 
 
 class DnsListener:
@@ -36,13 +38,10 @@ class DnsListener:
     async def start(self, hosts: tuple[str, ...], port: int) -> None:
         """Port 0 takes a free one. Raises OSError if a port is in use; no socket stays open then."""
         loop = asyncio.get_running_loop()
-        with ExitStack() as on_error:
-            sockets = []
-            for host in hosts:
-                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                    sockets.append(on_error.enter_context(_bind(host, port, kind)))
-                    port = sockets[-1].getsockname()[1]
-            on_error.pop_all()
+        attempts = (
+            _FREE_PORT_ATTEMPTS if port == 0 else 1
+        )  # a port that is free for UDP may be in use for TCP
+        sockets = retry_on_blocking(OSError, attempts=attempts)(_bind_all, hosts, port)
         for bound in sockets:
             if bound.type is socket.SOCK_STREAM:
                 self._servers.append(await asyncio.start_server(self._serve_tcp, sock=bound))
@@ -141,6 +140,18 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._listener.answer_datagram(self._transport, data, addr)
+
+
+def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
+    """A UDP and a TCP socket for each host, all on the same port. Raises OSError, with no socket left open."""
+    with ExitStack() as on_error:
+        sockets = []
+        for host in hosts:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                sockets.append(on_error.enter_context(_bind(host, port, kind)))
+                port = sockets[-1].getsockname()[1]
+        on_error.pop_all()
+    return sockets
 
 
 def _bind(host: str, port: int, kind: socket.SocketKind) -> socket.socket:

@@ -195,7 +195,7 @@ def test_a_cookie_that_outlived_its_machine(machines: Fleet, state: str) -> None
     finding = the_finding(replayed(TO_DFW_1, machines=machines, cookie=f"fly-machine-id={DFW_1.id}"))
     assert finding.id == "stale-cookie"
     assert finding.cause == (
-        f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) still name it"
+        f"ams-1 replayed to {TO_DFW_1}, but {state}; the client's cookies (fly-machine-id) still refer to it"
     )
     assert finding.fix.text.startswith("use prefer_instance")
 

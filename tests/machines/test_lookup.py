@@ -218,7 +218,7 @@ async def test_without_docker_and_without_a_name_that_resolves_the_start_fails()
     spec = MachineSpec(AMS, "ams-1", "streams", "ams", lookup="no-such-machine")
     supervisor = MachineSupervisor([App("streams")], [spec], backend, Bus(), Clock(), allow_unhealthy=True)
 
-    with pytest.raises(EnvironmentFault, match="no Docker engine here") as caught:
+    with pytest.raises(EnvironmentFault, match="no Docker engine, and") as caught:
         await supervisor.open()
 
     assert "docs/docker.md" in (caught.value.hint or "")
