@@ -44,7 +44,7 @@ class DnsListener:
         sockets = retry_on_blocking(OSError, attempts=attempts)(_bind_all, hosts, port)
         for bound in sockets:
             if bound.type is socket.SOCK_STREAM:
-                self._servers.append(await asyncio.start_server(self._serve_tcp, sock=bound))
+                self._servers.append(await asyncio.start_server(self._accept, sock=bound))
             else:
                 transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=bound)
                 self._transports.append(transport)
@@ -79,11 +79,10 @@ class DnsListener:
         if response is not None and not transport.is_closing():
             transport.sendto(response, client)
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._run(self._serve_tcp(reader, writer))
+
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "a connection is served by a task"
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         client_ip: str = (writer.get_extra_info("peername") or ("",))[0]
         try:
             with suppress(OSError, EOFError, TimeoutError):

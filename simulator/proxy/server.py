@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import dns.resolver
 from mitmproxy import options
@@ -166,7 +167,7 @@ class ProxyServer:
         first_edge = next(iter(self._edges), "")
         if self._private_ip is None:
             return NameServer(lambda: self._core.router.fleet, first_edge)
-        upstream = (str(dns.resolver.Resolver().nameservers[0]), _DNS_PORT)
+        upstream = find_system_name_server()
         return NameServer(lambda: self._core.router.fleet, first_edge, self._private_ip, upstream)
 
     async def _start_edge(self, region: str, public_port: int, port: int) -> None:
@@ -235,3 +236,10 @@ class ProxyServer:
                 f"the name server cannot listen on {', '.join(self._hosts)}:{port}: {error.strerror}",
                 hint=hint,
             ) from error
+
+
+def find_system_name_server() -> tuple[str, int] | None:
+    """The first name server that the operating system is configured to use."""
+    with suppress(dns.resolver.NoResolverConfiguration):
+        return str(dns.resolver.Resolver().nameservers[0]), _DNS_PORT
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import dns.asyncquery
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import dns.resolver
 import mitmproxy.dns
 import pytest
 
@@ -20,6 +22,7 @@ from simulator.errors import EnvironmentFault
 from simulator.proxy import ProxyServer
 from simulator.proxy.dns_listener import DnsListener
 from simulator.proxy.name_server import NameServer
+from simulator.proxy.server import find_system_name_server
 from simulator.routing import App, Fleet, Machine, MachineState
 from simulator.testing import eventually
 from tests.machines.name_server import name_server
@@ -293,6 +296,34 @@ async def test_the_response_of_the_upstream_server_is_passed_on(transport: str) 
     assert values(known) == ["192.0.2.7"]
     assert unknown.rcode() == dns.rcode.NXDOMAIN
     assert upstream.asked == ["example", "unknown"]
+
+
+async def test_a_listener_stops_in_the_middle_of_a_message_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with listening(UPSTREAM) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"\0")
+        await query_until_answered(address)
+    assert await reader.read() == b""
+    writer.close()
+    await asyncio.sleep(0)  # callbacks of the canceled task
+    assert caplog.records == []
+
+
+async def query_until_answered(address: tuple[str, int]) -> None:
+    """A whole exchange on another connection: whatever was sent before it has been accepted."""
+    query = dns.message.make_query("streams.internal", "AAAA")
+    await dns.asyncquery.tcp(query, address[0], port=address[1], timeout=5)
+
+
+def test_without_a_configured_name_server_public_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unconfigured(dns.resolver.Resolver):
+        def __init__(self) -> None:
+            super().__init__(io.StringIO("search example.com\n"))
+
+    monkeypatch.setattr(dns.resolver, "Resolver", Unconfigured)
+    assert find_system_name_server() is None
 
 
 async def test_a_listener_stops_while_the_upstream_server_is_silent() -> None:
