@@ -15,13 +15,18 @@ def format_traceback(error: BaseException) -> str:
 
 
 def describe_crash(error: BaseException) -> str:
-    """The message for an unexpected error. Writes the traceback to a temporary file, or says why it could not."""
+    """The message for an unexpected error, with the file that has its traceback."""
+    location = write_traceback(error)
+    return f"internal error in flysim: {type(error).__name__}: {error}\n  traceback: {location}"
+
+
+def write_traceback(error: BaseException) -> str:
+    """Write the traceback to a temporary file. Returns its path, or why it could not be written."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="flysim-crash-", suffix=".txt", encoding="utf-8", errors="replace", delete=False
         ) as file:
             file.write(format_traceback(error))
-        location = file.name
+        return file.name
     except OSError as full:
-        location = f"could not be written: {full.strerror}"
-    return f"internal error in flysim: {type(error).__name__}: {error}\n  traceback: {location}"
+        return f"could not be written: {full.strerror}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -104,3 +105,44 @@ def test_a_plugin_that_cannot_be_loaded_names_its_package_and_the_cause(packages
     with pytest.raises(InputError, match="'label' is not a backend: 7"):
         backend_name("label")
     assert load_plugin("flysim.reporters", "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (
+            "raise RuntimeError('boom')",
+            "the reporter 'markdown' failed: RuntimeError: boom\n  hint: traceback: ",
+        ),
+        (
+            "return b'x'",
+            "the reporter 'markdown' returned bytes\n  hint: a reporter returns the text of a file",
+        ),
+    ],
+)
+def test_a_reporter_that_fails_is_named_and_the_other_reports_are_written(
+    packages: Path, tmp_path: Path, body: str, problem: str
+) -> None:
+    (packages / "flysim_markdown.py").write_text(f"def markdown(run):\n    {body}\n")
+    command = ("run", "scenarios/parameter.yaml", "--report", f"markdown={tmp_path / 'a'}")
+    result = flysim(*command, "--json", str(tmp_path / "b"), env={"PYTHONPATH": str(packages)})
+    assert (result.returncode, "Traceback" in result.stderr) == (3, False)
+    assert problem in result.stderr
+    assert json.loads((tmp_path / "b").read_text())["passed"] == 1
+
+
+def test_a_backend_that_fails_is_named(packages: Path) -> None:
+    source = "from simulator.machines import BackendKind\ndef make(*arguments):\n    1 / 0\nLABEL = BackendKind(make)\n"
+    (packages / "flysim_label.py").write_text(source)
+    result = flysim("exec", "--backend", "label", "--", "true", env={"PYTHONPATH": str(packages)})
+    assert result.returncode == 3
+    assert "the backend 'label' failed: ZeroDivisionError" in result.stderr
+
+
+def test_a_plugin_that_is_no_function_or_ends_the_program_is_an_error(packages: Path) -> None:
+    (packages / "flysim_markdown.py").write_text("markdown = 7")
+    with pytest.raises(InputError, match="the plugin 'markdown' is not a reporter: 7"):
+        find_reporter("markdown")
+    (packages / "flysim_label.py").write_text("import sys\nsys.exit(7)")
+    with pytest.raises(InputError, match="cannot be loaded: SystemExit: 7"):
+        backend_name("label")

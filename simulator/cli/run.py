@@ -15,7 +15,7 @@ from simulator.cli.compose_project import check_compose_backend, find_project
 from simulator.cli.fleet import check_backend, check_writable, warning_lines, write_file
 from simulator.cli.options import BackendOption, ComposeOption, QuietOption
 from simulator.cli.signals import StopSignals
-from simulator.errors import InputError
+from simulator.errors import InputError, SimulatorError
 from simulator.machines import DOCKER
 
 STDOUT = Path("-")
@@ -121,12 +121,19 @@ class ReportFiles:
         return any(path == STDOUT for _, path in self.files)
 
     def write(self, report: RunResult) -> None:
+        """Raises the first SimulatorError, once every other report is written."""
+        faults: list[SimulatorError] = []
         for reporter, path in self.files:
-            text = reporter(report) + "\n"
-            if path == STDOUT:
-                console.write(text)
-            else:
-                write_file(path, text)
+            try:
+                text = reporter(report) + "\n"
+                if path == STDOUT:
+                    console.write(text)
+                else:
+                    write_file(path, text)
+            except SimulatorError as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]
 
 
 def _split_report(text: str) -> tuple[str, Path]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from simulator.config.model import Config
 from simulator.errors import InputError
 from simulator.machines.backend import Backend, FindEdge
-from simulator.plugins import load_plugin, plugin_names
+from simulator.plugins import call_plugin, load_plugin, plugin_names
 
 GROUP = "flysim.backends"
 PROCESS, DOCKER, SWARM = "process", "docker", "swarm"
@@ -45,14 +45,20 @@ def backend_name(text: str) -> str:
 
 def adapt_config(config: Config, backend: str) -> Config:
     """The config of the same fleet, as the backend can run it. Raises InputError."""
-    _, kind, _ = _find(backend)
-    return kind.adapt(config)
+    name, kind, _ = _find(backend)
+    return (
+        call_plugin(f"the backend {name!r}", kind.adapt, config)
+        if name not in BACKENDS
+        else kind.adapt(config)
+    )
 
 
 def make_backend(text: str, config: Config, find_edge: FindEdge) -> Backend:
     """A new backend for a config that `adapt_config` has returned. Raises InputError."""
-    _, kind, argument = _find(text)
-    return kind.make(config, find_edge, argument)
+    name, kind, argument = _find(text)
+    if name in BACKENDS:
+        return kind.make(config, find_edge, argument)
+    return call_plugin(f"the backend {name!r}", kind.make, config, find_edge, argument)
 
 
 def _find(text: str) -> tuple[str, BackendKind, str | None]:
