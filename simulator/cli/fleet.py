@@ -87,7 +87,9 @@ def check_writable(path: Path | None) -> None:
 def write_file(path: Path, text: str) -> None:
     """Raises InputError if the file cannot be written."""
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(
+            text, encoding="utf-8", errors="backslashreplace"
+        )  # lone surrogates: valid escapes in JSON
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
 
