@@ -146,3 +146,25 @@ def test_a_plugin_that_is_no_function_or_ends_the_program_is_an_error(packages: 
     (packages / "flysim_label.py").write_text("import sys\nsys.exit(7)")
     with pytest.raises(InputError, match="cannot be loaded: SystemExit: 7"):
         backend_name("label")
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("lambda *arguments: None", "the backend 'label' made None, which lacks watch, launch, "),
+        ("lambda *arguments: 1, adapt=lambda config: None", "the backend 'label' adapted the config to None"),
+    ],
+)
+def test_a_backend_plugin_that_returns_something_else_is_named(
+    packages: Path, kind: str, problem: str
+) -> None:
+    source = f"from simulator.machines import BackendKind\nLABEL = BackendKind({kind})\n"
+    (packages / "flysim_label.py").write_text(source)
+    result = flysim("exec", "--backend", "label", "--", "true", env={"PYTHONPATH": str(packages)})
+    assert (result.returncode, problem in result.stderr) == (3, True), result.stderr
+
+
+def test_a_plugin_of_the_wrong_type_with_an_argument_is_an_error(packages: Path) -> None:
+    (packages / "flysim_label.py").write_text("LABEL = 7")
+    with pytest.raises(InputError, match="'label' is not a backend: 7"):
+        backend_name("label:x")

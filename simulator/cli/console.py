@@ -52,6 +52,17 @@ def write(text: str) -> None:
     out.file.flush()
 
 
+def write_utf8(text: str) -> None:
+    """Write a document to stdout in UTF-8, whatever the encoding of stdout; lone surrogates become escapes."""
+    buffer = getattr(out.file, "buffer", None)
+    if buffer is None:
+        write(text)
+        return
+    out.file.flush()
+    buffer.write(text.encode("utf-8", "backslashreplace"))
+    buffer.flush()
+
+
 def print_note(text: str, *, quiet: bool = False) -> None:
     """Report progress on stderr."""
     if not quiet:

@@ -123,11 +123,12 @@ class ReportFiles:
     def write(self, report: RunResult) -> None:
         """Raises the first SimulatorError, once every other report is written."""
         faults: list[SimulatorError] = []
-        for reporter, path in self.files:
+        # stdout last: its reader may be gone.
+        for reporter, path in sorted(self.files, key=lambda file: file[1] == STDOUT):
             try:
                 text = reporter(report) + "\n"
                 if path == STDOUT:
-                    console.write(text)
+                    console.write_utf8(text)
                 else:
                     write_file(path, text)
             except SimulatorError as fault:

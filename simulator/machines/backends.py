@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.config.model import Config
-from simulator.errors import InputError
+from simulator.errors import EnvironmentFault, InputError
 from simulator.machines.backend import Backend, FindEdge
 from simulator.plugins import call_plugin, load_plugin, plugin_names
 
@@ -17,6 +17,7 @@ GROUP = "flysim.backends"
 PROCESS, DOCKER, SWARM = "process", "docker", "swarm"
 BACKENDS = (PROCESS, DOCKER, SWARM)
 """flysim's own backends. A plugin cannot replace them."""
+_METHODS = tuple(name for name in vars(Backend) if not name.startswith("_"))
 
 
 def _unchanged(config: Config) -> Config:
@@ -46,11 +47,14 @@ def backend_name(text: str) -> str:
 def adapt_config(config: Config, backend: str) -> Config:
     """The config of the same fleet, as the backend can run it. Raises InputError."""
     name, kind, _ = _find(backend)
-    return (
-        call_plugin(f"the backend {name!r}", kind.adapt, config)
-        if name not in BACKENDS
-        else kind.adapt(config)
-    )
+    if name in BACKENDS:
+        return kind.adapt(config)
+    adapted: object = call_plugin(f"the backend {name!r}", kind.adapt, config)
+    if not isinstance(adapted, Config):
+        raise EnvironmentFault(
+            f"the backend {name!r} adapted the config to {adapted!r}", hint="return a Config"
+        )
+    return adapted
 
 
 def make_backend(text: str, config: Config, find_edge: FindEdge) -> Backend:
@@ -58,18 +62,25 @@ def make_backend(text: str, config: Config, find_edge: FindEdge) -> Backend:
     name, kind, argument = _find(text)
     if name in BACKENDS:
         return kind.make(config, find_edge, argument)
-    return call_plugin(f"the backend {name!r}", kind.make, config, find_edge, argument)
+    backend = call_plugin(f"the backend {name!r}", kind.make, config, find_edge, argument)
+    missing = [method for method in _METHODS if not callable(getattr(backend, method, None))]
+    if missing:
+        raise EnvironmentFault(
+            f"the backend {name!r} made {backend!r}, which lacks {', '.join(missing)}",
+            hint="return an object that implements simulator.machines.Backend",
+        )
+    return backend
 
 
 def _find(text: str) -> tuple[str, BackendKind, str | None]:
     name, colon, argument = text.partition(":")
     kind = _BUILT_IN[name]() if name in _BUILT_IN else load_plugin(GROUP, name)
+    if kind is not None and not isinstance(kind, BackendKind):
+        raise InputError(f"the plugin {name!r} is not a backend: {kind!r}", expected="a BackendKind")
     if kind is None or (colon and not (kind.takes_argument and argument)):
         names = ", ".join(dict.fromkeys((*BACKENDS, *plugin_names(GROUP))))
         expected = f"one of {names}, or {SWARM}:NAME for a stack that is already deployed"
         raise InputError(f"there is no backend {text!r}", expected=expected)
-    if not isinstance(kind, BackendKind):
-        raise InputError(f"the plugin {name!r} is not a backend: {kind!r}", expected="a BackendKind")
     return name, kind, argument or None
 
 

@@ -16,6 +16,8 @@ from simulator.retry import retry_on_blocking
 _IDLE_SECONDS = 600.0
 _FORWARD_TIMEOUT_SECONDS = 5.0
 _FREE_PORT_ATTEMPTS = 20
+MAX_UDP_BYTES = 65_507  # of one datagram over IPv4
+MAX_TCP_BYTES = 65_535  # RFC 1035, 4.2.2: a length in two octets
 
 
 class DnsListener:
@@ -60,27 +62,16 @@ class DnsListener:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def answer_datagram(
+    async def answer_datagram(
         self, transport: asyncio.DatagramTransport, data: bytes, client: tuple[str, int]
     ) -> None:
         """Send the response to one datagram; none to one that is not a DNS query."""
-        query = self._name_server.parse_query(data)
-        if query is None:
-            return
-        if self._name_server.is_forwarded(query):
-            self._run(self._forward_datagram(transport, data, client))
-        else:
-            transport.sendto(self._name_server.resolve(query, client[0]).packed, client)
-
-    async def _forward_datagram(
-        self, transport: asyncio.DatagramTransport, data: bytes, client: tuple[str, int]
-    ) -> None:
-        response = await self._forward(data)
+        response = await self._respond(data, client[0], MAX_UDP_BYTES)
         if response is not None and not transport.is_closing():
             transport.sendto(response, client)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._run(self._serve_tcp(reader, writer))
+        self.run(self._serve_tcp(reader, writer))
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client_ip: str = (writer.get_extra_info("peername") or ("",))[0]
@@ -89,7 +80,8 @@ class DnsListener:
                 async with asyncio.timeout(_IDLE_SECONDS) as idle:
                     while True:
                         size = int.from_bytes(await reader.readexactly(2), "big")
-                        response = await self._respond(await reader.readexactly(size), client_ip)
+                        query = await reader.readexactly(size)
+                        response = await self._respond(query, client_ip, MAX_TCP_BYTES)
                         if response is None:
                             return
                         writer.write(len(response).to_bytes(2, "big") + response)
@@ -98,14 +90,13 @@ class DnsListener:
         finally:
             writer.close()
 
-    async def _respond(self, data: bytes, client_ip: str) -> bytes | None:
+    async def _respond(self, data: bytes, client_ip: str, max_bytes: int) -> bytes | None:
         query = self._name_server.parse_query(data)
         if query is None:
             return None
         if self._name_server.is_forwarded(query):
             return await self._forward(data)
-        response: bytes = self._name_server.resolve(query, client_ip).packed
-        return response
+        return self._name_server.respond(query, client_ip, max_bytes)
 
     async def _forward(self, data: bytes) -> bytes | None:
         """The response of the upstream name server to a query; None if it sends none in time."""
@@ -124,7 +115,7 @@ class DnsListener:
         wire: bytes = response.to_wire()
         return wire
 
-    def _run(self, work: asyncio._CoroutineLike[None]) -> None:
+    def run(self, work: asyncio._CoroutineLike[None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -138,7 +129,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._listener.answer_datagram(self._transport, data, addr)
+        self._listener.run(self._listener.answer_datagram(self._transport, data, addr))
 
 
 def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:

@@ -61,6 +61,16 @@ class NameServer:
         """Whether the upstream server has to answer this query."""
         return self.upstream is not None and _is_public(message)
 
+    def respond(self, query: Any, client_ip: str, max_bytes: int) -> bytes | None:
+        """The bytes of the response: SERVFAIL if it would be too large, None for a name that cannot be encoded."""
+        try:
+            response: bytes = self.resolve(query, client_ip).packed
+            if len(response) > max_bytes:
+                response = query.fail(response_codes.SERVFAIL).packed
+        except (struct.error, ValueError):
+            return None
+        return response
+
     def resolve(self, message: Any, client_ip: str = "") -> Any:
         """The response to mitmproxy's DNS message `message`.
 

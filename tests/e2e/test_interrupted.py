@@ -109,6 +109,30 @@ def test_with_a_report_on_stdout_the_results_go_to_stderr(tmp_path: Path) -> Non
     assert "several reports" in both.stderr
 
 
+def test_a_reader_of_stdout_that_is_gone_costs_no_report_file(tmp_path: Path) -> None:
+    tiny_config(tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*FLYSIM, "run", str(tmp_path), "--json", "-", "--junit", str(tmp_path / "report.xml")]
+    subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=DEADLINE_SECONDS, check=False)
+    os.close(writing)
+    assert "testsuite" in (tmp_path / "report.xml").read_text()
+
+
+def test_a_report_on_stdout_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    tiny_config(tmp_path)
+    for scenario in tmp_path.glob("*.yaml"):
+        scenario.write_text(scenario.read_text(encoding="utf-8").replace("It responds", "Él responde ✓"))
+    process = subprocess.run(
+        [*FLYSIM, "run", str(tmp_path), "--json", "-"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        capture_output=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert json.loads(process.stdout.decode("utf-8"))["scenarios"][0]["name"] == "Él responde ✓"
+
+
 def test_settings_that_are_not_emulated_are_one_warning_and_none_when_quiet(tmp_path: Path) -> None:
     tiny_config(tmp_path)
     with (tmp_path / "fly.toml").open("a") as file:

@@ -344,3 +344,35 @@ async def test_data_that_is_not_a_query_closes_the_tcp_connection() -> None:
             writer.write(len(data).to_bytes(2, "big") + data)
             assert await reader.read() == b""
             writer.close()
+
+
+LABEL_WITH_A_DOT = b"\0\1\1\0\0\1\0\0\0\0\0\0\6web..x\10internal\0\0\34\0\1"
+
+
+async def test_a_name_that_cannot_be_encoded_gets_no_response_and_no_traceback(
+    named_harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = named_harness.server.dns_address
+    assert address is not None
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        asyncio.DatagramProtocol, remote_addr=address
+    )
+    transport.sendto(LABEL_WITH_A_DOT)
+    transport.close()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(len(LABEL_WITH_A_DOT).to_bytes(2, "big") + LABEL_WITH_A_DOT)
+    assert await reader.read() == b""
+    writer.close()
+    await query_until_answered(address)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+async def test_a_response_that_is_too_large_is_a_server_failure(named_harness: Harness, tcp: bool) -> None:
+    many = [
+        Machine(f"{number:014x}", f"ams-{number}", "streams", "ams", private_ip=f"fdaa::{number:x}")
+        for number in range(1, 3001)
+    ]
+    named_harness.router.fleet = Fleet.of([App("streams")], many)
+    answer = await query_dns(named_harness, "streams.internal", tcp=tcp)
+    assert (answer.rcode(), answer.answer) == (dns.rcode.SERVFAIL, [])

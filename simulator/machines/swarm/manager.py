@@ -110,8 +110,8 @@ class Manager:
         The update is rejected if the service has been changed since it was read; then it is read again and retried.
         """
         update = retry_on(_UpdateRejected, interval_seconds=0, attempts=_ATTEMPTS)
-        may_run_already: bool = await update(self._call, self._update_service, service_id, edit)
-        return may_run_already
+        exists: bool = await update(self._call, self._update_service, service_id, edit)
+        return exists
 
     async def remove_service(self, service_id: str) -> None:
         """Do nothing if it does not exist."""

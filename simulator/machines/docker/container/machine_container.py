@@ -130,6 +130,8 @@ class MachineContainer:
 
     async def _kill_once(self) -> None:
         """Raises TimeoutError if the container still runs, or runs again."""
+        if not self._is_running:
+            return
         self._is_stopping = True
         await self._signal("SIGKILL")
         async with asyncio.timeout(_KILL_EVENT_SECONDS):
