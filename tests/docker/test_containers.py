@@ -135,6 +135,20 @@ async def test_an_externally_removed_container_is_created_again_by_a_reset(simul
     assert simulator.supervisor.machine(DFW).is_candidate
 
 
+async def test_a_container_that_is_removed_right_before_its_start_is_created_again(
+    simulator: Simulator,
+) -> None:
+    """The removal blocks the event loop, so flysim has not processed the engine's event when it starts the machine."""
+    removed = container_of(simulator, DFW)
+    await simulator.stop_machine(DFW)
+    docker("rm", "-f", removed)
+
+    await simulator.start_machine(DFW)
+
+    assert state_of(simulator) is MachineState.STARTED
+    assert container_of(simulator, DFW) != removed
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_everything_is_removed_however_flysim_ends(number: signal.Signals, tmp_path: Path) -> None:
     volumes = docker("volume", "ls", "-q")

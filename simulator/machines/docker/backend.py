@@ -95,7 +95,15 @@ class DockerBackend:
         container = self._containers.get(spec.id)
         if container is None:
             container = self._containers[spec.id] = await self._create(spec, observer, dns_address)
-        await container.start()
+        try:
+            await container.start()
+        except EnvironmentFault as fault:
+            cause = fault.__cause__
+            if not (container.is_ours and isinstance(cause, EngineError) and cause.is_container_gone):
+                raise
+            # It was removed externally, and the engine's event about that has not arrived yet.
+            container = self._containers[spec.id] = await self._create(spec, observer, dns_address)
+            await container.start()
         return container.placement
 
     async def stop(self, machine_id: str) -> None:

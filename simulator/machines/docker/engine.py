@@ -42,6 +42,11 @@ class EngineError(EnvironmentFault):
         super().__init__(f"error response from the Docker engine: {explanation}")
 
     @property
+    def is_container_gone(self) -> bool:
+        """Whether the container has been removed."""
+        return self.status == HTTPStatus.NOT_FOUND and "no such container" in self.explanation.lower()
+
+    @property
     def is_gone_or_conflict(self) -> bool:
         """Whether the object has been removed, or is in the requested state already."""
         return self.status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
