@@ -40,9 +40,8 @@ class DnsListener:
     async def start(self, hosts: tuple[str, ...], port: int) -> None:
         """Port 0 takes a free one. Raises OSError if a port is in use; no socket stays open then."""
         loop = asyncio.get_running_loop()
-        attempts = (
-            _FREE_PORT_ATTEMPTS if port == 0 else 1
-        )  # a port that is free for UDP may be in use for TCP
+        # A port that is free for UDP may be in use for TCP.
+        attempts = _FREE_PORT_ATTEMPTS if port == 0 else 1
         sockets = retry_on_blocking(OSError, attempts=attempts)(_bind_all, hosts, port)
         for bound in sockets:
             if bound.type is socket.SOCK_STREAM:
