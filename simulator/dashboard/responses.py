@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from starlette import responses
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from simulator.errors import InputError, SimulatorError
+from simulator.text import encode_json
+
+
+class JSONResponse(responses.JSONResponse):
+    """A JSON response for any text, also with bytes that are not UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        return encode_json(content)
 
 
 class ApiError(Exception):

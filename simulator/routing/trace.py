@@ -13,6 +13,7 @@ from typing import Any
 from simulator.routing.errors import ProxyError
 from simulator.routing.headers import cookie_names, shown_fields
 from simulator.routing.model import Fields, Machine, Request
+from simulator.text import show_bytes
 
 _MAX_REPLAY_BYTES = 2000
 """How much of a replay body a trace keeps."""
@@ -69,7 +70,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One client request up to its final response."""
+    """One client request up to its final response.
+
+    Bytes of the request that are not UTF-8 appear as in `/caf\\xe9` (`simulator.text`).
+    """
 
     request_id: str
     edge: str
@@ -218,7 +222,7 @@ class TraceRecorder:
 
     def set_replay_body(self, body: bytes) -> None:
         """Show the start of the replay body as the `replay` of the last hop."""
-        self._hops[-1].replay = body[:_MAX_REPLAY_BYTES].decode("utf-8", "replace")
+        self._hops[-1].replay = body[:_MAX_REPLAY_BYTES].decode("utf-8", "backslashreplace")
 
     def warn(self, *warnings: str) -> None:
         self._warnings += [warning for warning in warnings if warning not in self._warnings]
@@ -244,20 +248,20 @@ class TraceRecorder:
             request_id=self._request_id,
             edge=self._edge,
             app=self._app,
-            method=request.method,
-            target=request.target,
-            host=request.host,
+            method=show_bytes(request.method),
+            target=show_bytes(request.target),
+            host=show_bytes(request.host),
             scheme=request.scheme,
             started_at=self._started_at,
             hops=tuple([hop.freeze() for hop in self._hops]),
             outcome=self._outcome,
             status=self._status,
             error=error.code if error else None,
-            message=error.message if error else None,
+            message=show_bytes(error.message) if error else None,
             answered_at=self._answered_at,
             ended_at=self._ended_at,
             websocket=self._outcome is not Outcome.REJECTED and self._status == 101,
             close_code=self._close_code,
-            warnings=tuple(self._warnings),
+            warnings=tuple([show_bytes(warning) for warning in self._warnings]),
             cookies_sent=cookie_names(request.fields),
         )

@@ -20,6 +20,7 @@ from simulator.proxy.http.fast_path import IndexedHeaders
 from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
 from simulator.routing.headers import rejection_fields
 from simulator.routing.service import HTTP_PORT
+from simulator.text import encode_uri
 
 _ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; mitmproxy 11 uses HTTP status codes
 BROKEN_RESPONSE: Any = _ErrorCode.GENERIC_SERVER_ERROR if _ErrorCode else status_codes.BAD_GATEWAY
@@ -85,7 +86,7 @@ def _as_http1(fields: Fields, authority: str) -> Fields:
     if cookies:
         kept.append((b"cookie", b"; ".join(cookies)))
     if not any(key.lower() == b"host" for key, _ in kept):
-        kept.insert(0, (b"host", authority.encode()))
+        kept.insert(0, (b"host", authority.encode("utf-8", "surrogateescape")))
     return tuple(kept)
 
 
@@ -144,7 +145,7 @@ def rejection_response(reject: Reject, request_id: str, request: http.Request) -
 
 def redirect_response(redirect: Redirect, request_id: str, request: http.Request) -> http.Response:
     """The proxy's own redirect to the same URL over TLS (F-4.26)."""
-    return _proxy_response(redirect.status, request_id, request, (b"location", redirect.location.encode()))
+    return _proxy_response(redirect.status, request_id, request, (b"location", encode_uri(redirect.location)))
 
 
 def _proxy_response(
