@@ -19,6 +19,7 @@ from simulator.dashboard.machines_api import MachinesApi
 from simulator.dashboard.responses import (
     ApiError,
     respond_to_api_error,
+    respond_to_bug,
     respond_to_http_error,
     respond_to_simulator_error,
 )
@@ -50,6 +51,7 @@ def make_app(controls: Controls, *, streams: Streams | None = None) -> Starlette
             ApiError: respond_to_api_error,
             HTTPException: respond_to_http_error,
             SimulatorError: respond_to_simulator_error,
+            Exception: respond_to_bug,
         },
     )
     app.router.redirect_slashes = False

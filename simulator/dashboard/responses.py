@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from simulator.crash_report import CRASHED, describe_bug
 from simulator.errors import InputError, SimulatorError
 from simulator.text import encode_json
 
@@ -56,6 +57,11 @@ def respond_to_simulator_error(request: Request, error: Exception) -> Response:
     if isinstance(error, InputError):
         return error_response(412, f"failed_precondition: {error}", exit_status=error.exit_status)
     return error_response(500, str(error), exit_status=error.exit_status)
+
+
+def respond_to_bug(request: Request, error: Exception) -> Response:
+    """500; uvicorn logs the error, which reports it."""
+    return error_response(500, describe_bug(error), exit_status=CRASHED)
 
 
 async def read_json(request: Request) -> dict[str, Any]:

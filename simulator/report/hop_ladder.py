@@ -78,11 +78,11 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _footer(trace: Trace) -> Iterator[str]:
-    if trace.outcome is Outcome.REJECTED:
-        if not trace.hops:
-            yield f"{_INDENT}no machine received the request"
+    if trace.outcome is Outcome.REJECTED and not trace.hops:
+        yield f"{_INDENT}no machine received the request"
+    if trace.error is not None:
         yield f"{_INDENT}✗ {trace.error} {escape(trace.message or '')}"
-    if trace.outcome is Outcome.BROKEN:
+    elif trace.outcome is Outcome.BROKEN:
         yield f"{_INDENT}✗ the machine closed the connection in the middle of its response"
     if trace.close_code is not None:
         yield f"{_INDENT}WebSocket closed with code {trace.close_code}"

@@ -65,7 +65,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     REDIRECTED = "redirected"  # the proxy redirected the client to https
     CLIENT_LEFT = "client_left"
-    BROKEN = "broken"  # the machine closed the connection within the response body
+    BROKEN = "broken"  # the machine, or a bug in flysim, ended the response within its body
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Trace:
     status: int | None = None
     """The status that the client got."""
     error: str | None = None
-    """The proxy's error code, such as PA02."""
+    """The proxy's error code, such as PA02, or BUG for a bug in flysim."""
     message: str | None = None
     answered_at: float | None = None
     ended_at: float | None = None
@@ -235,6 +235,15 @@ class TraceRecorder:
 
     def reject(self, error: ProxyError, status: int, now: float) -> None:
         self._outcome, self._status, self._answered_at, self._error = Outcome.REJECTED, status, now, error
+
+    def abort(self, error: ProxyError, now: float) -> None:
+        """A bug in flysim ends the exchange, before or after the client got a status."""
+        if self._hops and self._hops[-1].ended_at is None:
+            self.close_hop(now, failure=str(error))
+        if self._status is None:
+            self.reject(error, 502, now)
+        else:
+            self._outcome, self._error = Outcome.BROKEN, error
 
     def finish(self, now: float, outcome: Outcome | None, close_code: int | None) -> None:
         if self._hops and self._hops[-1].ended_at is None:

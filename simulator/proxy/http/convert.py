@@ -143,6 +143,16 @@ def rejection_response(reject: Reject, request_id: str, request: http.Request) -
     return _proxy_response(reject.status, request_id, request)
 
 
+def bug_response(request_id: str, http_version: str) -> http.Response:
+    """The response if flysim itself fails: like a rejection; an HTTP/1.1 connection closes after it."""
+    head = rejection_fields(request_id, http_version, formatdate(usegmt=True).encode())
+    if http_version != "2":
+        head = (*head, (b"connection", b"close"))
+    return http.Response(
+        b"HTTP/1.1", 502, b"Bad Gateway", http.Headers(head), b"", None, time.time(), time.time()
+    )
+
+
 def redirect_response(redirect: Redirect, request_id: str, request: http.Request) -> http.Response:
     """The proxy's own redirect to the same URL over TLS (F-4.26)."""
     return _proxy_response(redirect.status, request_id, request, (b"location", encode_uri(redirect.location)))

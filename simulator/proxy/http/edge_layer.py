@@ -8,6 +8,7 @@ a keep-alive client reaches a machine that has restarted; what a machine still s
 from __future__ import annotations
 
 from mitmproxy.connection import Connection, Server
+from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
@@ -20,6 +21,7 @@ from mitmproxy.proxy.layers.http import (
 )
 
 from simulator.proxy.core import ProxyCore
+from simulator.proxy.http import convert
 from simulator.proxy.http.connections import (
     ClientConnection,
     DetachedConnection,
@@ -32,6 +34,9 @@ from simulator.proxy.http.exchange_stream import ExchangeStream, GetMachineConne
 from simulator.proxy.http.inspected_stream import InspectedStream
 from simulator.proxy.http.websocket_tunnel import GoAway, Tunnel
 from simulator.routing import Machine
+
+_GOAWAY = b"\0\0\x08\x07\0\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\x02"
+"""A GOAWAY frame for all streams, with INTERNAL_ERROR (RFC 9113, 6.8)."""
 
 
 class OpenMachineConnection(commands.OpenConnection):
@@ -72,22 +77,45 @@ class EdgeLayer(HttpLayer):
         self.inspected = inspected
         """Whether mitmproxy's hooks announce every flow, for addons other than ours."""
         self._tunnel: Tunnel | None = None
+        self._has_crashed = False
         self._streams_to_resume: list[ExchangeStream] = []
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Merge everything that one event sends to the client, such as a head and its body, into one write."""
+        if self._has_crashed:
+            return
         client, pending = self.context.client, b""
-        for command in self._dispatch(event):
-            if isinstance(command, commands.ConnectionCommand) and command.connection is client:
-                if isinstance(command, commands.SendData):
-                    pending += command.data
-                    continue
-                if pending:
-                    yield commands.SendData(client, pending)
-                    pending = b""
-            yield command
+        try:
+            for command in self._dispatch(event):
+                if isinstance(command, commands.ConnectionCommand) and command.connection is client:
+                    if isinstance(command, commands.SendData):
+                        pending += command.data
+                        continue
+                    if pending:
+                        yield commands.SendData(client, pending)
+                        pending = b""
+                yield command
+        except Exception as bug:
+            pending += self._crash(bug)
         if pending:
             yield commands.SendData(client, pending)
+        if self._has_crashed:
+            yield commands.CloseConnection(client)
+
+    def _crash(self, bug: Exception) -> bytes:
+        """A bug in flysim that is not in a single exchange: returns the last bytes that the client gets."""
+        self._has_crashed = True
+        error = self.core.report_bug(bug)
+        # abort() must be called for every stream.
+        has_responses = [stream.abort(error) for stream in self.streams.values()]  # type: ignore[attr-defined]
+        if self._tunnel is not None or any(has_responses):
+            return b""
+        if self.is_http2:
+            return _GOAWAY
+        edge = convert.edge_of(self.context.client)
+        response = convert.bug_response(self.core.new_request_id(edge, self.core.clock.now()), "1.1")
+        data: bytes = http1.assemble_response(response)
+        return data
 
     def _dispatch(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.ConnectionEvent):
