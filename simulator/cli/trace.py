@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,11 +158,13 @@ def _request(
 
     url = target.url
     extensions = {"sni_hostname": target.server_name} if target.server_name else {}
-    encoded = [(name.encode(), value.encode()) for name, value in headers]
+    # The bytes of the command line, also those that are not UTF-8.
+    encoded = [(os.fsencode(name), os.fsencode(value)) for name, value in headers]
+    body = None if data is None else os.fsencode(data)
     try:
         with (
             httpx.Client(timeout=seconds, trust_env=False, verify=False) as client,
-            client.stream(method, url, headers=encoded, content=data, extensions=extensions) as response,
+            client.stream(method, url, headers=encoded, content=body, extensions=extensions) as response,
         ):
             return _request_id(response.headers, url)  # The body may be an endless event stream.
     except httpx.ConnectError as error:
