@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from simulator.errors import InputError
-from simulator.text import encode_uri
 
 _BARE_HOST = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-fA-F:.]+\])(:\d+)?([/?].*)?")
 _SCHEMES = {"http": False, "https": False, "ws": True, "wss": True}
@@ -60,7 +59,7 @@ def find_target(text: str, edges: Mapping[str, str], edge: str | None) -> Target
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(
         edge=chosen,
-        url=f"{scheme}://{base.netloc}{encode_uri(path).decode()}",
+        url=f"{scheme}://{base.netloc}{path}",
         host=parts.netloc if parts.netloc and own is None else None,
         is_websocket=_SCHEMES.get(parts.scheme, False),
     )
