@@ -58,6 +58,22 @@ async def test_the_redirect_to_https_repeats_the_clients_bytes(
         assert (response.status, response.get("location")) == (301, location)
 
 
+async def test_an_international_hostname_is_the_same_over_http1_and_http2() -> None:
+    """It is sent in its xn-- form (RFC 5890), and so it must reach the machine and the choice of the app."""
+    name = "xn--mnchen-3ya.test"
+    async with open_harness(app=App("streams", hostnames=(name,))) as harness:
+        machine = await harness.add_machine(AMS, "ams", responding(OK))
+        other = App("other", hostnames=("münchen.test",), services=())
+        harness.core.router.fleet = harness.router.fleet.with_app(other)
+        client = await harness.connect_h2()
+        assert (await client.complete(await client.open(authority=name))).status == 200
+        old = await harness.connect()
+        await old.send(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+        assert (await old.read_response()).status == 200
+        assert [request.get("host") for request in machine.requests] == [name, name]
+        assert [trace.host for trace in await harness.finished(2)] == [name, name]
+
+
 async def test_a_trace_shows_bytes_that_are_not_utf8_as_escapes(harness: Harness) -> None:
     machine = await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()

@@ -60,7 +60,10 @@ def to_request(request: http.Request, client: Client) -> Request:
     fields = request.headers.fields
     host = request.host_header or ""
     if request.is_http2:
-        fields = _as_http1(fields, request.authority)
+        # Not `request.authority`: mitmproxy decodes names in xn-- form, which then match no hostname of an app.
+        authority = request.data.authority
+        host = authority.decode("utf-8", "surrogateescape") or host
+        fields = _as_http1(fields, authority)
     peer, local = client.peername, client.sockname
     return Request(
         method=request.method,
@@ -80,13 +83,13 @@ def _plain_ip(address: str) -> str:
     return address.removeprefix("::ffff:")
 
 
-def _as_http1(fields: Fields, authority: str) -> Fields:
+def _as_http1(fields: Fields, authority: bytes) -> Fields:
     cookies = [value for key, value in fields if key.lower() == b"cookie"]
     kept = [field for field in fields if field[0].lower() != b"cookie"]
     if cookies:
         kept.append((b"cookie", b"; ".join(cookies)))
     if not any(key.lower() == b"host" for key, _ in kept):
-        kept.insert(0, (b"host", authority.encode("utf-8", "surrogateescape")))
+        kept.insert(0, (b"host", authority))
     return tuple(kept)
 
 
