@@ -6,90 +6,24 @@ here. The `stream_id` of mitmproxy's `Http1Client` is None between two exchanges
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import h2.events  # type: ignore[import-untyped] # h2 4.1, which mitmproxy 11 requires, has no types
-import h11
 from h2.connection import ConnectionState as H2State  # type: ignore[import-untyped]
-from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import RequestData, ResponseProtocolError
-from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Server
+from mitmproxy.proxy.layers.http._events import RequestData
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
 
-from simulator.proxy.http.convert import BROKEN_RESPONSE, NO_HTTP2
+from simulator.proxy.http.convert import NO_HTTP2
+from simulator.proxy.http.http1 import MAX_HEAD_BYTES
 
-_HTTP = b"HTTP/"
 _FRAME_TYPE_AT = 3
 _SETTINGS = 4
-MAX_HEAD_BYTES = 256 * 1024
-"""A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
-
 UPLOAD_WINDOW_BYTES = 1024 * 1024
 """How much an HTTP/2 stream may upload before its machine has read any of it."""
 MAX_STREAMS = 1000
 """How many concurrent HTTP/2 streams one client connection may have."""
-
-_HEAD_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-)
-
-
-def _is_too_large(buffer: ReceiveBuffer) -> bool:
-    """Whether `buffer` begins with a message head above the limit, complete or not."""
-    if len(buffer) <= MAX_HEAD_BYTES:
-        return False
-    head = bytes(buffer)[:MAX_HEAD_BYTES]
-    return b"\n\r\n" not in head and b"\n\n" not in head
-
-
-class _TrailerDroppingReader:
-    """Wraps a body reader of h11 and drops trailers."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    def __call__(self, buffer: Any) -> Any:
-        return self._without_trailers(self._reader(buffer))
-
-    def read_eof(self) -> Any:
-        return self._without_trailers(self._reader.read_eof())
-
-    @staticmethod
-    def _without_trailers(event: Any) -> Any:
-        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) and event.headers else event
-
-
-class _WithoutTrailers:
-    """Mixin for mitmproxy's HTTP/1 connections: drops the trailers of every body."""
-
-    _reader: _TrailerDroppingReader
-
-    @property
-    def body_reader(self) -> _TrailerDroppingReader:
-        return self._reader
-
-    @body_reader.setter
-    def body_reader(self, reader: Any) -> None:
-        self._reader = _TrailerDroppingReader(reader)
-
-
-class ClientConnection(_WithoutTrailers, Http1Server):  # type: ignore[misc]
-    """The client's side of HTTP/1."""
-
-    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        while bytes(self.buf).startswith(b"\r\n"):  # RFC 9112, 2.2: ignore empty lines before a request
-            self.buf.maybe_extract_at_most(2)
-        if _is_too_large(self.buf):
-            self.state = self.done
-            yield commands.SendData(self.conn, _HEAD_TOO_LARGE)
-            yield commands.CloseConnection(self.conn)
-            return
-        yield from super().read_headers(event)
 
 
 class SendWindowUpdates(events.Event):
@@ -137,52 +71,6 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
             yield commands.SendData(self.conn, data)
 
 
-class MachineConnection(_WithoutTrailers, Http1Client):  # type: ignore[misc]
-    """One HTTP/1.1 connection to a machine, used by one exchange at a time."""
-
-    reused = False
-    """Whether an earlier exchange used this connection."""
-
-    @property
-    def is_idle(self) -> bool:
-        """Ready for another exchange: none is in progress and both directions are open."""
-        return self.stream_id is None and self.conn.state is ConnectionState.OPEN
-
-    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        if self.request is not None and isinstance(event, events.DataReceived):
-            self._drop_interim_responses()
-            if not self._may_be_http() or _is_too_large(self.buf):
-                yield from self._fail()
-                return
-        yield from super().read_headers(event)
-
-    def _may_be_http(self) -> bool:
-        """False if the machine speaks another protocol; it may never send the empty line that mitmproxy waits for."""
-        start = bytes(self.buf).lstrip(b"\r\n")[: len(_HTTP)]
-        return _HTTP.startswith(start)
-
-    def _fail(self) -> layer.CommandGenerator[None]:
-        assert self.stream_id is not None
-        yield commands.CloseConnection(self.conn)
-        yield ReceiveHttp(ResponseProtocolError(self.stream_id, "no HTTP response head", BROKEN_RESPONSE))
-
-    def _drop_interim_responses(self) -> None:
-        for size in self._interim_sizes(bytes(self.buf)):
-            self.buf.maybe_extract_at_most(size)
-
-    @staticmethod
-    def _interim_sizes(data: bytes) -> Iterator[int]:
-        start = 0
-        while data[start : start + 6] == b"HTTP/1" and data[start + 8 : start + 10] == b" 1":
-            if data[start + 9 : start + 12] == b"101":
-                return
-            end = data.find(b"\r\n\r\n", start)
-            if end < 0:
-                return
-            yield end + 4 - start
-            start = end + 4
-
-
 class Http2MachineConnection(Http2Client):
     """One HTTP/2 connection to a machine, by prior knowledge, used by one exchange at a time (F-9.5)."""
 
@@ -217,13 +105,3 @@ class Http2MachineConnection(Http2Client):
     @property
     def is_idle(self) -> bool:
         return not self.streams and self.conn.state is ConnectionState.OPEN
-
-
-class DetachedConnection(layer.Layer):
-    """Replaces a machine connection that is no longer used by any exchange, and drops all its events.
-
-    Without it, a machine that replays and closes late would end the client's new WebSocket.
-    """
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        yield from ()
