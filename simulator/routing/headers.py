@@ -253,10 +253,13 @@ class FailedReplay:
 
 def shown_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
     """The response fields that a trace shows for a hop, as text, names in lower case."""
+    named = [(key.lower(), value) for key, value in fields]
     return tuple(
-        (key.decode("latin-1").lower(), value.decode("latin-1"))
-        for key, value in fields
-        if key.lower() in _SHOWN or key[:4].lower() == b"fly-"
+        [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in named
+            if name in _SHOWN or name.startswith(b"fly-")
+        ]
     )
 
 

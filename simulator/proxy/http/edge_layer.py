@@ -9,6 +9,7 @@ Connections and streams call each other directly, and all bytes that one event p
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 from mitmproxy import http
 from mitmproxy.connection import Connection, Server
@@ -165,7 +166,9 @@ class EdgeLayer(layer.Layer):
     def deliver(self, event: HttpEvent) -> None:
         if isinstance(event, RequestHeaders):
             stream_class = InspectedStream if self.inspected else ExchangeStream
-            self.streams[event.stream_id] = stream_class(self.context.fork(), event.stream_id, self)
+            context = copy(self.context)  # `fork` would also create a connection that no stream uses
+            context.layers = [*context.layers]
+            self.streams[event.stream_id] = stream_class(context, event.stream_id, self)
         stream = self.streams.get(event.stream_id)
         if stream is not None:
             self._run(stream, event)
