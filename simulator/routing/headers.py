@@ -74,25 +74,20 @@ def find_cookie(fields: Fields, name: bytes) -> str | None:
     return None
 
 
-def _connection_options(fields: Fields) -> frozenset[bytes]:
-    return frozenset(
-        [
-            option.strip().lower()
-            for key, value in fields
-            if len(key) == 10 and key.lower() == b"connection"
-            for option in value.split(b",")
-        ]
-    )
-
-
 def end_to_end(fields: Fields, *, upgradable: bool = True) -> Fields:
     """Remove hop-by-hop fields (F-4.20), and those that Connection names, except Host and the body's framing.
 
     A WebSocket upgrade keeps Connection and Upgrade if `upgradable`; any other upgrade is ignored (RFC 9110, 7.8).
     """
-    options = _connection_options(fields)
+    named = [(key.lower(), key, value) for key, value in fields]
+    options = {
+        option.strip().lower()
+        for name, _, value in named
+        if name == b"connection"
+        for option in value.split(b",")
+    }
     dropped = HOP_BY_HOP | (options - _NEVER_HOP_BY_HOP) if options else HOP_BY_HOP
-    kept = tuple([field for field in fields if field[0].lower() not in dropped])
+    kept = tuple([(key, value) for name, key, value in named if name not in dropped])
     if upgradable and b"upgrade" in options and _offers_websocket(fields):
         return (*kept, (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
     return kept

@@ -106,6 +106,8 @@ class FlowControlledHandler(ProxyConnectionHandler):
         while self._edge is None and layer is not None:
             if isinstance(layer, EdgeLayer):
                 self._edge = layer
+                if not self.client.tls:
+                    self.layer = layer  # the layers above it only pass events on
             layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
         return self._edge
 

@@ -123,7 +123,7 @@ def _parse_transform(data: dict[str, Any] | None) -> Transform | None:
     return Transform(
         path,
         tuple(name for name in delete_headers if not _is_protected(name) and name.lower() != "host"),
-        tuple(header for header in set_headers if not _is_protected(header[0]) and header not in hosts[:-1]),
+        (*(header for header in others if not _is_protected(header[0])), *hosts[-1:]),
         tuple(warnings),
     )
 
