@@ -22,7 +22,7 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
-from simulator.proxy.http.connections import Http2ClientConnection, Http2MachineConnection, SendWindowUpdates
+from simulator.proxy.http.http2 import Http2ClientConnection, Http2MachineConnection, SendWindowUpdates
 from simulator.proxy.http.exchange_stream import ExchangeStream, GetMachineConnection, ResumeExchange
 from simulator.proxy.http.http1 import ClientConnection, MachineConnection
 from simulator.proxy.http.inspected_stream import InspectedStream

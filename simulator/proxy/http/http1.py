@@ -28,6 +28,7 @@ from mitmproxy.proxy.layers.http._events import (
 
 from simulator.proxy.http import convert
 from simulator.proxy.http.message_head import (
+    MAX_HEAD_BYTES,
     InvalidMessage,
     are_field_lines,
     check_framing,
@@ -37,8 +38,6 @@ from simulator.proxy.http.message_head import (
     write_response,
 )
 
-MAX_HEAD_BYTES = 256 * 1024
-"""A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
 MAX_CHUNK_LINE_BYTES = 4096
 """Longest size line of a chunk, with its extensions, which are dropped."""
 MAX_TRAILER_BYTES = 64 * 1024

@@ -16,6 +16,8 @@ from mitmproxy import http
 from simulator.proxy.http.fast_path import IndexedHeaders
 from simulator.routing import Fields
 
+MAX_HEAD_BYTES = 256 * 1024
+"""A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
 MAX_LENGTH_DIGITS = 18
 """Longest Content-Length: larger sizes than these digits hold are invalid, as no body has them."""
 

@@ -17,7 +17,7 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
-from simulator.proxy.http.connections import SendWindowUpdates
+from simulator.proxy.http.http2 import SendWindowUpdates
 from simulator.proxy.http.edge_layer import EdgeLayer
 
 MAX_BUFFERED_BYTES = 1024 * 1024

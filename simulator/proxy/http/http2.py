@@ -1,8 +1,4 @@
-"""HTTP/1 and HTTP/2 connections to clients and machines: limits, upload windows, and workarounds for mitmproxy.
-
-mitmproxy fails on trailers and mistakes an interim response (103 Early Hints) for the final one. Both are dropped
-here. The `stream_id` of mitmproxy's `Http1Client` is None between two exchanges.
-"""
+"""HTTP/2 connections to clients and machines: limits, upload windows, and workarounds for mitmproxy."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from mitmproxy.proxy.layers.http._events import RequestData
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
 
 from simulator.proxy.http.convert import NO_HTTP2
-from simulator.proxy.http.http1 import MAX_HEAD_BYTES
+from simulator.proxy.http.message_head import MAX_HEAD_BYTES
 
 _FRAME_TYPE_AT = 3
 _SETTINGS = 4
