@@ -22,9 +22,9 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
-from simulator.proxy.http.http2 import Http2ClientConnection, Http2MachineConnection, SendWindowUpdates
 from simulator.proxy.http.exchange_stream import ExchangeStream, GetMachineConnection, ResumeExchange
 from simulator.proxy.http.http1 import ClientConnection, MachineConnection
+from simulator.proxy.http.http2 import Http2ClientConnection, Http2MachineConnection, SendWindowUpdates
 from simulator.proxy.http.inspected_stream import InspectedStream
 from simulator.proxy.http.message_head import InvalidMessage
 from simulator.proxy.http.websocket_tunnel import GoAway, Tunnel

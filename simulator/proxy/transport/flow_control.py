@@ -17,8 +17,8 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
-from simulator.proxy.http.http2 import SendWindowUpdates
 from simulator.proxy.http.edge_layer import EdgeLayer
+from simulator.proxy.http.http2 import SendWindowUpdates
 
 MAX_BUFFERED_BYTES = 1024 * 1024
 """How much of a response is buffered for an HTTP/2 stream whose window is closed."""
