@@ -23,7 +23,9 @@ from simulator.routing.service import HTTP_PORT
 
 _ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; mitmproxy 11 uses HTTP status codes
 BROKEN_RESPONSE: Any = _ErrorCode.GENERIC_SERVER_ERROR if _ErrorCode else status_codes.BAD_GATEWAY
-INVALID_REQUEST: Any = _ErrorCode.REQUEST_VALIDATION_FAILED if _ErrorCode else status_codes.BAD_REQUEST
+CLIENT_DISCONNECTED: Any = (
+    _ErrorCode.CLIENT_DISCONNECTED if _ErrorCode else status_codes.CLIENT_CLOSED_REQUEST
+)
 
 CLOSED_WITHOUT_RESPONSE = "server closed connection"
 TRUNCATED_HEAD = "connection closed in the middle of a response head"

@@ -103,31 +103,32 @@ class _Body:
         self.is_complete = True
 
     def _read_chunks(self, buffer: bytearray) -> bytes:
-        pieces: list[bytearray] = []
-        position, end = 0, len(buffer)
+        data = bytes(buffer)
+        pieces: list[bytes] = []
+        position, end = 0, len(data)
         while position < end and not self._is_last_chunk:
             if self._left:
-                piece = buffer[position : position + self._left]
+                piece = data[position : position + self._left]
                 pieces.append(piece)
                 position += len(piece)
                 self._left -= len(piece)
             elif self._is_chunk_open:
-                if end - position < 2 and buffer[position] == 13:
+                if data.startswith(b"\r\n", position):
+                    position += 2
+                    self._is_chunk_open = False
+                elif data[position:] == b"\r":
                     break
-                if buffer[position : position + 2] != b"\r\n":
+                else:
                     raise InvalidMessage("chunk longer than its size")
-                position += 2
-                self._is_chunk_open = False
-            else:
-                line = _parse_chunk_line(buffer, position, position + MAX_CHUNK_LINE_BYTES)
-                if line is None:
-                    if b"\n" in buffer[position:] or end - position >= MAX_CHUNK_LINE_BYTES:
-                        raise InvalidMessage("invalid size line of a chunk")
-                    break
+            elif line := _parse_chunk_line(data, position, position + MAX_CHUNK_LINE_BYTES):
                 position = line.end()
                 self._left = int(line[1], 16)
                 self._is_chunk_open = True
-                self._is_last_chunk = self._left == 0
+                self._is_last_chunk = not self._left
+            elif b"\n" in data[position:] or end - position >= MAX_CHUNK_LINE_BYTES:
+                raise InvalidMessage("invalid size line of a chunk")
+            else:
+                break
         del buffer[:position]
         if self._is_last_chunk:
             self._drop_trailers(buffer)
@@ -220,7 +221,7 @@ class ClientConnection(_Http1Connection):
         elif not self._is_done:
             self._close()
             if self._request is not None:
-                self._edge.deliver(RequestProtocolError(self.stream_id, "client disconnected"))
+                self._fail_request("client disconnected")
 
     def process(self) -> None:
         """Read from the buffer: one or more requests, as far as their responses are complete at once."""
@@ -280,10 +281,14 @@ class ClientConnection(_Http1Connection):
         """Answer an invalid request, unless its response has begun, and close: what follows cannot be read."""
         self._is_done = True
         if self._request is not None:
-            self._edge.deliver(RequestProtocolError(self.stream_id, str(error)))
+            self._fail_request(str(error))
         if not self._is_head_sent:
             self._edge.write(self._connection, write_response(self._edge.refuse(error), b"close"))
         self._close()
+
+    def _fail_request(self, message: str) -> None:
+        error = RequestProtocolError(self.stream_id, message, convert.CLIENT_DISCONNECTED)
+        self._edge.deliver(error)
 
     def send(self, event: HttpEvent) -> None:
         if isinstance(event, ResponseData):
