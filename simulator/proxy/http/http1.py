@@ -40,7 +40,7 @@ from simulator.proxy.http.message_head import (
 
 MAX_CHUNK_LINE_BYTES = 4096
 """Longest size line of a chunk, with its extensions, which are dropped."""
-MAX_TRAILER_BYTES = 64 * 1024
+MAX_TRAILER_BYTES = 16 * 1024
 MAX_BACKLOG_BYTES = 64 * 1024
 """How much of a client's further requests is read while the first one is in progress."""
 MAX_REQUESTS_PER_TURN = 8
