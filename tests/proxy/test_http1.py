@@ -20,6 +20,7 @@ from mitmproxy.proxy.layers.http._events import (
 from simulator.proxy.http.http1 import (
     MAX_BACKLOG_BYTES,
     MAX_CHUNK_LINE_BYTES,
+    MAX_CHUNKS_PER_TURN,
     MAX_REQUESTS_PER_TURN,
     MAX_TRAILER_BYTES,
     ClientConnection,
@@ -63,7 +64,7 @@ class RecordingEdge:
         self.refusals.append(str(error))
         return new_response(error.status, b"", ())
 
-    def continue_later(self, connection: ClientConnection) -> None:
+    def continue_later(self, connection: object) -> None:
         self.postponed += 1
 
     def data(self) -> list[bytes]:
@@ -79,9 +80,19 @@ class RecordingEdge:
 def test_chunks_that_arrive_together_are_one_event() -> None:
     edge = RecordingEdge()
     edge.connection.receive(CHUNKED)
-    edge.connection.receive(b"1\r\nx\r\n" * 10_000)
-    assert edge.data() == [b"x" * 10_000]
+    edge.connection.receive(b"1\r\nx\r\n" * 500)
+    assert edge.data() == [b"x" * 500]
     assert edge.kept_bytes() == 0
+
+
+def test_chunks_are_read_in_bounded_numbers() -> None:
+    edge = RecordingEdge()
+    edge.connection.receive(CHUNKED)
+    edge.connection.receive(b"1\r\nx\r\n" * 2 * MAX_CHUNKS_PER_TURN)
+    assert (sum(map(len, edge.data())), edge.postponed) == (MAX_CHUNKS_PER_TURN - 1, 1)
+    while edge.kept_bytes():
+        edge.connection.process()
+    assert sum(map(len, edge.data())) == 2 * MAX_CHUNKS_PER_TURN
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

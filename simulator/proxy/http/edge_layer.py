@@ -56,7 +56,7 @@ class EdgeLayer(layer.Layer):
         """Whether mitmproxy's hooks announce every flow, for addons other than ours."""
         self.streams: dict[int, ExchangeStream] = {}
         self.connections: dict[Connection, Side] = {}
-        self._waiting: dict[commands.Command, layer.Layer | ClientConnection] = {}
+        self._waiting: dict[commands.Command, layer.Layer | ClientConnection | MachineConnection] = {}
         """Who gets the event that completes a command."""
         self._opening: dict[commands.Command, tuple[ExchangeStream, GetMachineConnection]] = {}
         self._tunnel: Tunnel | None = None
@@ -83,7 +83,7 @@ class EdgeLayer(layer.Layer):
             self._connection_opened(event)
         elif isinstance(event, events.CommandCompleted):
             waiting = self._waiting.pop(event.command)
-            if isinstance(waiting, ClientConnection):
+            if isinstance(waiting, ClientConnection | MachineConnection):
                 waiting.process()
             else:
                 self._run(waiting, event)
@@ -188,7 +188,7 @@ class EdgeLayer(layer.Layer):
     def refuse(self, error: InvalidMessage) -> http.Response:
         return convert.refusal_response(self.core, self.context.client, error)
 
-    def continue_later(self, connection: ClientConnection) -> None:
+    def continue_later(self, connection: ClientConnection | MachineConnection) -> None:
         wakeup = commands.RequestWakeup(0)
         self._waiting[wakeup] = connection
         self._commands.append(wakeup)
@@ -216,6 +216,14 @@ class EdgeLayer(layer.Layer):
         if isinstance(client, ClientConnection) and client.is_backlog_full:
             return True
         return any(stream.is_upload_buffer_full for stream in self.streams.values())
+
+    def awaits_turn(self, connection: Connection | None) -> bool:
+        """Whether more of what this connection sent is to be processed after other connections have had their turn."""
+        side = self.connections.get(connection) if connection else None
+        return (
+            isinstance(side, ClientConnection | Http2ClientConnection | MachineConnection)
+            and side.awaits_turn
+        )
 
     def buffered_bytes(self, connection: Connection | None) -> int:
         """How many bytes from this machine's connection wait for the client's flow control windows."""

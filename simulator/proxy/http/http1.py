@@ -45,6 +45,8 @@ MAX_BACKLOG_BYTES = 64 * 1024
 """How much of a client's further requests is read while the first one is in progress."""
 MAX_REQUESTS_PER_TURN = 8
 """How many pipelined requests are started before other connections get their turn."""
+MAX_CHUNKS_PER_TURN = 1000
+"""How many chunks of a body are read before other connections get their turn."""
 
 _HTTP = b"HTTP/"
 _END_OF_HEAD = b"\r\n\r\n"
@@ -66,7 +68,7 @@ class Edge(Protocol):
     def refuse(self, error: InvalidMessage) -> http.Response:
         """Log an invalid request. Returns the response for it."""
 
-    def continue_later(self, connection: ClientConnection) -> None:
+    def continue_later(self, connection: ClientConnection | MachineConnection) -> None:
         """Call `connection.process` when other connections have had their turn."""
 
 
@@ -80,6 +82,8 @@ class _Body:
         self._is_chunk_open = False
         self._is_last_chunk = False
         self.is_complete = size == 0
+        self.has_more = False
+        """Whether reading stopped at the limit per turn, not at the end of the buffer."""
 
     def read(self, buffer: bytearray) -> bytes:
         """Remove the body's bytes from `buffer`, and return them without framing. Raises InvalidMessage."""
@@ -105,8 +109,9 @@ class _Body:
     def _read_chunks(self, buffer: bytearray) -> bytes:
         data = bytes(buffer)
         pieces: list[bytes] = []
-        position, end = 0, len(data)
-        while position < end and not self._is_last_chunk:
+        position, end, chunks = 0, len(data), 0
+        self.has_more = False
+        while position < end and not self._is_last_chunk and not self.has_more:
             if self._left:
                 piece = data[position : position + self._left]
                 pieces.append(piece)
@@ -125,6 +130,8 @@ class _Body:
                 self._left = int(line[1], 16)
                 self._is_chunk_open = True
                 self._is_last_chunk = not self._left
+                chunks += 1
+                self.has_more = chunks == MAX_CHUNKS_PER_TURN
             elif b"\n" in data[position:] or end - position >= MAX_CHUNK_LINE_BYTES:
                 raise InvalidMessage("invalid size line of a chunk")
             else:
@@ -164,6 +171,13 @@ class _Http1Connection:
         self._body = _Body(0)
         self._is_pipe = False
         """Whether bytes pass unchanged, after a 101."""
+        self.awaits_turn = False
+        """Whether `process` will be called to read more of the buffer."""
+
+    def _continue_later(self) -> None:
+        if not self.awaits_turn:
+            self.awaits_turn = True
+            self._edge.continue_later(self)  # type: ignore[arg-type]
 
     def _take_head(self) -> bytes | None:
         """Remove a complete head from the buffer; None if it has not arrived yet. Raises InvalidMessage."""
@@ -199,20 +213,19 @@ class ClientConnection(_Http1Connection):
         self._is_head_sent = False
         self._is_done = False
         self._is_processing = False
-        self._awaits_turn = False
 
     @property
     def is_backlog_full(self) -> bool:
         """Whether no more should be read before the request in progress is complete."""
         awaits_response = self._request is not None and self._body.is_complete
-        return len(self._buffer) > MAX_BACKLOG_BYTES and (awaits_response or self._awaits_turn)
+        return len(self._buffer) > MAX_BACKLOG_BYTES and (awaits_response or self.awaits_turn)
 
     def receive(self, data: bytes) -> None:
         if self._is_pipe:
             self._edge.deliver(RequestData(self.stream_id, data))
         elif not self._is_done:
             self._buffer += data
-            if not self._awaits_turn:
+            if not self.awaits_turn:
                 self.process()
 
     def receive_eof(self) -> None:
@@ -226,7 +239,7 @@ class ClientConnection(_Http1Connection):
     def process(self) -> None:
         """Read from the buffer: one or more requests, as far as their responses are complete at once."""
         self._is_processing = True
-        self._awaits_turn = False
+        self.awaits_turn = False
         started = 0
         try:
             while self._buffer and not self._is_done and not self._is_pipe:
@@ -235,6 +248,8 @@ class ClientConnection(_Http1Connection):
                 if self._request is not None:
                     self._read_body()
                     if not self._body.is_complete:
+                        if self._body.has_more:
+                            self._continue_later()
                         break
                 elif started == MAX_REQUESTS_PER_TURN:
                     self._continue_later()
@@ -339,11 +354,6 @@ class ClientConnection(_Http1Connection):
         if self._buffer and not self._is_processing:
             self._continue_later()
 
-    def _continue_later(self) -> None:
-        if not self._awaits_turn:
-            self._awaits_turn = True
-            self._edge.continue_later(self)
-
     def _close(self) -> None:
         self._is_done = True
         self._edge.close(self._connection)
@@ -396,6 +406,12 @@ class MachineConnection(_Http1Connection):
             self._edge.close(self._connection)  # nothing was requested
             return
         self._buffer += data
+        if not self.awaits_turn:
+            self.process()
+
+    def process(self) -> None:
+        """Read from the buffer: the response's head, and its body as far as it has arrived."""
+        self.awaits_turn = False
         try:
             if self._response is not None or self._read_head():
                 self._read_body()
@@ -429,6 +445,8 @@ class MachineConnection(_Http1Connection):
             self._deliver_data(self._body.read(self._buffer))
         if self._body.is_complete:
             self._end_response()
+        elif self._body.has_more and not self.is_detached:
+            self._continue_later()
 
     def _deliver_data(self, data: bytes) -> None:
         if data and self.stream_id is not None and not self.is_detached:

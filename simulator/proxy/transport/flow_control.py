@@ -50,11 +50,15 @@ class FlowControlledHandler(ProxyConnectionHandler):
         if edge is None:
             await self._drain(self.client)
         elif task is self._client_task():
+            if edge.awaits_turn(self.client):
+                await self._wait_until(lambda: not edge.awaits_turn(self.client))
             await self._throttle_client(edge)
         else:
+            connection = self._connection_of(task)
+            if edge.awaits_turn(connection):
+                await self._wait_until(lambda: not edge.awaits_turn(connection))
             await self._drain(self.client)
             if edge.is_http2:
-                connection = self._connection_of(task)
                 await self._wait_until(lambda: edge.buffered_bytes(connection) < MAX_BUFFERED_BYTES)
 
     async def _throttle_client(self, edge: EdgeLayer) -> None:
