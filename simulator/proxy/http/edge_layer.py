@@ -56,7 +56,9 @@ class EdgeLayer(layer.Layer):
         """Whether mitmproxy's hooks announce every flow, for addons other than ours."""
         self.streams: dict[int, ExchangeStream] = {}
         self.connections: dict[Connection, Side] = {}
-        self._waiting: dict[commands.Command, layer.Layer | ClientConnection | MachineConnection] = {}
+        self._waiting: dict[
+            commands.Command, layer.Layer | ClientConnection | MachineConnection | Tunnel
+        ] = {}
         """Who gets the event that completes a command."""
         self._opening: dict[commands.Command, tuple[ExchangeStream, GetMachineConnection]] = {}
         self._tunnel: Tunnel | None = None
@@ -85,6 +87,8 @@ class EdgeLayer(layer.Layer):
             waiting = self._waiting.pop(event.command)
             if isinstance(waiting, ClientConnection | MachineConnection):
                 waiting.process()
+            elif isinstance(waiting, Tunnel):
+                self._execute(waiting.close())
             else:
                 self._run(waiting, event)
         elif isinstance(event, events.Start):
@@ -95,7 +99,7 @@ class EdgeLayer(layer.Layer):
     def _handle_request_from_outside(self, event: events.Event) -> None:
         client = self.connections.get(self.context.client)
         if isinstance(event, GoAway) and self._tunnel is not None:
-            self._execute(self._tunnel.go_away())
+            self._execute(self._tunnel.go_away(), self._tunnel)
         elif isinstance(event, SendWindowUpdates) and isinstance(client, Http2ClientConnection):
             self._execute(client.send_window_updates())
         elif isinstance(event, events.MessageInjected):  # by the inspector of mitmweb
@@ -106,7 +110,7 @@ class EdgeLayer(layer.Layer):
     def _handle_connection_event(self, event: events.ConnectionEvent) -> None:
         connection = event.connection
         if self._tunnel is not None and self._tunnel.owns(connection):
-            self._execute(self._tunnel.pass_on(event))
+            self._execute(self._tunnel.pass_on(event), self._tunnel)
         elif (side := self.connections.get(connection)) is None:
             pass  # detached: its machine replays and closes late, or sends more than its response
         elif isinstance(side, layer.Layer):
@@ -133,7 +137,7 @@ class EdgeLayer(layer.Layer):
     def _run(self, child: layer.Layer, event: events.Event) -> None:
         self._execute(child.handle_event(event), child)
 
-    def _execute(self, issued: Iterable[commands.Command], child: layer.Layer | None = None) -> None:
+    def _execute(self, issued: Iterable[commands.Command], child: layer.Layer | Tunnel | None = None) -> None:
         for command in issued:
             if isinstance(command, SendHttp):
                 self._send(command.connection, command.event)
