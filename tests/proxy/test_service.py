@@ -240,7 +240,6 @@ async def test_nothing_of_the_machine_follows_the_proxys_close_frame(harness: Ha
         await wire.send(accept() + b"\x82\x05he")
         await gone.wait()
         await wire.send(b"llo\x82\x01a" + b"\x82\x01b" * 1000)
-        assert await wire.read_exactly(8) == b"\x88\x82\0\0\0\0\x03\xe9"
 
     await harness.add_machine(AMS, "ams", talkative)
     client = await harness.connect()
