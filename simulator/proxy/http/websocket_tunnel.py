@@ -63,8 +63,11 @@ class Tunnel:
                 yield from self._pass_on_from_machine(event.data)
             if self._has_gone_away and self._from_client.close_code is not None:
                 yield from self.close()
-        elif isinstance(event, events.ConnectionClosed) and (from_client or not self._has_gone_away):
-            yield from self.close()
+        elif isinstance(event, events.ConnectionClosed):
+            if self._has_gone_away and not from_client:  # the client's close frame is still to come
+                yield commands.CloseConnection(self._machine)
+            else:
+                yield from self.close()
 
     def _pass_on_from_machine(self, data: bytes) -> layer.CommandGenerator[None]:
         if self._has_gone_away:
