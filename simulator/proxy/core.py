@@ -98,6 +98,10 @@ class ProxyCore:
         name = app.name if app else ""
         self.bus.publish(ProxyLogged(self.clock.now(), name, None, edge, "error", str(error), error.code))
 
+    def log_invalid_request(self, reason: str, edge: str, now: float) -> None:
+        """Log a request that the proxy refused before it was routed."""
+        self.bus.publish(ProxyLogged(now, "", None, edge, "error", f"invalid request: {reason}"))
+
     def log_fault(self, cause: Condition, machine: Machine) -> None:
         """Log that a fault affected a delivery, in the log of the machine's app."""
         now, message = self.clock.now(), f"{FAULT} triggered: {cause.description}"

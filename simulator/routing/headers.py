@@ -48,6 +48,7 @@ _OVERWRITTEN = frozenset(
 _REMOVED = _OVERWRITTEN | PROXY_ONLY
 # F-4.20, RFC 9110, 7.6.1; without Transfer-Encoding, which is kept because it frames the body.
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"})
+_NEVER_HOP_BY_HOP = frozenset({b"host", b"content-length", b"transfer-encoding"})
 # F-4.21: the proxy sets these on every response.
 _MODIFIED = frozenset({b"server", b"via", b"fly-request-id"})
 # The response fields that a trace shows for a hop.
@@ -74,22 +75,32 @@ def find_cookie(fields: Fields, name: bytes) -> str | None:
     return None
 
 
-def _connection_tokens(fields: Fields) -> frozenset[bytes]:
-    return frozenset(
-        token.strip().lower()
+def end_to_end(fields: Fields, *, upgradable: bool = True) -> Fields:
+    """Remove hop-by-hop fields (F-4.20), and those that Connection names, except Host and the body's framing.
+
+    A WebSocket upgrade keeps Connection and Upgrade if `upgradable`; any other upgrade is ignored (RFC 9110, 7.8).
+    """
+    named = [(key.lower(), key, value) for key, value in fields]
+    options = {
+        option.strip().lower()
+        for name, _, value in named
+        if name == b"connection"
+        for option in value.split(b",")
+    }
+    dropped = HOP_BY_HOP | (options - _NEVER_HOP_BY_HOP) if options else HOP_BY_HOP
+    kept = tuple([(key, value) for name, key, value in named if name not in dropped])
+    if upgradable and b"upgrade" in options and _offers_websocket(fields):
+        return (*kept, (b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+    return kept
+
+
+def _offers_websocket(fields: Fields) -> bool:
+    return any(
+        protocol.strip().lower() == b"websocket"
         for key, value in fields
-        if key.lower() == b"connection"
-        for token in value.split(b",")
+        if len(key) == 7 and key.lower() == b"upgrade"
+        for protocol in value.split(b",")
     )
-
-
-def end_to_end(fields: Fields) -> Fields:
-    """Remove hop-by-hop fields (F-4.20); a complete upgrade keeps Connection and Upgrade."""
-    tokens = _connection_tokens(fields)
-    dropped = HOP_BY_HOP | tokens
-    kept = tuple([field for field in fields if field[0].lower() not in dropped])
-    upgrades = [field for field in fields if field[0].lower() == b"upgrade"] if b"upgrade" in tokens else []
-    return (*kept, *upgrades, (b"Connection", b"Upgrade")) if upgrades else kept
 
 
 def overwrite(fields: Fields, extra: Fields) -> Fields:
@@ -112,8 +123,11 @@ def request_fields(
     forwarded_for: list[bytes] = []
     via: list[bytes] = []
     present: set[bytes] = set()
-    for key, value in end_to_end(request.fields):
+    # HTTP/1.0 has no Upgrade (RFC 9110, 7.8).
+    for key, value in end_to_end(request.fields, upgradable=request.http_version == "1.1"):
         name = key.lower()
+        if b"_" in name and name.replace(b"_", b"-") in removed:
+            continue  # CGI and WSGI apps cannot tell these names apart
         if name == b"x-forwarded-for":
             forwarded_for.append(value)
         elif name == b"via":
@@ -235,10 +249,13 @@ class FailedReplay:
 
 def shown_fields(fields: Fields) -> tuple[tuple[str, str], ...]:
     """The response fields that a trace shows for a hop, as text, names in lower case."""
+    named = [(key.lower(), value) for key, value in fields]
     return tuple(
-        (key.decode("latin-1").lower(), value.decode("latin-1"))
-        for key, value in fields
-        if key.lower() in _SHOWN or key[:4].lower() == b"fly-"
+        [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in named
+            if name in _SHOWN or name.startswith(b"fly-")
+        ]
     )
 
 

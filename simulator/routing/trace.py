@@ -151,8 +151,15 @@ class _OpenHop:
     wait_note: str | None = None
     notes: tuple[str, ...] = ()
     received: Fields = ()
+    frozen: Hop | None = None
+    """The result of `freeze`, until the hop changes."""
 
     def freeze(self) -> Hop:
+        if self.frozen is None:
+            self.frozen = self._freeze()
+        return self.frozen
+
+    def _freeze(self) -> Hop:
         machine = self.machine
         notes = (self.wait_note, *self.notes) if self.wait_note else self.notes
         return Hop(
@@ -190,6 +197,7 @@ class TraceRecorder:
         self._ended_at: float | None = None
         self._close_code: int | None = None
         self._warnings: list[str] = []
+        self._cookies = cookie_names(request.fields)
 
     def open_hop(
         self, machine: Machine, cause: Cause, sent: Fields, now: float, wait_note: str | None = None
@@ -200,7 +208,13 @@ class TraceRecorder:
             last.attempts += 1
         else:
             self._hops.append(_OpenHop(machine, cause, sent, now))
-        self._hops[-1].wait_note = wait_note
+        self._changing_hop().wait_note = wait_note
+
+    def _changing_hop(self) -> _OpenHop:
+        """The last hop, to be changed."""
+        hop = self._hops[-1]
+        hop.frozen = None
+        return hop
 
     def close_hop(
         self,
@@ -211,18 +225,18 @@ class TraceRecorder:
         replay: str | None = None,
         fields: Fields = (),
     ) -> None:
-        hop = self._hops[-1]
+        hop = self._changing_hop()
         hop.ended_at, hop.status, hop.failure, hop.replay, hop.received = now, status, failure, replay, fields
 
     def add_note(self, note: str) -> None:
         """Add a note to the last hop, once for all its attempts."""
-        hop = self._hops[-1]
+        hop = self._changing_hop()
         if note not in hop.notes:
             hop.notes = (*hop.notes, note)
 
     def set_replay_body(self, body: bytes) -> None:
         """Show the start of the replay body as the `replay` of the last hop."""
-        self._hops[-1].replay = body[:_MAX_REPLAY_BYTES].decode("utf-8", "backslashreplace")
+        self._changing_hop().replay = body[:_MAX_REPLAY_BYTES].decode("utf-8", "backslashreplace")
 
     def warn(self, *warnings: str) -> None:
         self._warnings += [warning for warning in warnings if warning not in self._warnings]
@@ -272,5 +286,5 @@ class TraceRecorder:
             websocket=self._outcome is not Outcome.REJECTED and self._status == 101,
             close_code=self._close_code,
             warnings=tuple([show_bytes(warning) for warning in self._warnings]),
-            cookies_sent=cookie_names(request.fields),
+            cookies_sent=self._cookies,
         )

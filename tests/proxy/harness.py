@@ -177,8 +177,8 @@ class Harness:
         layers, handlers = self.layers(), self.server._clients.values()
         return {
             "streams": sum(len(edge.streams) for edge in layers),
-            "commands": sum(len(edge.command_sources) for edge in layers),
-            "waiting": sum(len(edge.waiting_for_establishment) for edge in layers),
+            "commands": sum(len(edge._waiting) for edge in layers),
+            "waiting": sum(len(edge._opening) for edge in layers),
             "machine connections": sum(len(edge.connections) - 1 for edge in layers),
             "transports": sum(len(handler.transports) - 1 for handler in handlers),
             "wake-ups": sum(len(handler.wakeup_timer) for handler in handlers),

@@ -48,3 +48,14 @@ def test_there_is_no_boundary_within_a_frame(sent: bytes, place: int) -> None:
     scanner.scan(sent[: place % len(sent) or 1])
     assert scanner.at_boundary == (len(sent) == 1)
     assert scanner.close_code is None
+
+
+@given(frames, frames, st.integers(1, 10**6))
+def test_the_rest_of_a_frame_is_known_before_it_arrives(sent: bytes, more: bytes, place: int) -> None:
+    start = place % len(sent) or 1
+    scanner = FrameScanner()
+    scanner.scan(sent[:start])
+    rest = sent[start:] + more
+    if not scanner.at_boundary:
+        assert scanner.next_boundary(rest) == len(sent) - start
+        assert scanner.next_boundary(sent[start:-1]) in (None, 0)

@@ -276,6 +276,49 @@ async def test_open_websockets_get_a_going_away_close_frame_before_a_machine_sto
     assert trace.close_code == 1001
 
 
+async def test_nothing_of_the_machine_follows_the_proxys_close_frame(harness: Harness) -> None:
+    """F-5.36; RFC 6455, 5.5.1 and 7.1.1: the client's close frame ends the connection"""
+    gone = asyncio.Event()
+
+    async def talkative(wire: MachineWire) -> None:
+        await wire.read_request_head()
+        await wire.send(accept() + b"\x82\x05he")
+        await gone.wait()
+        await wire.send(b"llo\x82\x01a" + b"\x82\x01b" * 1000)
+
+    await harness.add_machine(AMS, "ams", talkative)
+    client = await harness.connect()
+    await client.send(upgrade())
+    await client.read_head()
+    assert await client.read_exactly(4) == b"\x82\x05he"
+    await harness.server.go_away(AMS)
+    gone.set()
+    assert await client.read_exactly(7) == b"llo\x88\x02\x03\xe9"
+    await until(lambda: harness.resource_counts()["transports"] == 0)  # the machine has closed its connection
+    await harness.server.go_away(AMS)  # a second one changes nothing
+    await client.send(b"\x88\x82\0\0\0\0\x03\xe9")
+    assert await client.read_to_end() == b""
+
+
+async def test_a_client_that_does_not_answer_the_close_frame_is_disconnected(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F-5.36"""
+    monkeypatch.setattr("simulator.proxy.http.websocket_tunnel.CLOSE_SECONDS", 0.05)
+
+    async def open_forever(wire: MachineWire) -> None:
+        await wire.read_request_head()
+        await wire.send(accept())
+        await wire.read_to_end()
+
+    await harness.add_machine(AMS, "ams", open_forever)
+    client = await harness.connect()
+    await client.send(upgrade())
+    await client.read_head()
+    await harness.server.go_away(AMS)
+    assert await client.read_to_end() == b"\x88\x02\x03\xe9"
+
+
 async def test_a_pristine_response_has_no_headers_from_the_proxy() -> None:
     """F-4.24, F-4.25"""
     options = {"pristine": True, "response_headers": (("x-added", ("1", "2")), ("content-type", None))}

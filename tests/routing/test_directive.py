@@ -151,6 +151,11 @@ def test_unknown_and_repeated_fields_have_warnings(value: str, warnings: tuple[s
         ('region="iad', "unclosed double quote in 'region=\"iad'"),
         ('region="iad","ord"', 'region has a double quote inside \'"iad","ord"\''),
         ('instance=a"b"', "instance has a double quote inside 'a\"b\"'"),
+        # F-1.76: the rules of the JSON form
+        ("state=a\rb", r"state has a control character in 'a\rb'"),
+        ("instance=a\x00", r"instance has a control character in 'a\x00'"),
+        ("region=a\tb", r"region has a control character in 'a\tb'"),
+        ("app=a\x7f;state=x", r"app has a control character in 'a\x7f'"),
     ],
 )
 def test_a_directive_that_cannot_be_parsed_says_why(value: str, problem: str) -> None:

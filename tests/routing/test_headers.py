@@ -145,8 +145,14 @@ def test_forged_replay_headers_are_stripped(name: str) -> None:
     assert sent({name: "instance=forged"}, strip_forged=False)[name.lower()] == "instance=forged"
 
 
+@pytest.mark.parametrize("name", ["fly_replay_src", "Fly_Replay-Src", "FLY_CLIENT_IP", "fly_request_id"])
+def test_fly_headers_with_underscores_count_as_forged(name: str) -> None:
+    """K-15, F-4.17: apps behind CGI or WSGI cannot tell the names apart"""
+    assert name.lower() not in sent({name: "forged"})
+
+
 @pytest.mark.parametrize(
-    "name", ["fly-prefer-region", "fly-force-instance-id", "fly-replay-cache-control", "cookie"]
+    "name", ["x_custom", "fly-prefer-region", "fly-force-instance-id", "fly-replay-cache-control", "cookie"]
 )
 def test_headers_of_the_client_reach_the_machine(name: str) -> None:
     """F-3.11, K-37"""
@@ -169,8 +175,24 @@ def test_headers_of_the_client_reach_the_machine(name: str) -> None:
             {"Connection": "keep-alive, Upgrade", "Upgrade": "websocket", "Keep-Alive": "1"},
             {"upgrade": "websocket", "connection": "Upgrade"},
         ),
+        (
+            {"Connection": "Upgrade", "Upgrade": "h2c, WebSocket"},
+            {"upgrade": "websocket", "connection": "Upgrade"},
+        ),
         ({"Connection": "Upgrade"}, {}),
         ({"Upgrade": "h2c"}, {}),
+        ({"Upgrade": "websocket"}, {}),
+        # RFC 9110, 7.8: an upgrade to another protocol is ignored.
+        ({"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABk"}, {}),
+        # Connection cannot drop the host, or what defines the length of the body.
+        (
+            {"Connection": "host, Content-Length", "Host": "a", "Content-Length": "1"},
+            {"host": "a", "content-length": "1"},
+        ),
+        (
+            {"Connection": "transfer-encoding", "Transfer-Encoding": "chunked"},
+            {"transfer-encoding": "chunked"},
+        ),
     ],
 )
 def test_hop_by_hop_headers_are_removed_except_for_an_upgrade(
@@ -178,6 +200,14 @@ def test_hop_by_hop_headers_are_removed_except_for_an_upgrade(
 ) -> None:
     """F-4.20"""
     assert as_texts(end_to_end(fields(headers))) == kept
+
+
+def test_a_request_without_http_1_1_is_not_upgraded() -> None:
+    """RFC 9110, 7.8"""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert sent(upgrade)["upgrade"] == "websocket"
+    for version in ("1.0", "2"):
+        assert not {"upgrade", "connection"} & set(sent(upgrade, http_version=version))
 
 
 NAMES = st.sampled_from(
@@ -203,7 +233,13 @@ def test_no_hop_by_hop_header_is_left(given_fields: Fields) -> None:
     }
     assert not names & {b"keep-alive", b"proxy-connection", b"te"}
     assert names & named <= {b"upgrade", b"connection"}
-    is_upgrade = b"upgrade" in named and any(name.lower() == b"upgrade" for name, _ in given_fields)
+    protocols = [
+        protocol.strip().lower()
+        for name, value in given_fields
+        if name.lower() == b"upgrade"
+        for protocol in value.split(b",")
+    ]
+    is_upgrade = b"upgrade" in named and b"websocket" in protocols
     assert [value for name, value in left if name.lower() == b"connection"] == [b"Upgrade"] * is_upgrade
     assert (b"upgrade" in names) is is_upgrade
     assert end_to_end(left) == left

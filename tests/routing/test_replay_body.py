@@ -145,6 +145,11 @@ def test_a_timeout_without_a_unit_follows_the_same_option() -> None:
             {"transform": {"set_headers": [{"name": "x", "value": "a\nb"}]}},
             "which is not a valid header value",
         ),
+        ({"transform": {"path": "/a#b"}}, "transform.path is '/a#b'"),
+        (
+            {"transform": {"set_headers": [{"name": "Host", "value": "a, b"}]}},
+            "transform.set_headers has the host 'a, b', expected a host and an optional port",
+        ),
         ({"cache": True}, "cache is a boolean, expected an object"),
         ({"cache": {"ttl": "60"}}, "cache.ttl is '60', expected a number of seconds"),
         ({"cache": {"ttl": True}}, "cache.ttl is a boolean, expected a number of seconds"),
@@ -184,6 +189,21 @@ def test_warnings_about_a_body_are_in_the_trace() -> None:
     assert caller.trace.warnings == (
         "unknown field 'group' is ignored",
         "transform cannot change the header 'Connection': it is left unchanged (K-40)",
+    )
+
+
+def test_a_transform_keeps_exactly_one_host() -> None:
+    """RFC 9112, 3.2"""
+    hosts = [{"name": "Host", "value": host} for host in ("a.test", "b.test:80", "b.test:80")]
+    caller = Caller()
+    caller.replay_body(
+        {"instance": DFW_1.id, "transform": {"delete_headers": ["HOST"], "set_headers": hosts}}
+    )
+    assert isinstance(caller.decision, Deliver)
+    assert [value for name, value in caller.decision.fields if name.lower() == b"host"] == [b"b.test:80"]
+    assert caller.trace.warnings == (
+        "transform cannot delete the header 'host': a request has exactly one",
+        "transform sets 'host' 3 times: the last one counts",
     )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import re
-import time
 from email.utils import formatdate
 from typing import Any
 
@@ -16,18 +15,22 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 from mitmproxy.proxy.layers.http import _events as http_events
 
-from simulator.proxy.http.fast_path import IndexedHeaders
+from simulator.proxy.core import ProxyCore
+from simulator.proxy.http.message_head import InvalidMessage, new_request, new_response
 from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
-from simulator.routing.headers import rejection_fields
+from simulator.routing.headers import FLY_REPLAY, find_field, rejection_fields
 from simulator.routing.service import HTTP_PORT
 from simulator.text import encode_uri
 
 _ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; mitmproxy 11 uses HTTP status codes
 BROKEN_RESPONSE: Any = _ErrorCode.GENERIC_SERVER_ERROR if _ErrorCode else status_codes.BAD_GATEWAY
-INVALID_REQUEST: Any = _ErrorCode.REQUEST_VALIDATION_FAILED if _ErrorCode else status_codes.BAD_REQUEST
+CLIENT_DISCONNECTED: Any = (
+    _ErrorCode.CLIENT_DISCONNECTED if _ErrorCode else status_codes.CLIENT_CLOSED_REQUEST
+)
 
-_TRUNCATED_HEAD = re.compile(r"unexpected server response: b['\"]HTTP")
-"""mitmproxy's message for an incomplete response head."""
+CLOSED_WITHOUT_RESPONSE = "server closed connection"
+TRUNCATED_HEAD = "connection closed in the middle of a response head"
+"""Our own messages for a machine that closes its connection before its response has begun."""
 NO_HTTP2 = "no HTTP/2 settings"
 """Our own message for a machine that does not begin with a SETTINGS frame."""
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
@@ -39,6 +42,7 @@ _CONNECT_FAILURES = {
     errno.ENETUNREACH: Failure.HOST_UNREACHABLE,
     errno.ETIMEDOUT: Failure.TIMED_OUT,
 }
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 CONNECT_TIMED_OUT = f"[Errno {errno.ETIMEDOUT}] connection timed out"
 """The error of a connection that the simulated network did not establish in time."""
 
@@ -57,24 +61,24 @@ def public_port_of(client: Client) -> int | None:
 
 def to_request(request: http.Request, client: Client) -> Request:
     """The client's request head; an HTTP/2 authority and split cookies are converted to their HTTP/1.1 form."""
-    fields = request.headers.fields
-    host = request.host_header or ""
-    if request.is_http2:
-        # Not `request.authority`: mitmproxy decodes names in xn-- form, which then match no hostname of an app.
-        authority = request.data.authority
-        host = authority.decode("utf-8", "surrogateescape") or host
-        fields = _as_http1(fields, authority)
+    data = request.data
+    fields = data.headers.fields
+    is_http2 = request.is_http2
+    if is_http2:
+        fields = _as_http1(fields, data.authority)
+    if find_field(fields, b"expect") is not None:
+        fields = tuple(field for field in fields if field[0].lower() != b"expect")
     peer, local = client.peername, client.sockname
     return Request(
-        method=request.method,
-        target=request.path,
-        host=host,
+        method=data.method.decode(),
+        target=data.path.decode("utf-8", "surrogateescape"),
+        host=find_field(fields, b"host") or "",
         scheme="https" if client.tls else "http",
-        fields=tuple(field for field in fields if field[0].lower() != b"expect"),
+        fields=fields,
         client_ip=_plain_ip(peer[0]),
         edge_ip=_plain_ip(local[0]),
         edge_port=local[1],
-        http_version="2" if request.is_http2 else request.http_version.removeprefix("HTTP/"),
+        http_version="2" if is_http2 else data.http_version.decode().removeprefix("HTTP/"),
         service_port=public_port_of(client),
     )
 
@@ -98,92 +102,90 @@ def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> 
     fields = decision.fields
     if has_body and not any(key.lower() in (b"content-length", b"transfer-encoding") for key, _ in fields):
         fields = (*fields, (b"transfer-encoding", b"chunked"))
-    return http.Request(
-        decision.machine.host,
-        decision.port,
-        request.data.method,
-        b"http",
-        b"",
-        decision.target.encode("utf-8", "surrogateescape"),
-        b"HTTP/1.1",
-        IndexedHeaders(fields),
-        None,
-        None,
-        time.time(),
-        None,
-    )
+    target = decision.target.encode("utf-8", "surrogateescape")
+    host, port = decision.machine.host, decision.port
+    return new_request(request.data.method, target, b"HTTP/1.1", fields, host=host, port=port)
 
 
 def to_response_head(response: http.Response) -> Response:
-    return Response(response.status_code, response.headers.fields)
+    return Response(response.data.status_code, response.data.headers.fields)
 
 
 def to_client_response(
     response: http.Response, fields: Fields, request: http.Request, *, ends_with_head: bool
 ) -> http.Response:
     """The machine's response as the client gets it. The body is framed for the client's own HTTP version."""
-    framed = {key.lower() for key, _ in fields} & {b"content-length", b"transfer-encoding"}
-    if request.is_http2 or request.http_version == "HTTP/1.0":
+    data, version = response.data, request.data.http_version
+    if data.status_code < 200 or data.status_code == 204:  # RFC 9110, 8.6; RFC 9112, 6.1
+        fields = tuple(field for field in fields if field[0].lower() not in _FRAMING)
+    elif request.is_http2 or version == b"HTTP/1.0":
         fields = tuple(field for field in fields if field[0].lower() != b"transfer-encoding")
-    elif not framed and not ends_with_head:
+    elif not ends_with_head and not any(key.lower() in _FRAMING for key, _ in fields):
         # The machine ends the body by closing its connection; the client's connection stays open.
         fields = (*fields, (b"transfer-encoding", b"chunked"))
-    version = b"HTTP/1.0" if request.http_version == "HTTP/1.0" else b"HTTP/1.1"
-    return http.Response(
-        version,
-        response.status_code,
-        response.data.reason,
-        IndexedHeaders(fields),
-        None,
-        None,
-        time.time(),
-        None,
-    )
+    version = b"HTTP/1.0" if version == b"HTTP/1.0" else b"HTTP/1.1"
+    return new_response(data.status_code, data.reason, fields, version)
 
 
 def rejection_response(reject: Reject, request_id: str, request: http.Request) -> http.Response:
     """The proxy's own error response: a status and an empty body (F-1.99)."""
-    return _proxy_response(reject.status, request_id, request)
+    return _proxy_response(reject.status, request_id, _version(request))
 
 
-def bug_response(request_id: str, http_version: str) -> http.Response:
-    """The response if flysim itself fails: like a rejection; an HTTP/1.1 connection closes after it."""
-    head = rejection_fields(request_id, http_version, formatdate(usegmt=True).encode())
-    if http_version != "2":
-        head = (*head, (b"connection", b"close"))
-    return http.Response(
-        b"HTTP/1.1", 502, b"Bad Gateway", http.Headers(head), b"", None, time.time(), time.time()
-    )
+def bug_response(core: ProxyCore, client: Client, request_id: str) -> http.Response:
+    """The response if flysim itself fails: like a rejection. `request_id` is empty if the request has none yet."""
+    request_id = request_id or core.new_request_id(edge_of(client), core.clock.now())
+    return _proxy_response(502, request_id, "2" if client.alpn == b"h2" else "1.1")
 
 
 def redirect_response(redirect: Redirect, request_id: str, request: http.Request) -> http.Response:
     """The proxy's own redirect to the same URL over TLS (F-4.26)."""
-    return _proxy_response(redirect.status, request_id, request, (b"location", encode_uri(redirect.location)))
-
-
-def _proxy_response(
-    status: int, request_id: str, request: http.Request, *fields: tuple[bytes, bytes]
-) -> http.Response:
-    version = "2" if request.is_http2 else request.http_version.removeprefix("HTTP/")
-    head = (*fields, *rejection_fields(request_id, version, formatdate(usegmt=True).encode()))
-    reason = status_codes.RESPONSES.get(status, "").encode()
-    return http.Response(
-        b"HTTP/1.1", status, reason, IndexedHeaders(head), b"", None, time.time(), time.time()
+    return _proxy_response(
+        redirect.status, request_id, _version(request), (b"location", encode_uri(redirect.location))
     )
 
 
-def is_invalid_upgrade(response: http.Response, request: http.Request) -> bool:
-    """Whether this is a 101 for an HTTP/2 client; a 101 with a replay is valid, as it is not relayed (F-1.23)."""
-    return response.status_code == 101 and request.is_http2 and "fly-replay" not in response.headers
+def _proxy_response(
+    status: int, request_id: str, http_version: str, *fields: tuple[bytes, bytes]
+) -> http.Response:
+    reason = status_codes.RESPONSES.get(status, "").encode()
+    date = formatdate(usegmt=True).encode()
+    return new_response(status, reason, (*fields, *rejection_fields(request_id, http_version, date)))
+
+
+def _version(request: http.Request) -> str:
+    return "2" if request.is_http2 else request.http_version.removeprefix("HTTP/")
+
+
+def refusal_response(core: ProxyCore, client: Client, error: InvalidMessage) -> http.Response:
+    """Log an invalid request of this client. Returns the proxy's own error response: a status and an empty body."""
+    now, edge = core.clock.now(), edge_of(client)
+    core.log_invalid_request(str(error), edge, now)
+    version = "2" if client.alpn == b"h2" else "1.1"
+    return _proxy_response(error.status, core.new_request_id(edge, now), version)
+
+
+def is_unsolicited_upgrade(response: http.Response, delivery: Deliver) -> bool:
+    """Whether this is a 101 for a request without Upgrade; a 101 with a replay is not relayed (F-1.23)."""
+    return (
+        response.status_code == 101
+        and find_field(delivery.fields, b"upgrade") is None
+        and find_field(response.data.headers.fields, FLY_REPLAY) is None
+    )
 
 
 def expects_continue(request: http.Request) -> bool:
     """Whether the client waits for a 100 before it sends the body; HTTP/1.0 has no 100 (RFC 9110, 10.1.1)."""
-    return request.headers.get("expect", "").lower() == "100-continue" and request.http_version != "HTTP/1.0"
+    expectation = find_field(request.data.headers.fields, b"expect")
+    return (
+        expectation is not None
+        and expectation.lower() == "100-continue"
+        and request.data.http_version != b"HTTP/1.0"
+    )
 
 
 def continue_response() -> http.Response:
-    return http.Response(b"HTTP/1.1", 100, b"Continue", http.Headers(), b"", None, time.time(), time.time())
+    return new_response(100, b"Continue", ())
 
 
 def connect_failure_from_text(error: str) -> Failure:
@@ -203,18 +205,18 @@ def connect_failure_from_error(error: OSError) -> Failure:
 
 def is_closed_without_response(message: str) -> bool:
     """Whether mitmproxy's message means that the connection closed without a single byte of a response."""
-    return message == "server closed connection"
+    return message == CLOSED_WITHOUT_RESPONSE
 
 
 def response_failure(message: str) -> Failure:
     """The kind of failure, from mitmproxy's message for a connection without a complete response head."""
     if message == NO_HTTP2:
         return Failure.NO_HTTP2
-    if is_closed_without_response(message) or _TRUNCATED_HEAD.match(message):
+    if is_closed_without_response(message) or message == TRUNCATED_HEAD:
         return Failure.CLOSED
     return Failure.UNREADABLE
 
 
 def declared_length(request: http.Request) -> int:
-    """The request body's declared size in bytes, 0 if none is declared; mitmproxy has refused invalid values."""
-    return int(request.headers.get("content-length", "0") or "0")
+    """The request body's declared size in bytes, 0 if none is declared; invalid values have been refused."""
+    return int(find_field(request.data.headers.fields, b"content-length") or 0)

@@ -6,14 +6,12 @@ delivery fails; how the proxy reacts is decided by `simulator.routing`.
 
 from __future__ import annotations
 
-import time
-
 from mitmproxy import http
 from mitmproxy.net.http import status_codes
 
 from simulator.network_conditions import Condition, ResetTrigger
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.http.fast_path import IndexedHeaders
+from simulator.proxy.http.message_head import new_response
 from simulator.routing import Deliver, Exchange, Failure, Machine
 from simulator.routing.trace import FAULT
 
@@ -65,5 +63,4 @@ class DeliveryFaults:
 
 def _empty_response(status: int) -> http.Response:
     reason = status_codes.RESPONSES.get(status, "").encode()
-    fields = IndexedHeaders(((b"content-length", b"0"),))
-    return http.Response(b"HTTP/1.1", status, reason, fields, b"", None, time.time(), time.time())
+    return new_response(status, reason, ((b"content-length", b"0"),))

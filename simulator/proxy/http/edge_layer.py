@@ -3,40 +3,40 @@
 It replaces mitmproxy's `HttpLayer` and lives as long as one client connection. Differences from `HttpLayer`: a
 machine connection is looked up by address, and reused only when idle; one that failed or closed is removed, so that
 a keep-alive client reaches a machine that has restarted; what a machine still sends after its replay is dropped.
+Connections and streams call each other directly, and all bytes that one event produces for a connection are one write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import copy
+
+from mitmproxy import http
 from mitmproxy.connection import Connection, Server
-from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import (
-    GetHttpConnection,
-    GetHttpConnectionCompleted,
-    HttpClient,
-    HttpLayer,
-    HTTPMode,
-    RegisterHttpConnection,
-)
+from mitmproxy.proxy.layers.http import DropStream, GetHttpConnectionCompleted, SendHttp
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.layers.http._events import RequestHeaders
+from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
-from simulator.proxy.http.connections import (
-    ClientConnection,
-    DetachedConnection,
-    Http2ClientConnection,
-    Http2MachineConnection,
-    MachineConnection,
-    SendWindowUpdates,
-)
 from simulator.proxy.http.exchange_stream import ExchangeStream, GetMachineConnection, ResumeExchange
+from simulator.proxy.http.http1 import ClientConnection, MachineConnection
+from simulator.proxy.http.http2 import Http2ClientConnection, Http2MachineConnection, SendWindowUpdates
 from simulator.proxy.http.inspected_stream import InspectedStream
+from simulator.proxy.http.message_head import InvalidMessage, write_response
 from simulator.proxy.http.websocket_tunnel import GoAway, Tunnel
 from simulator.routing import Machine
 
 _GOAWAY = b"\0\0\x08\x07\0\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\x02"
 """A GOAWAY frame for all streams, with INTERNAL_ERROR (RFC 9113, 6.8)."""
+MAX_IDLE_CONNECTIONS = 16
+"""How many idle connections to machines one client connection keeps."""
+
+MachineSide = MachineConnection | Http2MachineConnection
+Side = ClientConnection | Http2Server | MachineSide
 
 
 class OpenMachineConnection(commands.OpenConnection):
@@ -48,101 +48,179 @@ class OpenMachineConnection(commands.OpenConnection):
         self.timeout_seconds = timeout_seconds
 
 
-class MachineClient(HttpClient):
-    """Opens a connection to a machine, then speaks HTTP/1.1 or, if the service asks for it, HTTP/2 (F-9.5)."""
-
-    connection: MachineConnection | Http2MachineConnection | None = None
-
-    def __init__(self, context: Context, machine: Machine, timeout_seconds: float, *, h2: bool) -> None:
-        super().__init__(context)
-        self._machine = machine
-        self._timeout_seconds = timeout_seconds
-        self.h2 = h2
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        error = yield OpenMachineConnection(self.context.server, self._machine, self._timeout_seconds)
-        if not error:
-            self.connection = (Http2MachineConnection if self.h2 else MachineConnection)(self.context)
-            self._handle_event = self.connection.handle_event  # type: ignore[method-assign]
-            yield from self.connection.handle_event(event)
-        yield RegisterHttpConnection(self.context.server, error)
-
-
-class EdgeLayer(HttpLayer):
+class EdgeLayer(layer.Layer):
     """All exchanges of one client connection."""
 
     def __init__(self, context: Context, core: ProxyCore, *, inspected: bool = False) -> None:
-        super().__init__(context, HTTPMode.transparent)
+        super().__init__(context)
         self.core = core
         self.inspected = inspected
         """Whether mitmproxy's hooks announce every flow, for addons other than ours."""
+        self.streams: dict[int, ExchangeStream] = {}
+        self.connections: dict[Connection, Side] = {}
+        self._waiting: dict[
+            commands.Command, layer.Layer | ClientConnection | MachineConnection | Tunnel
+        ] = {}
+        """Who gets the event that completes a command."""
+        self._opening: dict[commands.Command, tuple[ExchangeStream, GetMachineConnection]] = {}
         self._tunnel: Tunnel | None = None
         self._has_crashed = False
         self._streams_to_resume: list[ExchangeStream] = []
+        self._commands: list[commands.Command] = []
+        self._writes: dict[Connection, list[bytes]] = {}
 
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Merge everything that one event sends to the client, such as a head and its body, into one write."""
+    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Process the event completely, then execute the resulting commands. The layer itself never waits."""
         if self._has_crashed:
             return
-        client, pending = self.context.client, b""
         try:
-            for command in self._dispatch(event):
-                if isinstance(command, commands.ConnectionCommand) and command.connection is client:
-                    if isinstance(command, commands.SendData):
-                        pending += command.data
-                        continue
-                    if pending:
-                        yield commands.SendData(client, pending)
-                        pending = b""
-                yield command
+            self._dispatch(event)
+            while self._streams_to_resume:
+                self._run(self._streams_to_resume.pop(0), ResumeExchange())
         except Exception as bug:
-            pending += self._crash(bug)
-        if pending:
-            yield commands.SendData(client, pending)
-        if self._has_crashed:
-            yield commands.CloseConnection(client)
+            self._crash(bug)
+        for connection in tuple(self._writes):
+            self._flush(connection)
+        executed, self._commands = self._commands, []
+        yield from executed
 
-    def _crash(self, bug: Exception) -> bytes:
-        """A bug in flysim that is not in a single exchange: returns the last bytes that the client gets."""
+    _handle_event = handle_event
+
+    def _crash(self, bug: Exception) -> None:
+        """A bug in flysim: its exchanges end with an error, and nothing else is sent on this connection."""
         self._has_crashed = True
-        error = self.core.report_bug(bug)
-        # abort() must be called for every stream.
-        has_responses = [stream.abort(error) for stream in self.streams.values()]  # type: ignore[attr-defined]
-        if self._tunnel is not None or any(has_responses):
-            return b""
+        error, client = self.core.report_bug(bug), self.context.client
+        streams = tuple(self.streams.values())
+        self.streams.clear()
+        side = self.connections.get(client)
+        has_begun = isinstance(side, ClientConnection) and side.has_begun_response
+        for stream in streams:
+            has_begun |= stream.abort(error)
         if self.is_http2:
-            return _GOAWAY
-        edge = convert.edge_of(self.context.client)
-        response = convert.bug_response(self.core.new_request_id(edge, self.core.clock.now()), "1.1")
-        data: bytes = http1.assemble_response(response)
-        return data
+            self.write(client, _GOAWAY)
+        elif self._tunnel is None and not has_begun:
+            request_id = streams[0].request_id if streams else ""
+            self.write(client, write_response(convert.bug_response(self.core, client, request_id), b"close"))
+        self.close(client)
 
-    def _dispatch(self, event: events.Event) -> layer.CommandGenerator[None]:
+    def _dispatch(self, event: events.Event) -> None:
         if isinstance(event, events.ConnectionEvent):
-            if self._tunnel is not None and self._tunnel.owns(event.connection):
-                yield from self._tunnel.pass_on(event)
-            elif event.connection in self.connections:
-                yield from super()._handle_event(event)
-            if isinstance(event, events.ConnectionClosed) and event.connection is not self.context.client:
-                self.connections.pop(event.connection, None)
-        elif isinstance(event, GoAway):
-            if self._tunnel is not None:
-                yield from self._tunnel.go_away()
-        elif isinstance(event, SendWindowUpdates):
-            yield from self.connections[self.context.client].send_window_updates()  # type: ignore[attr-defined]
+            self._handle_connection_event(event)
+        elif isinstance(event, events.OpenConnectionCompleted):
+            self._connection_opened(event)
+        elif isinstance(event, events.CommandCompleted):
+            waiting = self._waiting.pop(event.command)
+            if isinstance(waiting, ClientConnection | MachineConnection):
+                waiting.process()
+            elif isinstance(waiting, Tunnel):
+                self._execute(waiting.close())
+            else:
+                self._run(waiting, event)
+        elif isinstance(event, events.Start):
+            self._add_client()
         else:
-            if isinstance(event, events.Start):
-                self._add_client_connection()
-            yield from super()._handle_event(event)
-        while self._streams_to_resume:
-            yield from self.event_to_child(self._streams_to_resume.pop(0), ResumeExchange())
+            self._handle_request_from_outside(event)
 
-    def _add_client_connection(self) -> None:
+    def _handle_request_from_outside(self, event: events.Event) -> None:
+        client = self.connections.get(self.context.client)
+        if isinstance(event, GoAway) and self._tunnel is not None:
+            self._execute(self._tunnel.go_away(), self._tunnel)
+        elif isinstance(event, SendWindowUpdates) and isinstance(client, Http2ClientConnection):
+            self._execute(client.send_window_updates())
+        elif isinstance(event, events.MessageInjected):  # by the inspector of mitmweb
+            for stream in tuple(self.streams.values()):
+                if isinstance(stream, InspectedStream) and stream.flow is event.flow:
+                    self._run(stream, event)
+
+    def _handle_connection_event(self, event: events.ConnectionEvent) -> None:
+        connection = event.connection
+        if self._tunnel is not None and self._tunnel.owns(connection):
+            self._execute(self._tunnel.pass_on(event), self._tunnel)
+        elif (side := self.connections.get(connection)) is None:
+            pass  # detached: its machine replays and closes late, or sends more than its response
+        elif isinstance(side, layer.Layer):
+            self._run(side, event)
+        elif isinstance(event, events.DataReceived):
+            side.receive(event.data)
+        elif isinstance(event, events.ConnectionClosed):
+            side.receive_eof()
+        if isinstance(event, events.ConnectionClosed) and connection is not self.context.client:
+            self.connections.pop(connection, None)
+
+    def _add_client(self) -> None:
+        client = self.context.client
         if not self.is_http2:
-            self.connections[self.context.client] = ClientConnection(self.context.fork())
-        elif not self.inspected:
-            # Stock mitmproxy sends no SendWindowUpdates, so there its own connection is kept, which updates at once.
-            self.connections[self.context.client] = Http2ClientConnection(self.context.fork())
+            self.connections[client] = ClientConnection(self, client)
+            return
+        # Stock mitmproxy sends no SendWindowUpdates, so there its own connection is kept, which updates at once.
+        side = (Http2Server if self.inspected else Http2ClientConnection)(self.context.fork())
+        self.connections[client] = side
+        self._run(side, events.Start())
+
+    # Commands of streams, tunnels and HTTP/2 connections.
+
+    def _run(self, child: layer.Layer, event: events.Event) -> None:
+        self._execute(child.handle_event(event), child)
+
+    def _execute(self, issued: Iterable[commands.Command], child: layer.Layer | Tunnel | None = None) -> None:
+        for command in issued:
+            if isinstance(command, SendHttp):
+                self._send(command.connection, command.event)
+            elif isinstance(command, ReceiveHttp):
+                self.deliver(command.event)
+            elif isinstance(command, GetMachineConnection):
+                assert isinstance(child, ExchangeStream)
+                self._get_connection(child, command)
+            elif isinstance(command, DropStream):
+                self.streams.pop(command.stream_id, None)
+            elif isinstance(command, commands.SendData):
+                self.write(command.connection, command.data)
+            elif isinstance(command, commands.CloseConnection):
+                self.close(command.connection)
+            else:
+                if command.blocking or isinstance(command, commands.RequestWakeup):
+                    assert child is not None
+                    self._waiting[command] = child
+                self._commands.append(command)
+
+    def _send(self, connection: Connection, event: HttpEvent) -> None:
+        side = self.connections.get(connection)
+        if isinstance(side, layer.Layer):
+            self._run(side, event)
+        elif side is not None:
+            side.send(event)
+
+    # Used by connections.
+
+    def deliver(self, event: HttpEvent) -> None:
+        if isinstance(event, RequestHeaders):
+            stream_class = InspectedStream if self.inspected else ExchangeStream
+            context = copy(self.context)  # `fork` would also create a connection that no stream uses
+            context.layers = [*context.layers]
+            self.streams[event.stream_id] = stream_class(context, event.stream_id, self)
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            self._run(stream, event)
+
+    def write(self, connection: Connection, data: bytes) -> None:
+        self._writes.setdefault(connection, []).append(data)
+
+    def close(self, connection: Connection) -> None:
+        self._flush(connection)
+        self._commands.append(commands.CloseConnection(connection))
+
+    def _flush(self, connection: Connection) -> None:
+        if pieces := self._writes.pop(connection, None):
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._commands.append(commands.SendData(connection, data))
+
+    def refuse(self, error: InvalidMessage) -> http.Response:
+        return convert.refusal_response(self.core, self.context.client, error)
+
+    def continue_later(self, connection: ClientConnection | MachineConnection) -> None:
+        wakeup = commands.RequestWakeup(0)
+        self._waiting[wakeup] = connection
+        self._commands.append(wakeup)
 
     # Used by flow control.
 
@@ -162,47 +240,49 @@ class EdgeLayer(HttpLayer):
 
     @property
     def is_upload_buffer_full(self) -> bool:
-        """Whether more of a request's body waits for a machine than can ever be resent."""
-        return any(stream.is_upload_buffer_full for stream in self.streams.values())  # type: ignore[attr-defined]
+        """Whether more waits than should: of a request's body for a machine, or of pipelined requests."""
+        client = self.connections.get(self.context.client)
+        if isinstance(client, ClientConnection) and client.is_backlog_full:
+            return True
+        return any(stream.is_upload_buffer_full for stream in self.streams.values())
+
+    def awaits_turn(self, connection: Connection | None) -> bool:
+        """Whether more of what this connection sent is to be processed after other connections have had their turn."""
+        side = self.connections.get(connection) if connection else None
+        return (
+            isinstance(side, ClientConnection | Http2ClientConnection | MachineConnection)
+            and side.awaits_turn
+        )
 
     def buffered_bytes(self, connection: Connection | None) -> int:
         """How many bytes from this machine's connection wait for the client's flow control windows."""
         client = self.connections.get(self.context.client)
-        if not isinstance(client, Http2ClientConnection):
+        machine = self.connections.get(connection) if connection else None
+        if not isinstance(client, Http2ClientConnection) or not isinstance(machine, MachineSide):
             return 0
-        machine = self._machine_connection(connection)
-        return client.buffered_bytes(machine.stream_id) if machine and machine.stream_id else 0
+        return client.buffered_bytes(machine.stream_id) if machine.stream_id else 0
 
     # Used by streams.
-
-    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
-        stream_class = InspectedStream if self.inspected else ExchangeStream
-        self.streams[stream_id] = stream_class(self.context.fork(), stream_id, self)
-        yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def resume_later(self, stream: ExchangeStream) -> None:
         """Send `stream` a ResumeExchange once the current event has been processed."""
         self._streams_to_resume.append(stream)
 
     def is_idle(self, connection: Connection) -> bool:
-        machine = self._machine_connection(connection)
-        return machine is not None and machine.is_idle
+        side = self.connections.get(connection)
+        return isinstance(side, MachineSide) and side.is_idle
 
     def was_reused(self, connection: Connection) -> bool:
-        machine = self._machine_connection(connection)
-        return machine is not None and machine.reused
+        side = self.connections.get(connection)
+        return isinstance(side, MachineSide) and side.reused
 
-    def _machine_connection(
-        self, connection: Connection | None
-    ) -> MachineConnection | Http2MachineConnection | None:
-        client = self.connections.get(connection) if connection else None
-        return client.connection if isinstance(client, MachineClient) else None
-
-    def detach(self, connection: Connection) -> layer.CommandGenerator[None]:
+    def detach(self, connection: Connection) -> None:
         """Close a machine connection that is no longer used by any exchange, and drop what still arrives on it."""
-        if connection in self.connections:
-            self.connections[connection] = DetachedConnection(self.context.fork())
-            yield commands.CloseConnection(connection)
+        side = self.connections.pop(connection, None)
+        if side is not None:
+            if isinstance(side, MachineConnection):
+                side.is_detached = True
+            self.close(connection)
 
     def open_tunnel(self, tunnel: Tunnel) -> None:
         """From now on, `tunnel` handles all data of its two connections."""
@@ -210,36 +290,43 @@ class EdgeLayer(HttpLayer):
 
     # The pool of machine connections.
 
-    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
-        assert isinstance(event, GetMachineConnection)
-        assert event.machine is not None
-        idle = self._find_idle(event.address, h2=event.h2) if reuse and not event.fresh else None
+    def _get_connection(self, stream: ExchangeStream, request: GetMachineConnection) -> None:
+        assert request.machine is not None
+        idle = None if request.fresh else self._find_idle(request.address, h2=request.h2)
         if idle is not None:
-            stream = self.command_sources.pop(event)
-            yield from self.event_to_child(stream, GetHttpConnectionCompleted(event, (idle, None)))
+            self._run(stream, GetHttpConnectionCompleted(request, (idle, None)))
             return
-        context = self.context.fork()
-        context.server = Server(address=event.address)
-        client = self.connections[context.server] = MachineClient(
-            context, event.machine, event.timeout_seconds, h2=event.h2
+        command = OpenMachineConnection(
+            Server(address=request.address), request.machine, request.timeout_seconds
         )
-        self.waiting_for_establishment[context.server].append(event)
-        yield from self.event_to_child(client, events.Start())
+        command.blocking = self  # type: ignore[assignment] # else mitmproxy's layers above would wait
+        self._opening[command] = (stream, request)
+        self._commands.append(command)
 
     def _find_idle(self, address: tuple[str, int], *, h2: bool) -> Connection | None:
-        for connection, client in self.connections.items():
-            if (
-                isinstance(client, MachineClient)
-                and client.h2 is h2
-                and client.connection is not None
-                and client.connection.is_idle
-                and connection.address == address  # type: ignore[attr-defined]
-            ):
-                client.connection.reused = True
-                return connection
+        side_class = Http2MachineConnection if h2 else MachineConnection
+        idle: list[Connection] = []
+        for connection, side in self.connections.items():
+            if isinstance(side, MachineSide) and side.is_idle:
+                if isinstance(side, side_class) and connection.address == address:  # type: ignore[attr-defined]
+                    side.reused = True
+                    return connection
+                idle.append(connection)
+        for connection in idle[: max(0, len(idle) - MAX_IDLE_CONNECTIONS + 1)]:
+            self.detach(connection)
         return None
 
-    def register_connection(self, command: RegisterHttpConnection) -> layer.CommandGenerator[None]:
-        if command.err:
-            self.connections.pop(command.connection, None)
-        yield from super().register_connection(command)
+    def _connection_opened(self, event: events.OpenConnectionCompleted) -> None:
+        stream, request = self._opening.pop(event.command)
+        connection = event.command.connection
+        assert isinstance(connection, Server)
+        if not event.reply:
+            if request.h2:
+                context = self.context.fork()
+                context.server = connection
+                side = self.connections[connection] = Http2MachineConnection(context)
+                self._run(side, events.Start())
+            else:
+                self.connections[connection] = MachineConnection(self, connection)
+        result = (None, event.reply) if event.reply else (connection, None)
+        self._run(stream, GetHttpConnectionCompleted(request, result))

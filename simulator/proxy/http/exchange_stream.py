@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 from mitmproxy import http
 from mitmproxy.connection import Connection
-from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import DropStream as Drop
-from mitmproxy.proxy.layers.http import GetHttpConnection, HttpStream, SendHttp, validate_request
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpStream, SendHttp
 from mitmproxy.proxy.layers.http._events import (
     RequestData,
     RequestEndOfMessage,
@@ -33,7 +32,7 @@ from simulator.events import ExchangeAnswered, ExchangeFinished
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
 from simulator.proxy.http.delivery_faults import DeliveryFaults
-from simulator.proxy.http.fast_path import index_headers
+from simulator.proxy.http.message_head import InvalidMessage, check_http2_request, check_response
 from simulator.proxy.http.request_body import RequestBody
 from simulator.proxy.http.websocket_tunnel import Tunnel
 from simulator.routing import (
@@ -80,13 +79,13 @@ class Edge(Protocol):
 
     core: ProxyCore
     inspected: bool
-    streams: dict[int, HttpStream]
+    streams: dict[int, ExchangeStream]
 
     def is_idle(self, connection: Connection) -> bool: ...
 
     def was_reused(self, connection: Connection) -> bool: ...
 
-    def detach(self, connection: Connection) -> Commands: ...
+    def detach(self, connection: Connection) -> None: ...
 
     def open_tunnel(self, tunnel: Tunnel) -> None: ...
 
@@ -113,7 +112,8 @@ class ExchangeStream(HttpStream):
         self._is_sending = False  # the current machine has the request head and gets the body as it arrives
         self._next: Decision | None = None  # what ResumeExchange or a wake-up will execute
         self._client_head_sent = False
-        self._request_id = ""
+        self.request_id = ""
+        """Empty until the exchange is opened."""
         self._finished = False
         self._tunnel: Tunnel | None = None
 
@@ -129,6 +129,8 @@ class ExchangeStream(HttpStream):
         try:
             yield from self._react(event)
         except Exception as bug:
+            if self.context.client.alpn != b"h2":
+                raise  # the edge layer ends the connection: it has no other exchange
             yield from self._crash(bug)
 
     def _react(self, event: events.Event) -> Commands:
@@ -155,11 +157,11 @@ class ExchangeStream(HttpStream):
 
     def _begin(self, event: RequestHeaders) -> Commands:
         self.request = request = event.request
-        if not self._edge.inspected:
-            index_headers(request)
         core = self._core
-        error = validate_request(self.mode, request, True)
-        if error:
+        try:
+            if request.is_http2:  # of HTTP/1.1, the parser has checked it
+                check_http2_request(request)
+        except InvalidMessage as error:
             yield from self._refuse_request(error)
             return
         if convert.expects_continue(request):
@@ -167,18 +169,18 @@ class ExchangeStream(HttpStream):
         self._body.declare(convert.declared_length(request), exists=not event.end_stream)
         now, edge = core.clock.now(), convert.edge_of(self.context.client)
         head = convert.to_request(request, self.context.client)
-        self._request_id = core.new_request_id(edge, now)
-        self.exchange = core.router.open(head, edge, self._request_id, now)
+        self.request_id = core.new_request_id(edge, now)
+        self.exchange = core.router.open(head, edge, self.request_id, now)
         self._faults = DeliveryFaults(core, self.exchange, edge)
         core.set_idle_timeout(self.context.client.id, self.exchange.idle_timeout_seconds)
         yield from self._execute(self.exchange.begin(now))
 
-    def _refuse_request(self, error: str) -> Commands:
+    def _refuse_request(self, error: InvalidMessage) -> Commands:
         self._finished = True
         yield Drop(self.stream_id)
-        yield SendHttp(
-            ResponseProtocolError(self.stream_id, error, convert.INVALID_REQUEST), self.context.client
-        )
+        response = convert.refusal_response(self._core, self.context.client, error)
+        yield SendHttp(ResponseHeaders(self.stream_id, response, True), self.context.client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     def _receive_request_data(self, data: bytes) -> Commands:
         if self._tunnel:
@@ -279,13 +281,11 @@ class ExchangeStream(HttpStream):
     def _await_response_head(self, event: Any) -> Commands:
         if not isinstance(event, ResponseHeaders):
             return
-        if not self._edge.inspected:
-            index_headers(event.response)
         try:
-            validate_headers(event.response)
-            if convert.is_invalid_upgrade(event.response, self.request):
-                raise ValueError("101 is not defined for HTTP/2")
-        except ValueError:
+            check_response(event.response)
+            if convert.is_unsolicited_upgrade(event.response, self._delivery):
+                raise InvalidMessage("101 without a request to upgrade")
+        except InvalidMessage:
             yield from self._fail_delivery(Failure.UNREADABLE)
             return
         decision = self.exchange.receive(
@@ -333,7 +333,7 @@ class ExchangeStream(HttpStream):
 
     def _end_response(self) -> Commands:
         if not self._body.is_complete:  # the machine responded without reading the whole request
-            yield from self._edge.detach(self.context.server)
+            self._edge.detach(self.context.server)
         self._finish()
         yield Drop(self.stream_id)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
@@ -388,7 +388,7 @@ class ExchangeStream(HttpStream):
     def _release_machine(self) -> Commands:
         """Keep the machine's connection if the response is complete, else close it. Then execute the next decision."""
         if not self._edge.is_idle(self.context.server):
-            yield from self._edge.detach(self.context.server)
+            self._edge.detach(self.context.server)
         yield from self._resume()
 
     # A machine that fails.
@@ -417,7 +417,7 @@ class ExchangeStream(HttpStream):
     def _fail_delivery(self, failure: Failure, *, stale: bool = False) -> Commands:
         """The delivery ended without a response head. `stale`: a reused connection closed without sending a byte."""
         self._is_sending = False
-        yield from self._edge.detach(self.context.server)
+        self._edge.detach(self.context.server)
         if stale and not self._body.is_discarded and self.request.method.upper() in IDEMPOTENT_METHODS:
             # The machine closed a kept-alive connection at the moment of its reuse. That is not a failure: reconnect.
             yield from self._execute(self._delivery)
@@ -432,7 +432,7 @@ class ExchangeStream(HttpStream):
 
     def _reset_machine(self) -> Commands:
         """A fault resets the machine's connection in the middle of its response."""
-        yield from self._edge.detach(self.context.server)
+        self._edge.detach(self.context.server)
         yield from self._machine_failed(
             ResponseProtocolError(self.stream_id, "connection reset by a fault", convert.BROKEN_RESPONSE)
         )
@@ -441,7 +441,7 @@ class ExchangeStream(HttpStream):
 
     def _client_disconnected(self) -> Commands:
         if self._is_sending:
-            yield from self._edge.detach(self.context.server)
+            self._edge.detach(self.context.server)
         self._finish(Outcome.CLIENT_LEFT)
         yield Drop(self.stream_id)
 
@@ -459,21 +459,19 @@ class ExchangeStream(HttpStream):
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     def _crash(self, bug: Exception) -> Commands:
-        """A bug in flysim ends the exchange: with a 502, or within a response that has begun."""
-        client, is_http2 = self.context.client, self.context.client.alpn == b"h2"
+        """A bug in flysim ends this stream of an HTTP/2 client: with a 502, or within a response that has begun."""
+        client = self.context.client
         if self._is_sending and not self._finished:
-            yield from self._edge.detach(self.context.server)
+            self._edge.detach(self.context.server)
         has_response = self.abort(self._core.report_bug(bug))
         yield Drop(self.stream_id)
         if has_response:
             message = "flysim hit a bug"
             yield SendHttp(ResponseProtocolError(self.stream_id, message, convert.BROKEN_RESPONSE), client)
             return
-        response = convert.bug_response(self._request_id, "2" if is_http2 else "1.1")
+        response = convert.bug_response(self._core, client, self.request_id)
         yield SendHttp(ResponseHeaders(self.stream_id, response, True), client)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), client)
-        if not is_http2:
-            yield commands.CloseConnection(client)
 
     def abort(self, error: ProxyError) -> bool:
         """Record that a bug in flysim ended the exchange. Returns whether the client has a response, or part of it."""
@@ -491,9 +489,9 @@ class ExchangeStream(HttpStream):
     def _unopened_trace(self, error: ProxyError, now: float) -> Trace:
         """The trace of a request for which routing has opened no exchange."""
         edge, request = convert.edge_of(self.context.client), self.request
-        self._request_id = self._request_id or self._core.new_request_id(edge, now)
+        self.request_id = self.request_id or self._core.new_request_id(edge, now)
         return Trace(
-            self._request_id,
+            self.request_id,
             edge,
             app="",
             method=show_bytes(request.method),

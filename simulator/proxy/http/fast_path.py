@@ -48,11 +48,6 @@ def _name(key: Any) -> str:
     return (key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key).lower()
 
 
-def index_headers(message: http.Message) -> None:
-    """Index this message's header fields. They must not change afterwards."""
-    message.data.headers = IndexedHeaders(message.data.headers.fields)
-
-
 def drop_debug_checks() -> None:
     """Switch off mitmproxy's type checks of every message field, which run unless Python is started with -O.
 

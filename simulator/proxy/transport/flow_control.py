@@ -16,8 +16,8 @@ from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionIO
 
-from simulator.proxy.http.connections import SendWindowUpdates
 from simulator.proxy.http.edge_layer import EdgeLayer
+from simulator.proxy.http.http2 import SendWindowUpdates
 from simulator.proxy.transport.bug_handling import BugReportingHandler, bugs_reported
 
 MAX_BUFFERED_BYTES = 1024 * 1024
@@ -51,11 +51,15 @@ class FlowControlledHandler(BugReportingHandler):
         if edge is None:
             await self._drain(self.client)
         elif task is self._client_task():
+            if edge.awaits_turn(self.client):
+                await self._wait_until(lambda: not edge.awaits_turn(self.client))
             await self._throttle_client(edge)
         else:
+            connection = self._connection_of(task)
+            if edge.awaits_turn(connection):
+                await self._wait_until(lambda: not edge.awaits_turn(connection))
             await self._drain(self.client)
             if edge.is_http2:
-                connection = self._connection_of(task)
                 await self._wait_until(lambda: edge.buffered_bytes(connection) < MAX_BUFFERED_BYTES)
 
     async def _throttle_client(self, edge: EdgeLayer) -> None:
@@ -108,6 +112,8 @@ class FlowControlledHandler(BugReportingHandler):
         while self._edge is None and layer is not None:
             if isinstance(layer, EdgeLayer):
                 self._edge = layer
+                if not self.client.tls:
+                    self.layer = layer  # the layers above it only pass events on
             layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
         return self._edge
 

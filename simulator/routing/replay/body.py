@@ -14,6 +14,7 @@ from simulator.routing.options import RoutingOptions
 from simulator.routing.replay.directive import (
     DirectiveError,
     ReplayDirective,
+    check_control_characters,
     parse_duration,
     parse_fallback,
     parse_regions,
@@ -27,7 +28,8 @@ MAX_BYTES = 1024 * 1024
 # RFC 9110, 5.6.2 and 5.5; RFC 9112, 3.2.1
 _TOKEN = re.compile(r"[0-9A-Za-z!#$%&'*+\-.^_`|~]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
-_PATH = re.compile(r"/[\x21-\x7e]*")
+_PATH = re.compile(r"/[\x21\x22\x24-\x7e]*")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%]+)(?::[0-9]*)?")
 _PROTECTED = HOP_BY_HOP | PROXY_ONLY | {b"transfer-encoding", b"content-length"}
 
 _TEXTS = ("instance", "prefer_instance", "app", "state")
@@ -112,10 +114,16 @@ def _parse_transform(data: dict[str, Any] | None) -> Transform | None:
         for name in [*delete_headers, *(name for name, _ in set_headers)]
         if _is_protected(name)
     ]
+    if any(name.lower() == "host" for name in delete_headers):
+        warnings.append("transform cannot delete the header 'host': a request has exactly one")
+    hosts = [header for header in set_headers if header[0].lower() == "host"]
+    others = [header for header in set_headers if header[0].lower() != "host"]
+    if len(hosts) > 1:
+        warnings.append(f"transform sets 'host' {len(hosts)} times: the last one counts")
     return Transform(
         path,
-        tuple(name for name in delete_headers if not _is_protected(name)),
-        tuple((name, value) for name, value in set_headers if not _is_protected(name)),
+        tuple(name for name in delete_headers if not _is_protected(name) and name.lower() != "host"),
+        (*(header for header in others if not _is_protected(header[0])), *hosts[-1:]),
         tuple(warnings),
     )
 
@@ -158,8 +166,8 @@ def _text(data: dict[str, Any], key: str) -> str | None:
         raise DirectiveError(f"{key} is {_describe(text)}, expected a string")
     if text == "" and key != "state":
         raise DirectiveError(f"{key} is empty")
-    if text is not None and any(c < " " or c == "\x7f" for c in text):  # the text ends up in header fields
-        raise DirectiveError(f"{key} has a control character in {text!r}")
+    if text is not None:
+        check_control_characters(key, text)
     # Header fields are bytes decoded as Latin-1; the app's text is sent as UTF-8.
     return text.encode("utf-8", "replace").decode("latin-1") if text is not None else None
 
@@ -186,7 +194,12 @@ def _header(item: Any) -> tuple[str, str]:
     value = item["value"]
     if not _VALUE.fullmatch(value):
         raise DirectiveError(f"transform.set_headers has {value!r}, which is not a valid header value")
-    return _name(item.get("name"), "set_headers"), value
+    name = _name(item.get("name"), "set_headers")
+    if name.lower() == "host" and not _HOST.fullmatch(value.strip(" \t")):
+        raise DirectiveError(
+            f"transform.set_headers has the host {value!r}, expected a host and an optional port"
+        )
+    return name, value.strip(" \t")
 
 
 def _name(name: Any, key: str) -> str:

@@ -20,6 +20,7 @@ FIELDS = ("region", "instance", "prefer_instance", "app", "state", "elsewhere", 
 """F-1.1 to F-1.8."""
 
 _SPACE = " \t"  # str.strip() would also remove 0xA0, which can be the last byte of a UTF-8 character
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -102,7 +103,14 @@ def _parse_pair(pair: str) -> tuple[str, str]:
     key, text = key.strip(_SPACE), text.strip(_SPACE)
     if not key:
         raise DirectiveError(f"{pair!r} has no key before '='")
+    check_control_characters(key, text)
     return key, text
+
+
+def check_control_characters(key: str, text: str) -> None:
+    """Raise DirectiveError if `text` has one: it ends up in header fields of the next delivery."""
+    if _CONTROL.search(text):
+        raise DirectiveError(f"{key} has a control character in {text!r}")
 
 
 def _parse_text(key: str, fields: dict[str, str]) -> str | None:
