@@ -18,6 +18,7 @@ from simulator.diagnosis import Finding, diagnose
 from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.faults.active import Faults
+from simulator.file_limit import raise_file_limit
 from simulator.journal import Journal
 from simulator.machines import PROCESS, Backend, MachineSupervisor, adapt_config, make_backend
 from simulator.machines.port import LOOPBACK, free_port, hold_port
@@ -102,6 +103,7 @@ class Simulator:
         self._control_port = 0
 
     async def __aenter__(self) -> Self:
+        raise_file_limit()
         self.check_ports()
         async with AsyncExitStack() as parts:
             parts.callback(self.bus.subscribe(self._follow_fleet))
