@@ -155,6 +155,11 @@ class Simulator:
         return self._network_position.url(LOOPBACK, self._control_port)
 
     @property
+    def page_url(self) -> str:
+        """The URL of the control API's page, with the token if one is required."""
+        return self._network_position.page_url(self._control_port)
+
+    @property
     def dns_address(self) -> str:
         """The address of the name server for `.internal` names."""
         return join_address(self._network_position.own_host, self.dns_port)
@@ -312,7 +317,10 @@ class Simulator:
         from simulator.dashboard import ControlServer, make_app
 
         port = 0 if self._free_ports else self.config.control_port
-        self._control = ControlServer(make_app(self), self._network_position.control_hosts, port)
+        position = self._network_position
+        self._control = ControlServer(
+            make_app(self, token=position.control_token), position.control_hosts, port
+        )
         parts.push_async_callback(self._control.stop)
         self._control_port = await shielded(self._control.start())
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -24,6 +26,15 @@ def error_response(status: int, problem: str, **more: Any) -> JSONResponse:
     return JSONResponse({"error": problem, **more}, status)
 
 
+def refusal(
+    headers: Headers, status: int, problem: str, more: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """A response that does not wait for the body of the request: if there is one, the connection closes after it."""
+    has_body = "content-length" in headers or "transfer-encoding" in headers
+    closing = {"Connection": "close"} if has_body else {}
+    return JSONResponse({"error": problem}, status, {**(more or {}), **closing})
+
+
 def respond_to_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error_response(error.status, str(error))
@@ -33,9 +44,9 @@ def respond_to_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "other methods")
-        problem = f"{request.url.path} does not allow {request.method}, only {allowed}"
+        problem = f"{request.scope['path']} does not allow {request.method}, only {allowed}"
     elif error.status_code == 404:
-        problem = f"there is no path {request.url.path}"
+        problem = f"there is no path {request.scope['path']}"
     else:
         problem = error.detail
     return JSONResponse({"error": problem}, error.status_code, error.headers)
@@ -56,10 +67,14 @@ async def read_json(request: Request) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "the body is not valid JSON") from None
+    except RecursionError:
+        raise ApiError(
+            400, "the body is not valid JSON: its values are nested too deeply; expected a JSON object"
+        ) from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is not valid JSON: {error}; expected a JSON object") from None
     if not isinstance(data, dict):
-        raise ApiError(400, "the body is not a JSON object")
+        raise ApiError(400, f"the body is {body[:100]!r}; expected a JSON object")
     return data
 
 
