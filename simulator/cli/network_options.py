@@ -39,7 +39,7 @@ def read_network_position(
     for option, address in (("--listen", listen), ("--control-listen", control_listen)):
         if address is not None and address != ANY and not _is_address(address):
             raise InputError(f"{option} is {address!r}", expected=f"an IP address of this computer, or {ANY}")
-    token = _take_token()
+    token = _chosen_token()
     control_hosts = control_addresses_of(control_listen or LOOPBACK)
     return NetworkPosition(
         hosts=addresses_of(listen),
@@ -51,9 +51,8 @@ def read_network_position(
     )
 
 
-def _take_token() -> str | None:
-    """The token in the environment, which is removed from it: the machines inherit the rest of the environment."""
-    token = os.environ.pop(TOKEN_VARIABLE, "")
+def _chosen_token() -> str | None:
+    token = os.environ.get(TOKEN_VARIABLE)
     return check_token(token, TOKEN_VARIABLE) if token else None
 
 
