@@ -175,4 +175,6 @@ def _listen_error(host: str, port: int, error: OSError) -> EnvironmentFault:
             hint="stop the process that uses it, or set another `port` under [control], 0 for a free one",
         )
     problem = f"the control API cannot listen on {host}:{port}: {error.strerror or error}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return EnvironmentFault(problem, hint="use an address of this computer for --control-listen")
     return EnvironmentFault(problem, hint="set another `port` under [control]")

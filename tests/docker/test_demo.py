@@ -182,7 +182,7 @@ print(json.dumps([status_of("GET", "/_flysim/traces"), status_of("POST", "/_flys
 
 def test_the_link_of_the_page_works_on_the_host(demo: Demo) -> None:
     log = demo.compose("logs", "--no-log-prefix", "simulator")
-    (link,) = re.findall(r"^page +(\S+)", log, re.MULTILINE)
+    (link,) = re.findall(r"page +(http\S+)", log)
 
     with httpx.Client(trust_env=False, follow_redirects=True) as browser:
         assert link.startswith(f"{demo.control_url}/?token=")
