@@ -39,21 +39,21 @@ def read_network_position(
     for option, address in (("--listen", listen), ("--control-listen", control_listen)):
         if address is not None and address != ANY and not _is_address(address):
             raise InputError(f"{option} is {address!r}", expected=f"an IP address of this computer, or {ANY}")
-    token = _chosen_token()
     control_hosts = control_addresses_of(control_listen or LOOPBACK)
     return NetworkPosition(
         hosts=addresses_of(listen),
         control_hosts=control_hosts,
-        control_token=(token or secrets.token_urlsafe(24)) if is_open(control_hosts) else None,
+        control_token=_make_token() if is_open(control_hosts) else None,
         dns_port=dns_port,
         private_ip=find_private_ip() if beside_machines and listen == ANY else None,
         published=dict(_read_published(text) for text in published),
     )
 
 
-def _chosen_token() -> str | None:
+def _make_token() -> str:
+    """The token in the environment, or a random one."""
     token = os.environ.get(TOKEN_VARIABLE)
-    return check_token(token, TOKEN_VARIABLE) if token else None
+    return check_token(token, TOKEN_VARIABLE) if token else secrets.token_urlsafe(24)
 
 
 def _is_address(text: str) -> bool:

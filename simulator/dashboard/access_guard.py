@@ -22,7 +22,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from simulator.dashboard.responses import refusal
+from simulator.dashboard.responses import Refusal
 
 _HOST = re.compile(r"(\[[0-9a-f:]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -57,7 +57,7 @@ class AccessGuard:
         problem = None if is_valid and not is_local(scope) else find_problem(scope, headers, self._token)
         if problem:
             more = {"WWW-Authenticate": "Bearer"} if problem.status == 401 else {}
-            app = refusal(headers, problem.status, problem.text, more)
+            app = Refusal(headers, problem.status, problem.text, more)
         elif given is not None:
             app = self._redirect(scope, headers, sign_in=is_valid)
         await app(scope, receive, send)

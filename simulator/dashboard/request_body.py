@@ -11,7 +11,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from simulator.dashboard.responses import ApiError, refusal
+from simulator.dashboard.responses import ApiError, Refusal
 
 MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 10.0
@@ -38,9 +38,9 @@ class RequestBodies:
                 _check_media_type(headers)
         except TimeoutError:
             problem = f"the body did not arrive within {self._seconds:g} s"
-            await refusal(headers, 408, problem)(scope, receive, send)
+            await Refusal(headers, 408, problem)(scope, receive, send)
         except ApiError as error:
-            await refusal(headers, error.status, str(error))(scope, receive, send)
+            await Refusal(headers, error.status, str(error))(scope, receive, send)
         else:
             if body is not None:
                 await self._app(scope, _replay(body, receive), send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,13 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from simulator.errors import InputError, SimulatorError
+
+LINGER_SECONDS = 1.0
+READ_AHEAD_BYTES = 2**16
+"""uvicorn reads at most about this much of a body that nobody asks for."""
 
 
 class ApiError(Exception):
@@ -26,13 +32,29 @@ def error_response(status: int, problem: str, **more: Any) -> JSONResponse:
     return JSONResponse({"error": problem, **more}, status)
 
 
-def refusal(
-    headers: Headers, status: int, problem: str, more: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """A response that does not wait for the body of the request: if there is one, the connection closes after it."""
-    has_body = "content-length" in headers or "transfer-encoding" in headers
-    closing = {"Connection": "close"} if has_body else {}
-    return JSONResponse({"error": problem}, status, {**(more or {}), **closing})
+class Refusal(JSONResponse):
+    """An error response that does not wait for the body of its request: if there is one, the connection closes.
+
+    If the rest of that body may still be on its way, the connection stays open for LINGER_SECONDS, unread. Otherwise
+    its reset would reach the client before the response does (RFC 9112 9.6).
+    """
+
+    def __init__(
+        self, request: Headers, status: int, problem: str, more: Mapping[str, str] | None = None
+    ) -> None:
+        is_chunked, length = "transfer-encoding" in request, int(request.get("content-length", "0"))
+        closing = {"Connection": "close"} if is_chunked or length else {}
+        super().__init__({"error": problem}, status, {**(more or {}), **closing})
+        self._lingers = is_chunked or length > READ_AHEAD_BYTES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._lingers:
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await asyncio.sleep(LINGER_SECONDS)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def respond_to_api_error(request: Request, error: Exception) -> Response:
