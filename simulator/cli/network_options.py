@@ -1,6 +1,4 @@
-"""Values of `--listen`, `--control-listen`, `--dns-port` and `--published`: where flysim listens, and its ports outside
-a container.
-"""
+"""Values of `--listen`, `--control-listen`, `--dns-port` and `--published`: listen addresses and outside ports."""
 
 from __future__ import annotations
 

@@ -40,9 +40,10 @@ class Refusal(JSONResponse):
     """
 
     def __init__(
-        self, request: Headers, status: int, problem: str, more: Mapping[str, str] | None = None
+        self, request_headers: Headers, status: int, problem: str, more: Mapping[str, str] | None = None
     ) -> None:
-        is_chunked, length = "transfer-encoding" in request, int(request.get("content-length", "0"))
+        is_chunked = "transfer-encoding" in request_headers
+        length = int(request_headers.get("content-length", "0"))
         closing = {"Connection": "close"} if is_chunked or length else {}
         super().__init__({"error": problem}, status, {**(more or {}), **closing})
         self._lingers = is_chunked or length > READ_AHEAD_BYTES
