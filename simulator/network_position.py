@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from simulator.config.model import Config
@@ -18,6 +18,7 @@ from simulator.routing.model import join_address
 
 ANY = "any"
 _EVERYWHERE = "0.0.0.0"
+_LOOPBACK_LISTENERS = (LOOPBACK, "::1")
 _DISCARD = 9
 
 
@@ -27,6 +28,10 @@ class NetworkPosition:
 
     hosts: tuple[str, ...] = (LOOPBACK,)
     """The addresses that the edges and the name server listen on."""
+    control_hosts: tuple[str, ...] = (LOOPBACK,)
+    """The addresses that the control API listens on, whatever `hosts` are."""
+    control_token: str | None = field(default=None, repr=False)
+    """What clients of the control API must present on an address other than loopback; None: they are refused."""
     dns_port: int | None = None
     """The port of the name server; None for a free one."""
     private_ip: str | None = None
@@ -43,23 +48,27 @@ class NetworkPosition:
         """The address on which flysim reaches its own listeners."""
         return LOOPBACK if self.is_everywhere else self.hosts[0]
 
-    @property
-    def control_hosts(self) -> tuple[str, ...]:
-        """The control API accepts loopback host names only, so it listens on loopback unless Docker publishes it."""
-        return self.hosts if self.is_everywhere else (LOOPBACK,)
-
     def url(self, host: str, port: int) -> str:
         """The URL of a listener, as seen from the host that flysim was started on."""
         host = LOOPBACK if host in (_EVERYWHERE, "::") else host
         return f"http://{join_address(host, self.public(port))}"
+
+    def page_url(self, control_port: int) -> str:
+        """The page of the control API; if that is open to other computers, at an address for them, with the token."""
+        own = (each for each in self.control_hosts if each not in (*_LOOPBACK_LISTENERS, _EVERYWHERE, "::"))
+        page = f"{self.url(next(own, LOOPBACK), control_port)}/"
+        return page if self.control_token is None else f"{page}?token={self.control_token}"
 
     def public(self, port: int) -> int:
         return self.published.get(port, port)
 
     def check_ports(self, config: Config, *, include_edges: bool = True) -> None:
         """Raises EnvironmentFault, which names the process that uses the port, if a port of the config is in use."""
-        hint = "set another `port` under [control] in flysim.toml (0 or --free-ports: any free port)"
-        check_port(self.control_hosts[0], config.control_port, "the control API", hint)
+        for host in self.control_hosts:
+            hint = "set another `port` under [control] in flysim.toml (0 or --free-ports: any free port)"
+            if host != LOOPBACK:
+                hint += ", or another address with --control-listen"
+            check_port(host, config.control_port, "the control API", hint)
         for region, port in config.edges.items() if include_edges else ():
             hint = f"set another port for {region} under [edges] in flysim.toml (0 or --free-ports: any free port)"
             check_port(self.hosts[0], port, f"edge {region}", hint)
@@ -70,6 +79,17 @@ def addresses_of(listen: str) -> tuple[str, ...]:
     if listen != ANY:
         return (listen,)
     return (_EVERYWHERE, "::") if socket.has_ipv6 and _can_bind("::") else (_EVERYWHERE,)
+
+
+def control_addresses_of(listen: str) -> tuple[str, ...]:
+    """The addresses of the control API: always 127.0.0.1, plus those that `listen` stands for."""
+    addresses = addresses_of(listen)
+    return addresses if addresses[0] in (LOOPBACK, _EVERYWHERE) else (LOOPBACK, *addresses)
+
+
+def is_open(control_hosts: Sequence[str]) -> bool:
+    """Whether the control API listens on an address whose clients need the token."""
+    return any(host not in _LOOPBACK_LISTENERS for host in control_hosts)
 
 
 def _can_bind(host: str) -> bool:

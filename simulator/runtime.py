@@ -19,6 +19,7 @@ from simulator.diagnosis import Finding, diagnose
 from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
 from simulator.faults.active import Faults
+from simulator.file_limit import raise_file_limit
 from simulator.journal import Journal
 from simulator.machines import PROCESS, Backend, MachineSupervisor, adapt_config, make_backend
 from simulator.machines.port import LOOPBACK, free_port, hold_port
@@ -103,6 +104,7 @@ class Simulator:
         self._control_port = 0
 
     async def __aenter__(self) -> Self:
+        raise_file_limit()
         self.check_ports()
         async with AsyncExitStack() as parts:
             parts.callback(self.bus.subscribe(self._follow_fleet))
@@ -152,6 +154,11 @@ class Simulator:
     @property
     def control_url(self) -> str:
         return self._network_position.url(LOOPBACK, self._control_port)
+
+    @property
+    def page_url(self) -> str:
+        """The URL of the control API's page, with the token if one is required."""
+        return self._network_position.page_url(self._control_port)
 
     @property
     def dns_address(self) -> str:
@@ -313,7 +320,10 @@ class Simulator:
         from simulator.dashboard import ControlServer, make_app
 
         port = 0 if self._free_ports else self.config.control_port
-        self._control = ControlServer(make_app(self), self._network_position.control_hosts, port)
+        position = self._network_position
+        self._control = ControlServer(
+            make_app(self, token=position.control_token), position.control_hosts, port
+        )
         parts.push_async_callback(self._control.stop)
         self._control_port = await shielded(self._control.start())
 

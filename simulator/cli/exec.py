@@ -18,6 +18,7 @@ from simulator.cli.fleet import print_start, ready_file
 from simulator.cli.options import BackendOption, ComposeOption, ConfigOption, QuietOption
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineLogged, ProxyLogged
+from simulator.file_limit import restore_file_limit
 
 if TYPE_CHECKING:
     from simulator.runtime import Simulator
@@ -90,6 +91,7 @@ async def _run(command: list[str], variables: dict[str, str], signals: StopSigna
     except OSError as error:
         console.print_error(f"cannot run {command[0]}: {error.strerror}")
         return NOT_EXECUTABLE
+    restore_file_limit(process.pid)
     signals.forward_to(lambda number: _forward(process, number))
     status = await process.wait()
     signals.cancel_on_signal()

@@ -84,9 +84,12 @@ def check_writable(path: Path | None) -> None:
         raise InputError(f"cannot write {path}: it is a folder", expected="the path of a file")
 
 
-def write_file(path: Path, text: str) -> None:
-    """Raises InputError if the file cannot be written."""
+def write_file(path: Path, text: str, *, private: bool = False) -> None:
+    """`private`: readable by its owner only. Raises InputError if the file cannot be written."""
     try:
+        if private:  # Created with its mode, not changed to it: nobody may read it in between.
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600, exist_ok=False)
         path.write_text(
             text, encoding="utf-8", errors="backslashreplace"
         )  # lone surrogates: valid escapes in JSON
@@ -95,14 +98,18 @@ def write_file(path: Path, text: str) -> None:
 
 
 @contextmanager
-def ready_file(path: Path | None, simulator: Simulator) -> Iterator[None]:
-    """Write the addresses of the simulator to `path` as JSON, and remove the file at the end of the block."""
+def ready_file(path: Path | None, simulator: Simulator, control_token: str | None = None) -> Iterator[None]:
+    """Write the addresses of the simulator to `path` as JSON, and remove the file at the end of the block.
+
+    With the token of the control API, if it requires one; then only the file's owner can read it.
+    """
     if path is None:
         yield
         return
-    text = json.dumps(simulator.ready(), indent=2) + "\n"
+    ready = simulator.ready() | ({"control_token": control_token} if control_token else {})
+    text = json.dumps(ready, indent=2) + "\n"
     part = path.with_name(f".{path.name}.part")
-    write_file(part, text)
+    write_file(part, text, private=control_token is not None)
     try:
         part.replace(path)  # Atomic: a process that waits for the file never reads half of it.
         yield

@@ -40,7 +40,18 @@ ListenOption = Annotated[
     typer.Option(
         "--listen",
         metavar="ADDRESS",
-        help="The address on which the edges and the name server listen; 'any' for all addresses.",
+        help="The address on which the edges and the name server listen; 'any' for all addresses. "
+        "The control API stays on 127.0.0.1.",
+    ),
+]
+ControlListenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--control-listen",
+        metavar="ADDRESS",
+        help="Open the control API on this address, too; 'any' for all addresses. Clients need the token that flysim "
+        "prints, or that of FLYSIM_CONTROL_TOKEN. The control API can stop and destroy machines and shows all logs.",
+        show_default="127.0.0.1 only, without a token",
     ),
 ]
 DnsPortOption = Annotated[
@@ -72,7 +83,7 @@ ControlOption = Annotated[
         "--control",
         metavar="URL",
         envvar="FLYSIM_CONTROL",
-        help="The control API of the running simulator.",
+        help="The control API of the running simulator; with ?token=TOKEN if it requires one.",
         show_default="the port under [control] in ./flysim.toml, else http://127.0.0.1:4280",
     ),
 ]

@@ -18,6 +18,7 @@ from simulator.cli.options import (
     BackendOption,
     ComposeOption,
     ConfigOption,
+    ControlListenOption,
     DnsPortOption,
     FreePortsOption,
     ListenOption,
@@ -55,6 +56,7 @@ def up(
     names: NamesOption = False,
     backend: BackendOption = "process",
     listen: ListenOption = "127.0.0.1",
+    control_listen: ControlListenOption = None,
     dns_port: DnsPortOption = None,
     published: PublishedOption = None,
     quiet: QuietOption = False,
@@ -67,7 +69,11 @@ def up(
     """
     check_writable(ready_file)
     network_position = read_network_position(
-        listen, dns_port, published or [], beside_machines=compose is not None
+        listen,
+        dns_port,
+        published or [],
+        beside_machines=compose is not None,
+        control_listen=control_listen,
     )
     fleet = open_fleet(config, compose, backend, quiet=quiet)
     _up_until_stopped(fleet, UpOptions(ready_file, free_ports, names, quiet, network_position))
@@ -100,6 +106,11 @@ class UpOptions:
     names: bool
     quiet: bool
     network_position: NetworkPosition | None = None
+
+    @property
+    def control_token(self) -> str | None:
+        """What clients of the control API need; None if it is open to this computer only."""
+        return self.network_position.control_token if self.network_position else None
 
 
 def _up_until_stopped(fleet: FleetSource, options: UpOptions) -> None:
@@ -137,8 +148,8 @@ async def _up(fleet: FleetSource, options: UpOptions) -> int:
                 printer.is_up = True
                 outcome = "stopped immediately"
                 if not quiet:
-                    _print_addresses(simulator, leaves_machines=fleet.runs_outside)
-                with ready_file(options.ready_file, simulator):
+                    _print_addresses(simulator, options.control_token, leaves_machines=fleet.runs_outside)
+                with ready_file(options.ready_file, simulator, options.control_token):
                     await signals.wait()
                 console.print_note("stopping …", quiet=quiet)
         except asyncio.CancelledError:
@@ -223,7 +234,7 @@ def _start_text(before: MachineState | None, machine_id: str) -> str:
     return "resumed" if before is MachineState.SUSPENDED else "started again"
 
 
-def _print_addresses(simulator: Simulator, *, leaves_machines: bool) -> None:
+def _print_addresses(simulator: Simulator, control_token: str | None, *, leaves_machines: bool) -> None:
     for region, url in simulator.edges.items():
         console.print_line(f"edge {region:8} {url}")
     for machine in simulator.fleet.machines:
@@ -231,9 +242,13 @@ def _print_addresses(simulator: Simulator, *, leaves_machines: bool) -> None:
             f"{machine.name:13} {machine.id}  {machine.region}  {_address_of(machine)}  {machine.app}"
         )
     console.print_line(f"{'control':13} {simulator.control_url}")
-    console.print_line(f"{'page':13} {simulator.control_url}/  (every exchange, hop by hop)")
+    console.print_line(f"{'page':13} {simulator.page_url}  (every exchange, hop by hop)")
+    if control_token:
+        console.print_line(f"{'token':13} {control_token}  (the control API is open to other computers)")
     first = next(iter(simulator.edges.values()))
     control = "" if simulator.control_url == default_control_url() else f"--control {simulator.control_url} "
+    if control_token:
+        control = f"--control '{simulator.page_url}' "
     what = "flysim, but not the machines" if leaves_machines else "everything"
     console.print_line(f"\nOpen {first}/ or run: flysim trace {control}{first}/")
     console.print_line(f"Press Ctrl-C to stop {what}.\n")

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from simulator.dashboard.access_guard import AccessGuard
 from simulator.dashboard.controls import Controls
 from simulator.dashboard.flysim_api import FlysimApi
-from simulator.dashboard.loopback_guard import LoopbackGuard
 from simulator.dashboard.machine_history import MachineHistories
 from simulator.dashboard.machines_api import MachinesApi
+from simulator.dashboard.request_body import RequestBodies
 from simulator.dashboard.responses import (
     ApiError,
     respond_to_api_error,
@@ -36,8 +37,11 @@ _PAGE_HEADERS = {
 }
 
 
-def make_app(controls: Controls, *, streams: Streams | None = None) -> Starlette:
-    """The app. Its live streams are in `app.state.streams`; the server closes them when it stops."""
+def make_app(controls: Controls, *, streams: Streams | None = None, token: str | None = None) -> Starlette:
+    """The app. Its live streams are in `app.state.streams`; the server closes them when it stops.
+
+    `token`: what connections that are not from loopback must present; None refuses all of them.
+    """
     streams = Streams(controls.bus) if streams is None else streams
     histories = MachineHistories(controls.bus, controls.fleet, controls.clock.now)
     app = Starlette(
@@ -46,7 +50,7 @@ def make_app(controls: Controls, *, streams: Streams | None = None) -> Starlette
             *MachinesApi(controls, histories, streams).routes(),
             *FlysimApi(controls, streams).routes(),
         ],
-        middleware=[Middleware(LoopbackGuard)],
+        middleware=[Middleware(AccessGuard, token=token), Middleware(RequestBodies)],
         exception_handlers={
             ApiError: respond_to_api_error,
             HTTPException: respond_to_http_error,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from starlette import responses
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from simulator.crash_report import CRASHED, describe_bug
 from simulator.errors import InputError, SimulatorError
@@ -20,6 +24,11 @@ class JSONResponse(responses.JSONResponse):
 
     def render(self, content: Any) -> bytes:
         return encode_json(content)
+
+
+LINGER_SECONDS = 1.0
+READ_AHEAD_BYTES = 2**16
+"""uvicorn reads at most about this much of a body that nobody asks for."""
 
 
 class ApiError(Exception):
@@ -34,6 +43,32 @@ def error_response(status: int, problem: str, **more: Any) -> JSONResponse:
     return JSONResponse({"error": problem, **more}, status)
 
 
+class Refusal(JSONResponse):
+    """An error response that does not wait for the body of its request: if there is one, the connection closes.
+
+    If the rest of that body may still be on its way, the connection stays open for LINGER_SECONDS, unread. Otherwise
+    its reset would reach the client before the response does (RFC 9112 9.6).
+    """
+
+    def __init__(
+        self, request_headers: Headers, status: int, problem: str, more: Mapping[str, str] | None = None
+    ) -> None:
+        is_chunked = "transfer-encoding" in request_headers
+        length = int(request_headers.get("content-length", "0"))
+        closing = {"Connection": "close"} if is_chunked or length else {}
+        super().__init__({"error": problem}, status, {**(more or {}), **closing})
+        self._lingers = is_chunked or length > READ_AHEAD_BYTES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._lingers:
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await asyncio.sleep(LINGER_SECONDS)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def respond_to_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error_response(error.status, str(error))
@@ -43,9 +78,9 @@ def respond_to_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "other methods")
-        problem = f"{request.url.path} does not allow {request.method}, only {allowed}"
+        problem = f"{request.scope['path']} does not allow {request.method}, only {allowed}"
     elif error.status_code == 404:
-        problem = f"there is no path {request.url.path}"
+        problem = f"there is no path {request.scope['path']}"
     else:
         problem = error.detail
     return JSONResponse({"error": problem}, error.status_code, error.headers)
@@ -71,10 +106,14 @@ async def read_json(request: Request) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "the body is not valid JSON") from None
+    except RecursionError:
+        raise ApiError(
+            400, "the body is not valid JSON: its values are nested too deeply; expected a JSON object"
+        ) from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is not valid JSON: {error}; expected a JSON object") from None
     if not isinstance(data, dict):
-        raise ApiError(400, "the body is not a JSON object")
+        raise ApiError(400, f"the body is {body[:100]!r}; expected a JSON object")
     return data
 
 

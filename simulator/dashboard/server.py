@@ -12,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
+from simulator.dashboard.connection import RESPONSE_HEADERS, Connection
 from simulator.dashboard.stream import Streams
 from simulator.errors import EnvironmentFault
 from simulator.retry import poll
@@ -82,7 +83,7 @@ class ControlServer:
         return uvicorn.Config(
             self._serve,
             interface="asgi3",
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -90,6 +91,9 @@ class ControlServer:
             access_log=False,
             server_header=False,
             date_header=False,
+            # Otherwise X-Forwarded-For would decide whether a client is on loopback.
+            proxy_headers=False,
+            headers=RESPONSE_HEADERS,
         )
 
     async def stop(self) -> None:
@@ -171,4 +175,6 @@ def _listen_error(host: str, port: int, error: OSError) -> EnvironmentFault:
             hint="stop the process that uses it, or set another `port` under [control], 0 for a free one",
         )
     problem = f"the control API cannot listen on {host}:{port}: {error.strerror or error}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return EnvironmentFault(problem, hint="use an address of this computer for --control-listen")
     return EnvironmentFault(problem, hint="set another `port` under [control]")

@@ -91,8 +91,10 @@ def describe_process(pid: int | None) -> str:
 
 def check_port(host: str, port: int, wanted_by: str, hint: str) -> None:
     """Raises EnvironmentFault, which names the process that uses the port, if `wanted_by` cannot listen there."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if probe.family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             probe.bind((host, port))
         except OSError as error:

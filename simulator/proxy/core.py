@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from random import Random
 from typing import Any, Protocol
 
 from simulator.clock import Clock
 from simulator.crash_report import BugLog
 from simulator.events import Bus, ProxyLogged
+from simulator.file_limit import file_limit
 from simulator.network_conditions import Condition, NetworkConditions
 from simulator.routing.decision import Reject
 from simulator.routing.errors import BUG, ProxyError
@@ -101,6 +104,15 @@ class ProxyCore:
     def log_invalid_request(self, reason: str, edge: str, now: float) -> None:
         """Log a request that the proxy refused before it was routed."""
         self.bus.publish(ProxyLogged(now, "", None, edge, "error", f"invalid request: {reason}"))
+
+    def log_paused(self, edge: str, error: OSError) -> None:
+        """Log that an edge accepts no connections for lack of file descriptors."""
+        reason = os.strerror(error.errno or errno.EMFILE).lower()
+        message = (
+            f"no new connections are accepted: {reason}; this process may open {file_limit()} files\n"
+            "  hint: raise the limit with `ulimit -n` before flysim is started, or use fewer connections"
+        )
+        self.bus.publish(ProxyLogged(self.clock.now(), "", None, edge, "error", message))
 
     def log_fault(self, cause: Condition, machine: Machine) -> None:
         """Log that a fault affected a delivery, in the log of the machine's app."""

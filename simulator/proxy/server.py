@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -30,10 +31,10 @@ from simulator.proxy.name_server import NameServer, find_region
 from simulator.proxy.passthrough import Passthrough
 from simulator.proxy.tls_authority import LazyTls, authority_folder
 from simulator.proxy.transport.edge_handler import EdgeHandler
+from simulator.proxy.transport.listener import Listener
 from simulator.routing.regions import distance_km
 from simulator.routing.service import HTTP_PORT
 
-_BACKLOG = 1024
 _CLOSE_TIMEOUT_SECONDS = 2.0
 _DNS_PORT = 53
 _LOOPBACK = "127.0.0.1"
@@ -79,7 +80,7 @@ class ProxyServer:
         self._dns_port = dns_port
         self._extra_ports = extra_ports or {}
         self._private_ip = private_ip
-        self._listeners: dict[tuple[str, int], list[asyncio.Server]] = {}
+        self._listeners: dict[tuple[str, int], list[Listener]] = {}
         self._name_server: DnsListener | None = None
         self._clients: dict[asyncio.Future[None], EdgeHandler | None] = {}
         self._is_stopping = False
@@ -94,11 +95,7 @@ class ProxyServer:
     @property
     def all_addresses(self) -> dict[tuple[str, int], tuple[str, int]]:
         """Host and port of every listener of an edge, by region and public port."""
-        return {
-            key: listeners[0].sockets[0].getsockname()[:2]
-            for key, listeners in self._listeners.items()
-            if key[0] != _FLYCAST
-        }
+        return {key: listeners[0].address for key, listeners in self._listeners.items() if key[0] != _FLYCAST}
 
     async def go_away(self, machine_id: str) -> None:
         """Close the clients' WebSockets with this machine: code 1001, "going away" (F-5.36)."""
@@ -190,13 +187,12 @@ class ProxyServer:
         listeners = self._listeners.setdefault(key, [])
         for host in self._hosts:
             try:
-                listener = await asyncio.start_server(accept, host, port, backlog=_BACKLOG)
+                listener = Listener(host, port, accept, lambda error: self._core.log_paused(key[0], error))
             except OSError as error:
-                raise EnvironmentFault(
-                    f"edge {key[0]} cannot listen on {host}:{port}: {error.strerror}"
-                ) from error
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise EnvironmentFault(f"edge {key[0]} cannot listen on {host}:{port}: {reason}") from error
             listeners.append(listener)
-            port = listener.sockets[0].getsockname()[1]
+            port = listener.address[1]
 
     def _acceptor(
         self, choose_edge: ChooseEdge, public_port: int

@@ -309,14 +309,20 @@ class Exchange:
             target = Target(target.app, instance=forced)
         src = replay_src(source, int(now * 1_000_000), directive.state)
         self._first_src = self._first_src or src
-        budget = directive.timeout_seconds
+        budget = options.replay_error_seconds  # F-1.51
+        if directive.timeout_seconds is not None:  # F-1.49
+            budget = min(directive.timeout_seconds, options.max_replay_timeout_seconds)
+            if budget < directive.timeout_seconds:
+                self._recorder.warn(
+                    f"the timeout of the replay is longer than {budget:g} s: it is cut (K-56)"
+                )
         return route_for_replay(
             replay,
             target,
             source,
             self._first_src if options.replay_src_of == "first" else src,  # K-16
             now,
-            options.replay_error_seconds if budget is None else budget,  # F-1.49, F-1.51
+            budget,
         )
 
     def _reject_directive(self, problem: DirectiveError, now: float) -> Reject:

@@ -100,6 +100,8 @@ class RoutingOptions:
     """K-42: a redirect with a `Location` is relayed even if it has `fly-replay`."""
     replay_over_flycast: bool = True
     """K-43: `fly-replay` works for requests over Flycast."""
+    max_replay_timeout_seconds: float = 60.0
+    """K-56: the longest `timeout` of a replay; a longer one counts as this one."""
     cross_network_replays: tuple[str, ...] = ()
     """F-1.69: the organizations with cross-network replays enabled."""
 

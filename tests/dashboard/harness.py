@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -177,11 +177,17 @@ class Harness:
 
 
 @asynccontextmanager
-async def open_harness(*, max_queued: int = 1_000, heartbeat_seconds: float = 15.0) -> AsyncIterator[Harness]:
+async def open_harness(
+    *,
+    max_queued: int = 1_000,
+    heartbeat_seconds: float = 15.0,
+    hosts: Sequence[str] = ("127.0.0.1",),
+    token: str | None = None,
+) -> AsyncIterator[Harness]:
     simulator = FakeSimulator()
     controls: Controls = simulator
     streams = Streams(simulator.bus, max_queued=max_queued, heartbeat_seconds=heartbeat_seconds)
-    server = ControlServer(make_app(controls, streams=streams))
+    server = ControlServer(make_app(controls, streams=streams, token=token), hosts)
     port = await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as client:
         harness = Harness(simulator, server, streams, client, port)

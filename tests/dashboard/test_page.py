@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from tests.dashboard.harness import DFW, Harness
+from tests.dashboard.harness import DFW, Harness, open_harness
 
 pytestmark = pytest.mark.browser
 
@@ -50,3 +50,25 @@ async def test_the_page_shows_the_fleet_and_updates_live(harness: Harness, page:
     await page.locator("#machines tr", has_text=DFW).get_by_text("stopped").wait_for()
     assert await page.locator("#edges a").inner_text() == "http://127.0.0.1:8080"
     assert errors == []
+
+
+async def test_the_link_with_the_token_opens_the_page_of_an_opened_control_api(page: Page) -> None:
+    """127.0.0.2 stands for an address in a network."""
+    token = "a-token-of-this-simulator"
+    async with open_harness(hosts=("127.0.0.1", "127.0.0.2"), token=token) as opened:
+        opened.simulator.stuck.set()
+        base = f"http://127.0.0.2:{opened.port}"
+        refused = await page.goto(f"{base}/")
+        assert refused is not None
+        assert refused.status == 401
+
+        await page.goto(f"{base}/?token={token}")
+        assert page.url == f"{base}/"
+        await page.wait_for_selector("#live.on")
+        opened.simulator.exchange("after")
+        await page.wait_for_selector("details[data-id=after]")
+        assert await page.evaluate("fetch('/_flysim/reset', {method: 'POST'}).then((r) => r.status)") == 200
+        assert await page.evaluate("document.cookie") == ""
+
+        await page.reload()
+        await page.wait_for_selector("#live.on")

@@ -28,6 +28,15 @@ async def test_a_port_in_use_is_an_error_that_names_it() -> None:
     assert "[control]" in caught.value.hint
 
 
+async def test_an_address_of_another_computer_is_an_error_with_a_hint() -> None:
+    """192.0.2.1 is reserved for documentation (RFC 5737)."""
+    server = ControlServer(make_app(FakeSimulator()), ["127.0.0.1", "192.0.2.1"])
+    with pytest.raises(
+        EnvironmentFault, match=r"cannot listen on 192\.0\.2\.1:\d+: .*\n  hint: .*--control-listen"
+    ):
+        await server.start()
+
+
 async def test_the_port_is_free_after_stop() -> None:
     async with open_harness() as harness:
         await harness.client.get("/_flysim/ready")

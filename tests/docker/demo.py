@@ -76,12 +76,13 @@ class Demo:
 
     def get(self, path: str) -> Any:
         """From the control API."""
-        return self.client.get(f"{self._control_url}{path}").raise_for_status().json()
+        return self.client.get(f"{self.control_url}{path}", headers=self._bearer).raise_for_status().json()
 
     @contextmanager
     def events(self) -> Iterator[Iterator[dict[str, Any]]]:
         """flysim's events from now on, from the control API."""
-        with self.client.stream("GET", f"{self._control_url}/_flysim/events") as response:
+        url = f"{self.control_url}/_flysim/events"
+        with self.client.stream("GET", url, headers=self._bearer) as response:
             lines = response.raise_for_status().iter_lines()
             yield (json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:"))
 
@@ -98,11 +99,16 @@ class Demo:
 
     def advance(self, time: str) -> None:
         """Advance flysim's simulated clock."""
-        self.client.post(f"{self._control_url}/_flysim/clock", json={"advance": time}).raise_for_status()
+        url = f"{self.control_url}/_flysim/clock"
+        self.client.post(url, json={"advance": time}, headers=self._bearer).raise_for_status()
 
     @property
-    def _control_url(self) -> str:
+    def control_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['CONTROL']}"
+
+    @property
+    def _bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.variables['FLYSIM_CONTROL_TOKEN']}"}
 
     def machines(self) -> dict[str, dict[str, Any]]:
         """Name -> machine, as flysim reports them."""
@@ -138,6 +144,7 @@ def demo_up(*, wait: bool = True, overlay: bool = False) -> Iterator[Demo]:
         "FLYSIM_TAG": project,
         "FLYSIM_NET4": f"10.{second}.{third}",
         "FLYSIM_NET6": f"fdaa:0:{second:02x}{third:02x}",
+        "FLYSIM_CONTROL_TOKEN": secrets.token_hex(16),
         **{f"FLYSIM_PORT_{name}": str(port) for name, port in ports.items()},
     }
     if overlay:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+import httpx
 import pytest
 from websockets.sync.client import connect
 
 from tests.docker.demo import Demo, demo_up, eventually
+from tests.e2e.command import flysim
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -158,6 +160,44 @@ def test_every_port_is_published_on_loopback_only(demo: Demo) -> None:
         published = demo.inspect(service)["NetworkSettings"]["Ports"]
         hosts = {each["HostIp"] for bindings in published.values() for each in bindings or ()}
         assert hosts == {"127.0.0.1"}, service
+
+
+def test_the_control_api_requires_the_token_outside_its_container(demo: Demo) -> None:
+    status, kill = f"{demo.control_url}/_flysim/status", f"{demo.control_url}/_flysim/machines/dfw-2/kill"
+    program = """
+import json, urllib.error, urllib.request
+def status_of(method, path):
+    request = urllib.request.Request("http://simulator:4280" + path, method=method, headers={"Host": "127.0.0.1"})
+    try:
+        return urllib.request.urlopen(request, timeout=10).status
+    except urllib.error.HTTPError as error:
+        return error.code
+print(json.dumps([status_of("GET", "/_flysim/traces"), status_of("POST", "/_flysim/machines/dfw-2/kill")]))"""
+
+    assert httpx.get(status, trust_env=False).status_code == 401
+    assert httpx.post(kill, trust_env=False).status_code == 401
+    assert demo.run_python("ams-1", program) == [401, 401]
+    assert demo.execute("simulator", "flysim", "status").returncode == 0
+
+
+def test_the_link_of_the_page_works_on_the_host(demo: Demo) -> None:
+    log = demo.compose("logs", "--no-log-prefix", "simulator")
+    (link,) = re.findall(r"page +(http\S+)", log)
+
+    with httpx.Client(trust_env=False, follow_redirects=True) as browser:
+        assert link.startswith(f"{demo.control_url}/?token=")
+        page = browser.get(link)
+        assert (page.status_code, str(page.url)) == (200, f"{demo.control_url}/")
+        assert browser.get(f"{demo.control_url}/_flysim/status").status_code == 200
+
+
+def test_commands_on_the_host_use_the_token(demo: Demo) -> None:
+    environment = {"FLYSIM_CONTROL": demo.control_url}
+    refused = flysim("status", env=environment)
+    token = demo.variables["FLYSIM_CONTROL_TOKEN"]
+
+    assert (refused.returncode, "requires a token" in refused.stderr) == (3, True)
+    assert flysim("status", env={**environment, "FLYSIM_CONTROL_TOKEN": token}).returncode == 0
 
 
 def test_flysim_prints_the_addresses_on_the_host(demo: Demo) -> None:

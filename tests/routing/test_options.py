@@ -401,6 +401,12 @@ CASES = [
     ),
     case("retry_reached", code_of(failed(Failure.CLOSED)), (False, "PU02"), (True, "dfw-1")),  # K-34
     case("idle_timeout_seconds", idle, (0.0, None), (60.0, 60.0)),  # K-35
+    case(  # K-56, F-1.49
+        "max_replay_timeout_seconds",
+        elapsed(after(TO_GONE + ";timeout=999999999h")),
+        (60.0, 60.0),
+        (90.0, 90.0),
+    ),
     case("queue_seconds", code_of(overloaded(5.0)), (10.0, "Wait"), (5.0, "PR04")),  # K-36
     case(  # K-37
         "forward_client_headers",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from simulator.config.model import MachineSpec
 from simulator.errors import EnvironmentFault, InputError
+from simulator.file_limit import restore_file_limit
 from simulator.machines.address import SHARED_HOST, AddressBook
 from simulator.machines.backend import Exit, Observer, Placement
 from simulator.machines.cleanup import process_cleanup as process_cleanup
@@ -186,6 +187,7 @@ class _MachineProcess(asyncio.SubprocessProtocol):
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._transport = transport
         self._group = transport.get_pid()
+        restore_file_limit(self._group)
         self._cleanup.add(self._group)
 
     def signal(self, number: int) -> None:

@@ -196,6 +196,12 @@ def connect_failure_from_text(error: str) -> Failure:
     return _CONNECT_FAILURES.get(int(number[1]), Failure.UNREACHABLE) if number else Failure.UNREACHABLE
 
 
+def is_shortage(error: str) -> bool:
+    """Whether mitmproxy's message means that this computer, not the machine, is the reason."""
+    number = _ERRNO.search(error)
+    return number is not None and int(number[1]) in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
 def connect_failure_from_error(error: OSError) -> Failure:
     """The kind of failure, from asyncio's exception for a connection that was not established."""
     if isinstance(error, TimeoutError):

@@ -259,6 +259,8 @@ class ExchangeStream(HttpStream):
             yield from self._client_disconnected()
             return None
         if error:
+            if convert.is_shortage(error):
+                self.exchange.add_note("flysim itself has no free file descriptors: raise `ulimit -n`")
             return convert.connect_failure_from_text(error)
         self.context.server = connection
         return None

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from simulator.config.base_model import Duration, Text, as_string
 from simulator.config.duration import format_duration
+from simulator.file_limit import restore_file_limit
 from simulator.results import Mismatch
 from simulator.scenario.context import ScenarioContext, StepFailed
 from simulator.scenario.expectations.match import quote, text_mismatches
@@ -111,7 +112,9 @@ async def _launch(command: list[str], folder: Path, env: dict[str, str]) -> Proc
         )
     )
     try:
-        return await asyncio.shield(launching)
+        process = await asyncio.shield(launching)
+        restore_file_limit(process.pid)
+        return process
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):
             await _kill(await launching)
