@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from tests.proxy.client import Client
+from tests.proxy.client import Client, request
 from tests.proxy.conformance.http1_cases import CASES, Case
-from tests.proxy.conformance.strict_machine import StrictMachine
+from tests.proxy.conformance.http1_responses import ANSWERS, Answer
+from tests.proxy.conformance.strict_machine import OK, StrictMachine
 from tests.proxy.harness import AMS, Harness
 from tests.proxy.wire import DEADLINE_SECONDS, Message
 
@@ -45,17 +46,17 @@ async def _check_responses(client: Client, case: Case) -> None:
 
 
 def _check_requests(machine: StrictMachine, case: Case) -> None:
-    requests = [request for request in machine.requests() if request.line not in (_AFTER, _BARRIER)]
-    complete = [request for request in requests if request.is_complete]
+    requests = [each for each in machine.requests() if each.line not in (_AFTER, _BARRIER)]
+    complete = [each for each in requests if each.is_complete]
     assert len(complete) == case.statuses.count(200)
     assert len(requests) - len(complete) <= 1  # the head of one whose body is incomplete or invalid
-    for request in complete[-1:]:
-        assert case.line in (None, request.line)
-        assert case.body in (None, request.body)
+    for last in complete[-1:]:
+        assert case.line in (None, last.line)
+        assert case.body in (None, last.body)
         for name, value in case.has:
-            assert request.all(name) == [value]
+            assert last.all(name) == [value]
         for name in case.lacks:
-            assert request.all(name) == []
+            assert last.all(name) == []
 
 
 def _check_refusal(response: Message) -> None:
@@ -75,3 +76,28 @@ async def _barrier(harness: Harness) -> None:
         other = await harness.connect()
         assert (await other.fetch(path="/barrier")).status == 200
         await other.aclose()
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=[answer.name for answer in ANSWERS])
+async def test_a_response_has_its_one_outcome(harness: Harness, answer: Answer) -> None:
+    machine = StrictMachine(response=answer.data, closes=answer.closes)
+    await harness.add_machine(AMS, "ams", machine.handler())
+    client = await harness.connect()
+    await client.send(request(answer.method))
+    response = await client.read_head()
+    assert response.status == answer.status
+    for name, value in answer.has:
+        assert value in response.all(name)
+    for name in answer.lacks:
+        assert response.all(name) == []
+    if answer.is_cut:
+        rest = await client.read_to_end()
+        assert answer.body in rest
+        assert not rest.endswith(b"0\r\n\r\n")
+        assert len(rest) != int(response.get("content-length") or -1)
+        return
+    if answer.method != "HEAD" and answer.status not in (204, 304):
+        assert (await client.read_body(response)).body == answer.body
+    machine.response = OK
+    machine.closes = False
+    assert (await client.fetch()).status == 200  # nothing is left over on either connection
