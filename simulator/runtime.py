@@ -14,6 +14,7 @@ from simulator.autoscaler import Autoscaler
 from simulator.cancellation import cancel_and_wait, shielded
 from simulator.clock import Clock
 from simulator.config.model import Config, MachineSpec
+from simulator.crash_report import logged_bugs_reported
 from simulator.diagnosis import Finding, diagnose
 from simulator.errors import InputError
 from simulator.events import Bus, Event, FleetChanged
@@ -300,6 +301,8 @@ class Simulator:
         edges = {region: 0 if self._free_ports else port for region, port in self.config.edges.items()}
         extra = {key: 0 if self._free_ports else port for key, port in self.config.extra_ports.items()}
         self._core = ProxyCore(self.router, self.clock, self.bus, self._random, self.network)
+        own_loggers = () if self._make_proxy else ("mitmproxy",)
+        parts.enter_context(logged_bugs_reported(self._core.bugs, "asyncio", "uvicorn.error", *own_loggers))
         make_proxy = self._make_proxy or ProxyServer
         self._proxy = make_proxy(
             self._core,

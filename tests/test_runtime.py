@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +19,7 @@ import pytest
 
 from simulator.config import Config, load_config
 from simulator.errors import EnvironmentFault, InputError, MachineFault
-from simulator.events import Event, MachineLogged
+from simulator.events import Event, MachineLogged, ProxyLogged
 from simulator.machines.port import free_ports
 from simulator.retry import poll
 from simulator.routing.model import MachineState
@@ -316,3 +318,24 @@ def test_a_machine_is_found_by_id_name_or_app_and_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no machine 'lhr-1'") as none:
         simulator.find_machine("lhr-1")
     assert f"web/dfw-1 ({dfw.id})" in str(none.value)
+
+
+async def test_a_bug_that_only_asyncio_logs_is_one_line_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def fail() -> None:
+        raise LookupError("in a task")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    lines: list[ProxyLogged] = []
+    async with nothing_left(tmp_path), Simulator(config_of(tmp_path)) as simulator:
+        simulator.bus.subscribe(lambda event: lines.append(event) if isinstance(event, ProxyLogged) else None)
+        for _ in range(3):
+            await asyncio.wait([asyncio.create_task(fail())])
+            gc.collect()  # asyncio logs the exception when the task is deleted
+        logged = (await get(f"{simulator.control_url}/_flysim/logs")).json()
+    (line,) = lines
+    assert line.message.startswith("flysim hit a bug: LookupError: in a task; report: ")
+    assert Path(line.message.partition("report: ")[2]).is_file()
+    assert [each["message"] for each in logged if each["type"] == "ProxyLogged"] == [line.message]
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,7 +1,8 @@
 """Terminal output: results on stdout, everything else on stderr.
 
-Colors appear only on a terminal, and only if NO_COLOR is not set. Printing raises BrokenPipeError once the reader
-has closed the pipe.
+Colors appear only on a terminal, and only if NO_COLOR is not set. Control characters and escape sequences in the text
+are printed as escapes, such as `\\x1b`; only the colors of a machine's lines reach a terminal. Printing raises
+BrokenPipeError once the reader has closed the pipe.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
+
+from simulator.text import escape, printable
 
 if TYPE_CHECKING:
     from simulator.events import MachineLogged, ProxyLogged
@@ -43,7 +46,7 @@ def width() -> int:
 
 def print_line(text: str = "", style: str | None = None) -> None:
     """Print a result of one or more lines on stdout."""
-    out.print(Text(text), style=style)
+    out.print(_plain(text), style=style)
 
 
 def write(text: str) -> None:
@@ -66,16 +69,16 @@ def write_utf8(text: str) -> None:
 def print_note(text: str, *, quiet: bool = False) -> None:
     """Report progress on stderr."""
     if not quiet:
-        err.print(Text(text), style="dim")
+        err.print(_plain(text), style="dim")
 
 
 def print_warning(text: str) -> None:
-    err.print(Text("warning: ", style="yellow"), Text(text), sep="")
+    err.print(Text("warning: ", style="yellow"), _plain(text), sep="")
 
 
 def print_error(text: str) -> None:
     """Print the error that ends a command."""
-    err.print(Text("flysim: ", style="bold red"), Text(text), sep="")
+    err.print(Text("flysim: ", style="bold red"), _plain(text), sep="")
 
 
 def print_log_line(line: MachineLogged | ProxyLogged, *, on: Console = out, names: bool = False) -> None:
@@ -89,17 +92,19 @@ def print_log_line(line: MachineLogged | ProxyLogged, *, on: Console = out, name
 
 
 def print_machine_line(origin: str, text: str, *, on: Console = out) -> None:
+    """Print a line of a machine, with its own colors if `on` shows colors."""
     if on.is_terminal:
-        on.print(Text(origin, style=_colour(origin)), Text.from_ansi(text))
+        shown = Text.from_ansi(printable(text, colors=not on.no_color))
+        on.print(Text(origin, style=_colour(origin)), shown)
     else:
-        on.file.write(f"{origin} {text}\n")
+        on.file.write(f"{origin} {printable(text)}\n")
         on.file.flush()
 
 
 def print_proxy_line(
     machine_id: str | None, region: str, level: str, message: str, *, on: Console = out
 ) -> None:
-    text = " ".join(filter(None, (f"proxy[{machine_id or '-'}]", region, f"[{level}]", message)))
+    text = " ".join(filter(None, (f"proxy[{machine_id or '-'}]", region, f"[{level}]", escape(message))))
     if on.is_terminal:
         on.print(Text(text, style="red" if level == "error" else "yellow"))
     else:
@@ -107,5 +112,9 @@ def print_proxy_line(
         on.file.flush()
 
 
+def _plain(text: str) -> Text:
+    return Text(printable(text))
+
+
 def _colour(origin: str) -> str:
-    return _PALETTE[sum(origin.encode()) % len(_PALETTE)]
+    return _PALETTE[sum(map(ord, origin)) % len(_PALETTE)]

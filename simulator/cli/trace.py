@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from simulator.cli.control import ControlClient
 from simulator.cli.options import DEFAULT_CONTROL, ControlOption, JsonOption
 from simulator.cli.trace_target import Target, find_target
 from simulator.errors import EnvironmentFault, InputError
+from simulator.text import encode_uri
 
 if TYPE_CHECKING:
     import httpx
@@ -104,7 +106,7 @@ def _find_aborted(api: ControlClient, target: Target, since: float) -> str | Non
     """The id of the exchange that ended without a response, and so without a Fly-Request-Id header."""
     from simulator.retry import poll_blocking
 
-    parts = urlsplit(target.url)
+    parts = urlsplit(encode_uri(target.url).decode())
     # Compared without percent-encoding, which the client library may have changed.
     path = unquote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
@@ -157,11 +159,15 @@ def _request(
 
     url = target.url
     extensions = {"sni_hostname": target.server_name} if target.server_name else {}
-    encoded = [(name.encode(), value.encode()) for name, value in headers]
+    # The bytes of the command line, also those that are not UTF-8.
+    encoded = [(os.fsencode(name), os.fsencode(value)) for name, value in headers]
+    body = None if data is None else os.fsencode(data)
     try:
         with (
             httpx.Client(timeout=seconds, trust_env=False, verify=False) as client,
-            client.stream(method, url, headers=encoded, content=data, extensions=extensions) as response,
+            client.stream(
+                method, encode_uri(url).decode(), headers=encoded, content=body, extensions=extensions
+            ) as response,
         ):
             return _request_id(response.headers, url)  # The body may be an endless event stream.
     except httpx.ConnectError as error:
@@ -184,7 +190,7 @@ async def _websocket_handshake(target: Target, headers: list[tuple[str, str]], s
         def process_redirect(self, exc: Exception) -> Exception:
             return exc  # Show the redirect instead of following it.
 
-    url, edge = target.url, urlsplit(target.url)
+    url, edge = target.url, urlsplit(encode_uri(target.url).decode())
     # websockets takes the Host header from the URL. `host` and `port` below send the connection to the edge.
     host = next((value for name, value in headers if name.lower() == "host"), edge.netloc)
     headers = [pair for pair in headers if pair[0].lower() != "host"]

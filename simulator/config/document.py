@@ -22,8 +22,10 @@ from simulator.config.field_types import (
     EdgePorts,
     EnvName,
     EnvValue,
+    Hostname,
     MachineId,
     MachineUrl,
+    Name,
     Port,
     RegionCode,
     invalid,
@@ -43,9 +45,6 @@ def _check_version(value: object) -> object:
     return value
 
 
-OrgName = Annotated[str, Field(min_length=1)]
-
-
 class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -58,9 +57,8 @@ class MachineTable(Table):
         None, description="14 lower-case hex digits; generated from the seed if omitted."
     )
     count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of machines.")
-    group: str | None = Field(
+    group: Name | None = Field(
         None,
-        min_length=1,
         description="Process group in fly.toml; defaults to that of the first service.",
     )
     url: MachineUrl | None = Field(
@@ -79,10 +77,9 @@ class AppTable(Table):
         description="Command that starts one machine. "
         "Placeholders: {host} {port} {machine_id} {region} {dns} {python}.",
     )
-    image: str | None = Field(None, min_length=1, description="Container image, for the docker backend.")
-    build: str | None = Field(
+    image: Name | None = Field(None, description="Container image, for the docker backend.")
+    build: Name | None = Field(
         None,
-        min_length=1,
         description="Folder with the Dockerfile of that image, relative to the folder of this file.",
     )
     start_timeout: Duration = Field(
@@ -90,12 +87,12 @@ class AppTable(Table):
         gt=0,
         description="How long a machine may take to become healthy. Default: 30s.",
     )
-    org: str = Field("personal", min_length=1, description="Organization of the app.")
-    network: str = Field("default", min_length=1, description="Private network of the app's machines.")
-    replay_sources: list[OrgName] = Field(
+    org: Name = Field("personal", description="Organization of the app.")
+    network: Name = Field("default", description="Private network of the app's machines.")
+    replay_sources: list[Name] = Field(
         [], description="Other organizations whose apps may replay to this app."
     )
-    hostnames: list[str] = Field([], description="Hostnames of the app, in addition to <app>.fly.dev.")
+    hostnames: list[Hostname] = Field([], description="Hostnames of the app, in addition to <app>.fly.dev.")
     env: dict[EnvName, EnvValue] = Field(
         {}, description="Environment variables; placeholders in values are replaced."
     )
@@ -117,7 +114,7 @@ _OPTION_KINDS: dict[str, Any] = {
     "aliases": dict[AliasName, tuple[RegionCode, ...]],
     "attempts": Annotated[int, Strict(), Field(ge=1)],
     "cache_refusal": Annotated[float, Strict(), Field(ge=0, le=1)],
-    "cross_network_replays": tuple[OrgName, ...],
+    "cross_network_replays": tuple[Name, ...],
 }
 
 

@@ -20,6 +20,9 @@ from simulator.config.problems import describe
 from simulator.routing.regions import ALIASES, ANY, REGIONS, is_region
 from simulator.routing.service import HTTP_PORT
 
+TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+"""RFC 9110, 5.6.2."""
+
 INVALID_VALUE = "invalid_value"
 """The type of the errors made here; their context holds the message."""
 
@@ -27,6 +30,48 @@ INVALID_VALUE = "invalid_value"
 def invalid(problem: str, expected: str) -> PydanticCustomError:
     """The error that a validator raises. `problem` is a predicate, such as `is 3`: the key's name precedes it."""
     return PydanticCustomError(INVALID_VALUE, "{problem}", {"problem": problem, "expected": expected})
+
+
+_NOT_IN_FIELD = re.compile("[^\t -~\xa0-\xff]")
+_HOSTNAME = re.compile(r"(?!.*--?\.)[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
+
+
+def check_field_value(value: str) -> str:
+    """The value of a header (RFC 9110, 5.5). flysim sends it in Latin-1."""
+    found = _NOT_IN_FIELD.search(value)
+    if found is not None:
+        problem = f"is {describe(value)}, and a header cannot contain {_name_character(found[0])}"
+        raise invalid(problem, "letters, digits, punctuation and spaces of Latin-1; encode other characters")
+    return value
+
+
+def check_field_name(value: str) -> str:
+    """The name of a header: a token (RFC 9110, 5.6.2)."""
+    if not re.fullmatch(TOKEN, value):
+        raise invalid("is not a valid header name", "letters, digits and hyphens")
+    return value
+
+
+def _check_plain(value: str) -> str:
+    found = re.search("[\\x00-\\x1f\\x7f-\\x9f]", value)
+    if found is not None:
+        problem = f"is {describe(value)}, and contains {_name_character(found[0])}"
+        raise invalid(problem, "text without control characters")
+    return value
+
+
+def _check_hostname(value: str) -> str:
+    if not _HOSTNAME.fullmatch(value):
+        expected = (
+            'a hostname without a port, such as "www.example.com"; an international one in its xn-- form'
+        )
+        raise invalid(f"is {describe(value)}", expected)
+    return value
+
+
+def _name_character(character: str) -> str:
+    code = f"U+{ord(character):04X}"
+    return f'"{character}" ({code})' if character.isprintable() else f"the control character {code}"
 
 
 def _check_port(value: object) -> object:
@@ -151,7 +196,7 @@ def _split_command(value: object) -> object:
 
 def _check_url(value: object) -> object:
     expected = 'the http URL of a running server, without a path, such as "http://127.0.0.1:4000"'
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not re.fullmatch("[!-~]+", value):  # urlsplit drops line ends and tabs
         raise invalid(f"is {describe(value)}", expected)
     try:
         parts = urlsplit(value)
@@ -211,6 +256,12 @@ Command = Annotated[
     BeforeValidator(_split_command),
     _any_of(_STRING, {"type": "array", "items": _STRING, "minItems": 1}),
 ]
+PlainText = Annotated[str, AfterValidator(_check_plain)]
+"""A control character would end a variable of a machine's environment, or change the terminal."""
+Name = Annotated[str, Field(min_length=1), AfterValidator(_check_plain)]
+HeaderName = Annotated[str, AfterValidator(check_field_name)]
+HeaderValue = Annotated[str, AfterValidator(check_field_value)]
+Hostname = Annotated[str, AfterValidator(_check_hostname)]
 MachineUrl = Annotated[str, BeforeValidator(_check_url), Field(json_schema_extra={"format": "uri"})]
 # F-5.20: without a unit, durations of checks are in milliseconds and kill_timeout is in seconds.
 CheckDuration = Annotated[float, BeforeValidator(duration("ms", '"15s", "500ms" or 2000 (milliseconds)'))]

@@ -91,6 +91,8 @@ def _load_fly_toml(path: Path, seed: int) -> Config:
         raise InputError(
             'missing key "primary_region", which says where to run the machines',
             path=path,
+            line=1,
+            column=1,
             expected='primary_region = "ams", or a flysim.toml next to it (`flysim init` writes one)',
         )
     if not fly.processes and not fly.image:

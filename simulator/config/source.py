@@ -15,6 +15,13 @@ from simulator.config.toml_positions import KeyPath, locate_keys
 from simulator.errors import InputError
 
 _TOMLLIB_POSITION = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
+MAX_KEY_PARTS = 100
+_DEEP_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
+    f"{{{MAX_KEY_PARTS}}}",
+    re.MULTILINE,
+)
+_MAX_QUOTED = 60
 
 
 class Source(Protocol):
@@ -53,6 +60,9 @@ class TomlSource:
         return locate_keys(self._text)
 
     def _position(self, key_path: KeyPath) -> tuple[int, int] | None:
+        """The position of the key, or else of the closest table that contains it; the root table is on line 1."""
+        if not key_path:
+            return 1, 1
         for length in range(len(key_path), 0, -1):
             if key_path[:length] in self._positions:
                 return self._positions[key_path[:length]]
@@ -70,12 +80,28 @@ class TomlSource:
 def read_toml(path: Path) -> tuple[dict[str, Any], TomlSource]:
     """Returns the parsed file and its positions. Raises InputError if it cannot be read or is not valid TOML."""
     text = _read_text(path)
+    _check_depth(path, text)
     try:
         return tomllib.loads(text), TomlSource(path, text)
     except RecursionError:
         raise InputError("too many nested brackets", path=path) from None
     except ValueError as error:
         raise _syntax_error(path, text, str(error)) from None
+
+
+def _check_depth(path: Path, text: str) -> None:
+    """tomllib needs time and memory with the square of a key's parts: 2 GB for a key of 40 kB."""
+    found = _DEEP_KEY.search(text)
+    if found is not None:
+        start = found.end()
+        line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+        raise InputError(
+            f"a key with more than {MAX_KEY_PARTS} parts",
+            path=path,
+            line=line,
+            column=column,
+            expected=f"at most {MAX_KEY_PARTS} names, joined by dots",
+        )
 
 
 def _read_text(path: Path) -> str:
@@ -104,5 +130,9 @@ def _syntax_error(path: Path, text: str, message: str) -> InputError:
         return InputError(f"{problem} at the end of the file", path=path, line=text.count("\n") + 1)
     lines = text.split("\n")
     quoted = lines[int(line) - 1].strip() if int(line) <= len(lines) else ""
+    if path.resolve().suffix != ".toml":
+        quoted = ""  # `fly_toml` may name any file: its content is nobody's business
+    if len(quoted) > _MAX_QUOTED:
+        quoted = f"{quoted[:_MAX_QUOTED]}…"
     problem = f"{problem}, in `{quoted}`" if quoted else problem
     return InputError(problem, path=path, line=int(line), column=int(column))

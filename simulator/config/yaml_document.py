@@ -74,6 +74,8 @@ def read_document(path: Path) -> Document:
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(path, error) from None
+    except yaml.reader.ReaderError as error:
+        raise _character_error(path, text, error) from None
     except yaml.YAMLError as error:
         raise InputError(f"invalid YAML: {error}", path=path) from None
     except RecursionError:
@@ -99,6 +101,20 @@ def _read_text(path: Path) -> str:
         raise InputError(problem, path=path, line=line, expected="a YAML file encoded in UTF-8") from None
     except OSError as error:
         raise InputError(f"cannot read the file: {error.strerror or error}", path=path) from None
+
+
+def _character_error(path: Path, text: str, error: yaml.reader.ReaderError) -> InputError:
+    before = text[: error.position]
+    code = ord(text[error.position])
+    return InputError(
+        f"invalid YAML: character U+{code:04X} is not allowed",
+        path=path,
+        line=before.count("\n") + 1,
+        column=len(before) - before.rfind("\n"),
+        expected=f'printable characters; in double quotes, write it as "\\x{code:02x}"'
+        if code < 0x100
+        else "printable characters",
+    )
 
 
 def _syntax_error(path: Path, error: yaml.MarkedYAMLError) -> InputError:
@@ -141,7 +157,9 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if id(node) in self._open:
-            self._report("the alias refers to itself", node)
+            self._report(
+                "the alias refers to itself", node, expected="an alias of a value outside its anchor"
+            )
             return None
         self._open.add(id(node))
         try:
@@ -194,7 +212,8 @@ class _Builder:
         merged: dict[str, Any] = {}
         for source in reversed(sources):
             if isinstance(source, yaml.MappingNode):
-                merged |= self._value(source, path)
+                # None: the alias refers to itself.
+                merged |= self._value(source, path) or {}
             else:
                 self._report("the value of << is not a mapping", source, expected="<<: *ANCHOR of a mapping")
         return merged

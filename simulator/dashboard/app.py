@@ -20,6 +20,7 @@ from simulator.dashboard.request_body import RequestBodies
 from simulator.dashboard.responses import (
     ApiError,
     respond_to_api_error,
+    respond_to_bug,
     respond_to_http_error,
     respond_to_simulator_error,
 )
@@ -54,6 +55,7 @@ def make_app(controls: Controls, *, streams: Streams | None = None, token: str |
             ApiError: respond_to_api_error,
             HTTPException: respond_to_http_error,
             SimulatorError: respond_to_simulator_error,
+            Exception: respond_to_bug,
         },
     )
     app.router.redirect_slashes = False

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.config.duration import parse_duration
@@ -18,7 +18,7 @@ from simulator.dashboard.json_view import (
     event_view,
     machine_view,
 )
-from simulator.dashboard.responses import ApiError, read_flag, read_json, read_number
+from simulator.dashboard.responses import ApiError, JSONResponse, read_flag, read_json, read_number
 from simulator.dashboard.stream import LiveResponse, Streams, Subscription
 from simulator.events import MachineLogged, ProxyLogged
 from simulator.routing.model import Machine

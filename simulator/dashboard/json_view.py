@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +14,7 @@ from simulator.events import (
     ProxyLogged,
 )
 from simulator.routing.model import Machine
+from simulator.text import encode_json
 
 
 def event_view(event: Event) -> dict[str, Any]:
@@ -45,9 +45,9 @@ def machine_view(machine: Machine) -> dict[str, Any]:
 
 def encode_server_sent(event: Event) -> bytes:
     """A server-sent event whose name is the event's class."""
-    return f"event: {type(event).__name__}\ndata: {json.dumps(event_view(event))}\n\n".encode()
+    return b"event: %s\ndata: %s\n\n" % (type(event).__name__.encode(), encode_json(event_view(event)))
 
 
 def encode_line(line: MachineLogged | ProxyLogged) -> bytes:
     """A line of newline-delimited JSON."""
-    return json.dumps(event_view(line)).encode() + b"\n"
+    return encode_json(event_view(line)) + b"\n"

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.config.fly.model import FlyService
 from simulator.dashboard.controls import Controls
 from simulator.dashboard.machine_history import MachineHistories, api_machine
-from simulator.dashboard.responses import ApiError, read_flag, read_number
+from simulator.dashboard.responses import ApiError, JSONResponse, read_flag, read_number
 from simulator.dashboard.stream import Streams, Subscription
 from simulator.events import FleetChanged, MachineStateChanged
 from simulator.routing.model import Machine, MachineState

@@ -7,13 +7,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from starlette import responses
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from simulator.crash_report import CRASHED, describe_bug
 from simulator.errors import InputError, SimulatorError
+from simulator.text import encode_json
+
+
+class JSONResponse(responses.JSONResponse):
+    """A JSON response for any text, also with bytes that are not UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        return encode_json(content)
+
 
 LINGER_SECONDS = 1.0
 READ_AHEAD_BYTES = 2**16
@@ -81,6 +92,11 @@ def respond_to_simulator_error(request: Request, error: Exception) -> Response:
     if isinstance(error, InputError):
         return error_response(412, f"failed_precondition: {error}", exit_status=error.exit_status)
     return error_response(500, str(error), exit_status=error.exit_status)
+
+
+def respond_to_bug(request: Request, error: Exception) -> Response:
+    """500; uvicorn logs the error, which reports it."""
+    return error_response(500, describe_bug(error), exit_status=CRASHED)
 
 
 async def read_json(request: Request) -> dict[str, Any]:

@@ -269,10 +269,11 @@ def find_refused_connection(trace: Trace, fleet: Fleet) -> Finding | None:
 
 def find_broken_answer(trace: Trace, fleet: Fleet) -> Finding | None:
     """A machine that closed the connection or sent invalid HTTP, before or after the head (F-5.45, F-6.12, F-6.15)."""
-    if trace.outcome is not Outcome.BROKEN and trace.error != "PU02":
+    is_cut = trace.outcome is Outcome.BROKEN and trace.error is None
+    if not is_cut and trace.error != "PU02":
         return None
     hop = trace.hops[-1]
-    if trace.outcome is Outcome.BROKEN:
+    if is_cut:
         cause = f"{hop.machine} closed the connection in the middle of its response"
     else:
         cause = f"{hop.machine} received the request and sent no valid response: {hop.failure}"

@@ -16,6 +16,7 @@ from simulator.clock import Clock
 from simulator.config.model import Check
 from simulator.machines.backend import Placement
 from simulator.routing.model import join_address
+from simulator.text import encode_field
 
 _FIRST_PAUSE_SECONDS = 0.025
 _LONGEST_PAUSE_SECONDS = 0.5
@@ -191,7 +192,7 @@ def _request(check: Check, address: str) -> bytes:
     lines = [f"{check.method.upper()} {check.path} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in fields.items() if name.lower() not in own_names]
     lines += [f"{name}: {value}" for name, value in check.headers]
-    return "\r\n".join([*lines, "", ""]).encode()
+    return encode_field("\r\n".join([*lines, "", ""]))
 
 
 async def _drain(reader: asyncio.StreamReader) -> None:

@@ -19,7 +19,7 @@ _MAX_DRAINS = 32  # A process that outlives its machine may never stop writing; 
 
 
 class LineSplitter:
-    """Splits bytes into lines that end with LF or CR LF, decoded as UTF-8; invalid bytes are replaced."""
+    """Splits bytes into lines that end with LF or CR LF, decoded as UTF-8; invalid bytes appear as `\\xff`."""
 
     def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -40,7 +40,7 @@ class LineSplitter:
         """The last line if it has no line end yet, else nothing; with `keep_empty` also an empty line."""
         if not self._rest and not keep_empty:
             return []
-        line = self._rest.removesuffix(b"\r").decode(errors="replace")
+        line = self._rest.removesuffix(b"\r").decode(errors="backslashreplace")
         self._rest.clear()
         return [line]
 
@@ -48,7 +48,7 @@ class LineSplitter:
         pieces = []
         while len(self._rest) > self._max_bytes:
             end = self._end_of_piece()
-            pieces.append(self._rest[:end].decode(errors="replace"))
+            pieces.append(self._rest[:end].decode(errors="backslashreplace"))
             del self._rest[:end]
         return pieces
 

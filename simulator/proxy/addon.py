@@ -75,6 +75,13 @@ class FlyReplay:
         self._inspected = inspected
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        try:
+            self._choose_layer(nextlayer)
+        except Exception as bug:  # mitmproxy would log it, and wait for more data
+            self._core.report_bug(bug)
+            self._core.give_up(nextlayer.context.client.id)
+
+    def _choose_layer(self, nextlayer: layer.NextLayer) -> None:
         data = nextlayer.data_client()
         if data and not _can_detect_protocol(data):
             _discard_chosen_layers(nextlayer)

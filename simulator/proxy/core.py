@@ -8,11 +8,12 @@ from random import Random
 from typing import Any, Protocol
 
 from simulator.clock import Clock
+from simulator.crash_report import BugLog
 from simulator.events import Bus, ProxyLogged
 from simulator.file_limit import file_limit
 from simulator.network_conditions import Condition, NetworkConditions
 from simulator.routing.decision import Reject
-from simulator.routing.errors import ProxyError
+from simulator.routing.errors import BUG, ProxyError
 from simulator.routing.model import Machine
 from simulator.routing.router import Router
 from simulator.routing.trace import FAULT
@@ -46,6 +47,8 @@ class ClientHandler(Protocol):
 
     async def go_away(self) -> None: ...
 
+    def give_up(self) -> None: ...
+
 
 class ProxyCore:
     """The state of one running proxy, shared by all its edges."""
@@ -58,6 +61,7 @@ class ProxyCore:
         self.bus = bus
         self.network = network if network is not None else NetworkConditions()
         self._random = random
+        self.bugs = BugLog(self._announce_bug)
         self.open_websockets = OpenWebSockets()
         self.handlers: dict[str, ClientHandler] = {}
         """Handlers by client connection id; empty inside stock mitmproxy."""
@@ -77,6 +81,19 @@ class ProxyCore:
         """A `Fly-Request-Id`: a ULID and the region of the edge (F-4.11)."""
         bits = (int(now * 1000) << 80) | self._random.getrandbits(80)
         return "".join([_PAIRS[(bits >> shift) & 1023] for shift in range(120, -1, -10)]) + "-" + edge
+
+    def report_bug(self, bug: Exception) -> ProxyError:
+        """Report a bug in flysim. Returns the error of the exchanges that it ends."""
+        return ProxyError(BUG, self.bugs.report(bug))
+
+    def _announce_bug(self, line: str) -> None:
+        self.bus.publish(ProxyLogged(self.clock.now(), "", None, "", "error", line, BUG))
+
+    def give_up(self, client_id: str) -> None:
+        """Close a client's connection after a bug."""
+        handler = self.handlers.get(client_id)
+        if handler is not None:
+            handler.give_up()
 
     def log(self, error: ProxyError, host: str, edge: str) -> None:
         """Log an error of a connection to `host` that has no request yet, in the log of the host's app."""

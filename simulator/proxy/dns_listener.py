@@ -93,9 +93,13 @@ class DnsListener:
         query = self._name_server.parse_query(data)
         if query is None:
             return None
-        if self._name_server.is_forwarded(query):
-            return await self._forward(data)
-        return self._name_server.respond(query, client_ip, max_bytes)
+        try:
+            if self._name_server.is_forwarded(query):
+                return await self._forward(data)
+            return self._name_server.respond(query, client_ip, max_bytes)
+        except Exception as bug:
+            asyncio.get_running_loop().call_exception_handler({"message": "DNS query", "exception": bug})
+            return self._name_server.fail(query)
 
     async def _forward(self, data: bytes) -> bytes | None:
         """The response of the upstream name server to a query; None if it sends none in time."""

@@ -66,9 +66,14 @@ class NameServer:
         try:
             response: bytes = self.resolve(query, client_ip).packed
             if len(response) > max_bytes:
-                response = query.fail(response_codes.SERVFAIL).packed
+                response = self.fail(query)
         except (struct.error, ValueError):
             return None
+        return response
+
+    def fail(self, query: Any) -> bytes:
+        """The bytes of a SERVFAIL response."""
+        response: bytes = query.fail(response_codes.SERVFAIL).packed
         return response
 
     def resolve(self, message: Any, client_ip: str = "") -> Any:

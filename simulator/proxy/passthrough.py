@@ -68,6 +68,8 @@ class Passthrough:
             await self._serve(reader, writer)
         except OSError:
             pass  # either side disconnected
+        except Exception as bug:
+            self._core.report_bug(bug)
         finally:
             writer.close()
 

@@ -11,6 +11,7 @@ from mitmproxy import ctx, exceptions
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.name_server import NameServer
+from simulator.text import printable
 
 CONFIG_OPTION = "flysim_config"
 
@@ -51,7 +52,7 @@ def option_error(error: Exception) -> exceptions.OptionsError:
 
 def abort(error: Exception) -> None:
     """Log the error and shut mitmproxy down."""
-    logging.error(str(error))
+    logging.error(printable(str(error)))
     ctx.master.shutdown()
 
 

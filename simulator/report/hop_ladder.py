@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from simulator.routing.trace import Hop, Outcome, Trace
+from simulator.text import escape
 
 WIDTH = 100
 _INDENT = "  "
@@ -77,16 +78,16 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _footer(trace: Trace) -> Iterator[str]:
-    if trace.outcome is Outcome.REJECTED:
-        if not trace.hops:
-            yield f"{_INDENT}no machine received the request"
-        yield f"{_INDENT}✗ {trace.error} {trace.message or ''}"
-    if trace.outcome is Outcome.BROKEN:
+    if trace.outcome is Outcome.REJECTED and not trace.hops:
+        yield f"{_INDENT}no machine received the request"
+    if trace.error is not None:
+        yield f"{_INDENT}✗ {trace.error} {escape(trace.message or '')}"
+    elif trace.outcome is Outcome.BROKEN:
         yield f"{_INDENT}✗ the machine closed the connection in the middle of its response"
     if trace.close_code is not None:
         yield f"{_INDENT}WebSocket closed with code {trace.close_code}"
     for warning in trace.warnings:
-        yield f"{_INDENT}! {warning}"
+        yield f"{_INDENT}! {escape(warning)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +192,11 @@ def _note(hop: Hop) -> str:
 
 def _fields(hop: Hop) -> Iterator[str]:
     for name, value in hop.sent:
-        yield f"{_INDENT * 3}→ {name.lower()}: {value}"
+        yield f"{_INDENT * 3}→ {escape(f'{name.lower()}: {value}')}"
     for name, value in hop.received:
-        yield f"{_INDENT * 3}← {name.lower()}: {value}"
+        yield f"{_INDENT * 3}← {escape(f'{name.lower()}: {value}')}"
 
 
 def _cut(text: str, width: int) -> str:
-    printable = "".join(character if character.isprintable() else "·" for character in text)
-    return printable if len(printable) <= width else f"{printable[: width - 1]}…"
+    shown = escape(text)
+    return shown if len(shown) <= width else f"{shown[: width - 1]}…"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from simulator.results import RunResult
 from simulator.results.document import run_document
+from simulator.text import to_json
 
 
 def json_report(run: RunResult) -> str:
     """Return the document, indented, with Unicode characters. `flysim schema run` prints its schema."""
-    return json.dumps(run_document(run), ensure_ascii=False, indent=2)
+    return to_json(run_document(run), indent=2)

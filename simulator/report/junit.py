@@ -7,12 +7,13 @@ from xml.etree import ElementTree
 
 from simulator.report.text import failure_text, headline
 from simulator.results import RunResult, ScenarioResult, Verdict
+from simulator.text import escape_matches
 
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(run: RunResult) -> str:
-    """Return the document. Characters that XML does not allow become U+FFFD."""
+    """Return the document. Characters that XML does not allow become escapes, such as `\\x1b`."""
     suite = ElementTree.Element(
         "testsuite",
         {
@@ -56,4 +57,4 @@ def _case(result: ScenarioResult) -> ElementTree.Element:
 
 
 def _xml(text: str) -> str:
-    return _NOT_IN_XML.sub("�", text)
+    return escape_matches(_NOT_IN_XML, text)

@@ -5,19 +5,17 @@ It passes the text to a `write` function of the caller, and prints nothing itsel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from simulator.report.hop_ladder import WIDTH, ladder
 from simulator.results import Mismatch, RunResult, ScenarioFailure, ScenarioResult, Verdict
-from simulator.scenario.expectations.match import escape
+from simulator.text import escape, printable
 
 _MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.SKIPPED: "–"}
 _MARGIN = 4
 _COLOURS = {Verdict.PASSED: "32", Verdict.FAILED: "31", Verdict.SKIPPED: "33"}
 _DIM = "2"
-_COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class TextReport:
@@ -35,7 +33,7 @@ class TextReport:
         self._write(self._line(result) + "\n")
         if result.failure is not None:
             text = failure_text(result.failure, width=self._width - _MARGIN)
-            self._write(indent(text, " " * _MARGIN) + "\n\n")
+            self._write(printable(indent(text, " " * _MARGIN)) + "\n\n")
 
     def finish(self, run: RunResult, *, planned: int | None = None, is_first: bool = False) -> None:
         """Write the summary. `planned`: the number of scenarios selected, which an interrupted run does not reach."""
@@ -45,9 +43,10 @@ class TextReport:
 
     def _line(self, result: ScenarioResult) -> str:
         mark = self._paint(_MARKS[result.verdict], _COLOURS[result.verdict])
+        name = escape(result.name)
         if result.verdict is Verdict.SKIPPED:
-            return f"{mark} {result.name}  {self._paint(f'skipped: {result.skipped_because}', _DIM)}"
-        return f"{mark} {result.name}  {self._paint(f'{result.seconds:.2f} s', _DIM)}"
+            return f"{mark} {name}  {self._paint(f'skipped: {escape(result.skipped_because)}', _DIM)}"
+        return f"{mark} {name}  {self._paint(f'{result.seconds:.2f} s', _DIM)}"
 
     def _paint(self, text: str, colour: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
@@ -94,7 +93,7 @@ def _failure_lines(failure: ScenarioFailure, width: int) -> Iterator[str]:
 
 def _printable(lines: Sequence[str]) -> Iterator[str]:
     """Merge repeated lines into one with a count; remove colors and escape other control characters."""
-    for line, repeats in groupby(escape(_COLOUR_CODE.sub("", line)) for line in lines):
+    for line, repeats in groupby(printable(line) for line in lines):
         count = len(list(repeats))
         yield f"{line}  (×{count})" if count > 1 else line
 

@@ -62,6 +62,7 @@ class TraceDocument(TypedDict):
     """Region of the edge."""
     app: str
     method: str
+    """Here and elsewhere, a byte that is not UTF-8 appears as in `/caf\\xe9`."""
     target: str
     host: str
     scheme: str
@@ -71,7 +72,7 @@ class TraceDocument(TypedDict):
     status: int | None
     """The status that the client got."""
     error: str | None
-    """The proxy's error code, such as PA02."""
+    """The proxy's error code, such as PA02, or BUG for a bug in flysim."""
     message: str | None
     answered_at: float | None
     ended_at: float | None

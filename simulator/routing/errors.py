@@ -24,6 +24,9 @@ class ProxyError:
 CODES = ("PA01", "PA02", "PA03", "PA04", "PA05", "PM05", "PR01", "PR03", "PR04", "PU01", "PU02")
 """The codes that can end an exchange; docs/findings.md explains each."""
 
+BUG = "BUG"
+"""In place of a code: a bug in flysim ended the exchange. Fly has no such code."""
+
 
 class Failure(StrEnum):
     """How a delivery failed, in network terms."""

@@ -164,6 +164,11 @@ class Exchange:
         self._recorder.finish(now, outcome, close_code)
         return self.trace
 
+    def abort(self, error: ProxyError, now: float) -> Trace:
+        """End the exchange because of a bug in flysim, which `error` describes."""
+        self._recorder.abort(error, now)
+        return self.finish(now)
+
     @property
     def idle_timeout_seconds(self) -> float | None:
         """How long the client's connection may have no traffic (F-9.7, K-35); None: no limit."""

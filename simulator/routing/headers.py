@@ -13,6 +13,7 @@ from typing import Literal
 from simulator.routing.model import Fields, Machine, Request
 from simulator.routing.options import RoutingOptions
 from simulator.routing.service import HttpOptions
+from simulator.text import encode_field
 
 FLY_REPLAY = b"fly-replay"
 FLY_REPLAY_SRC = b"fly-replay-src"
@@ -183,10 +184,10 @@ def response_fields(
         kept = [field for field in kept if field[0].lower() not in _MODIFIED]
         kept += _proxy_fields(request_id, http_version, via, replayed=replayed)
     if http.response_headers:
-        named = {name.lower().encode() for name, values in http.response_headers if values is None}
+        named = {encode_field(name.lower()) for name, values in http.response_headers if values is None}
         kept = [field for field in kept if field[0].lower() not in named]
         kept += [
-            (name.encode("latin-1"), value.encode("latin-1"))
+            (encode_field(name), encode_field(value))
             for name, values in http.response_headers
             for value in values or ()
         ]

@@ -13,6 +13,7 @@ from typing import Any
 from simulator.routing.errors import ProxyError
 from simulator.routing.headers import cookie_names, shown_fields
 from simulator.routing.model import Fields, Machine, Request
+from simulator.text import show_bytes
 
 _MAX_REPLAY_BYTES = 2000
 """How much of a replay body a trace keeps."""
@@ -64,12 +65,15 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     REDIRECTED = "redirected"  # the proxy redirected the client to https
     CLIENT_LEFT = "client_left"
-    BROKEN = "broken"  # the machine closed the connection within the response body
+    BROKEN = "broken"  # the machine, or a bug in flysim, ended the response within its body
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One client request up to its final response."""
+    """One client request up to its final response.
+
+    Bytes of the request that are not UTF-8 appear as in `/caf\\xe9` (`simulator.text`).
+    """
 
     request_id: str
     edge: str
@@ -84,7 +88,7 @@ class Trace:
     status: int | None = None
     """The status that the client got."""
     error: str | None = None
-    """The proxy's error code, such as PA02."""
+    """The proxy's error code, such as PA02, or BUG for a bug in flysim."""
     message: str | None = None
     answered_at: float | None = None
     ended_at: float | None = None
@@ -232,7 +236,7 @@ class TraceRecorder:
 
     def set_replay_body(self, body: bytes) -> None:
         """Show the start of the replay body as the `replay` of the last hop."""
-        self._changing_hop().replay = body[:_MAX_REPLAY_BYTES].decode("utf-8", "replace")
+        self._changing_hop().replay = body[:_MAX_REPLAY_BYTES].decode("utf-8", "backslashreplace")
 
     def warn(self, *warnings: str) -> None:
         self._warnings += [warning for warning in warnings if warning not in self._warnings]
@@ -246,6 +250,15 @@ class TraceRecorder:
     def reject(self, error: ProxyError, status: int, now: float) -> None:
         self._outcome, self._status, self._answered_at, self._error = Outcome.REJECTED, status, now, error
 
+    def abort(self, error: ProxyError, now: float) -> None:
+        """A bug in flysim ends the exchange, before or after the client got a status."""
+        if self._hops and self._hops[-1].ended_at is None:
+            self.close_hop(now, failure=str(error))
+        if self._status is None:
+            self.reject(error, 502, now)
+        else:
+            self._outcome, self._error = Outcome.BROKEN, error
+
     def finish(self, now: float, outcome: Outcome | None, close_code: int | None) -> None:
         if self._hops and self._hops[-1].ended_at is None:
             self.close_hop(now, failure="the client disconnected")
@@ -258,20 +271,20 @@ class TraceRecorder:
             request_id=self._request_id,
             edge=self._edge,
             app=self._app,
-            method=request.method,
-            target=request.target,
-            host=request.host,
+            method=show_bytes(request.method),
+            target=show_bytes(request.target),
+            host=show_bytes(request.host),
             scheme=request.scheme,
             started_at=self._started_at,
             hops=tuple([hop.freeze() for hop in self._hops]),
             outcome=self._outcome,
             status=self._status,
             error=error.code if error else None,
-            message=error.message if error else None,
+            message=show_bytes(error.message) if error else None,
             answered_at=self._answered_at,
             ended_at=self._ended_at,
             websocket=self._outcome is not Outcome.REJECTED and self._status == 101,
             close_code=self._close_code,
-            warnings=tuple(self._warnings),
+            warnings=tuple([show_bytes(warning) for warning in self._warnings]),
             cookies_sent=self._cookies,
         )

@@ -437,8 +437,49 @@ def test_a_disabled_or_deploy_only_setting_is_not_a_warning(tmp_path: Path) -> N
         ),
         (
             '[http_service.http_options.response.headers]\nA = "a\\nb"\n',
-            'headers.A is "a\\nb"',
-            "or false to",
+            'fly.toml:2:1: http_service.http_options.response.headers.A is "a\\nb", and a header cannot contain '
+            "the control character U+000A",
+            "letters, digits, punctuation and spaces of Latin-1; encode other characters",
+        ),
+        (
+            '[http_service.http_options.response.headers]\nX-Price = ["ok", "5 €"]\n',
+            'fly.toml:2:1: http_service.http_options.response.headers.X-Price is "5 €", and a header cannot contain '
+            '"€" (U+20AC)',
+            "letters, digits, punctuation and spaces of Latin-1; encode other characters",
+        ),
+        (
+            '[http_service.http_options.response.headers]\n"X Price" = "5"\n',
+            "fly.toml:2:1: http_service.http_options.response.headers.X Price is not a valid header name",
+            "letters, digits and hyphens",
+        ),
+        (
+            '[http_service.http_options.response.headers]\nContent-Length = "5"\n',
+            "fly.toml:2:1: http_service.http_options.response.headers.Content-Length is set, but the proxy sets "
+            "Content-Length itself",
+            "another header, or false",
+        ),
+        (
+            '[[services]]\n[[services.ports]]\nport = 80\nhandlers = ["http"]\n'
+            '[services.ports.http_options.response.headers]\nconnection = ["close"]\n',
+            "fly.toml:6:1: services[0].ports[0].http_options.response.headers.connection is set, but the proxy sets "
+            "connection itself",
+            "another header, or false",
+        ),
+        (
+            '[http_service]\n[[http_service.checks]]\npath = "/up"\nheaders = { X-A = "a\\r\\nX-B: b" }\n',
+            'http_service.checks[0].headers.X-A[0] is "a\\r\\nX-B: b", and a header cannot contain '
+            "the control character U+000D",
+            "letters, digits, punctuation and spaces of Latin-1; encode other characters",
+        ),
+        (
+            '[http_service]\n[[http_service.checks]]\npath = "/up"\nheaders = { "X: A" = "a" }\n',
+            "http_service.checks[0].headers.X: A is not a valid header name",
+            "letters, digits and hyphens",
+        ),
+        (
+            '[processes]\n"a\\u0000" = "serve"\n',
+            "fly.toml:2:1: processes.a\0",
+            "text without control characters",
         ),
         (
             "[http_service.http_options.response.headers]\nA = []\n",

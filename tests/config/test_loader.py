@@ -354,7 +354,7 @@ def test_fly_toml_alone_uses_a_free_port_if_its_own_is_unavailable(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('app = "chat"\n[processes]\napp = "serve"\n', 'fly.toml: missing key "primary_region"'),
+        ('app = "chat"\n[processes]\napp = "serve"\n', 'fly.toml:1:1: missing key "primary_region"'),
         ('app = "chat"\nprimary_region = "ams"\n', "fly.toml: no command to start a machine"),
     ],
 )

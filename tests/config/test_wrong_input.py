@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulator.config import load_config, parse_config
+from simulator.config.source import MAX_KEY_PARTS
 from simulator.errors import InputError
 from tests.config.writing import APP, HEAD, load, problem_of, write
 
@@ -45,7 +46,7 @@ def _edge(written: str) -> str:
 @pytest.mark.parametrize(
     ("text", "problem", "expected"),
     [
-        (APP + "[edges]\nams = 1\n", 'flysim.toml: missing key "version"', "version = 1"),
+        (APP + "[edges]\nams = 1\n", 'flysim.toml:1:1: missing key "version"', "version = 1"),
         (
             (HEAD + APP).replace("version = 1", "version = 2"),
             "flysim.toml:1:1: version is 2",
@@ -53,10 +54,10 @@ def _edge(written: str) -> str:
         ),
         (
             "version = 1\n" + APP,
-            'flysim.toml: missing key "edges"',
+            'flysim.toml:1:1: missing key "edges"',
             "[edges] with a region and a port: ams = 8080",
         ),
-        (HEAD, 'flysim.toml: missing key "apps"', "[apps.NAME] with a command and machines"),
+        (HEAD, 'flysim.toml:1:1: missing key "apps"', "[apps.NAME] with a command and machines"),
         (
             HEAD + APP + "[prox]\n",
             'flysim.toml:8:1: unknown key "prox"; did you mean "proxy"?',
@@ -95,6 +96,32 @@ def _edge(written: str) -> str:
             _app("command = 'x'", "hostnames = 'x'"),
             'flysim.toml:6:1: apps.chat.hostnames is "x"',
             "a list in brackets: [ ]",
+        ),
+        *(
+            (
+                _app("command = 'x'", f"hostnames = ['a.test', {name}]"),
+                f"flysim.toml:6:24: apps.chat.hostnames[1] is {name}",
+                'a hostname without a port, such as "www.example.com"; an international one in its xn-- form',
+            )
+            for name in ('"a.test:80"', '"münchen.test"', '"a b"', '"*.test"', '"http://a.test"', '"-a.test"')
+        ),
+        *(
+            (
+                _app("command = 'x'", f'{key} = "a\\u0000b"'),
+                f'flysim.toml:6:1: apps.chat.{key} is "a\\u0000b", and contains the control character U+0000',
+                "text without control characters",
+            )
+            for key in ("org", "network", "image")
+        ),
+        (
+            _machine("region = 'ams'", 'group = "a\\u0085"'),
+            'flysim.toml:8:1: apps.chat.machines[0].group is "a\x85", and contains the control character U+0085',
+            "text without control characters",
+        ),
+        (
+            _machine("region = 'ams'", 'url = "http://127.0.0.1:4000\\n"'),
+            'flysim.toml:8:1: apps.chat.machines[0].url is "http://127.0.0.1:4000\\n"',
+            'the http URL of a running server, without a path, such as "http://127.0.0.1:4000"',
         ),
         (_app("command = 'x'", "env = 'x'"), 'flysim.toml:6:1: apps.chat.env is "x"', "a table"),
         (
@@ -434,3 +461,36 @@ def test_a_process_group_without_a_command_is_an_error(tmp_path: Path) -> None:
     text = _app('fly_toml = "fly.toml"') + 'group = "web"\n'
 
     assert "apps.chat has no command to start its machines" in problem_of(tmp_path, text, fly_toml)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", " = 1\n"), ("[", "]\n"), ("x = {", " = 1}\n"), ("x = [{a = 1},\n{", " = 1}]\n")],
+)
+@pytest.mark.parametrize("part", ["a", '"a"', "'a'", "a "])
+def test_a_key_with_too_many_parts_is_an_error_before_it_is_parsed(
+    tmp_path: Path, before: str, after: str, part: str
+) -> None:
+    """tomllib takes 2 GB for a key of 40 kB."""
+    most = ".".join([part] * MAX_KEY_PARTS)
+    assert "more than" not in problem_of(tmp_path, before + most + after)
+    message = problem_of(tmp_path, before + most + f".{part}" * 20_000 + after)
+    line = before.count("\n") + 1
+    assert message.startswith(f"flysim.toml:{line}:")
+    assert message.endswith(
+        f": a key with more than {MAX_KEY_PARTS} parts\n  expected: at most {MAX_KEY_PARTS} names, joined by dots"
+    )
+
+
+def test_an_error_quotes_at_most_the_start_of_a_line(tmp_path: Path) -> None:
+    message = problem_of(tmp_path, f"{'x' * 1000}\n")
+    assert message.endswith(f", in `{'x' * 60}…`")
+
+
+def test_an_error_quotes_nothing_of_a_file_that_is_not_toml(tmp_path: Path) -> None:
+    """A config may name any file as `fly_toml`."""
+    write(tmp_path, "root:x:0:0\n", "passwd")
+    (tmp_path / "link.toml").symlink_to(tmp_path / "passwd")
+    for name in ("passwd", "link.toml"):
+        message = problem_of(tmp_path, _app("command = 'x'", f"fly_toml = '{name}'"))
+        assert message == f"{name}:1:5: invalid TOML: expected '=' after a key in a key/value pair"

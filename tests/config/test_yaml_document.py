@@ -95,6 +95,35 @@ def test_an_error_names_file_line_and_column(
     assert str(raised.value).startswith(f"{tmp_path / 'file.yaml'}:{position}: {message}")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: &x {<<: *x}\n",
+        "x: &x {<<: [*x, {a: 1}]}\n",
+        "x: &x {<<: {<<: *x}}\n",
+        "x: &x {a: {<<: *x}}\n",
+        "x: &x {a: [*x]}\n",
+        "x: &x [*x]\n",
+    ],
+)
+def test_an_alias_of_itself_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"file\.yaml:1:4: the alias refers to itself\n  expected: "):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a: 1\nb: "\x1b[31m"\n', r"2:5: invalid YAML: character U+001B is not allowed"),
+        ("a: \ufffe\n", "1:4: invalid YAML: character U+FFFE is not allowed"),
+    ],
+)
+def test_a_character_that_yaml_does_not_allow_has_a_position(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    assert f"file.yaml:{message}\n  expected: printable characters" in str(caught.value)
+
+
 def test_all_duplicate_keys_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         read(tmp_path, "a: 1\na: 2\nb: {c: 1, c: 2}\n")

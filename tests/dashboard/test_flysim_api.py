@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from simulator.crash_report import BugLog, logged_bugs_reported
+from simulator.events import ProxyLogged
 from simulator.results import Finding, Fix
 from simulator.routing.trace import Trace
 from tests.dashboard.harness import AMS, DFW, OTHER, Harness, make_trace, open_harness, until_open
@@ -233,3 +237,30 @@ async def test_a_client_that_reads_too_slowly_is_dropped() -> None:
             received = await reader.readuntil(b"too slowly\n\n")
         assert b"MachineLogged" not in received
         writer.close()
+
+
+async def test_bytes_that_are_not_utf8_are_shown_as_escapes_everywhere(harness: Harness) -> None:
+    """The traces have none; this is about other text, such as what a machine or a client sent as JSON."""
+    harness.simulator.bus.publish(ProxyLogged(0.0, "chat", None, "ams", "error", "state=\ud800 \udcff"))
+
+    lines = (await harness.client.get("/_flysim/logs")).json()
+    refused = await harness.client.post(f"/_flysim/machines/{AMS}/clone", content=b'{"region": "\\ud800"}')
+
+    assert lines[-1]["message"] == r"state=\ud800 \xff"
+    assert refused.status_code == 400
+
+
+async def test_a_bug_in_flysim_is_500_with_its_report_in_json(
+    harness: Harness, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    lines: list[str] = []
+    harness.simulator.edges = None  # type: ignore[assignment]
+    with logged_bugs_reported(BugLog(lines.append), "uvicorn.error"):
+        responses = [await harness.client.get("/_flysim/status") for _ in range(2)]
+
+    (line,) = lines
+    assert line.startswith("flysim hit a bug: TypeError: ")
+    assert [response.status_code for response in responses] == [500, 500]
+    assert [response.json() for response in responses] == [{"error": line, "exit_status": 4}] * 2
+    assert "Traceback" not in capfd.readouterr().err

@@ -150,6 +150,17 @@ def test_trace_shows_the_machine_that_does_not_respond(
     assert f"/hang?x={typed} within 0.5 s\n  hint: set a longer --timeout" in result.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--ws",)])
+def test_trace_sends_the_bytes_of_the_command_line(up: Up, options: tuple[str, ...]) -> None:
+    result = up.flysim("trace", f"{up.edge('ams')}/caf\udce9", *options)
+    assert "/caf%E9  at edge ams" in result.stdout, result.stderr
+
+
+def test_trace_sends_any_bytes_in_header_and_body(up: Up) -> None:
+    result = up.flysim("trace", f"{up.edge('ams')}/x", "-H", "X: \udce9", "-d", "\udcff")
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_control_address_needs_no_scheme(up: Up) -> None:
     result = flysim("status", "--control", up.ready["control"].removeprefix("http://"))
     assert result.returncode == 0, result.stderr

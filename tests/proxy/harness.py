@@ -20,6 +20,7 @@ from simulator.network_conditions import NetworkConditions
 from simulator.proxy import ProxyCore, ProxyServer
 from simulator.proxy.http.edge_layer import EdgeLayer
 from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
+from simulator.routing.errors import BUG
 from tests.proxy.client import Client, tls_context
 from tests.proxy.h2_client import H2Client, Stream
 from tests.proxy.machine import Handler, ScriptedMachine
@@ -73,6 +74,8 @@ class Harness:
         self.machines: list[ScriptedMachine] = []
         self.clients: list[Client | H2Client] = []
         self.errors = _ErrorLog()
+        self.expected_bugs = 0
+        """How many distinct bugs of flysim the test causes."""
 
     # Machines.
 
@@ -140,6 +143,9 @@ class Harness:
     @property
     def traces(self) -> tuple[Trace, ...]:
         return self.journal.traces()
+
+    def reported_bugs(self) -> list[str]:
+        return [line.message for line in self.proxy_log() if line.code == BUG]
 
     def proxy_log(self) -> list[ProxyLogged]:
         return [event for event in self.events if isinstance(event, ProxyLogged)]
@@ -231,6 +237,7 @@ class Harness:
             self._describe_open_connections,
         )
         assert not self.errors.lines, "\n".join(self.errors.lines)
+        assert len(self.reported_bugs()) == self.expected_bugs, "\n".join(self.reported_bugs())
         for machine in self.machines:
             for failure in machine.failures:
                 raise failure

@@ -56,6 +56,21 @@ async def test_a_tcp_connection_starts_a_stopped_machine() -> None:
         assert start_requests == [AMS]
 
 
+async def test_a_bug_in_flysim_closes_a_tcp_connection() -> None:
+    def fail(machine_id: str) -> None:
+        raise LookupError(machine_id)
+
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        harness.expected_bugs = 1
+        machine = await harness.add_machine(AMS, "ams", greet)
+        harness.change(machine, state=MachineState.STOPPED)
+        harness.router.request_start = fail
+        assert await (await harness.connect(public_port=5432)).is_closed()
+        assert await (await harness.connect(public_port=5432)).is_closed()
+        (line,) = harness.reported_bugs()
+        assert line.startswith(f"flysim hit a bug: LookupError: {AMS}; report: ")
+
+
 async def test_a_tcp_connection_counts_as_load_until_it_closes() -> None:
     """F-5.38, F-5.7"""
     end = asyncio.Event()

@@ -39,6 +39,51 @@ async def test_force_https_redirects_plain_http_to_https() -> None:
         assert (await (await harness.connect(tls=True)).fetch()).status == 200
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "location"),
+    [
+        (b"/caf\xc3\xa9", b"a.test", "https://a.test/caf%C3%A9"),
+        (b"/caf\xe9?\xff=%20", b"a.test", "https://a.test/caf%E9?%FF=%20"),
+        (b'/<a>"{b}|', b"a.test:8080", "https://a.test:8080/%3Ca%3E%22%7Bb%7D%7C"),
+    ],
+)
+async def test_the_redirect_to_https_repeats_the_clients_bytes(
+    target: bytes, host: bytes, location: str
+) -> None:
+    """RFC 9110, 10.2.2: a Location is a URI, so other bytes are percent-encoded."""
+    async with open_harness(app=app(force_https=True)) as harness:
+        client = await harness.connect()
+        await client.send(b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (target, host))
+        response = await client.read_response()
+        assert (response.status, response.get("location")) == (301, location)
+
+
+async def test_an_international_hostname_is_the_same_over_http1_and_http2() -> None:
+    """It is sent in its xn-- form (RFC 5890), and so it must reach the machine and the choice of the app."""
+    name = "xn--mnchen-3ya.test"
+    async with open_harness(app=App("streams", hostnames=(name,))) as harness:
+        machine = await harness.add_machine(AMS, "ams", responding(OK))
+        other = App("other", hostnames=("münchen.test",), services=())
+        harness.core.router.fleet = harness.router.fleet.with_app(other)
+        client = await harness.connect_h2()
+        assert (await client.complete(await client.open(authority=name))).status == 200
+        old = await harness.connect()
+        await old.send(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+        assert (await old.read_response()).status == 200
+        assert [request.get("host") for request in machine.requests] == [name, name]
+        assert [trace.host for trace in await harness.finished(2)] == [name, name]
+
+
+async def test_a_trace_shows_bytes_that_are_not_utf8_as_escapes(harness: Harness) -> None:
+    machine = await harness.add_machine(AMS, "ams", responding(OK))
+    client = await harness.connect()
+    await client.send(b"GET /caf\xe9 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    assert (await client.read_response()).status == 200
+    (trace,) = await harness.finished()
+    assert trace.target == r"/caf\xe9"
+    assert machine.requests[0].head.startswith(b"GET /caf\xe9 HTTP/1.1\r\n")
+
+
 async def test_h2_backend_uses_http2_to_the_machine_and_http1_for_upgrades() -> None:
     """F-9.5, F-1.97"""
     seen: list[str] = []

@@ -123,11 +123,31 @@ def test_junit_is_xml_with_one_case_per_scenario() -> None:
     assert cases[2][0].attrib["message"] == "no Docker"
 
 
-def test_characters_that_xml_does_not_allow_are_replaced() -> None:
+def test_characters_that_xml_does_not_allow_become_escapes() -> None:
     unprintable = ScenarioFailure(None, "step", "\x00\x1b[31m\ud800 ok\t\n")
     xml = junit_xml(RunResult((ScenarioResult(*SCENARIO, Verdict.FAILED, failure=unprintable),), 0))
     (failure,) = ElementTree.fromstring(xml.encode()).iter("failure")
-    assert "ok" in (failure.text or "")
+    assert r"\x00\x1b[31m\ud800 ok" in (failure.text or "")
+
+
+def test_the_text_report_has_no_escape_sequences_but_its_own() -> None:
+    written: list[str] = []
+    failed = ScenarioFailure(
+        None, "step\x1b[2J", "\x1b]0;title\x07", logs=(LogTail("ams-1", ("\x1b[31mred",)),)
+    )
+    scenario = ScenarioResult("na\x1b[2Jme", SCENARIO[1], Verdict.FAILED, failure=failed)
+    TextReport(written.append).add(scenario)
+    text = "".join(written)
+    assert "\x1b" not in text
+    assert r"na\x1b[2Jme" in text
+    assert r"step\x1b[2J" in text
+    assert "  | red\n" in text
+
+
+def test_the_json_report_holds_any_text() -> None:
+    failed = ScenarioFailure(None, "step", "\udce9 \x1b")
+    report = json_report(RunResult((ScenarioResult(*SCENARIO, Verdict.FAILED, failure=failed),), 0))
+    assert json.loads(report.encode())["scenarios"][0]["failure"]["problem"] == "\\xe9 \x1b"
 
 
 def test_the_json_report_has_the_content_of_the_text_report() -> None:

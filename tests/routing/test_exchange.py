@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from simulator.diagnosis import diagnose
 from simulator.routing import (
     App,
     Cause,
@@ -14,9 +15,12 @@ from simulator.routing import (
     Fleet,
     MachineState,
     Outcome,
+    ProxyError,
     Relay,
+    Router,
     RoutingOptions,
 )
+from simulator.routing.errors import BUG
 from tests.routing.build import (
     AMS_1,
     DEMO,
@@ -297,3 +301,26 @@ def test_a_note_is_added_to_a_hop_once() -> None:
     caller.exchange.add_note("a fault")
     caller.exchange.add_note("another")
     assert caller.trace.hops[0].note == "a fault; another"
+
+
+def test_a_bug_in_flysim_before_the_response_is_a_rejection() -> None:
+    caller = Caller()
+    trace = caller.exchange.abort(ProxyError(BUG, "flysim hit a bug"), NOW + 2)
+    assert (trace.outcome, trace.status, trace.error) == (Outcome.REJECTED, 502, BUG)
+    assert trace.hops[-1].failure == "[BUG] flysim hit a bug"
+    assert caller.router.load.of_machine(AMS_1.id) == 0
+
+
+def test_a_bug_in_flysim_within_the_response_breaks_it() -> None:
+    caller = Caller()
+    caller.respond(200)
+    trace = caller.exchange.abort(ProxyError(BUG, "flysim hit a bug"), NOW + 2)
+    assert (trace.outcome, trace.status, trace.error) == (Outcome.BROKEN, 200, BUG)
+    assert trace.hops[-1].failure is None
+    assert not diagnose(trace, DEMO)
+
+
+def test_a_bug_in_flysim_before_any_delivery_is_a_rejection() -> None:
+    exchange = Router(DEMO, RoutingOptions(), lambda n: 0).open(request(), "ams", "id", NOW)
+    trace = exchange.abort(ProxyError(BUG, "flysim hit a bug"), NOW)
+    assert (trace.outcome, trace.hops) == (Outcome.REJECTED, ())

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from simulator.routing import Cause, Hop, Outcome, Trace
+from tests.routing.build import Caller, request
 
 HOP = Hop(
     "d8dd626f379508", "ams-1", "streams", "ams", Cause.ROUTED, 1.0, 2.0, status=307, replay="region=dfw"
@@ -71,3 +72,17 @@ def test_a_trace_is_restored_from_its_json() -> None:
 
 def test_unknown_keys_in_a_trace_are_ignored() -> None:
     assert Trace.from_dict(TRACE.as_dict() | {"bytes": 7}) == TRACE
+
+
+def test_bytes_of_a_request_that_are_not_utf8_appear_as_escapes() -> None:
+    """They reach routing as lone surrogates, which no encoder accepts."""
+    trace = Caller(request=request(method="G\udce9T", target="/\udcff", host="\udce9.test")).trace
+    assert (trace.method, trace.target, trace.host) == (r"G\xe9T", r"/\xff", r"\xe9.test")
+    json.dumps(trace.as_dict(), ensure_ascii=False).encode()
+
+
+def test_a_replay_body_that_is_not_utf8_is_shown_with_escapes() -> None:
+    replay = b'{"region":"\xff"}'
+    caller = Caller(request=request())
+    caller.exchange._recorder.set_replay_body(replay)
+    assert caller.trace.hops[-1].replay == r'{"region":"\xff"}'

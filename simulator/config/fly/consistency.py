@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulator.config.fly.document import FlyDocument, PortTable
+from simulator.config.fly.document import FlyDocument, HttpOptionsTable, PortTable
 from simulator.config.problems import name_key
 from simulator.config.toml_positions import KeyPath
+from simulator.routing.headers import HOP_BY_HOP
+
+_FRAMING = {name.decode() for name in HOP_BY_HOP} | {"content-length", "trailer", "transfer-encoding"}
 
 MAX_STATICS = 10
 """F-10.15."""
@@ -18,7 +21,11 @@ FlyProblems = Iterator[tuple[KeyPath, str, str]]
 def list_problems(document: FlyDocument) -> FlyProblems:
     for index, service in enumerate(document.services):
         for number, port in enumerate(service.ports):
-            yield from _port(port, ("services", index, "ports", number))
+            at: KeyPath = ("services", index, "ports", number)
+            yield from _port(port, at)
+            yield from _framing_headers(port.http_options, at)
+    if document.http_service:
+        yield from _framing_headers(document.http_service.http_options, ("http_service",))
     yield from _statics(document)
 
 
@@ -35,6 +42,14 @@ def _port(port: PortTable, at: KeyPath) -> FlyProblems:
         # F-9.3: the deploy fails.
         key = (*at, "force_https")
         yield key, f"{name_key(key)} is set on a port without the http handler", 'handlers = ["http"]'
+
+
+def _framing_headers(table: HttpOptionsTable, at: KeyPath) -> FlyProblems:
+    """Response headers that would contradict the body or the connection that they are sent with."""
+    for name, values in table.response.headers.items():
+        if values is not None and name.lower() in _FRAMING:
+            key = (*at, "http_options", "response", "headers", name)
+            yield key, f"{name_key(key)} is set, but the proxy sets {name} itself", "another header, or false"
 
 
 def _statics(document: FlyDocument) -> FlyProblems:

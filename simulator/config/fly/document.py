@@ -12,20 +12,24 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from simulator.config.field_types import (
+    TOKEN,
     CheckDuration,
     Command,
     EnvName,
     EnvValue,
+    HeaderName,
+    HeaderValue,
     InternalPort,
     KillDuration,
+    PlainText,
     RegionCode,
+    check_field_value,
     invalid,
 )
 from simulator.config.problems import describe
 from simulator.routing.cache.replay_cache import MIN_TTL_SECONDS, parse_pattern
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGSTOP")
-_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEGABYTES = {"": 1, "m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024}
 
 
@@ -78,16 +82,10 @@ def _check_prefix(value: str) -> str:
 
 
 def _check_name(value: str) -> str:
-    if not re.fullmatch(_TOKEN, value):
+    if not re.fullmatch(TOKEN, value):
         raise invalid(
             f"is {describe(value)}", "a cookie or header name: letters, digits and any of !#$%&'*+.^_`|~-"
         )
-    return value
-
-
-def _check_header_name(value: str) -> str:
-    if not re.fullmatch(_TOKEN, value):
-        raise invalid("is not a valid header name", "letters, digits and hyphens")
     return value
 
 
@@ -96,19 +94,14 @@ def _check_header_value(value: object) -> object:
     if value is False:
         return None
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not values or not all(_is_header_value(each) for each in values):
+    if not isinstance(values, list) or not values or not all(isinstance(each, str) for each in values):
         expected = "a string, a list of strings, or false to remove the header"
         raise invalid(f"is {describe(value)}", expected)
-    return values
-
-
-def _is_header_value(value: object) -> bool:
-    return isinstance(value, str) and not re.search("[\\r\\n\\0]", value)
+    return [check_field_value(each) for each in values]
 
 
 Memory = Annotated[int, BeforeValidator(_check_memory)]
 Limit = Annotated[int, Field(ge=0)]
-HeaderName = Annotated[str, AfterValidator(_check_header_name)]
 HeaderValues = Annotated[list[str] | None, BeforeValidator(_check_header_value)]
 
 
@@ -127,7 +120,7 @@ class CheckTable(FlyTable):
     path: str = Field("/", pattern="^[!-~]+$")
     protocol: Literal["http", "https"] = "http"
     port: InternalPort | None = None
-    headers: Annotated[dict[str, list[str]], BeforeValidator(_check_headers)] = {}
+    headers: Annotated[dict[HeaderName, list[HeaderValue]], BeforeValidator(_check_headers)] = {}
     restart_limit: int | None = None
     tls_skip_verify: bool | None = None
     tls_server_name: str | None = None
@@ -253,7 +246,7 @@ class VmTable(FlyTable):
 
 
 class BuildTable(FlyTable):
-    image: str | None = None
+    image: PlainText | None = None
 
 
 class FlyDocument(FlyTable):
@@ -264,7 +257,7 @@ class FlyDocument(FlyTable):
     kill_signal: Annotated[str, BeforeValidator(_check_signal)] = "SIGINT"
     kill_timeout: KillDuration = 5.0
     env: dict[EnvName, EnvValue] = {}
-    processes: Annotated[dict[str, Command], BeforeValidator(_check_processes)] = {}
+    processes: Annotated[dict[PlainText, Command], BeforeValidator(_check_processes)] = {}
     http_service: HttpServiceTable | None = None
     services: Annotated[list[ServiceTable], BeforeValidator(_as_list)] = []
     statics: Annotated[list[StaticTable], BeforeValidator(_as_list)] = []

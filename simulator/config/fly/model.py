@@ -89,5 +89,5 @@ class FlyToml:
 
     def format_warning(self, at: KeyPath, message: str) -> str:
         """Prefixes a message with the file and the line of the key at `at`."""
-        line = self.source.line(at) if self.source else None
+        line = self.source.line(at) if self.source and at else None
         return f"{self.path}:{line}: {message}" if line else f"{self.path}: {message}"

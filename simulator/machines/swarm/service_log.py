@@ -48,7 +48,7 @@ def read_lines(raw: BinaryIO) -> Iterator[Line]:
 
 
 def parse_line(stream: str, data: bytes) -> Line | None:
-    timestamp, _, rest = data.decode(errors="replace").rstrip("\r\n").partition(" ")
+    timestamp, _, rest = data.decode(errors="backslashreplace").rstrip("\r\n").partition(" ")
     details, _, text = rest.partition(" ")
     task_id = next((each.removeprefix(_TASK) for each in details.split(",") if each.startswith(_TASK)), None)
     return Line(task_id, stream, timestamp, text) if task_id else None

@@ -20,6 +20,7 @@ from simulator.proxy.http.message_head import InvalidMessage, new_request, new_r
 from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
 from simulator.routing.headers import FLY_REPLAY, find_field, rejection_fields
 from simulator.routing.service import HTTP_PORT
+from simulator.text import encode_uri
 
 _ErrorCode: Any = getattr(http_events, "ErrorCode", None)  # mitmproxy 12; mitmproxy 11 uses HTTP status codes
 BROKEN_RESPONSE: Any = _ErrorCode.GENERIC_SERVER_ERROR if _ErrorCode else status_codes.BAD_GATEWAY
@@ -131,10 +132,16 @@ def rejection_response(reject: Reject, request_id: str, request: http.Request) -
     return _proxy_response(reject.status, request_id, _version(request))
 
 
+def bug_response(core: ProxyCore, client: Client, request_id: str) -> http.Response:
+    """The response if flysim itself fails: like a rejection. `request_id` is empty if the request has none yet."""
+    request_id = request_id or core.new_request_id(edge_of(client), core.clock.now())
+    return _proxy_response(502, request_id, "2" if client.alpn == b"h2" else "1.1")
+
+
 def redirect_response(redirect: Redirect, request_id: str, request: http.Request) -> http.Response:
     """The proxy's own redirect to the same URL over TLS (F-4.26)."""
     return _proxy_response(
-        redirect.status, request_id, _version(request), (b"location", redirect.location.encode())
+        redirect.status, request_id, _version(request), (b"location", encode_uri(redirect.location))
     )
 
 

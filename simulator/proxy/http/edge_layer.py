@@ -26,10 +26,12 @@ from simulator.proxy.http.exchange_stream import ExchangeStream, GetMachineConne
 from simulator.proxy.http.http1 import ClientConnection, MachineConnection
 from simulator.proxy.http.http2 import Http2ClientConnection, Http2MachineConnection, SendWindowUpdates
 from simulator.proxy.http.inspected_stream import InspectedStream
-from simulator.proxy.http.message_head import InvalidMessage
+from simulator.proxy.http.message_head import InvalidMessage, write_response
 from simulator.proxy.http.websocket_tunnel import GoAway, Tunnel
 from simulator.routing import Machine
 
+_GOAWAY = b"\0\0\x08\x07\0\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\x02"
+"""A GOAWAY frame for all streams, with INTERNAL_ERROR (RFC 9113, 6.8)."""
 MAX_IDLE_CONNECTIONS = 16
 """How many idle connections to machines one client connection keeps."""
 
@@ -62,21 +64,44 @@ class EdgeLayer(layer.Layer):
         """Who gets the event that completes a command."""
         self._opening: dict[commands.Command, tuple[ExchangeStream, GetMachineConnection]] = {}
         self._tunnel: Tunnel | None = None
+        self._has_crashed = False
         self._streams_to_resume: list[ExchangeStream] = []
         self._commands: list[commands.Command] = []
         self._writes: dict[Connection, list[bytes]] = {}
 
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Process the event completely, then execute the resulting commands. The layer itself never waits."""
-        self._dispatch(event)
-        while self._streams_to_resume:
-            self._run(self._streams_to_resume.pop(0), ResumeExchange())
+        if self._has_crashed:
+            return
+        try:
+            self._dispatch(event)
+            while self._streams_to_resume:
+                self._run(self._streams_to_resume.pop(0), ResumeExchange())
+        except Exception as bug:
+            self._crash(bug)
         for connection in tuple(self._writes):
             self._flush(connection)
         executed, self._commands = self._commands, []
         yield from executed
 
     _handle_event = handle_event
+
+    def _crash(self, bug: Exception) -> None:
+        """A bug in flysim: its exchanges end with an error, and nothing else is sent on this connection."""
+        self._has_crashed = True
+        error, client = self.core.report_bug(bug), self.context.client
+        streams = tuple(self.streams.values())
+        self.streams.clear()
+        side = self.connections.get(client)
+        has_begun = isinstance(side, ClientConnection) and side.has_begun_response
+        for stream in streams:
+            has_begun |= stream.abort(error)
+        if self.is_http2:
+            self.write(client, _GOAWAY)
+        elif self._tunnel is None and not has_begun:
+            request_id = streams[0].request_id if streams else ""
+            self.write(client, write_response(convert.bug_response(self.core, client, request_id), b"close"))
+        self.close(client)
 
     def _dispatch(self, event: events.Event) -> None:
         if isinstance(event, events.ConnectionEvent):

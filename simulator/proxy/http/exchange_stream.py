@@ -43,12 +43,15 @@ from simulator.routing import (
     Failure,
     Machine,
     Outcome,
+    ProxyError,
     ReadBody,
     Redirect,
     Reject,
     Relay,
+    Trace,
     Wait,
 )
+from simulator.text import show_bytes
 
 Commands = layer.CommandGenerator[None]
 
@@ -109,6 +112,8 @@ class ExchangeStream(HttpStream):
         self._is_sending = False  # the current machine has the request head and gets the body as it arrives
         self._next: Decision | None = None  # what ResumeExchange or a wake-up will execute
         self._client_head_sent = False
+        self.request_id = ""
+        """Empty until the exchange is opened."""
         self._finished = False
         self._tunnel: Tunnel | None = None
 
@@ -121,6 +126,14 @@ class ExchangeStream(HttpStream):
         return self._body.would_exceed_limit(paused)
 
     def _handle_event(self, event: events.Event) -> Commands:
+        try:
+            yield from self._react(event)
+        except Exception as bug:
+            if self.context.client.alpn != b"h2":
+                raise  # the edge layer ends the connection: it has no other exchange
+            yield from self._crash(bug)
+
+    def _react(self, event: events.Event) -> Commands:
         if isinstance(event, RequestHeaders):
             yield from self._begin(event)
         elif self._finished and not self._tunnel:
@@ -156,7 +169,8 @@ class ExchangeStream(HttpStream):
         self._body.declare(convert.declared_length(request), exists=not event.end_stream)
         now, edge = core.clock.now(), convert.edge_of(self.context.client)
         head = convert.to_request(request, self.context.client)
-        self.exchange = core.router.open(head, edge, core.new_request_id(edge, now), now)
+        self.request_id = core.new_request_id(edge, now)
+        self.exchange = core.router.open(head, edge, self.request_id, now)
         self._faults = DeliveryFaults(core, self.exchange, edge)
         core.set_idle_timeout(self.context.client.id, self.exchange.idle_timeout_seconds)
         yield from self._execute(self.exchange.begin(now))
@@ -445,6 +459,55 @@ class ExchangeStream(HttpStream):
         yield Drop(self.stream_id)
         yield SendHttp(ResponseHeaders(self.stream_id, response, True), self.context.client)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _crash(self, bug: Exception) -> Commands:
+        """A bug in flysim ends this stream of an HTTP/2 client: with a 502, or within a response that has begun."""
+        client = self.context.client
+        if self._is_sending and not self._finished:
+            self._edge.detach(self.context.server)
+        has_response = self.abort(self._core.report_bug(bug))
+        yield Drop(self.stream_id)
+        if has_response:
+            message = "flysim hit a bug"
+            yield SendHttp(ResponseProtocolError(self.stream_id, message, convert.BROKEN_RESPONSE), client)
+            return
+        response = convert.bug_response(self._core, client, self.request_id)
+        yield SendHttp(ResponseHeaders(self.stream_id, response, True), client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), client)
+
+    def abort(self, error: ProxyError) -> bool:
+        """Record that a bug in flysim ended the exchange. Returns whether the client has a response, or part of it."""
+        has_response = self._client_head_sent or self._finished
+        if self._tunnel is not None:
+            self._core.open_websockets.discard(self._delivery.machine.id, self.context.client.id)
+        if not self._finished:
+            self._finished = True
+            now = self._core.clock.now()
+            is_open = hasattr(self, "exchange")
+            trace = self.exchange.abort(error, now) if is_open else self._unopened_trace(error, now)
+            self._core.bus.publish(ExchangeFinished(now, trace))
+        return has_response
+
+    def _unopened_trace(self, error: ProxyError, now: float) -> Trace:
+        """The trace of a request for which routing has opened no exchange."""
+        edge, request = convert.edge_of(self.context.client), self.request
+        self.request_id = self.request_id or self._core.new_request_id(edge, now)
+        return Trace(
+            self.request_id,
+            edge,
+            app="",
+            method=show_bytes(request.method),
+            target=show_bytes(request.path),
+            host=show_bytes(request.host_header or ""),
+            scheme="https" if self.context.client.tls else "http",
+            started_at=now,
+            outcome=Outcome.REJECTED,
+            status=502,
+            error=error.code,
+            message=error.message,
+            answered_at=now,
+            ended_at=now,
+        )
 
     def _publish_answered(self) -> None:
         self._core.bus.publish(ExchangeAnswered(self._core.clock.now(), self.exchange.trace))

@@ -215,6 +215,11 @@ class ClientConnection(_Http1Connection):
         self._is_processing = False
 
     @property
+    def has_begun_response(self) -> bool:
+        """Whether the client has got a part of the response to the request in progress."""
+        return self._is_head_sent
+
+    @property
     def is_backlog_full(self) -> bool:
         """Whether no more should be read before the request in progress is complete."""
         awaits_response = self._request is not None and self._body.is_complete

@@ -22,6 +22,7 @@ from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
 from simulator.proxy.http.edge_layer import OpenMachineConnection
 from simulator.proxy.http.websocket_tunnel import GoAway
+from simulator.proxy.transport.bug_handling import bugs_reported
 from simulator.proxy.transport.flow_control import FlowControlledHandler
 from simulator.proxy.transport.reset_handling import deliver_data_before_reset, was_reset_after_close
 from simulator.proxy.transport.simulated_link import SimulatedLink, simulate_connect
@@ -56,6 +57,7 @@ class EdgeHandler(FlowControlledHandler):
         self._idle_task: asyncio.Task[None] | None = None
         self._reset_connections: WeakSet[Connection] = WeakSet()
 
+    @bugs_reported
     async def open_connection(self, command: commands.OpenConnection) -> None:
         task = asyncio.current_task()
         assert isinstance(command, OpenMachineConnection)

@@ -14,23 +14,24 @@ from typing import TypeGuard
 
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
-from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
 from simulator.proxy.http.edge_layer import EdgeLayer
 from simulator.proxy.http.http2 import SendWindowUpdates
+from simulator.proxy.transport.bug_handling import BugReportingHandler, bugs_reported
 
 MAX_BUFFERED_BYTES = 1024 * 1024
 """How much of a response is buffered for an HTTP/2 stream whose window is closed."""
 
 
-class FlowControlledHandler(ProxyConnectionHandler):
+class FlowControlledHandler(BugReportingHandler):
     """mitmproxy's connection handler, with flow control for each connection."""
 
     _edge: EdgeLayer | None = None
     _window_updates: asyncio.Task[None] | None = None
     _progress: asyncio.Future[None] | None = None
 
+    @bugs_reported
     async def handle_client(self) -> None:
         try:
             await super().handle_client()
@@ -70,6 +71,7 @@ class FlowControlledHandler(ProxyConnectionHandler):
         if not edge.is_tunnel:
             await self._drain(self.client)
 
+    @bugs_reported
     async def _send_window_updates(self, edge: EdgeLayer) -> None:
         """Open the client's windows again once the machines have read what it sent."""
         await self._wait_until(lambda: not edge.is_upload_buffer_full)

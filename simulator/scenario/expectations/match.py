@@ -9,6 +9,7 @@ from typing import Any
 
 from simulator.results import Mismatch
 from simulator.scenario.expectations.schema import MessageMatch, TextMatch
+from simulator.text import escape
 
 _MAX_QUOTED = 300
 
@@ -17,11 +18,6 @@ def quote(text: str) -> str:
     """Quote a string for a message; truncate it after 300 characters."""
     rest = f"… ({len(text)} characters)" if len(text) > _MAX_QUOTED else ""
     return f'"{escape(text[:_MAX_QUOTED])}{rest}"'
-
-
-def escape(text: str) -> str:
-    """Escape unprintable characters, such as line ends, as in a Python string."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def text_mismatches(what: str, match: TextMatch, actual: str) -> Iterator[Mismatch]:
