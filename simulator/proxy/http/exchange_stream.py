@@ -160,7 +160,7 @@ class ExchangeStream(HttpStream):
         core = self._core
         try:
             if request.is_http2:  # of HTTP/1.1, the parser has checked it
-                check_http2_request(request)
+                check_http2_request(request, has_body=not event.end_stream)
         except InvalidMessage as error:
             yield from self._refuse_request(error)
             return

@@ -124,10 +124,15 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
     def _process(self, data: bytes) -> layer.CommandGenerator[None]:
         try:
             received = self.h2_conn.receive_data(data)
-        except ProtocolError as error:
-            received = [error]
+        except ProtocolError as error:  # h2 has prepared a GOAWAY with the error's code
+            self.awaits_turn = False
+            yield commands.SendData(self.conn, self.h2_conn.data_to_send())
+            yield from self.close_connection(f"HTTP/2 protocol error: {error}")
+            return
         except (ValueError, IndexError) as error:  # https://github.com/python-hyper/h2/issues/1231
-            received = [ProtocolError(str(error))]
+            self.awaits_turn = False
+            yield from self.protocol_error(f"HTTP/2 protocol error: {error}")
+            return
         self._reset_at_once = {
             event.stream_id for event in received if isinstance(event, h2.events.StreamReset)
         } - self.streams.keys()

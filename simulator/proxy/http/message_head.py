@@ -15,6 +15,7 @@ from mitmproxy import http
 
 from simulator.proxy.http.fast_path import IndexedHeaders
 from simulator.routing import Fields
+from simulator.routing.headers import find_field
 
 MAX_HEAD_BYTES = 256 * 1024
 """A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
@@ -174,7 +175,7 @@ def check_framing(fields: Fields, *, allows_transfer_encoding: bool) -> None:
         raise InvalidMessage(f"Transfer-Encoding {_shown(codings[0])}: expected chunked")
 
 
-def check_http2_request(request: http.Request) -> None:
+def check_http2_request(request: http.Request, *, has_body: bool) -> None:
     """Check an HTTP/2 request (RFC 9113, 8.2 and 8.3), whatever the h2 library accepted. Raises InvalidMessage."""
     data = request.data
     if _is_token(data.method) is None or data.method == b"CONNECT":
@@ -184,6 +185,18 @@ def check_http2_request(request: http.Request) -> None:
     if data.scheme not in (b"http", b"https"):
         raise InvalidMessage(f":scheme {_shown(data.scheme)}: expected http or https")
     fields = data.headers.fields
+    _check_http2_fields(fields)
+    host = _find_host(fields, is_required=not data.authority)
+    if data.authority:
+        _check_authority(data.authority, ":authority")
+        if host is not None and host.lower() != data.authority.lower():
+            raise InvalidMessage(f"Host {_shown(host)} differs from :authority {_shown(data.authority)}")
+    check_framing(fields, allows_transfer_encoding=False)
+    if not has_body and int(find_field(fields, b"content-length") or 0):
+        raise InvalidMessage("Content-Length of a request without a body")  # RFC 9113, 8.1.1
+
+
+def _check_http2_fields(fields: Fields) -> None:
     for name, value in fields:
         if _is_token(name) is None or name != name.lower() or name in _CONNECTION_SPECIFIC:
             raise InvalidMessage(f"header name {_shown(name)} in HTTP/2")
@@ -191,12 +204,6 @@ def check_http2_request(request: http.Request) -> None:
             raise InvalidMessage(f"header {_shown(name)}: invalid value {_shown(value)}")
         if name == b"te" and value.lower() != b"trailers":
             raise InvalidMessage(f"TE {_shown(value)}: expected trailers")
-    host = _find_host(fields, is_required=not data.authority)
-    if data.authority:
-        _check_authority(data.authority, ":authority")
-        if host is not None and host.lower() != data.authority.lower():
-            raise InvalidMessage(f"Host {_shown(host)} differs from :authority {_shown(data.authority)}")
-    check_framing(fields, allows_transfer_encoding=False)
 
 
 def check_response(response: http.Response) -> None:
