@@ -20,7 +20,6 @@ from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.master import Master
 from mitmproxy.proxy import mode_specs
-from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 
 from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
@@ -43,15 +42,6 @@ _FLYCAST = ".flycast"
 
 ChooseEdge = Callable[[str], str]
 """Returns the region of the edge for a client's IP address."""
-
-
-def _close_connection(connection: ProxyConnectionHandler) -> asyncio.Task[None] | None:
-    """Close a client's connection and its machine connections. Returns the task that is about to end."""
-    transport = connection.transports.get(connection.client)
-    if transport is None or transport.handler is None:
-        return None
-    transport.handler.cancel()
-    return transport.handler
 
 
 class ProxyServer:
@@ -138,7 +128,7 @@ class ProxyServer:
             if handler is None:
                 task.cancel()
             else:
-                _close_connection(handler)
+                handler.give_up()
         if clients:
             _, still_open = await asyncio.wait(clients, timeout=_CLOSE_TIMEOUT_SECONDS)
             for task in still_open:
@@ -204,10 +194,11 @@ class ProxyServer:
         passthroughs = {region: Passthrough(self._core, region, public_port) for region in self._edges}
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._is_stopping:  # accepted just before the listener closed
+            client = writer.get_extra_info("peername")  # None: it has disconnected
+            if self._is_stopping or client is None:
                 writer.close()
                 return
-            region = choose_edge((writer.get_extra_info("peername") or ("",))[0])
+            region = choose_edge(client[0])
             handler: EdgeHandler | None = None
             if passthroughs[region].applies:
                 task = asyncio.ensure_future(passthroughs[region].serve(reader, writer))

@@ -244,7 +244,11 @@ async def test_bytes_that_are_not_utf8_are_shown_as_escapes_everywhere(harness: 
     harness.simulator.bus.publish(ProxyLogged(0.0, "chat", None, "ams", "error", "state=\ud800 \udcff"))
 
     lines = (await harness.client.get("/_flysim/logs")).json()
-    refused = await harness.client.post(f"/_flysim/machines/{AMS}/clone", content=b'{"region": "\\ud800"}')
+    refused = await harness.client.post(
+        f"/_flysim/machines/{AMS}/clone",
+        content=b'{"region": "\\ud800"}',
+        headers={"content-type": "application/json"},
+    )
 
     assert lines[-1]["message"] == r"state=\ud800 \xff"
     assert refused.status_code == 400

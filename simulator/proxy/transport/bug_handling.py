@@ -34,13 +34,18 @@ class BugReportingHandler(ProxyConnectionHandler):
             super().log(message, level, exc_info)
 
     def give_up(self) -> None:
-        """Close the client's connection. Later, because its task may not exist yet, or may be the current one."""
+        """Close the client's connection: after a bug, or because the proxy stops.
+
+        Later, because its task may not exist yet, or may be the current one.
+        """
         asyncio.get_running_loop().call_soon(self._cancel_client)
 
     def _cancel_client(self) -> None:
         transport = self.transports.get(self.client)
         if transport is not None and transport.handler is not None:
-            transport.handler.cancel("flysim hit a bug")
+            transport.handler.cancel("connection given up")
+            if transport.writer is not None:  # a task that is canceled before it starts does not close it
+                transport.writer.close()
 
 
 Work = Callable[Concatenate[Any, P], Coroutine[Any, Any, None]]
