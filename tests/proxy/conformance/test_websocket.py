@@ -1,0 +1,71 @@
+"""Autobahn's WebSocket cases, run by kosoku: a server directly, behind an edge, and behind a replay (RFC 6455, 7692).
+
+Left out are group 9 and most of groups 12 and 13: messages of megabytes, and thousands of compressed messages. They
+test speed and take minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from kosoku import FailureError, run_fuzzingclient
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from simulator.routing import Machine
+from tests.proxy.harness import AMS, DFW, Harness
+from tests.proxy.machine import replaying
+
+CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*", "12.1.1", "12.2.1", "13.1.1"]
+EXPECTED_CASES = 250
+"""How many cases these are, at least."""
+
+
+@asynccontextmanager
+async def echo_server() -> AsyncIterator[int]:
+    async def echo(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            async for message in connection:
+                await connection.send(message)
+
+    async with serve(echo, "127.0.0.1", 0, max_size=None) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+async def verdicts(port: int) -> dict[str, tuple[str, str]]:
+    """The verdict on messages and on the closing handshake, by case."""
+    try:
+        results = await run_fuzzingclient(f"ws://127.0.0.1:{port}/", cases=CASES, concurrency=16)
+    except FailureError as failure:
+        results = failure.results
+    return {each.case_id: (each.behavior.value, each.behavior_close.value) for each in results}
+
+
+async def test_no_case_that_passes_directly_fails_at_an_edge_or_through_a_replay(harness: Harness) -> None:
+    """F-1.85, F-1.95"""
+    async with echo_server() as port:
+        await harness.add_machine(AMS, "ams", replaying(f"instance={DFW}"))
+        target = Machine(DFW, "dfw-1", "streams", "dfw", port=port, private_ip="::ffff:127.0.0.1")
+        harness.router.fleet = harness.router.fleet.with_machine(target)
+        directly, at_edge, replayed = await asyncio.gather(
+            verdicts(port), verdicts(harness.port("dfw")), verdicts(harness.port("ams"))
+        )
+    assert len(directly) >= EXPECTED_CASES
+    assert directly.keys() == at_edge.keys() == replayed.keys()
+    passed = {case for case, verdict in directly.items() if not _is_failure(verdict)}
+    assert len(passed) >= EXPECTED_CASES - 5
+    for through in (at_edge, replayed):
+        assert {case: through[case] for case in passed if _is_failure(through[case])} == {}
+    assert all(trace.path == ("dfw-1",) or trace.path == ("ams-1", "dfw-1") for trace in harness.traces)
+
+
+def _is_failure(verdict: tuple[str, str]) -> bool:
+    behavior, closing = verdict
+    return behavior in ("FAILED", "ERROR") or closing in (
+        "FAILED",
+        "FAILED BY CLIENT",
+        "UNCLEAN",
+        "WRONG CODE",
+    )
