@@ -64,7 +64,7 @@ class AccessGuard:
 
     def _redirect(self, scope: Scope, headers: Headers, *, sign_in: bool) -> Response:
         """To the page without the token, which therefore stays neither in the address bar nor in a Referer."""
-        response = RedirectResponse("/", 303, headers={"Cache-Control": "no-store"})
+        response = RedirectResponse("/", 303)
         if sign_in and self._token is not None:
             value = cookie_value(self._token, scope)
             response.set_cookie(cookie_name(headers), value, httponly=True, samesite="strict")

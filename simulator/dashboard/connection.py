@@ -17,12 +17,13 @@ HEAD_SECONDS = 10.0
 """How long a client may take to send a request head."""
 
 RESPONSE_HEADERS = [
+    ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
 ]
-"""Every response has them, errors of uvicorn included: browsers neither guess its type nor embed it elsewhere."""
+"""Every response has them, errors of uvicorn included: browsers neither store it, guess its type nor embed it."""
 
 
 class Connection(H11Protocol):

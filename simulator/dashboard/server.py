@@ -90,7 +90,6 @@ class ControlServer:
             log_level="error",
             access_log=False,
             server_header=False,
-            date_header=False,
             # Otherwise X-Forwarded-For would decide whether a client is on loopback.
             proxy_headers=False,
             headers=RESPONSE_HEADERS,

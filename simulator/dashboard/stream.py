@@ -102,7 +102,7 @@ class LiveResponse(StreamingResponse):
     """Streams `parts`, which read from the subscription, and ends the subscription when the client disconnects."""
 
     def __init__(self, parts: AsyncIterator[bytes], media_type: str, subscription: Subscription) -> None:
-        super().__init__(parts, media_type=media_type, headers={"Cache-Control": "no-store"})
+        super().__init__(parts, media_type=media_type)
         self._subscription = subscription
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
