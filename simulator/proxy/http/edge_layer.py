@@ -160,7 +160,12 @@ class EdgeLayer(layer.Layer):
     # Commands of streams, tunnels and HTTP/2 connections.
 
     def _run(self, child: layer.Layer, event: events.Event) -> None:
-        self._execute(child.handle_event(event), child)
+        try:
+            self._execute(child.handle_event(event), child)
+        except Exception as bug:
+            if not self.is_http2 or not isinstance(child, ExchangeStream):
+                raise  # it ends the connection, which has no other exchange
+            self._execute(child.crash(bug), child)
 
     def _execute(self, issued: Iterable[commands.Command], child: layer.Layer | Tunnel | None = None) -> None:
         for command in issued:

@@ -126,14 +126,6 @@ class ExchangeStream(HttpStream):
         return self._body.would_exceed_limit(paused)
 
     def _handle_event(self, event: events.Event) -> Commands:
-        try:
-            yield from self._react(event)
-        except Exception as bug:
-            if self.context.client.alpn != b"h2":
-                raise  # the edge layer ends the connection: it has no other exchange
-            yield from self._crash(bug)
-
-    def _react(self, event: events.Event) -> Commands:
         if isinstance(event, RequestHeaders):
             yield from self._begin(event)
         elif self._finished and not self._tunnel:
@@ -460,7 +452,7 @@ class ExchangeStream(HttpStream):
         yield SendHttp(ResponseHeaders(self.stream_id, response, True), self.context.client)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
-    def _crash(self, bug: Exception) -> Commands:
+    def crash(self, bug: Exception) -> Commands:
         """A bug in flysim ends this stream of an HTTP/2 client: with a 502, or within a response that has begun."""
         client = self.context.client
         if self._is_sending and not self._finished:
