@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-import dns.resolver
 from mitmproxy import options
 from mitmproxy.addons.core import Core
 from mitmproxy.addons.next_layer import NextLayer
@@ -227,6 +226,8 @@ class ProxyServer:
 
 def find_system_name_server() -> tuple[str, int] | None:
     """The first name server that the operating system is configured to use."""
+    import dns.resolver  # only flysim in a container needs it
+
     with suppress(dns.resolver.NoResolverConfiguration):
         return str(dns.resolver.Resolver().nameservers[0]), _DNS_PORT
     return None
