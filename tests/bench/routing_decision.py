@@ -8,6 +8,7 @@ from random import Random
 
 from simulator.routing import App, Deliver, Fleet, Machine, Request, Response, Router, RoutingOptions
 from simulator.routing.regions import REGIONS
+from tests.bench.row import Row
 
 EXCHANGES = 2_000
 _FIELDS = (
@@ -48,13 +49,13 @@ def microseconds_per_hop(machines: int) -> float:
     return statistics.median(times) / 2 * 1e6
 
 
-def main() -> None:
-    hundred, thousand = microseconds_per_hop(100), microseconds_per_hop(1000)
-    print(
-        f"a routing decision takes {hundred:.0f} µs per hop (median) with 100 machines (target: at most 50 µs), "
-        f"{thousand:.0f} µs with 1,000 machines (ratio {thousand / hundred:.2f}, target: at most 2)"
-    )
-
-
-if __name__ == "__main__":
-    main()
+def measure() -> list[Row]:
+    return [
+        Row(
+            "routing decision, 100 machines",
+            "µs per hop",
+            [microseconds_per_hop(100) for _ in range(3)],
+            "<= 50",
+        ),
+        Row("routing decision, 1,000 machines", "µs per hop", [microseconds_per_hop(1000) for _ in range(3)]),
+    ]

@@ -30,5 +30,9 @@ print(len(default_addons()) > 25, core.Core is type(default_addons()[0]), type(m
 
 
 def test_a_package_that_was_imported_before_stays() -> None:
-    program = "import mitmproxy.addons as before, simulator.proxy, sys; print(sys.modules['mitmproxy.addons'] is before)"
+    program = """
+import sys, mitmproxy.addons as before
+import simulator.proxy
+print(sys.modules["mitmproxy.addons"] is before)
+"""
     assert run(program) == "True"
