@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from simulator.cli.app import app
 from simulator.errors import SimulatorError
 from simulator.retry import poll_blocking
+from tests.asyncio_errors import check_output
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
@@ -28,7 +29,7 @@ FLYSIM = (sys.executable, "-P", "-m", "simulator")
 def flysim(
     *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    result = subprocess.run(
         [*FLYSIM, *arguments],
         cwd=cwd,
         env={**os.environ, **(env or {})},
@@ -37,6 +38,8 @@ def flysim(
         timeout=DEADLINE_SECONDS,
         check=False,
     )
+    check_output(result.stderr)
+    return result
 
 
 @dataclass
@@ -91,6 +94,7 @@ def start_up(folder: Path, config: Path | None = None, *options: str, cwd: Path 
     finally:
         process.kill()  # No effect on a process that has exited.
         process.wait()
+    check_output(log.read_text())
 
 
 def free_demo(folder: Path) -> Path:

@@ -87,6 +87,7 @@ async def test_tasks_are_named_by_their_services_which_are_fetched_once(
     assert sum(each.startswith("GET /services?") for each in server.requests) == 1
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket")  # by the Docker SDK, if it cannot connect
 async def test_a_socket_without_permission_is_reported_with_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

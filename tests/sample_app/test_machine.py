@@ -151,6 +151,7 @@ async def test_without_a_host_it_listens_for_the_proxy_and_for_other_machines() 
             assert (await client.get(f"http://{host}:{port}/healthz")).text == "ok\n"
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket")  # by socket.create_server, if the port is out of range
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("203.0.113.1", 0)])
 def test_an_unusable_listen_address_is_named(host: str, port: int) -> None:
     with pytest.raises(SettingError, match=f"cannot listen on HOST {host}, PORT {port}: "):
