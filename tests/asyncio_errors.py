@@ -1,4 +1,4 @@
-"""Errors that asyncio only logs: destroyed tasks, unretrieved exceptions, coroutines never awaited, unclosed transports.
+"""Errors that asyncio only logs: destroyed tasks, lost exceptions, coroutines never awaited, unclosed transports.
 
 asyncio and the interpreter report them when the garbage collector finds the object, so a test would pass. `conftest.py`
 fails the test for those in its own process; `check_output` is for programs that a test starts.
