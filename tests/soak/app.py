@@ -115,10 +115,10 @@ class Connection:
     async def _read_body(self, headers: Headers) -> bytes:
         if "chunked" in headers.get("transfer-encoding", ""):
             body = b""
-            while size := int(await self._reader.readline(), 16):
+            while size := int(await self._reader.readuntil(b"\r\n"), 16):
                 body += await self._reader.readexactly(size)
                 await self._reader.readexactly(2)
-            await self._reader.readline()
+            await self._reader.readexactly(2)
             return body
         return await self._reader.readexactly(int(headers.get("content-length", 0)))
 

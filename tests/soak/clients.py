@@ -145,6 +145,9 @@ class Lane:
             raise
         except (OSError, EOFError, httpx.TransportError, ConnectionClosed, InvalidHandshake) as error:
             why = repr(error)
+        except ValueError as error:  # Not a response.
+            why = repr(error)
+            self.recorder.write("unexpected", data=why)
         finally:
             for request in requests:
                 if request.nonce in self._open:
@@ -318,7 +321,7 @@ class Http1:
         if "chunked" not in headers.get("transfer-encoding", ""):
             return await self._reader.readexactly(int(headers["content-length"]))
         body = b""
-        while size := int(await self._reader.readline(), 16):
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
             body += await self._reader.readexactly(size)
             await self._reader.readexactly(2)
         await self._reader.readexactly(2)
