@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PURE = tests/routing tests/diagnosis
 
-.PHONY: scenarios scenarios-docker test check bench demo fidelity format clean
+.PHONY: scenarios scenarios-docker test check soak fuzz bench demo fidelity format clean
 
 scenarios: $(VENV)/.installed
 	$(BIN)/flysim run scenarios
@@ -35,6 +35,16 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A running flysim under load and faults, whose history must satisfy all rules: tests/soak. The seed decides the plan.
+# Options: SECONDS=60 SEED=7 MACHINES=4 RATE=100
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MACHINES),--machines $(MACHINES)) $(if $(RATE),--rate $(RATE))
+
+# Mutations of the inputs in tests/fuzz/corpus, for every parser and protocol. Options: SECONDS=60 SEED=7 KIND=http1
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(KIND),--kind $(KIND))
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.bench

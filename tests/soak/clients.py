@@ -12,12 +12,13 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from tests.proxy.h2_client import H2Client
 from tests.soak.app import COOKIE
 from tests.soak.history import Recorder
 from tests.soak.plan import PlannedRequest, PlannedSession
@@ -143,7 +144,7 @@ class Lane:
         except asyncio.CancelledError:
             outcome, why = "left", "the run ended"
             raise
-        except (OSError, EOFError, httpx.TransportError, ConnectionClosed, InvalidHandshake) as error:
+        except (OSError, EOFError, ConnectionClosed, InvalidHandshake) as error:
             why = repr(error)
         except ValueError as error:  # Not a response.
             why = repr(error)
@@ -198,22 +199,19 @@ class Lane:
     # HTTP/2.
 
     async def _run_http2(self, port: int, requests: list[Request]) -> None:
-        async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", http1=False, http2=True, timeout=None
-        ) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        client = Http2(reader, writer, window=2**20)
+        await client.start()
+        try:
             await asyncio.gather(*(self._fetch_http2(client, request) for request in requests))
+        finally:
+            await client.aclose()
 
-    async def _fetch_http2(self, client: httpx.AsyncClient, request: Request) -> None:
+    async def _fetch_http2(self, client: Http2, request: Request) -> None:
         self.start(request)
         with self._ending(request):
             async with asyncio.timeout(DEADLINE_SECONDS):
-                response = await client.request(
-                    request.plan.method,
-                    request.target,
-                    headers={"host": request.host, **request.headers},
-                    content=request.body or None,
-                )
-                self.answer(request, Response(response.status_code, dict(response.headers), response.content))
+                self.answer(request, await client.respond_to(request))
 
     # WebSocket.
 
@@ -281,6 +279,34 @@ async def _open_http1(port: int) -> AsyncIterator[Http1]:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+class Http2(H2Client):
+    """The HTTP/2 client of the proxy tests, without its deadline."""
+
+    async def wait(self, condition: Any) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: condition() or self.closed)
+        if not condition():
+            raise ConnectionResetError("the connection was closed")
+
+    async def respond_to(self, request: Request) -> Response:
+        """The response may end before the request."""
+        headers = [*request.headers.items()]
+        body = request.body
+        stream = await self.open(
+            request.plan.method, request.target, headers, end=not body, authority=request.host
+        )
+        sending = asyncio.create_task(self.send_body(stream, body)) if body else None
+        try:
+            await self.complete(stream)
+        finally:
+            if sending is not None:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+        if not stream.ended:
+            raise ConnectionResetError(f"the stream was reset: {stream.reset}")
+        return Response(stream.status, dict(stream.fields), bytes(stream.body))
 
 
 class Http1:

@@ -134,7 +134,7 @@ class Run:
         """Until the resources are as in `first`; the rules judge what is left."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + QUIET_SECONDS
-        names = ("fds", "children", "tasks", "threads")
+        names = ("fds", "children", "tasks")
         while loop.time() < deadline:
             values = await self._fleet.sample()
             if all(values[name] <= first[name] for name in names):  # type: ignore[operator]

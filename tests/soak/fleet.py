@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -184,16 +183,15 @@ class Fleet:
     # Resources and output.
 
     async def sample(self) -> dict[str, Any]:
-        """Memory, descriptors, child processes, threads and tasks of flysim itself."""
+        """Memory, descriptors, child processes and asyncio tasks of flysim itself."""
         with self._statistics.oneshot():
             memory = self._statistics.memory_info().rss / 2**20
-            fds, threads = self._statistics.num_fds(), self._statistics.num_threads()
+            fds = self._statistics.num_fds()
         children = len(self._statistics.children(recursive=True))
         tasks = (await self._command({"count": True}))["tasks"]
         return {
             "rss_mb": round(memory, 2),
             "fds": fds,
-            "threads": threads,
             "children": children,
             "tasks": tasks,
         }
@@ -226,7 +224,3 @@ class FaultError(Exception):
 def _machine_path(fault: PlannedFault) -> str:
     machine = fault.machines[0]
     return f"/v1/apps/{machine.app}/machines/{machine.id}"
-
-
-def describe_environment() -> str:
-    return f"python {sys.version.split()[0]}, {os.cpu_count()} cores"

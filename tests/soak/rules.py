@@ -18,7 +18,6 @@ SLOPE_FROM_SECONDS = 300.0
 """A shorter run says nothing about the slope of the memory."""
 SETTLED_PART = 0.3
 """The part of the run after which the memory must not grow."""
-SPARE_FDS = 2
 _OUTCOMES = ("answered", "broken", "left", "hung")
 
 
@@ -165,8 +164,8 @@ def resources_return_to_their_start(history: History) -> Iterator[Found]:
     if not start or not end:
         yield "there is no sample of the resources at the start or at the end", [*start, *end]
         return
-    for name, spare in (("fds", SPARE_FDS), ("children", 0), ("tasks", 0), ("threads", SPARE_FDS)):
-        if end[0][name] > start[0][name] + spare:
+    for name in ("fds", "children", "tasks"):
+        if end[0][name] > start[0][name]:
             yield f"{name}: {start[0][name]} at the start, {end[0][name]} at the end", [*start, *end]
 
 

@@ -59,7 +59,7 @@ def socket(**changes: Any) -> Event:
 
 
 def sample(phase: str, at: float = 100.0, **changes: Any) -> Event:
-    values = {"rss_mb": 90.0, "fds": 40, "children": 10, "tasks": 11, "threads": 2}
+    values = {"rss_mb": 90.0, "fds": 40, "children": 10, "tasks": 11}
     return {"at": at, "event": "sample", "phase": phase, **values, **changes}
 
 
@@ -171,10 +171,9 @@ CASES: dict[Rule, tuple[list[list[Event]], list[list[Event]]]] = {
             [sample("start"), sample("end", fds=39, tasks=10)],
         ],
         [
-            [sample("start"), sample("end", fds=45)],
+            [sample("start"), sample("end", fds=41)],
             [sample("start"), sample("end", tasks=12)],
             [sample("start"), sample("end", children=11)],
-            [sample("start"), sample("end", threads=9)],
             [sample("start")],
             [],
         ],
