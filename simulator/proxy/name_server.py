@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from mitmproxy import dns
-from mitmproxy.net.dns import response_codes, types
+from mitmproxy.net.dns import op_codes, response_codes, types
 
 from simulator.routing.model import Fleet
 from simulator.routing.names import find_addresses, find_texts, flycast_app, is_flycast, is_private
@@ -81,6 +81,8 @@ class NameServer:
 
         `client_ip`: the address of the DNS client. Machines close to it come first.
         """
+        if message.op_code != op_codes.QUERY:  # RFC 1035, 4.1.1: such as an update
+            return message.fail(response_codes.NOTIMP)
         if len(message.questions) != 1:
             return message.fail(response_codes.FORMERR)
         question = message.questions[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 import dns.asyncquery
 import dns.message
+import dns.opcode
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
@@ -365,6 +366,17 @@ async def test_a_name_that_cannot_be_encoded_gets_no_response_and_no_traceback(
     writer.close()
     await query_until_answered(address)
     assert caplog.records == []
+
+
+def test_only_standard_queries_are_implemented() -> None:
+    """RFC 1035, 4.1.1"""
+    server = NameServer(lambda: Fleet.of([App("streams")], MACHINES), "ams")
+    query = bytearray(dns.message.make_query("streams.internal", "AAAA").to_wire())
+    query[2] |= dns.opcode.UPDATE << 3
+    response = server.respond(server.parse_query(bytes(query)), "127.0.0.1", 512)
+    assert response is not None
+    assert response[3] & 15 == dns.rcode.NOTIMP
+    assert int.from_bytes(response[6:8], "big") == 0  # answers
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
