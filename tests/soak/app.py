@@ -283,6 +283,7 @@ async def main(host: str, port: int, folder: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await stopped.wait()
     server.close()
+    os._exit(0)  # Without waiting for open requests, which asyncio would cancel with a message for each.
 
 
 if __name__ == "__main__":
