@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.mutation import mutated
 from tests.fuzz.targets import Check
@@ -23,7 +23,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Failure:
-    """The smallest input that fails, and how."""
+    """An input that fails, shrunk by hypothesis, and the error."""
 
     kind: str
     data: bytes
@@ -68,6 +68,10 @@ def _run_batch(
         database=None,
         deadline=None,
         max_examples=BATCH,
+        phases=[
+            Phase.generate,
+            Phase.shrink,
+        ],  # Not `explain`, after which the last input is not the smallest.
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )

@@ -6,6 +6,8 @@ Whatever a client sends, the edge lives, each of its responses is well formed, a
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -13,6 +15,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from hpack import Decoder
 from hyperframe.frame import ContinuationFrame, Frame, HeadersFrame
 
+from tests.asyncio_errors import AsyncioErrors
 from tests.fuzz import strict_http1
 from tests.proxy import websocket as ws
 from tests.proxy.harness import AMS, Harness, open_harness
@@ -105,18 +108,25 @@ async def _read_to_end(reader: asyncio.StreamReader, data: bytearray) -> None:
 @contextmanager
 def _checking(check: Callable[[Edge, bytes], Awaitable[None]]) -> Iterator[Check]:
     """Run `check` on an edge that lives as long as the context."""
+    errors = AsyncioErrors()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(errors)
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         edge = runner.run(_open(stack))
+        gc.freeze()  # So that a collection looks at the objects of one input only.
 
         async def run(data: bytes) -> None:
             edge.received.clear()
             await check(edge, data)
             await edge.check_alive()
+            gc.collect()
+            assert not (left := errors.take()), "\n".join(left)
 
         try:
             yield lambda data: runner.run(run(data))
         finally:
+            logger.removeHandler(errors)
             runner.run(stack.aclose())
 
 
