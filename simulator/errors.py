@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from simulator.text import printable
+
 
 class SimulatorError(Exception):
     """Base class of errors that end a command. The CLI prints the text without a traceback. Exit status 4."""
 
     exit_status = 4
+
+    def __str__(self) -> str:
+        """The message, which may quote a file or a machine, with its control characters escaped."""
+        return printable(super().__str__())
 
 
 class InputError(SimulatorError):

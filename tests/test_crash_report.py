@@ -70,6 +70,7 @@ def test_any_traceback_can_be_written() -> None:
     assert r"\udcff" in Path(write_traceback(caught("\udcff"))).read_text(encoding="utf-8")
 
 
+@pytest.mark.asyncio_errors
 async def test_a_task_that_nobody_awaits_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
 
@@ -83,6 +84,7 @@ async def test_a_task_that_nobody_awaits_is_reported(capfd: pytest.CaptureFixtur
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.asyncio_errors
 def test_a_logged_message_without_an_exception_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     with logged_bugs_reported(BugLog(lines.append), "asyncio"):

@@ -320,6 +320,7 @@ def test_a_machine_is_found_by_id_name_or_app_and_name(tmp_path: Path) -> None:
     assert f"web/dfw-1 ({dfw.id})" in str(none.value)
 
 
+@pytest.mark.asyncio_errors
 async def test_a_bug_that_only_asyncio_logs_is_one_line_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

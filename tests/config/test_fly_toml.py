@@ -478,7 +478,7 @@ def test_a_disabled_or_deploy_only_setting_is_not_a_warning(tmp_path: Path) -> N
         ),
         (
             '[processes]\n"a\\u0000" = "serve"\n',
-            "fly.toml:2:1: processes.a\0",
+            "fly.toml:2:1: processes.a\\x00",
             "text without control characters",
         ),
         (

@@ -115,7 +115,7 @@ def _edge(written: str) -> str:
         ),
         (
             _machine("region = 'ams'", 'group = "a\\u0085"'),
-            'flysim.toml:8:1: apps.chat.machines[0].group is "a\x85", and contains the control character U+0085',
+            'flysim.toml:8:1: apps.chat.machines[0].group is "a\\u0085", and contains the control character U+0085',
             "text without control characters",
         ),
         (
