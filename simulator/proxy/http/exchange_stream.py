@@ -183,9 +183,22 @@ class ExchangeStream(HttpStream):
         self._body.append(data, is_sending=self._is_sending)
 
     def _end_request(self) -> Commands:
+        if self._body.is_short:
+            yield from self._refuse_short_body()
+            return
         self._body.is_complete = True
         if self._is_sending:
             yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
+
+    def _refuse_short_body(self) -> Commands:
+        """End an HTTP/2 stream whose trailers end the body too early: h2 compares sizes only at the end of DATA."""
+        reason = "body shorter than its Content-Length"
+        yield from self._client_disconnected()
+        if self._client_head_sent:
+            error = ResponseProtocolError(self.stream_id, reason, convert.BROKEN_RESPONSE)
+            yield SendHttp(error, self.context.client)
+        else:
+            yield from self._refuse_request(InvalidMessage(reason))
 
     # Delivery.
 

@@ -54,6 +54,7 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
         self._unacknowledged: dict[int, int] = {}
         self._input = bytearray()
         self._preface_left = len(_PREFACE)
+        self._awaits_settings = True
         self._resets = 0
         """How many streams the client has reset, less those that were completed since."""
         self._reset_at_once: set[int] = set()
@@ -88,6 +89,12 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
 
     def _read_frames(self) -> layer.CommandGenerator[None]:
         self.awaits_turn = False
+        first_type = self._input[self._preface_left + _FRAME_TYPE_AT :][:1]
+        if self._awaits_settings and first_type:
+            self._awaits_settings = False
+            if first_type[0] != _SETTINGS:  # RFC 9113, 3.4; h2 does not check it
+                yield from self.protocol_error("no SETTINGS frame after the preface")
+                return
         data = self._take_frames()
         if len(self._input) >= _FRAME_HEAD_BYTES:
             size = int.from_bytes(self._input[:3], "big")

@@ -67,7 +67,8 @@ def parse_request(head: bytes) -> http.Request:
         )
     fields = _parse_fields(rest)
     is_http11 = minor != b"0"  # RFC 9110, 2.5: treat a higher minor version as the highest that is known
-    _find_host(fields, is_required=is_http11)
+    if _find_host(fields, is_required=is_http11) is None:
+        fields = ((b"Host", b""), *fields)  # the machine gets HTTP/1.1, which requires one (RFC 9112, 3.2)
     target, authority = _split_target(method, target)
     if authority is not None:  # RFC 9112, 3.2.2: the target replaces Host
         fields = ((b"Host", authority), *[field for field in fields if field[0].lower() != b"host"])
@@ -133,13 +134,15 @@ def _check_authority(authority: bytes, where: str) -> None:
 
 def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     """The target in origin or asterisk form, and the authority of an absolute form (RFC 9112, 3.2)."""
+    if method == b"CONNECT":  # RFC 9110, 9.3.6
+        raise InvalidMessage(f"CONNECT {_shown(target)}: the proxy opens no tunnels")
     if _is_origin_form(target) or (target == b"*" and method == b"OPTIONS"):
         return target, None
-    match = _parse_absolute_form(target) if method != b"CONNECT" else None
+    match = _parse_absolute_form(target)
     if match is None:
         raise InvalidMessage(f"request target {_shown(target)}: expected a path")
     authority, path = match.groups()
-    if not authority:
+    if not authority or authority.startswith(b":"):
         raise InvalidMessage(f"request target {_shown(target)}: expected a host")
     _check_authority(authority, "host of the request target")
     if not path.startswith(b"/"):

@@ -13,6 +13,7 @@ class RequestBody:
         self.size_bytes = 0
         self.exists = False
         self.is_complete = False
+        self._missing_bytes = 0
         self.is_replayable = True
         """Whether the body is within the limit, so that a replay may send it again."""
         self.is_discarded = False
@@ -21,10 +22,17 @@ class RequestBody:
     def declare(self, declared_bytes: int, *, exists: bool) -> None:
         """Apply the request head: a body declared above the limit is not replayable, however little has arrived."""
         self.exists = exists
+        self._missing_bytes = declared_bytes
         self.is_replayable = declared_bytes <= self._limit_bytes
+
+    @property
+    def is_short(self) -> bool:
+        """Whether less has arrived than was declared."""
+        return self._missing_bytes > 0
 
     def append(self, data: bytes, *, is_sending: bool) -> None:
         """Add data that arrived. `is_sending`: it has been sent to a machine already."""
+        self._missing_bytes -= len(data)
         if self.is_replayable or not is_sending:
             self.chunks.append(data)
             self.size_bytes += len(data)

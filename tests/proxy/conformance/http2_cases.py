@@ -181,6 +181,23 @@ MALFORMED = [
     ],
     Frames("two lengths", headers(fields(("content-length", "0"), ("content-length", "0"))), "8.1.1"),
     Frames("a length that is no number", headers(fields(("content-length", "x"))), "8.1.1"),
+    Frames("a length larger than the body", _post(("content-length", "3")) + data(b"ok"), "8.1.1"),
+    Frames("a length smaller than the body", _post(("content-length", "1")) + data(b"ok"), "8.1.1"),
+    Frames(
+        "a length larger than the body before trailers",
+        _post(("content-length", "3")) + data(b"ok", end=False) + headers([("x-a", "1")]),
+        "8.1.1",
+    ),
+    Frames(
+        "a pseudo-header in trailers",
+        _post() + data(b"ok", end=False) + headers([(":path", "/b")]),
+        "8.1",
+    ),
+    Frames(
+        "trailers that do not end the stream",
+        _post() + data(b"ok", end=False) + headers([("x-a", "1")], end=False),
+        "8.1",
+    ),
     Frames("a length without a body", headers(fields(("content-length", "1"))), "8.1.1"),
 ]
 

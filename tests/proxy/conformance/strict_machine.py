@@ -47,7 +47,7 @@ def parse_requests(data: bytes, *, is_growing: bool = False) -> list[Received]:
         if not _REQUEST_LINE.fullmatch(line):
             raise Flaw(f"request line {line!r}")
         request = Received(line, [_parse_field(each) for each in lines], b"")
-        if len(request.all(b"host")) > 1:
+        if len(request.all(b"host")) != 1:
             raise Flaw(f"{len(request.all(b'host'))} Host headers")
         data = _parse_body(request, data)
         requests.append(request)
