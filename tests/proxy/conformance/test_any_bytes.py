@@ -35,10 +35,15 @@ _PIECES = (
     b"\r\n\r\n",
     b"\r\n ",
     b" HTTP/1.1",
+)
+_LINES = (
     b"Content-Length: 5\r\n",
     b"Content-Length: 0\r\n",
-    b"\r\nTransfer-Encoding: chunked",
+    b"Content-Length: +5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
     b"Transfer-Encoding:\x0bchunked\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b" Transfer-Encoding: chunked\r\n",
     b"Host: other.test\r\n",
     b"Connection: close, host\r\n",
     b"fly_replay_src: a=b\r\n",
@@ -49,16 +54,22 @@ _PIECES = (
 
 @st.composite
 def _bytes_around_requests(draw: st.DrawFn) -> bytes:
-    """One to three requests with up to three changes."""
+    """One to three requests with up to three changes: bytes anywhere, or lines between others."""
     sent = b"".join(draw(st.lists(st.sampled_from(_REQUESTS), min_size=1, max_size=3)))
     for _ in range(draw(st.integers(0, 3))):
-        start = draw(st.integers(0, len(sent)))
-        end = min(start + draw(st.sampled_from((0, 0, 0, 1, 2, 10))), len(sent))
-        sent = sent[:start] + draw(st.sampled_from(_PIECES) | st.binary(max_size=4)) + sent[end:]
+        if draw(st.booleans()):
+            starts = [match.end() for match in re.finditer(rb"\r\n", sent)]
+            start = end = draw(st.sampled_from(starts or [0]))
+            piece = draw(st.sampled_from(_LINES))
+        else:
+            start = draw(st.integers(0, len(sent)))
+            end = start + draw(st.sampled_from((0, 0, 0, 1, 2, 10)))
+            piece = draw(st.sampled_from(_PIECES) | st.binary(max_size=4))
+        sent = sent[:start] + piece + sent[end:]
     return sent
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(sent=_bytes_around_requests(), cuts=st.lists(st.integers(0, 400), max_size=2))
 def test_http1(sent: bytes, cuts: list[int]) -> None:
     """RFC 9112, 11.2: the machine reads the requests that the client sent, whatever it sent."""
@@ -140,7 +151,7 @@ def _change(
     return [*fields[:position], *([field] if field else []), *fields[position + 1 :]]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(lists=st.lists(_header_list(), min_size=1, max_size=3), body=st.none() | st.binary(max_size=8))
 def test_http2(lists: list[list[tuple[bytes, bytes]]], body: bytes | None) -> None:
     """RFC 9113, 8.2.1 and 10.3: at most one request for each stream, and nothing that the client did not send."""
