@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from tests.fidelity.citation import Citation, collect
+from tests.fidelity.deviation import Deviation, read_deviations
 from tests.fidelity.fact import ROOT, Fact, read_facts
 from tests.fidelity.verdict import Kind, Verdict, judge
 
@@ -43,6 +44,15 @@ MAPI: machines/api/machines-resource · C with a number: a thread on community.f
 2witstudios/PageSpace, August 2026 · idx with a number: an unnamed public source file.
 """
 
+_DEVIATIONS = """\
+## Known deviations
+
+Where the proxy knowingly does not do what an RFC requires, or leaves out what a reader may expect. The list is
+[deviations.tsv](deviations.tsv). The tests in [proxy/conformance](../tests/proxy/conformance) check everything else.
+
+| rule | the RFC requires | flysim | reason | test |
+|---|---|---|---|---|"""
+
 
 def covered_share(facts: Mapping[str, Fact], verdicts: Mapping[str, Verdict]) -> tuple[int, int]:
     """The number of documented rules that tests cover, and the number of all such rules."""
@@ -69,7 +79,22 @@ def write_page(facts: Mapping[str, Fact], verdicts: Mapping[str, Verdict]) -> st
                 [f"## {section} {title}\n", "| id | fact | source | flysim |", "|---|---|---|---|", *rows, ""]
             )
         )
+    parts.append(_deviations())
     return "\n".join(parts)
+
+
+def _deviations() -> str:
+    rows = [
+        f"| {each.rule} | {_plain(each.required)} | {_plain(each.actual)} | {_plain(each.reason)} | {_shown_by(each)} |"
+        for each in read_deviations()
+    ]
+    return "\n".join([_DEVIATIONS, *rows, ""])
+
+
+def _shown_by(deviation: Deviation) -> str:
+    path = f"proxy/conformance/{deviation.path}"
+    case = f": {_plain(deviation.case)}" if deviation.case else ""
+    return f"[{_plain(path)}](../tests/{path}){case}"
 
 
 def _counts(facts: Mapping[str, Fact], verdicts: Mapping[str, Verdict]) -> str:

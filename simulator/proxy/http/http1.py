@@ -184,6 +184,10 @@ class _Http1Connection:
         buffer = self._buffer
         end = buffer.find(_END_OF_HEAD, max(self._searched - 3, 0))
         if end > MAX_HEAD_BYTES or (end < 0 and len(buffer) > MAX_HEAD_BYTES):
+            if buffer.find(b"\r\n", 0, MAX_HEAD_BYTES) < 0:  # RFC 9112, 3
+                raise InvalidMessage(
+                    f"request line larger than {MAX_HEAD_BYTES} bytes", HTTPStatus.REQUEST_URI_TOO_LONG
+                )
             raise InvalidMessage(
                 f"head larger than {MAX_HEAD_BYTES} bytes", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             )

@@ -233,9 +233,8 @@ HEAD = [
     Case("a head of 250 kB", head(b"X-A: " + b"a" * 250_000), "9110 5.4"),
     refused("a head over the limit", head(b"X-A: " + b"a" * 262_144), "9110 15.5.20", 431),
     refused("many fields over the limit", head(*[b"X-A: a"] * 40_000), "9110 15.5.20", 431),
-    refused(
-        "a target over the limit", head(request=b"GET /" + b"a" * 262_144 + b" HTTP/1.1"), "9110 15.5.20", 431
-    ),
+    refused("a target over the limit", head(request=b"GET /" + b"a" * 262_144 + b" HTTP/1.1"), "9112 3", 414),
+    Case("a target of 200 kB", head(request=b"GET /" + b"a" * 200_000 + b" HTTP/1.1"), "9112 3"),
 ]
 
 HOST = [
@@ -555,6 +554,20 @@ CONNECTION = [
         "9110 7.8",
         lacks=(b"upgrade", b"connection"),
         closes=True,
+    ),
+    Case(
+        "100-continue",
+        _sized(b"Expect: 100-continue", b"Content-Length: 1", body=b"x"),
+        "9110 10.1.1",
+        (100, 200),
+        body=b"x",
+        lacks=(b"expect",),
+    ),
+    Case(
+        "Max-Forwards",
+        head(b"Max-Forwards: 0", request=b"OPTIONS / HTTP/1.1"),
+        "9110 7.6.2",
+        has=((b"max-forwards", b"0"),),
     ),
     Case(
         "an unknown expectation",

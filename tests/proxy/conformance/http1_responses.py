@@ -37,6 +37,7 @@ def _chunked(body: bytes, *lines: bytes) -> bytes:
 
 ANSWERS = [
     Answer("a regular response", answer(), "9112 4", 200, b"ok"),
+    Answer("no Date", answer(), "9110 6.6.1", 200, b"ok", lacks=("date",)),
     Answer("no reason", answer(status=b"HTTP/1.1 200 "), "9112 4", 200, b"ok"),
     Answer("neither reason nor space", answer(status=b"HTTP/1.1 200"), "9112 4", 200, b"ok"),
     Answer("a reason beyond ASCII", answer(status=b"HTTP/1.1 200 \xc3\xa9"), "9112 4", 200, b"ok"),
