@@ -22,6 +22,7 @@ _FRAME_TYPE_AT = 3
 _SETTINGS = 4
 _GOAWAY = 7
 _NO_ERROR = bytes(4)
+_STREAM_0 = bytes(4)
 UPLOAD_WINDOW_BYTES = 1024 * 1024
 """How much an HTTP/2 stream may upload before its machine has read any of it."""
 MAX_STREAMS = 1000
@@ -116,10 +117,7 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
             end = position + _FRAME_HEAD_BYTES + int.from_bytes(data[position : position + 3], "big")
             if self._preface_left or len(data) < position + _FRAME_HEAD_BYTES or len(data) < end:
                 break
-            if (
-                data[position + _FRAME_TYPE_AT] == _GOAWAY
-                and data[position + 13 : position + 17] == _NO_ERROR
-            ):
+            if data[position + _FRAME_TYPE_AT] == _GOAWAY and _ends_without_error(data[position:end]):
                 self._is_going_away = True
                 pieces.append(data[start:position])
                 start = end
@@ -180,6 +178,11 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
             self.h2_conn.acknowledge_received_data(size, stream_id)
         if data := self.h2_conn.data_to_send():
             yield commands.SendData(self.conn, data)
+
+
+def _ends_without_error(goaway: bytes) -> bool:
+    """Whether this GOAWAY frame is valid and has the code NO_ERROR (RFC 9113, 6.8); h2 reports an invalid one."""
+    return len(goaway) >= 17 and goaway[5:9] == _STREAM_0 and goaway[13:17] == _NO_ERROR
 
 
 class Http2MachineConnection(Http2Client):

@@ -170,6 +170,54 @@ ANSWERS = [
         is_cut=True,
     ),
     Answer("chunks without an end", _chunked(b"2\r\nok\r\n"), "9112 8", 200, b"ok", closes=True, is_cut=True),
+    *[
+        Answer(
+            f"chunk size {size!r}", _chunked(b"2\r\nok\r\n%b\r\nabc\r\n" % size), "9112 7.1", 200, is_cut=True
+        )
+        for size in (b"+3", b"-3", b"0x3", b" 3", b"3 ", b"3\r", b"3\0", b"3_0", b"", b"1" * 16, b"3;a\r")
+    ],
+    Answer("a chunk longer than its size", _chunked(b"1\r\nok\r\n0\r\n\r\n"), "9112 7.1", 200, is_cut=True),
+    Answer("an invalid trailer", _chunked(b"2\r\nok\r\n0\r\nx a: 1\r\n\r\n"), "9112 7.1.2", 200, is_cut=True),
+    Answer(
+        "a response after the last chunk",
+        _chunked(b"2\r\nok\r\n0\r\n\r\n" + answer()),
+        "9112 7.1",
+        200,
+        b"ok",
+    ),
+    Answer("two Transfer-Encodings", _chunked(b"0\r\n\r\n", b"transfer-encoding: chunked"), "9112 6.1"),
+    Answer(
+        "204 with chunks",
+        b"HTTP/1.1 204 x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "9112 6.1",
+        204,
+        lacks=("transfer-encoding",),
+    ),
+    Answer("304 with a body", answer(status=b"HTTP/1.1 304 x"), "9112 6.3", 304),
+    Answer(
+        "Connection cannot drop what the proxy adds",
+        answer(b"connection: server, via, content-length, close"),
+        "9110 7.6.1",
+        200,
+        b"ok",
+        has=(("via", "1.1 fly.io"), ("content-length", "2")),
+    ),
+    Answer(
+        "an offer of WebSocket",
+        answer(b"upgrade: websocket", b"connection: upgrade", status=b"HTTP/1.1 426 x"),
+        "9110 15.5.22",
+        426,
+        b"ok",
+        has=(("upgrade", "websocket"), ("connection", "Upgrade")),
+    ),
+    Answer(
+        "an offer of a protocol that is not passed on",
+        answer(b"upgrade: h2c", b"connection: upgrade"),
+        "9110 7.8",
+        200,
+        b"ok",
+        lacks=("upgrade", "connection"),
+    ),
     Answer("an invalid chunk", _chunked(b"2\r\nok\r\nx\r\n"), "9112 7.1", 200, is_cut=True),
     # Interim responses and upgrades.
     Answer(

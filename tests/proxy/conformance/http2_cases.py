@@ -147,6 +147,21 @@ INJECTION = [
     Frames("another :scheme", headers(fields(scheme="ftp")), "8.3.1"),
     Frames("user information in :authority", headers(fields(authority="me@web.test")), "8.3.1"),
     Frames("a list in :authority", headers(fields(authority="a.test, b.test")), "8.3.1"),
+    Frames("an empty :authority", headers(fields(authority="")), "8.3.1"),
+    Frames("a path in :authority", headers(fields(authority="web.test/a")), "8.3.1"),
+    Frames("an empty Host", headers(fields(("host", ""))), "8.3.1"),
+    Frames("a line end in :scheme", headers(fields(scheme="http\r\n")), "8.3.1"),
+    *[
+        Frames(f"byte {byte:#04x} in {where}", headers(sent), "8.2.1")
+        for byte in (0x01, 0x08, 0x0B, 0x0C, 0x1F, 0x7F)
+        for where, sent in (
+            ("a value", fields(("x-a", b"a%cb" % byte))),
+            ("a name", fields((b"x%ca" % byte, "1"))),
+            (":path", fields(path=b"/a%cb" % byte)),
+            (":method", fields(method=b"G%cT" % byte)),
+            (":authority", fields(authority=b"web%c.test" % byte)),
+        )
+    ],
 ]
 
 MALFORMED = [
@@ -164,6 +179,17 @@ MALFORMED = [
     Frames("an unknown pseudo-header", headers([(":x", "1"), *fields()]), "8.3"),
     Frames(":status in a request", headers([(":status", "200"), *fields()]), "8.3"),
     Frames("a pseudo-header after a field", headers([("x-a", "1"), *fields()]), "8.3"),
+    *[
+        Frames(
+            f":{name} after a field",
+            headers([*fields(("x-a", "1"), **{name: None}), (f":{name}", value)]),
+            "8.3",
+        )
+        for name, value in (("method", "GET"), ("scheme", "http"), ("path", "/"), ("authority", "web.test"))
+    ],
+    Frames(":protocol in GET", headers(fields((":protocol", "websocket"))), "RFC 8441, 4"),
+    Frames("no fields", headers([]), "8.3.1"),
+    Frames("te: trailers and more", headers(fields(("te", "trailers, gzip"))), "8.2.2"),
     Frames("CONNECT", headers([(":method", "CONNECT"), (":authority", "web.test:443")]), "8.5"),
     Frames(
         "extended CONNECT", headers([*fields(method="CONNECT"), (":protocol", "websocket")]), "RFC 8441, 3"
@@ -259,6 +285,58 @@ CONNECTION = [
         "6.10",
         goaway=(PROTOCOL,),
     ),
+    Frames(
+        "CONTINUATION after the end of a block",
+        headers(fields(method="POST"), end=False) + raw(9, 4, 1, b""),
+        "6.10",
+        "closed",
+        (PROTOCOL,),
+    ),
+    Frames(
+        "an unknown frame inside a block",
+        headers(fields(), block_end=False) + raw(0xBA, 0, 0, b""),
+        "5.5",
+        goaway=(PROTOCOL,),
+    ),
+    Frames(
+        "a block of 1 MB",
+        headers(fields(), block_end=False) + raw(9, 0, 1, headers([("x-a", "a" * 16_000)])[9:]) * 64,
+        "10.5.1",
+        goaway=(PROTOCOL, ENHANCE_YOUR_CALM),
+    ),
+    *[
+        Frames(f"a block with {what}", raw(1, 5, 1, block), "4.3", goaway=(COMPRESSION, PROTOCOL))
+        for what, block in (
+            ("index 0", b"\x80"),
+            ("an index beyond the table", b"\xff\x80\x01"),
+            ("a string longer than the block", b"\x00\x7f\x00x"),
+            ("an integer without an end", b"\xff" * 30),
+            ("the Huffman code of EOS", b"\x00\x84\xff\xff\xff\xff\x00"),
+            ("a table larger than the setting", b"\x3f\xff\xff\xff\x7f" + headers(fields())[9:]),
+        )
+    ],
+    Frames(
+        "padding longer than HEADERS",
+        raw(1, 0x0D, 1, b"\xff" + headers(fields())[9:]),
+        "6.2",
+        goaway=(PROTOCOL,),
+    ),
+    Frames(
+        "DATA after the end of a stream", headers(fields()) + data(b"x"), "5.1", "either", (STREAM_CLOSED,)
+    ),
+    Frames("HEADERS after the end of a stream", headers(fields()) * 2, "5.1", "either", (STREAM_CLOSED,)),
+    Frames("WINDOW_UPDATE of 0 on a stream", _post() + raw(8, 0, 1, bytes(4)), "6.9", "either", (PROTOCOL,)),
+    Frames(
+        "a stream window that overflows",
+        _post() + raw(8, 0, 1, b"\x7f\xff\xff\xff"),
+        "6.9.1",
+        "either",
+        (FLOW,),
+    ),
+    Frames("RST_STREAM on stream 0", raw(3, 0, 0, bytes(4)), "6.4", goaway=(PROTOCOL,)),
+    Frames("PRIORITY on stream 0", raw(2, 0, 0, bytes(5)), "6.3", goaway=(PROTOCOL,)),
+    Frames("GOAWAY on a stream", raw(7, 0, 1, bytes(8)), "6.8", goaway=(PROTOCOL,)),
+    Frames("GOAWAY of the wrong size", raw(7, 0, 0, bytes(7)), "6.8", goaway=(FRAME_SIZE,)),
     Frames(
         "100 CONTINUATION frames",
         headers(fields(), block_end=False) + raw(9, 0, 1, b"") * 100,

@@ -157,3 +157,31 @@ async def test_a_connection_that_does_not_begin_with_the_preface_is_closed(
     await client.send(sent)
     await client.read_to_end()
     assert machine.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n", 200),
+        (b"HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nhi", 200),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Hop: 1\r\n\r\n", 200),
+        (b"HTTP/1.1 204 x\r\nContent-Length: 5\r\nX-Upper: \t a \r\n\r\n", 204),
+        (b"HTTP/1.1 103 x\r\nX-Hop: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200),
+        (b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nX-A: a\rb\r\nContent-Length: 0\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nX-A: a\0b\r\nContent-Length: 0\r\n\r\n", 502),
+        (b"HTTP/1.1 200 OK\r\nX A: 1\r\nContent-Length: 0\r\n\r\n", 502),
+        (b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n", 502),
+    ],
+)
+async def test_a_response_of_http_1_has_no_connection_specific_fields(
+    harness: Harness, sent: bytes, status: int
+) -> None:
+    """RFC 9113, 8.2.2"""
+    await harness.add_machine(AMS, "ams", StrictMachine(response=sent).handler())
+    outcome = await _converse(harness, headers(GET), (1,))
+    assert outcome.status() == status
+    names = outcome.responses[1].keys()
+    assert names.isdisjoint({"connection", "upgrade", "keep-alive", "transfer-encoding", "x-hop"})
+    assert list(names) == [name.lower() for name in names]
+    assert all(value == value.strip() for value in outcome.responses[1].values())
