@@ -112,7 +112,7 @@ async def test_an_endless_request_head_is_refused(harness: Harness) -> None:
     await harness.add_machine(AMS, "ams", responding(OK))
     client = await harness.connect()
     client.writer.write(b"x" * 2**20)
-    assert (await client.read_to_end()).startswith(b"HTTP/1.1 431 ")
+    assert (await client.read_to_end()).startswith(b"HTTP/1.1 414 ")
 
 
 async def test_a_request_head_of_300_kilobytes_is_too_large(harness: Harness) -> None:

