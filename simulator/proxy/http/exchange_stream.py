@@ -292,7 +292,8 @@ class ExchangeStream(HttpStream):
             check_response(event.response)
             if convert.is_unsolicited_upgrade(event.response, self._delivery):
                 raise InvalidMessage("101 without a request to upgrade")
-        except InvalidMessage:
+        except InvalidMessage as error:
+            self.exchange.add_note(f"invalid response: {error}")
             yield from self._fail_delivery(Failure.UNREADABLE)
             return
         decision = self.exchange.receive(
@@ -414,6 +415,8 @@ class ExchangeStream(HttpStream):
             failure = convert.response_failure(event.message)
             if silent and not reused and self._was_never_read():
                 failure = Failure.REFUSED
+            if failure is Failure.UNREADABLE:
+                self.exchange.add_note(f"invalid response: {event.message}")
             yield from self._fail_delivery(failure, stale=silent and reused)
 
     def _was_never_read(self) -> bool:

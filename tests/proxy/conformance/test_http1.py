@@ -78,6 +78,14 @@ async def _barrier(harness: Harness) -> None:
         await other.aclose()
 
 
+async def test_the_trace_says_what_is_invalid_in_a_response(harness: Harness) -> None:
+    machine = StrictMachine(response=b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok")
+    await harness.add_machine(AMS, "ams", machine.handler())
+    assert (await (await harness.connect()).fetch()).status == 502
+    (trace,) = await harness.finished()
+    assert trace.hops[0].note == "invalid response: more than one Content-Length"
+
+
 @pytest.mark.parametrize("answer", ANSWERS, ids=[answer.name for answer in ANSWERS])
 async def test_a_response_has_its_one_outcome(harness: Harness, answer: Answer) -> None:
     machine = StrictMachine(response=answer.data, closes=answer.closes)
