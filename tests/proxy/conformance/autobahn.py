@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 from kosoku import FailureError, run_fuzzingclient
@@ -27,3 +28,5 @@ async def verdicts(port: int, cases: list[str]) -> dict[str, tuple[str, str]]:
 
 if __name__ == "__main__":
     json.dump(asyncio.run(verdicts(int(sys.argv[1]), sys.argv[2:])), sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # kosoku's Rust threads abort some of the processes that finalize Python 3.13
