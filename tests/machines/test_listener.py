@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import ExitStack
 
 import pytest
 
 from simulator.machines.processes.listener import (
+    _TABLES,
+    _ask_kernel,
+    _read,
     all_listeners,
     find_marker,
     find_owner,
@@ -68,3 +72,46 @@ def test_the_owner_of_a_listener_is_found() -> None:
 
 def test_an_ended_process_has_no_marker() -> None:
     assert find_marker(1_000_000_000) is None
+
+
+def test_the_listeners_are_read_without_the_list_of_all_connections() -> None:
+    opened: list[str] = []
+    is_recording = True
+
+    def record(event: str, arguments: tuple[object, ...]) -> None:
+        if is_recording and event == "open":
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(record)  # It cannot be removed, so it is switched off.
+    with listen("127.0.0.1") as listener:
+        there = listeners_at("127.0.0.1", listener.getsockname()[1])
+    is_recording = False
+
+    assert len(there) == 1
+    assert opened == []
+
+
+def test_both_sources_report_the_same_listeners() -> None:
+    with ExitStack() as stack:
+        mine = [
+            stack.enter_context(listen(host)) for host in ("127.77.0.3", "0.0.0.0", "::", "::ffff:127.0.0.1")
+        ]
+        mine += [
+            stack.enter_context(listen("127.77.0.4")) for _ in range(200)
+        ]  # more than one packet of netlink
+        ports = {each.getsockname()[1] for each in mine}
+        from_kernel = {each for each in _ask_kernel() if each.port in ports}
+        from_tables = {each for table in _TABLES for each in _read(table) if each.port in ports}
+
+    assert len(from_kernel) == len(mine)
+    assert from_kernel == from_tables
+
+
+def test_listeners_are_found_without_sock_diag(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown_protocol = 31  # The kernel refuses it, as one without sock_diag does.
+    monkeypatch.setattr("simulator.machines.processes.listener._NETLINK_SOCK_DIAG", unknown_protocol)
+    with listen("127.0.0.1") as listener:
+        with pytest.raises(OSError, match="not supported"):
+            list(_ask_kernel())
+
+        assert owns_any([os.getpid()], listeners_at("127.0.0.1", listener.getsockname()[1]))

