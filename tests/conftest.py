@@ -39,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: logger.removeHandler(_ASYNCIO_ERRORS))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("docker"):  # the Docker SDK leaves sockets to the garbage collector
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
+
+
 def pytest_collection_finish() -> None:
     # So that a collection after a test looks at the objects of that test only: 3 ms on average.
     gc.collect()
