@@ -35,11 +35,12 @@ LEFT_BEHIND = {
     """: "unclosed event loop",
     """
     async def main():
-        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
         server.close()
     asyncio.run(main())
-    """: "unclosed ",
+    """: "unclosed transport",
     """
     async def main():
         asyncio.get_running_loop().call_soon(lambda: 1 / 0)
