@@ -254,10 +254,7 @@ class EdgeLayer(layer.Layer):
     def awaits_turn(self, connection: Connection | None) -> bool:
         """Whether more of what this connection sent is to be processed after other connections have had their turn."""
         side = self.connections.get(connection) if connection else None
-        return (
-            isinstance(side, ClientConnection | Http2ClientConnection | MachineConnection)
-            and side.awaits_turn
-        )
+        return isinstance(side, ClientConnection | Http2ClientConnection | MachineSide) and side.awaits_turn
 
     def buffered_bytes(self, connection: Connection | None) -> int:
         """How many bytes from this machine's connection wait for the client's flow control windows."""

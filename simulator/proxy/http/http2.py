@@ -5,39 +5,146 @@ from __future__ import annotations
 import h2.events  # type: ignore[import-untyped] # h2 4.1, which mitmproxy 11 requires, has no types
 from h2.connection import ConnectionState as H2State  # type: ignore[import-untyped]
 from h2.errors import ErrorCodes  # type: ignore[import-untyped]
-from h2.exceptions import ProtocolError  # type: ignore[import-untyped]
-from mitmproxy.connection import ConnectionState
+from h2.exceptions import FrameTooLargeError, ProtocolError  # type: ignore[import-untyped]
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import RequestData, ResponseEndOfMessage, ResponseProtocolError
-from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
+from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server
 
 from simulator.proxy.http.convert import NO_HTTP2
-from simulator.proxy.http.message_head import MAX_HEAD_BYTES
+from simulator.proxy.http.message_head import MAX_FIELDS, MAX_HEAD_BYTES
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_PREFACE_BYTES = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _FRAME_HEAD_BYTES = 9
 _FRAME_TYPE_AT = 3
-_SETTINGS = 4
-_GOAWAY = 7
+_HEADERS, _RST_STREAM, _SETTINGS, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 1, 3, 4, 7, 8, 9
+_CONNECTION = bytes(4)
 _NO_ERROR = bytes(4)
-_STREAM_0 = bytes(4)
 UPLOAD_WINDOW_BYTES = 1024 * 1024
 """How much an HTTP/2 stream may upload before its machine has read any of it."""
 MAX_STREAMS = 1000
 """How many concurrent HTTP/2 streams one client connection may have."""
-MAX_FRAMES_PER_TURN = 64
-"""How many frames of one client are processed before other connections get their turn."""
+MAX_WORK_PER_TURN = 128
+"""How much of one connection's input is processed before others get their turn. A small frame counts as 1."""
+_WORK_OF_MESSAGE = 16
+_FIELD_BYTES_PER_WORK = 8
+_STREAMS_PER_WORK = 8
 MAX_RESETS = 200
 """How many streams a client may reset, beyond those that it lets complete (CVE-2023-44487)."""
+
+
+def _work(frame: bytes, streams: int) -> int:
+    """About how many small frames cost as much time as this one."""
+    kind = frame[_FRAME_TYPE_AT]
+    if kind in (_HEADERS, _CONTINUATION):  # one byte may stand for a whole field
+        return _WORK_OF_MESSAGE + len(frame) // _FIELD_BYTES_PER_WORK
+    if kind == _SETTINGS or (kind == _WINDOW_UPDATE and frame[5:9] == _CONNECTION):
+        return _WORK_OF_MESSAGE + streams // _STREAMS_PER_WORK  # the windows of all streams change
+    return 1
+
+
+class FrameReader:
+    """Input of one HTTP/2 connection, taken in complete frames with a bounded amount of work."""
+
+    def __init__(self, preface_bytes: int = 0) -> None:
+        self._data = bytearray()
+        self._preface_left = preface_bytes
+        self.first_type: int | None = None
+        """The type of the first frame, when it has been taken."""
+        self.has_more = False
+        """Whether `take` has left a complete frame."""
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+
+    def take(self, streams: int, max_frame_bytes: int) -> list[bytes]:
+        """Remove the frames of one turn. `streams`: how many are open. Raises FrameTooLargeError.
+
+        A stream that is reset right after its request is reset in the same turn, so that no machine gets the request.
+        """
+        data, position, work = bytes(self._data), min(self._preface_left, len(self._data)), 0
+        self._preface_left -= position
+        frames = [data[:position]] if position else []
+        self.has_more = False
+        while len(data) >= position + _FRAME_HEAD_BYTES:
+            size = int.from_bytes(data[position : position + 3], "big")
+            if size > max_frame_bytes:
+                raise FrameTooLargeError(f"frame of {size} bytes: expected at most {max_frame_bytes}")
+            end = position + _FRAME_HEAD_BYTES + size
+            if len(data) < end:
+                break
+            is_reset = data[position + _FRAME_TYPE_AT] == _RST_STREAM
+            if work >= MAX_WORK_PER_TURN and not (is_reset and work < 2 * MAX_WORK_PER_TURN):
+                self.has_more = True
+                break
+            frames.append(data[position:end])
+            if self.first_type is None:
+                self.first_type = data[position + _FRAME_TYPE_AT]
+            work += _work(frames[-1], streams)
+            position = end
+        del self._data[:position]
+        return frames
+
+
+class _TurnTaking(Http2Connection):
+    """An HTTP/2 connection that processes its input in turns with other connections."""
+
+    _next_turn: commands.RequestWakeup | None = None
+
+    def __init__(self, context: Context, *connection: Connection, preface_bytes: int = 0) -> None:
+        super().__init__(context, *connection)
+        self._reader = FrameReader(preface_bytes)
+
+    @property
+    def awaits_turn(self) -> bool:
+        """Whether more of the input will be processed after other connections have had their turn."""
+        return self._next_turn is not None
+
+    def _is_turn(self, event: events.Event) -> bool:
+        return isinstance(event, events.Wakeup) and event.command is self._next_turn
+
+    def _read(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Process the frames of one turn: `event` is the next data, or the wake-up for the next turn."""
+        if isinstance(event, events.DataReceived):
+            self._reader.feed(event.data)
+            if self.awaits_turn:
+                return
+        self._next_turn = None
+        try:
+            frames = self._reader.take(len(self.streams), self.h2_conn.max_inbound_frame_size)
+        except FrameTooLargeError as error:
+            yield from self.protocol_error(str(error), ErrorCodes.FRAME_SIZE_ERROR)
+            return
+        if frames:
+            yield from self._process(frames)
+        if self._reader.has_more:
+            self._next_turn = commands.RequestWakeup(0)
+            yield self._next_turn
+
+    def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
+        raise NotImplementedError
+
+    def close_connection(self, msg: str) -> layer.CommandGenerator[None]:
+        self._reader = FrameReader()
+        yield from super().close_connection(msg)
+
+
+def _is_graceful_goaway(frame: bytes) -> bool:
+    return (
+        len(frame) > 16
+        and frame[_FRAME_TYPE_AT] == _GOAWAY
+        and frame[5:9] == _CONNECTION
+        and frame[13:17] == _NO_ERROR
+    )
 
 
 class SendWindowUpdates(events.Event):
     """The machines have read what an HTTP/2 client sent: let it send more."""
 
 
-class Http2ClientConnection(Http2Server):  # type: ignore[misc]
+class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
     """The client's side of HTTP/2. The window of a stream closes if it uploads faster than its machine reads.
 
     Frames are processed in bounded numbers. A GOAWAY without an error is kept from h2, which would end all streams;
@@ -45,7 +152,7 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
     """
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context)
+        super().__init__(context, preface_bytes=_PREFACE_BYTES)
         settings = self.h2_conn.local_settings
         settings.initial_window_size = UPLOAD_WINDOW_BYTES
         settings.max_concurrent_streams = MAX_STREAMS
@@ -53,16 +160,11 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
         settings.acknowledge()
         self.h2_conn.decoder.max_header_list_size = MAX_HEAD_BYTES
         self._unacknowledged: dict[int, int] = {}
-        self._input = bytearray()
-        self._preface_left = len(_PREFACE)
-        self._awaits_settings = True
         self._resets = 0
         """How many streams the client has reset, less those that were completed since."""
         self._reset_at_once: set[int] = set()
-        """Streams that began and were reset in the same piece of data: no machine gets their requests."""
+        """Streams that began and were reset in the same turn: no machine gets their requests."""
         self._is_going_away = False
-        self.awaits_turn = False
-        """Whether more of the input will be processed after other connections have had their turn."""
 
     @property
     def owes_window_updates(self) -> bool:
@@ -73,12 +175,8 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
         return sum(len(piece.data) for piece in self.h2_conn.stream_buffers.get(stream_id, ()))
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.DataReceived):
-            self._input += event.data
-            if not self.awaits_turn:
-                yield from self._read_frames()
-        elif isinstance(event, events.Wakeup):
-            yield from self._read_frames()
+        if isinstance(event, events.DataReceived | events.Wakeup):
+            yield from self._read(event)
         else:
             yield from super()._handle_event(event)
             if isinstance(event, ResponseEndOfMessage):
@@ -88,54 +186,17 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
                     self.streams.pop(event.stream_id, None)
                 yield from self._close_if_gone()
 
-    def _read_frames(self) -> layer.CommandGenerator[None]:
-        self.awaits_turn = False
-        first_type = self._input[self._preface_left + _FRAME_TYPE_AT :][:1]
-        if self._awaits_settings and first_type:
-            self._awaits_settings = False
-            if first_type[0] != _SETTINGS:  # RFC 9113, 3.4; h2 does not check it
-                yield from self.protocol_error("no SETTINGS frame after the preface")
-                return
-        data = self._take_frames()
-        if len(self._input) >= _FRAME_HEAD_BYTES:
-            size = int.from_bytes(self._input[:3], "big")
-            if size > self.h2_conn.max_inbound_frame_size:
-                yield from self.protocol_error("frame too large", ErrorCodes.FRAME_SIZE_ERROR)
-                return
-            self.awaits_turn = len(self._input) >= _FRAME_HEAD_BYTES + size
-        if data:
-            yield from self._process(data)
-        if self.awaits_turn:
-            yield commands.RequestWakeup(0)
-
-    def _take_frames(self) -> bytes:
-        """Remove complete frames from the input, up to the limit per turn."""
-        data, position = bytes(self._input), min(self._preface_left, len(self._input))
-        self._preface_left -= position
-        pieces, start = [], 0
-        for _ in range(MAX_FRAMES_PER_TURN):
-            end = position + _FRAME_HEAD_BYTES + int.from_bytes(data[position : position + 3], "big")
-            if self._preface_left or len(data) < position + _FRAME_HEAD_BYTES or len(data) < end:
-                break
-            if data[position + _FRAME_TYPE_AT] == _GOAWAY and _ends_without_error(data[position:end]):
-                self._is_going_away = True
-                pieces.append(data[start:position])
-                start = end
-            position = end
-        pieces.append(data[start:position])
-        del self._input[:position]
-        return b"".join(pieces)
-
-    def _process(self, data: bytes) -> layer.CommandGenerator[None]:
+    def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
+        if self._reader.first_type not in (None, _SETTINGS):  # RFC 9113, 3.4; h2 does not check it
+            yield from self.protocol_error("no SETTINGS frame after the preface")
+            return
         try:
-            received = self.h2_conn.receive_data(data)
+            received = self.h2_conn.receive_data(b"".join(self._without_goaway(frames)))
         except ProtocolError as error:  # h2 has prepared a GOAWAY with the error's code
-            self.awaits_turn = False
             yield commands.SendData(self.conn, self.h2_conn.data_to_send())
             yield from self.close_connection(f"HTTP/2 protocol error: {error}")
             return
         except (ValueError, IndexError) as error:  # https://github.com/python-hyper/h2/issues/1231
-            self.awaits_turn = False
             yield from self.protocol_error(f"HTTP/2 protocol error: {error}")
             return
         self._reset_at_once = {
@@ -143,11 +204,16 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
         } - self.streams.keys()
         for event in received:
             if (yield from self.handle_h2_event(event)):
-                self.awaits_turn = False
                 return
         if output := self.h2_conn.data_to_send():
             yield commands.SendData(self.conn, output)
         yield from self._close_if_gone()
+
+    def _without_goaway(self, frames: list[bytes]) -> list[bytes]:
+        """`frames` without a GOAWAY that reports no error."""
+        kept = [frame for frame in frames if not _is_graceful_goaway(frame)]
+        self._is_going_away |= len(kept) < len(frames)
+        return kept
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
         if isinstance(event, h2.events.DataReceived):
@@ -156,8 +222,13 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
             size = self._unacknowledged.get(event.stream_id, 0)
             self._unacknowledged[event.stream_id] = size + event.flow_controlled_length
             return False
-        if isinstance(event, h2.events.RequestReceived) and event.stream_id in self._reset_at_once:
-            return False
+        if isinstance(event, h2.events.RequestReceived):
+            if len(event.headers) > MAX_FIELDS:
+                reason = f"request with {len(event.headers)} header fields: expected at most {MAX_FIELDS}"
+                yield from self.protocol_error(reason, ErrorCodes.ENHANCE_YOUR_CALM)
+                return True
+            if event.stream_id in self._reset_at_once:
+                return False
         if isinstance(event, h2.events.StreamReset):
             self._resets += 1
             if self._resets > MAX_RESETS:
@@ -180,12 +251,7 @@ class Http2ClientConnection(Http2Server):  # type: ignore[misc]
             yield commands.SendData(self.conn, data)
 
 
-def _ends_without_error(goaway: bytes) -> bool:
-    """Whether this GOAWAY frame is valid and has the code NO_ERROR (RFC 9113, 6.8); h2 reports an invalid one."""
-    return len(goaway) >= 17 and goaway[5:9] == _STREAM_0 and goaway[13:17] == _NO_ERROR
-
-
-class Http2MachineConnection(Http2Client):
+class Http2MachineConnection(_TurnTaking, Http2Client):  # type: ignore[misc]
     """One HTTP/2 connection to a machine, by prior knowledge, used by one exchange at a time (F-9.5)."""
 
     reused = False
@@ -205,7 +271,13 @@ class Http2MachineConnection(Http2Client):
         if self._awaits_preface and isinstance(event, events.ConnectionClosed):
             yield from self.close_connection(NO_HTTP2)
             return
-        yield from super()._handle_event(event)
+        if isinstance(event, events.DataReceived) or self._is_turn(event):
+            yield from self._read(event)
+        else:
+            yield from super()._handle_event(event)
+
+    def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(events.DataReceived(self.conn, b"".join(frames)))
 
     @property
     def _awaits_preface(self) -> bool:

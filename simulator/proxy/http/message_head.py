@@ -19,6 +19,8 @@ from simulator.routing.headers import find_field
 
 MAX_HEAD_BYTES = 256 * 1024
 """A message head larger than this ends the connection; Fly does not document its limit (F-10.12)."""
+MAX_FIELDS = 500
+"""A head with more header fields is refused: each costs time, however small it is (F-10.12)."""
 MAX_LENGTH_DIGITS = 18
 """Longest Content-Length: larger sizes than these digits hold are invalid, as no body has them."""
 
@@ -92,6 +94,11 @@ def _parse_fields(block: bytes) -> Fields:
     if not block:
         return ()
     block += b"\r\n"
+    if (count := block.count(b"\n")) > MAX_FIELDS:
+        raise InvalidMessage(
+            f"{count} header fields: expected at most {MAX_FIELDS}",
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        )
     if are_field_lines(block) is None:
         raise InvalidMessage(_first_invalid_line(block))
     return tuple(
