@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -146,6 +147,7 @@ async def _up(fleet: FleetSource, options: UpOptions) -> int:
                     reminder.cancel()
                 signals.stop_gracefully()
                 printer.is_up = True
+                gc.freeze()  # else a full collection visits all modules, and requests wait for it
                 outcome = "stopped immediately"
                 if not quiet:
                     _print_addresses(simulator, options.control_token, leaves_machines=fleet.runs_outside)

@@ -256,13 +256,16 @@ class EdgeLayer(layer.Layer):
         side = self.connections.get(connection) if connection else None
         return isinstance(side, ClientConnection | Http2ClientConnection | MachineSide) and side.awaits_turn
 
-    def buffered_bytes(self, connection: Connection | None) -> int:
-        """How many bytes from this machine's connection wait for the client's flow control windows."""
+    def is_backlog_full(self, connection: Connection | None) -> bool:
+        """Whether enough of what this machine sent waits for the client to open its flow control windows."""
         client = self.connections.get(self.context.client)
         machine = self.connections.get(connection) if connection else None
-        if not isinstance(client, Http2ClientConnection) or not isinstance(machine, MachineSide):
-            return 0
-        return client.buffered_bytes(machine.stream_id) if machine.stream_id else 0
+        return (
+            isinstance(client, Http2ClientConnection)
+            and isinstance(machine, MachineSide)
+            and machine.stream_id is not None
+            and client.is_backlog_full(machine.stream_id)
+        )
 
     # Used by streams.
 

@@ -31,6 +31,8 @@ MAX_WORK_PER_TURN = 128
 _WORK_OF_MESSAGE = 16
 _FIELD_BYTES_PER_WORK = 8
 _STREAMS_PER_WORK = 8
+MAX_BACKLOG_PIECES = 128
+"""How many pieces of responses wait for a client to open its windows: of its frame size, usually 16 KiB, or smaller."""
 MAX_RESETS = 200
 """How many streams a client may reset, beyond those that it lets complete (CVE-2023-44487)."""
 
@@ -170,9 +172,11 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
     def owes_window_updates(self) -> bool:
         return bool(self._unacknowledged)
 
-    def buffered_bytes(self, stream_id: int) -> int:
-        """How much of a response waits for the client to open its flow control windows."""
-        return sum(len(piece.data) for piece in self.h2_conn.stream_buffers.get(stream_id, ()))
+    def is_backlog_full(self, stream_id: int) -> bool:
+        """Whether enough of this response waits for the client's windows. All responses share the limit."""
+        backlogs = self.h2_conn.stream_buffers
+        backlog = backlogs.get(stream_id)
+        return backlog is not None and len(backlog) >= max(1, MAX_BACKLOG_PIECES // len(backlogs))
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.DataReceived | events.Wakeup):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
@@ -20,8 +20,14 @@ from simulator.proxy.http.edge_layer import EdgeLayer
 from simulator.proxy.http.http2 import SendWindowUpdates
 from simulator.proxy.transport.bug_handling import BugReportingHandler, bugs_reported
 
-MAX_BUFFERED_BYTES = 1024 * 1024
-"""How much of a response is buffered for an HTTP/2 stream whose window is closed."""
+READ_BYTES = 64 * 1024
+"""How much is received from a socket at once; asyncio receives 256 KiB."""
+
+
+def limit_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Receive no more than is processed in one turn, and keep no more than twice as much of what arrived."""
+    writer.transport.max_size = READ_BYTES  # type: ignore[attr-defined]
+    reader._limit = READ_BYTES // 2  # type: ignore[attr-defined] # it stops to receive above twice this number
 
 
 class FlowControlledHandler(BugReportingHandler):
@@ -29,7 +35,10 @@ class FlowControlledHandler(BugReportingHandler):
 
     _edge: EdgeLayer | None = None
     _window_updates: asyncio.Task[None] | None = None
-    _progress: asyncio.Future[None] | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     @bugs_reported
     async def handle_client(self) -> None:
@@ -41,9 +50,9 @@ class FlowControlledHandler(BugReportingHandler):
 
     async def server_event(self, event: events.Event) -> None:
         await super().server_event(event)
-        if self._progress is not None:
-            self._progress.set_result(None)
-            self._progress = None
+        for waiting, condition in self._waiting.items():
+            if not waiting.done() and condition():
+                waiting.set_result(None)
 
     async def drain_writers(self) -> None:
         """Called by the task of each connection after it has processed what it read."""
@@ -60,7 +69,7 @@ class FlowControlledHandler(BugReportingHandler):
                 await self._wait_until(lambda: not edge.awaits_turn(connection))
             await self._drain(self.client)
             if edge.is_http2:
-                await self._wait_until(lambda: edge.buffered_bytes(connection) < MAX_BUFFERED_BYTES)
+                await self._wait_until(lambda: not edge.is_backlog_full(connection))
 
     async def _throttle_client(self, edge: EdgeLayer) -> None:
         if not edge.is_http2:
@@ -94,11 +103,14 @@ class FlowControlledHandler(BugReportingHandler):
                 transport.handler.cancel(f"Error sending data: {error}")
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` is true; it is checked after each event."""
+        """Wait until `condition` is true. It is checked after each event, so it must be cheap."""
         while not condition():
-            if self._progress is None:
-                self._progress = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._progress)
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting[waiting] = condition
+            try:
+                await waiting
+            finally:
+                del self._waiting[waiting]
 
     def _client_task(self) -> asyncio.Task[None] | None:
         client = self.transports.get(self.client)  # absent while the machines' connections are being closed
