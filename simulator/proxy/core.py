@@ -77,6 +77,14 @@ class ProxyCore:
         handler = self.handlers.get(client_id)
         return handler is not None and handler.was_never_read(connection)
 
+    def may_be_unread(self, client_id: str, connection: Any) -> bool:
+        """Whether the machine of this connection may have closed it before the request arrived.
+
+        Then its kernel resets the connection. A machine that read the request and exited closes it without a reset.
+        """
+        handler = self.handlers.get(client_id)
+        return handler is None or handler.was_never_read(connection)
+
     def new_request_id(self, edge: str, now: float) -> str:
         """A `Fly-Request-Id`: a ULID and the region of the edge (F-4.11)."""
         bits = (int(now * 1000) << 80) | self._random.getrandbits(80)

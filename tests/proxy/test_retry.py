@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from select import select
+
 import pytest
 
 from tests.proxy.harness import (
@@ -17,15 +21,25 @@ from tests.proxy.machine import OK, MachineWire, replaying, responding
 
 
 async def close_when_reused(wire: MachineWire) -> None:
-    """Responds to the first request of each connection and closes on the second."""
+    """Responds to the first request of each connection, and closes after it has read the second."""
     await wire.read_request()
     await wire.send(OK)
     await wire.read_request()
 
 
+async def close_unread(wire: MachineWire) -> None:
+    """Responds to the first request of each connection, and closes when the second arrives, without reading it."""
+    await wire.read_request()
+    wire.pause()
+    await wire.send(OK)
+    with socket.socket(fileno=os.dup(wire.writer.get_extra_info("socket").fileno())) as kernel:
+        await until(lambda: select([kernel], [], [], 0)[0] != [])
+    wire.writer.transport.abort()
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
 async def test_a_connection_that_closes_at_its_reuse_is_replaced(harness: Harness, method: str) -> None:
-    ams = await harness.add_machine(AMS, "ams", close_when_reused)
+    ams = await harness.add_machine(AMS, "ams", close_unread)
     client = await harness.connect()
     body = b"again" if method == "PUT" else None
     for count in (1, 2, 3):
@@ -36,15 +50,16 @@ async def test_a_connection_that_closes_at_its_reuse_is_replaced(harness: Harnes
     assert harness.proxy_log() == []
 
 
-async def test_a_post_is_not_sent_twice(harness: Harness) -> None:
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_a_request_that_a_machine_has_read_is_not_sent_twice(harness: Harness, method: str) -> None:
     """F-5.45, K-34: the machine may have processed the first one."""
     ams = await harness.add_machine(AMS, "ams", close_when_reused)
     client = await harness.connect()
-    assert (await client.fetch("POST", body=b"one")).status == 200
-    assert_proxy_response(await client.fetch("POST", body=b"two"))
+    assert (await client.fetch(method, body=b"one")).status == 200
+    assert_proxy_response(await client.fetch(method, body=b"two"))
     assert [message.body for message in ams.requests] == [b"one", b"two"]
     assert [line.code for line in harness.proxy_log()] == ["PU02"]
-    assert (await client.fetch("POST", body=b"three")).status == 200
+    assert (await client.fetch(method, body=b"three")).status == 200
 
 
 async def test_a_reused_connection_that_closes_in_the_response_head_fails(harness: Harness) -> None:

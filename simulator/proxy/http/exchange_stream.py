@@ -417,7 +417,10 @@ class ExchangeStream(HttpStream):
                 failure = Failure.REFUSED
             if failure is Failure.UNREADABLE:
                 self.exchange.add_note(f"invalid response: {event.message}")
-            yield from self._fail_delivery(failure, stale=silent and reused)
+            stale = (
+                silent and reused and self._core.may_be_unread(self.context.client.id, self.context.server)
+            )
+            yield from self._fail_delivery(failure, stale=stale)
 
     def _was_never_read(self) -> bool:
         """Whether a forwarded port accepted the connection although nothing listened behind it."""
@@ -425,7 +428,7 @@ class ExchangeStream(HttpStream):
         return bool(self._delivery.machine.ports) and self._core.was_never_read(client.id, server)
 
     def _fail_delivery(self, failure: Failure, *, stale: bool = False) -> Commands:
-        """The delivery ended without a response head. `stale`: a reused connection closed without sending a byte."""
+        """No response head arrived. `stale`: a reused connection closed before the machine read the request."""
         self._is_sending = False
         self._edge.detach(self.context.server)
         if stale and not self._body.is_discarded and self.request.method.upper() in IDEMPOTENT_METHODS:
