@@ -53,8 +53,8 @@ class FrameReader:
     def __init__(self, preface_bytes: int = 0) -> None:
         self._data = bytearray()
         self._preface_left = preface_bytes
-        self.first_type: int | None = None
-        """The type of the first frame, when it has been taken."""
+        self.awaits_settings = True
+        """Whether the type of the first frame has not arrived yet."""
         self.has_more = False
         """Whether `take` has left a complete frame."""
 
@@ -62,10 +62,11 @@ class FrameReader:
         self._data += data
 
     def take(self, streams: int, max_frame_bytes: int) -> list[bytes]:
-        """Remove the frames of one turn. `streams`: how many are open. Raises FrameTooLargeError.
+        """Remove the frames of one turn. `streams`: how many are open. Raises ProtocolError.
 
         A stream that is reset right after its request is reset in the same turn, so that no machine gets the request.
         """
+        self._check_start()
         data, position, work = bytes(self._data), min(self._preface_left, len(self._data)), 0
         self._preface_left -= position
         frames = [data[:position]] if position else []
@@ -82,12 +83,18 @@ class FrameReader:
                 self.has_more = True
                 break
             frames.append(data[position:end])
-            if self.first_type is None:
-                self.first_type = data[position + _FRAME_TYPE_AT]
             work += _work(frames[-1], streams)
             position = end
         del self._data[:position]
         return frames
+
+    def _check_start(self) -> None:
+        """Both sides begin with a SETTINGS frame (RFC 9113, 3.4); h2 does not check it."""
+        start = self._preface_left + _FRAME_TYPE_AT
+        if self.awaits_settings and len(self._data) > start:
+            self.awaits_settings = False
+            if self._data[start] != _SETTINGS:
+                raise ProtocolError(NO_HTTP2)
 
 
 class _TurnTaking(Http2Connection):
@@ -116,8 +123,8 @@ class _TurnTaking(Http2Connection):
         self._next_turn = None
         try:
             frames = self._reader.take(len(self.streams), self.h2_conn.max_inbound_frame_size)
-        except FrameTooLargeError as error:
-            yield from self.protocol_error(str(error), ErrorCodes.FRAME_SIZE_ERROR)
+        except ProtocolError as error:
+            yield from self.protocol_error(str(error), error.error_code)
             return
         if frames:
             yield from self._process(frames)
@@ -134,6 +141,7 @@ class _TurnTaking(Http2Connection):
 
 
 def _is_graceful_goaway(frame: bytes) -> bool:
+    """Whether this is a valid GOAWAY frame with the code NO_ERROR (RFC 9113, 6.8); h2 reports an invalid one."""
     return (
         len(frame) > 16
         and frame[_FRAME_TYPE_AT] == _GOAWAY
@@ -191,9 +199,6 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
                 yield from self._close_if_gone()
 
     def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
-        if self._reader.first_type not in (None, _SETTINGS):  # RFC 9113, 3.4; h2 does not check it
-            yield from self.protocol_error("no SETTINGS frame after the preface")
-            return
         try:
             received = self.h2_conn.receive_data(b"".join(self._without_goaway(frames)))
         except ProtocolError as error:  # h2 has prepared a GOAWAY with the error's code
@@ -259,20 +264,9 @@ class Http2MachineConnection(_TurnTaking, Http2Client):  # type: ignore[misc]
     """One HTTP/2 connection to a machine, by prior knowledge, used by one exchange at a time (F-9.5)."""
 
     reused = False
-    _preface = b""
-    """The first bytes from the machine, up to the frame type that identifies HTTP/2."""
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Check that the machine begins with a SETTINGS frame (RFC 9113, 3.4); else it is not HTTP/2 (F-6.11).
-
-        mitmproxy would read the start of `HTTP/1.1 …` as the length of a large frame, and wait for all of it.
-        """
-        if self._awaits_preface and isinstance(event, events.DataReceived):
-            self._preface += event.data[: _FRAME_TYPE_AT + 1 - len(self._preface)]
-            if not self._awaits_preface and self._preface[_FRAME_TYPE_AT] != _SETTINGS:
-                yield from self.protocol_error(NO_HTTP2)
-                return
-        if self._awaits_preface and isinstance(event, events.ConnectionClosed):
+        if isinstance(event, events.ConnectionClosed) and self._reader.awaits_settings:
             yield from self.close_connection(NO_HTTP2)
             return
         if isinstance(event, events.DataReceived) or self._is_turn(event):
@@ -282,10 +276,6 @@ class Http2MachineConnection(_TurnTaking, Http2Client):  # type: ignore[misc]
 
     def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
         yield from super()._handle_event(events.DataReceived(self.conn, b"".join(frames)))
-
-    @property
-    def _awaits_preface(self) -> bool:
-        return len(self._preface) <= _FRAME_TYPE_AT
 
     @property
     def stream_id(self) -> int | None:
