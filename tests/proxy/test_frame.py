@@ -27,16 +27,30 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(edges)]
 
 
-@given(st.lists(frames, max_size=6), codes, masks, st.lists(st.integers(0, 10**6), max_size=12))
+def scan(scanner: FrameScanner, data: bytes) -> None:
+    """Scan all of `data`, in as many turns as it takes."""
+    while data:
+        size = scanner.scan(data)
+        assert size > 0
+        data = data[size:]
+
+
+@given(
+    st.lists(frames, max_size=6),
+    codes,
+    masks,
+    st.lists(st.integers(0, 10**6), max_size=12),
+    st.integers(1, 8),
+)
 def test_frames_are_counted_and_the_close_code_is_read(
-    sent: list[bytes], code: int | None, mask: bytes, places: list[int]
+    sent: list[bytes], code: int | None, mask: bytes, places: list[int], frames_per_turn: int
 ) -> None:
     """RFC 6455, 5.2 and 7.4.1: a close frame without a code counts as 1005."""
     payload = b"" if code is None else ws.close(code, "reason")
     data = b"".join(sent) + ws.frame(ws.CLOSE, payload, mask=mask)
-    scanner = FrameScanner()
+    scanner = FrameScanner(frames_per_turn)
     for piece in cut(data, places):
-        scanner.scan(piece)
+        scan(scanner, piece)
     assert scanner.frames == len(sent) + 1
     assert scanner.close_code == (code or 1005)
     assert scanner.at_boundary
@@ -59,3 +73,25 @@ def test_the_rest_of_a_frame_is_known_before_it_arrives(sent: bytes, more: bytes
     if not scanner.at_boundary:
         assert scanner.next_boundary(rest) == len(sent) - start
         assert scanner.next_boundary(sent[start:-1]) in (None, 0)
+
+
+@given(st.lists(frames, min_size=3, max_size=6))
+def test_a_turn_ends_after_a_number_of_frames(sent: list[bytes]) -> None:
+    scanner = FrameScanner(2)
+    scanner.scan(b"".join(sent))
+    assert scanner.frames == 2
+
+
+def test_of_a_close_frame_only_its_code_is_kept() -> None:
+    scanner = FrameScanner()
+    scanner.scan(b"\x88\xff" + (2**62).to_bytes(8, "big") + bytes(4))
+    scanner.scan(ws.close(4000) + bytes(2**20))
+    assert scanner._close_payload is not None
+    assert len(scanner._close_payload) == 2
+    assert scanner.close_code is None  # the frame is not complete
+
+
+def test_nothing_is_looked_for_after_a_close_frame() -> None:
+    scanner = FrameScanner()
+    scan(scanner, ws.frame(ws.CLOSE, ws.close(4001)) * 5000)
+    assert (scanner.close_code, scanner.frames) == (4001, 1)

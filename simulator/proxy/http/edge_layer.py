@@ -113,7 +113,7 @@ class EdgeLayer(layer.Layer):
             if isinstance(waiting, ClientConnection | MachineConnection):
                 waiting.process()
             elif isinstance(waiting, Tunnel):
-                self._execute(waiting.close())
+                self._execute(waiting.wake_up(event.command), waiting)
             else:
                 self._run(waiting, event)
         elif isinstance(event, events.Start):
@@ -253,6 +253,8 @@ class EdgeLayer(layer.Layer):
 
     def awaits_turn(self, connection: Connection | None) -> bool:
         """Whether more of what this connection sent is to be processed after other connections have had their turn."""
+        if connection is not None and self._tunnel is not None and self._tunnel.owns(connection):
+            return self._tunnel.awaits_turn(connection)
         side = self.connections.get(connection) if connection else None
         return isinstance(side, ClientConnection | Http2ClientConnection | MachineSide) and side.awaits_turn
 
@@ -292,6 +294,10 @@ class EdgeLayer(layer.Layer):
     def open_tunnel(self, tunnel: Tunnel) -> None:
         """From now on, `tunnel` handles all data of its two connections."""
         self._tunnel = tunnel
+
+    def pass_on(self, tunnel: Tunnel, connection: Connection, data: bytes) -> None:
+        """Pass on data that arrived in one packet with the end of the handshake."""
+        self._execute(tunnel.pass_on(events.DataReceived(connection, data)), tunnel)
 
     # The pool of machine connections.
 

@@ -89,6 +89,8 @@ class Edge(Protocol):
 
     def open_tunnel(self, tunnel: Tunnel) -> None: ...
 
+    def pass_on(self, tunnel: Tunnel, connection: Connection, data: bytes) -> None: ...
+
     def resume_later(self, stream: ExchangeStream) -> None: ...
 
 
@@ -176,7 +178,7 @@ class ExchangeStream(HttpStream):
 
     def _receive_request_data(self, data: bytes) -> Commands:
         if self._tunnel:
-            yield self._tunnel.send(data, from_client=True)
+            self._edge.pass_on(self._tunnel, self.context.client, data)
             return
         if self._is_sending:
             yield SendHttp(RequestData(self.stream_id, data), self.context.server)
@@ -358,7 +360,8 @@ class ExchangeStream(HttpStream):
     def _relay_early_frames(self, event: Any) -> Commands:
         """Pass on frames that arrived in one packet with the handshake response."""
         if isinstance(event, ResponseData) and self._tunnel:
-            yield from self._tunnel.pass_on(events.DataReceived(self.context.server, event.data))
+            self._edge.pass_on(self._tunnel, self.context.server, event.data)
+        yield from ()
 
     def _tunnel_closed(self, close_code: int | None) -> None:
         self._core.open_websockets.discard(self._delivery.machine.id, self.context.client.id)

@@ -89,7 +89,10 @@ class FrameReader:
         return frames
 
     def _check_start(self) -> None:
-        """Both sides begin with a SETTINGS frame (RFC 9113, 3.4); h2 does not check it."""
+        """Both sides begin with a SETTINGS frame (RFC 9113, 3.4); h2 does not check it.
+
+        `HTTP/1.1 …` would otherwise be the start of a frame of 4 MB, and be waited for.
+        """
         start = self._preface_left + _FRAME_TYPE_AT
         if self.awaits_settings and len(self._data) > start:
             self.awaits_settings = False

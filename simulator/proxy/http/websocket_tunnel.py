@@ -16,12 +16,30 @@ GO_AWAY_FRAME = b"\x88\x02" + (1001).to_bytes(2, "big")
 """A close frame with the code for "going away" (RFC 6455, 7.4.1)."""
 CLOSE_SECONDS = 5.0
 """How long a client has to answer the proxy's close frame, in real time."""
+MAX_FRAMES_PER_TURN = 2000
+"""How many frames of one connection are passed on before other connections get their turn."""
 _MAX_HEADER_BYTES = 14  # 2, an 8-byte length and a 4-byte mask
 _NO_STATUS = 1005  # RFC 6455, 7.4.1: a close frame without a code
 
 
 class GoAway(events.Event):
     """The machine of this WebSocket is about to be stopped."""
+
+
+class _Side:
+    """One end of a tunnel, and what it has sent."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.frames = FrameScanner()
+        self.waiting = b""
+        """What has arrived, and is passed on after other connections have had their turn."""
+        self.next_turn: commands.RequestWakeup | None = None
+
+    @property
+    def has_closed(self) -> bool:
+        """Whether it has sent a close frame."""
+        return self.frames.close_code is not None
 
 
 class Tunnel:
@@ -39,90 +57,120 @@ class Tunnel:
         on_close: Callable[[int | None], None],
         bytes_before_reset: Callable[[int], int | None],
     ) -> None:
-        self._client = client
-        self._machine = machine
+        self._client = _Side(client)
+        self._machine = _Side(machine)
         self._on_close = on_close
         self._bytes_before_reset = bytes_before_reset
-        self._from_client = FrameScanner()
-        self._from_machine = FrameScanner()
         self._closed = False
         self._is_going_away = False
-        """Whether the proxy's own close frame is to be sent."""
+        """Whether the machine is about to stop: the client gets a close frame from the proxy."""
         self._has_gone_away = False
-        """Whether it has been sent: nothing follows it, and the client's close frame ends the connection."""
+        """Whether the client has it: nothing follows it, and the client's close frame ends the connection."""
 
     def owns(self, connection: Connection) -> bool:
-        return connection is self._client or connection is self._machine
+        return connection is self._client.connection or connection is self._machine.connection
+
+    def awaits_turn(self, connection: Connection) -> bool:
+        """Whether data of this connection waits until other connections have had their turn."""
+        return self._side_of(connection).next_turn is not None
+
+    def _side_of(self, connection: Connection) -> _Side:
+        return self._client if connection is self._client.connection else self._machine
 
     def pass_on(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        from_client = event.connection is self._client
+        side = self._side_of(event.connection)
         if isinstance(event, events.DataReceived):
-            if from_client:
-                yield self.send(event.data, from_client=True)
-            else:
-                yield from self._pass_on_from_machine(event.data)
-            if self._has_gone_away and self._from_client.close_code is not None:
-                yield from self.close()
+            side.waiting += event.data
+            if side.next_turn is None:
+                yield from self._take_turn(side)
         elif isinstance(event, events.ConnectionClosed):
-            if self._has_gone_away and not from_client:  # the client's close frame is still to come
-                yield commands.CloseConnection(self._machine)
+            if self._has_gone_away and side is self._machine:  # the client's close frame is still to come
+                yield commands.CloseConnection(self._machine.connection)
             else:
-                yield from self.close()
+                yield from self._close()
 
-    def _pass_on_from_machine(self, data: bytes) -> layer.CommandGenerator[None]:
-        if self._has_gone_away:
-            return
+    def wake_up(self, command: commands.Command) -> layer.CommandGenerator[None]:
+        """Called when a wake-up of this tunnel is due."""
+        for side in (self._client, self._machine):
+            if command is side.next_turn:
+                side.next_turn = None
+                yield from self._take_turn(side)
+                return
+        yield from self._close()  # the client has not answered the close frame
+
+    def _take_turn(self, side: _Side) -> layer.CommandGenerator[None]:
+        """Pass on what has arrived from `side`: all of it, unless it has many frames."""
+        if side is self._client:
+            yield from self._pass_on_from_client()
+        elif not self._has_gone_away:
+            yield from self._pass_on_from_machine()
+        if self._closed or (self._has_gone_away and side is self._machine):
+            side.waiting = b""
+        if side.waiting:
+            side.next_turn = commands.RequestWakeup(0)
+            yield side.next_turn
+
+    def _pass_on_from_client(self) -> layer.CommandGenerator[None]:
+        size = self._client.frames.scan(self._client.waiting)
+        data, self._client.waiting = self._client.waiting[:size], self._client.waiting[size:]
+        yield commands.SendData(self._machine.connection, data)
+        if self._has_gone_away and self._client.has_closed:
+            yield from self._close()
+
+    def _pass_on_from_machine(self) -> layer.CommandGenerator[None]:
+        machine, earlier_code = self._machine, self._machine.frames.close_code
+        end = machine.frames.next_boundary(machine.waiting) if self._is_going_away else None
+        size = machine.frames.scan(machine.waiting[:end])
+        data, machine.waiting = machine.waiting[:size], machine.waiting[size:]
         passed = self._bytes_before_reset(len(data))
-        data = data[:passed]
-        if self._is_going_away:
-            end = self._from_machine.next_boundary(data)
-            yield self.send(data[:end], from_client=False)
-            if end is not None:
-                yield from self.go_away()
-        else:
-            yield self.send(data, from_client=False)
+        yield commands.SendData(self._client.connection, data[:passed])
         if passed is not None:
-            yield from self.close()
-
-    def send(self, data: bytes, *, from_client: bool) -> commands.SendData:
-        """The command that sends `data` to the other side."""
-        if from_client:
-            self._from_client.scan(data)
-            return commands.SendData(self._machine, data)
-        self._from_machine.scan(data)
-        return commands.SendData(self._client, data)
+            machine.frames.close_code = earlier_code  # a close frame in this data may not have passed
+            yield from self._close()
+        elif self._is_going_away:
+            yield from self._send_close_frame()
 
     def go_away(self) -> layer.CommandGenerator[None]:
         """Send the client a close frame, at the next boundary between two of the machine's frames (F-5.36).
 
-        Nothing follows it (RFC 6455, 5.5.1). The client has some seconds to send its own close frame.
+        The client has some seconds to send its own close frame. A machine that is suspended may never reach a
+        boundary: then, too, the connection closes after this time.
         """
-        if self._closed or self._has_gone_away or self._from_machine.close_code is not None:
+        if self._closed or self._is_going_away:
             return
         self._is_going_away = True
-        if self._from_machine.at_boundary:
-            self._has_gone_away = True
-            self._from_machine.scan(GO_AWAY_FRAME)
-            yield commands.SendData(self._client, GO_AWAY_FRAME)
-            yield commands.RequestWakeup(CLOSE_SECONDS)
+        yield commands.RequestWakeup(CLOSE_SECONDS)
+        yield from self._send_close_frame()
 
-    def close(self) -> layer.CommandGenerator[None]:
-        """Close both connections."""
+    def _send_close_frame(self) -> layer.CommandGenerator[None]:
+        """Do it now if possible. Nothing follows the frame, or the machine's own one (RFC 6455, 5.5.1)."""
+        if not self._machine.has_closed:
+            if not self._machine.frames.at_boundary:
+                return
+            self._machine.frames.scan(GO_AWAY_FRAME)
+            yield commands.SendData(self._client.connection, GO_AWAY_FRAME)
+        self._has_gone_away = True
+        if self._client.has_closed:
+            yield from self._close()
+
+    def _close(self) -> layer.CommandGenerator[None]:
         if self._closed:
             return
         self._closed = True
-        yield commands.CloseConnection(self._machine)
-        yield commands.CloseConnection(self._client)
-        self._on_close(self._from_client.close_code or self._from_machine.close_code)
+        yield commands.CloseConnection(self._machine.connection)
+        yield commands.CloseConnection(self._client.connection)
+        self._on_close(self._client.frames.close_code or self._machine.frames.close_code)
 
 
 class FrameScanner:
     """Finds frame boundaries and the close code in one direction of a WebSocket."""
 
-    def __init__(self) -> None:
+    def __init__(self, frames_per_turn: int = MAX_FRAMES_PER_TURN) -> None:
+        self._frames_per_turn = frames_per_turn
         self._header = b""
         self._payload_left = 0
         self._close_payload: bytearray | None = None
+        """The code of a close frame, as far as it has arrived; the rest of its payload is not kept."""
         self._mask = b""
         self.frames = 0
         self.close_code: int | None = None
@@ -144,11 +192,16 @@ class FrameScanner:
             left = self._payload_left
         return left if left <= len(data) else None
 
-    def scan(self, data: bytes) -> None:
-        """Process the next bytes of the stream."""
-        position, end = 0, len(data)
-        while position < end or (self._payload_left == 0 and self._close_payload is not None):
-            if self._payload_left or self._close_payload is not None:
+    def scan(self, data: bytes) -> int:
+        """Process the next bytes of the stream, up to the frames of one turn. Returns how many bytes that are.
+
+        Nothing is looked for after a close frame.
+        """
+        position, end, last = 0, len(data), self.frames + self._frames_per_turn
+        while position < end and self.frames < last:
+            if self.close_code is not None:
+                return end
+            if self._payload_left:
                 position = self._skip_payload(data, position)
                 continue
             if not self._header and end - position >= _MAX_HEADER_BYTES:
@@ -163,11 +216,12 @@ class FrameScanner:
             self._header += data[position : position + _MAX_HEADER_BYTES]
             size = _header_size(self._header)
             if size is None:
-                return  # the header continues in the next piece of data
+                return end  # the header continues in the next piece of data
             # The slice above may include payload: step back to the end of the header.
             position = min(position + _MAX_HEADER_BYTES, end) - (len(self._header) - size)
             self._begin_frame(self._header[:size])
             self._header = b""
+        return position
 
     def _begin_frame(self, header: bytes) -> None:
         self.frames += 1
@@ -175,20 +229,23 @@ class FrameScanner:
         if header[0] & 0x0F == OPCODE_CLOSE:
             self._mask = header[-4:] if header[1] & 0x80 else bytes(4)
             self._close_payload = bytearray()
+            self._end_close_frame()
 
     def _skip_payload(self, data: bytes, position: int) -> int:
         """Returns the position after the payload, or the end of `data` if the payload continues."""
         size = min(self._payload_left, len(data) - position)
         self._payload_left -= size
         if self._close_payload is not None:
-            self._close_payload += data[position : position + size]
-            if self._payload_left == 0:
-                self._read_close_code(bytes(self._close_payload))
-                self._close_payload = None
+            self._close_payload += data[position : position + min(size, 2 - len(self._close_payload))]
+            self._end_close_frame()
         return position + size
 
-    def _read_close_code(self, payload: bytes) -> None:
-        code = bytes(byte ^ mask for byte, mask in zip(payload[:2], self._mask, strict=False))
+    def _end_close_frame(self) -> None:
+        """Read the code if the frame is complete."""
+        if self._payload_left or self._close_payload is None:
+            return
+        payload, self._close_payload = bytes(self._close_payload), None
+        code = bytes(byte ^ mask for byte, mask in zip(payload, self._mask, strict=False))
         self.close_code = int.from_bytes(code, "big") if len(code) == 2 else _NO_STATUS
 
 
