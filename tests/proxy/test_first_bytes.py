@@ -8,8 +8,10 @@ from contextlib import suppress
 
 import pytest
 
+from simulator.proxy.http.message_head import MAX_FIELDS
 from tests.proxy.client import request, tls_context
-from tests.proxy.harness import AMS, DFW, Harness, until
+from tests.proxy.conformance.http2_cases import ENHANCE_YOUR_CALM
+from tests.proxy.harness import AMS, DFW, Harness, assert_proxy_response, until
 from tests.proxy.machine import OK, responding
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -141,3 +143,34 @@ async def test_a_large_response_head_passes(harness: Harness) -> None:
     await harness.add_machine(DFW, "dfw", responding(head(20_000)))
     assert len((await (await harness.connect()).fetch()).get("x-large") or "") == 200_000
     assert len((await (await harness.connect_h2("dfw")).fetch()).get("x-large") or "") == 20_000
+
+
+async def test_a_head_with_more_than_500_fields_is_refused(harness: Harness) -> None:
+    """F-10.12: Fly documents no limit. Each field costs time, even an empty one."""
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    client = await harness.connect()
+    own = 1  # Host
+    assert (await client.fetch(headers="a:\r\n" * (MAX_FIELDS - own))).status == 200
+    await client.send(request(headers="a:\r\n" * MAX_FIELDS))
+    assert (await client.read_to_end()).startswith(b"HTTP/1.1 431 ")
+    assert len(ams.requests) == 1
+
+
+async def test_a_response_with_more_than_500_fields_is_invalid(harness: Harness) -> None:
+    """F-10.12"""
+    fields = b"a:\r\n" * MAX_FIELDS
+    await harness.add_machine(AMS, "ams", responding(b"HTTP/1.1 200 OK\r\n" + fields + b"b:\r\n\r\n"))
+    response = await (await harness.connect()).fetch()
+    assert_proxy_response(response)
+
+
+async def test_an_http_2_request_with_more_than_500_fields_ends_the_connection(harness: Harness) -> None:
+    """F-10.12: h2 has decoded all of them before flysim can count them, so there is no second time."""
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    client = await harness.connect_h2()
+    pseudo = 4
+    assert (await client.fetch(headers=[("a", "")] * (MAX_FIELDS - pseudo))).status == 200
+    await client.open(headers=[("a", "")] * MAX_FIELDS)
+    await until(lambda: client.closed)
+    assert client.goaway == ENHANCE_YOUR_CALM
+    assert len(ams.requests) == 1

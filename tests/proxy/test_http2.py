@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from simulator.proxy.http.http2 import UPLOAD_WINDOW_BYTES, UPLOAD_WINDOW_OF_CONNECTION_BYTES
+from simulator.proxy.transport.flow_control import READ_BYTES
 from tests.proxy.client import chunked
 from tests.proxy.harness import AMS, DFW, Harness, until
-from tests.proxy.machine import OK, echoing_target, replaying, responding
+from tests.proxy.machine import OK, MachineWire, echoing_target, replaying, responding
 
 
 async def test_http_2_pseudo_headers_and_cookies_are_converted_to_http_1(harness: Harness) -> None:
@@ -73,3 +75,89 @@ async def test_a_101_response_with_a_replay_is_replayed_over_http_2(harness: Har
     client = await harness.connect_h2()
     for _ in range(3):
         assert bytes((await client.fetch()).body) == b"hello"
+
+
+class Uploads:
+    """A machine that reads no body of a request for `/stuck` before `release`."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+
+    async def __call__(self, wire: MachineWire) -> None:
+        head = await wire.read_request_head()
+        if head.target == "/stuck":
+            wire.pause()
+            await self.release.wait()
+            wire.resume()
+            await wire.read_to_end()
+            return
+        await wire.read_body(head)
+        await wire.send(OK)
+
+
+async def test_an_upload_that_its_machine_does_not_read_does_not_block_others(harness: Harness) -> None:
+    machine = Uploads()
+    await harness.add_machine(AMS, "ams", machine)
+    client = await harness.connect_h2()
+    stuck = await client.open("POST", "/stuck", end=False)
+    upload = asyncio.ensure_future(client.send_body(stuck, bytes(32 * UPLOAD_WINDOW_BYTES)))
+    await until(lambda: harness.unsent_to_machines() > 4 * READ_BYTES)
+    stream = await client.fetch("POST", body=bytes(3 * UPLOAD_WINDOW_BYTES))
+    assert stream.status == 200
+    assert not upload.done()
+    upload.cancel()
+    machine.release.set()
+
+
+async def test_the_uploads_of_one_client_share_a_window(harness: Harness) -> None:
+    """Without it, 1000 streams could fill 1 MiB each."""
+    client = await harness.connect_h2()
+    await client.wait(lambda: client.h2.outbound_flow_control_window == UPLOAD_WINDOW_OF_CONNECTION_BYTES)
+
+
+async def test_uploads_that_are_reset_leave_nothing_in_the_shared_window(harness: Harness) -> None:
+    machine = Uploads()
+    await harness.add_machine(AMS, "ams", machine)
+    client = await harness.connect_h2()
+    for _ in range(2 * UPLOAD_WINDOW_OF_CONNECTION_BYTES // UPLOAD_WINDOW_BYTES):
+        stream = await client.open("POST", "/stuck", end=False)
+        await client.send_body(stream, bytes(UPLOAD_WINDOW_BYTES), end=False)
+        await client.reset(stream)
+    stream = await client.fetch("POST", body=bytes(UPLOAD_WINDOW_BYTES))
+    assert stream.status == 200
+    await until(lambda: harness.unsent_to_machines() == 0)  # what no machine will read is dropped
+    machine.release.set()
+
+
+async def test_a_body_in_many_small_frames_arrives_complete(harness: Harness) -> None:
+    ams = await harness.add_machine(AMS, "ams", responding(OK))
+    client = await harness.connect_h2()
+    stream = await client.open("POST", end=False)
+    body = bytes(range(250)) * 20
+    for position in range(len(body)):
+        client.h2.send_data(stream.id, body[position : position + 1])
+    client.h2.end_stream(stream.id)
+    await client.flush()
+    assert (await client.complete(stream)).status == 200
+    assert ams.requests[0].body == body
+
+
+async def test_responses_that_one_client_does_not_read_share_a_limit(harness: Harness) -> None:
+    """Of each response only a piece is kept, if there are many."""
+    size, count = 2**20, 150
+    await harness.add_machine(
+        AMS, "ams", responding(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + bytes(size))
+    )
+    client = await harness.connect_h2(window=0)
+    streams = [await client.open() for _ in range(count)]
+    await until(
+        lambda: sum(len(handler._waiting) for handler in harness.server._clients.values() if handler) == count
+    )
+    assert harness.buffered_responses() <= 2 * count * READ_BYTES
+    client.manual = True
+    for stream in streams:
+        client.h2.increment_flow_control_window(size, stream.id)
+    client.h2.increment_flow_control_window(size * count)
+    await client.flush()
+    await client.wait(lambda: all(stream.ended for stream in streams))
+    assert {stream.received for stream in streams} == {size}

@@ -17,7 +17,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import DropStream, GetHttpConnectionCompleted, SendHttp
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
-from mitmproxy.proxy.layers.http._events import RequestHeaders
+from mitmproxy.proxy.layers.http._events import RequestData, RequestHeaders
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from simulator.proxy.core import ProxyCore
@@ -126,7 +126,7 @@ class EdgeLayer(layer.Layer):
         if isinstance(event, GoAway) and self._tunnel is not None:
             self._execute(self._tunnel.go_away(), self._tunnel)
         elif isinstance(event, SendWindowUpdates) and isinstance(client, Http2ClientConnection):
-            self._execute(client.send_window_updates())
+            self._execute(client.send_window_updates(event.stream_id))
         elif isinstance(event, events.MessageInjected):  # by the inspector of mitmweb
             for stream in tuple(self.streams.values()):
                 if isinstance(stream, InspectedStream) and stream.flow is event.flow:
@@ -205,6 +205,8 @@ class EdgeLayer(layer.Layer):
             self.streams[event.stream_id] = stream_class(context, event.stream_id, self)
         stream = self.streams.get(event.stream_id)
         if stream is not None:
+            if isinstance(event, RequestData):
+                stream.received_bytes += len(event.data)
             self._run(stream, event)
 
     def write(self, connection: Connection, data: bytes) -> None:
@@ -238,14 +240,24 @@ class EdgeLayer(layer.Layer):
         return self._tunnel is not None
 
     @property
-    def owes_window_updates(self) -> bool:
-        """Whether an HTTP/2 client sent data for which its windows have not been opened again."""
+    def received_streams(self) -> tuple[int, ...]:
+        """The streams of an HTTP/2 client that sent data for which their windows have not been opened again."""
         client = self.connections.get(self.context.client)
-        return isinstance(client, Http2ClientConnection) and client.owes_window_updates
+        return client.received_streams if isinstance(client, Http2ClientConnection) else ()
+
+    def is_upload_buffer_full(self, stream_id: int) -> bool:
+        """Whether more of this request's body waits for a machine than can ever be resent."""
+        stream = self.streams.get(stream_id)
+        return stream is not None and stream.is_upload_buffer_full
+
+    def machine_of(self, stream_id: int) -> Connection | None:
+        """The connection to the machine that gets this request, if there is one yet."""
+        stream = self.streams.get(stream_id)
+        return stream.context.server if stream is not None else None
 
     @property
-    def is_upload_buffer_full(self) -> bool:
-        """Whether more waits than should: of a request's body for a machine, or of pipelined requests."""
+    def is_client_ahead(self) -> bool:
+        """Whether an HTTP/1.1 client should send no more: its body waits for a machine, or further requests wait."""
         client = self.connections.get(self.context.client)
         if isinstance(client, ClientConnection) and client.is_backlog_full:
             return True

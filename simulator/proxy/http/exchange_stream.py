@@ -114,6 +114,8 @@ class ExchangeStream(HttpStream):
         self._is_sending = False  # the current machine has the request head and gets the body as it arrives
         self._next: Decision | None = None  # what ResumeExchange or a wake-up will execute
         self._client_head_sent = False
+        self.received_bytes = 0
+        """How much of the body has arrived, even while this stream waits for a connection."""
         self.request_id = ""
         """Empty until the exchange is opened."""
         self._finished = False
@@ -124,8 +126,7 @@ class ExchangeStream(HttpStream):
         """Whether more of the body waits for a machine than can ever be resent."""
         if self._is_sending or self._finished:
             return False
-        paused = sum(len(event.data) for event in self._paused_event_queue if isinstance(event, RequestData))
-        return self._body.would_exceed_limit(paused)
+        return self._body.exceeds_limit(self.received_bytes)
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, RequestHeaders):
@@ -457,6 +458,7 @@ class ExchangeStream(HttpStream):
 
     def _client_disconnected(self) -> Commands:
         if self._is_sending:
+            self._core.abort(self.context.client.id, self.context.server)
             self._edge.detach(self.context.server)
         self._finish(Outcome.CLIENT_LEFT)
         yield Drop(self.stream_id)

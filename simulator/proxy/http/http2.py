@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import h2.events  # type: ignore[import-untyped] # h2 4.1, which mitmproxy 11 requires, has no types
 from h2.connection import ConnectionState as H2State  # type: ignore[import-untyped]
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes  # type: ignore[import-untyped]
 from h2.exceptions import FrameTooLargeError, ProtocolError  # type: ignore[import-untyped]
 from mitmproxy.connection import Connection, ConnectionState
@@ -24,6 +25,8 @@ _CONNECTION = bytes(4)
 _NO_ERROR = bytes(4)
 UPLOAD_WINDOW_BYTES = 1024 * 1024
 """How much an HTTP/2 stream may upload before its machine has read any of it."""
+UPLOAD_WINDOW_OF_CONNECTION_BYTES = 16 * UPLOAD_WINDOW_BYTES
+"""How much all streams of a client may upload together before their machines have read any of it."""
 MAX_STREAMS = 1000
 """How many concurrent HTTP/2 streams one client connection may have."""
 MAX_WORK_PER_TURN = 128
@@ -154,7 +157,10 @@ def _is_graceful_goaway(frame: bytes) -> bool:
 
 
 class SendWindowUpdates(events.Event):
-    """The machines have read what an HTTP/2 client sent: let it send more."""
+    """The machine has read what an HTTP/2 client sent on this stream: let it send more."""
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
 
 
 class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
@@ -173,6 +179,8 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
         settings.acknowledge()
         self.h2_conn.decoder.max_header_list_size = MAX_HEAD_BYTES
         self._unacknowledged: dict[int, int] = {}
+        self._received: dict[int, list[bytes]] = {}
+        """Data of this turn by stream: many small frames become one event."""
         self._resets = 0
         """How many streams the client has reset, less those that were completed since."""
         self._reset_at_once: set[int] = set()
@@ -180,8 +188,9 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
         self._is_going_away = False
 
     @property
-    def owes_window_updates(self) -> bool:
-        return bool(self._unacknowledged)
+    def received_streams(self) -> tuple[int, ...]:
+        """The streams that sent data for which their windows have not been opened again."""
+        return tuple(self._unacknowledged)
 
     def is_backlog_full(self, stream_id: int) -> bool:
         """Whether enough of this response waits for the client's windows. All responses share the limit."""
@@ -192,6 +201,11 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.DataReceived | events.Wakeup):
             yield from self._read(event)
+        elif isinstance(event, events.Start):
+            H2Connection.initiate_connection(self.h2_conn)  # mitmproxy's own opens a window of 2 GiB
+            window = UPLOAD_WINDOW_OF_CONNECTION_BYTES - self.h2_conn.inbound_flow_control_window
+            self.h2_conn.increment_flow_control_window(window)
+            yield commands.SendData(self.conn, self.h2_conn.data_to_send())
         else:
             yield from super()._handle_event(event)
             if isinstance(event, ResponseEndOfMessage):
@@ -215,8 +229,13 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
             event.stream_id for event in received if isinstance(event, h2.events.StreamReset)
         } - self.streams.keys()
         for event in received:
+            if isinstance(event, h2.events.DataReceived):
+                self._keep_data(event)
+                continue
+            yield from self._deliver_data()
             if (yield from self.handle_h2_event(event)):
                 return
+        yield from self._deliver_data()
         if output := self.h2_conn.data_to_send():
             yield commands.SendData(self.conn, output)
         yield from self._close_if_gone()
@@ -227,13 +246,18 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
         self._is_going_away |= len(kept) < len(frames)
         return kept
 
+    def _keep_data(self, event: h2.events.DataReceived) -> None:
+        if event.data and event.stream_id in self.streams:
+            self._received.setdefault(event.stream_id, []).append(event.data)
+        size = self._unacknowledged.get(event.stream_id, 0)
+        self._unacknowledged[event.stream_id] = size + event.flow_controlled_length
+
+    def _deliver_data(self) -> layer.CommandGenerator[None]:
+        received, self._received = self._received, {}
+        for stream_id, pieces in received.items():
+            yield ReceiveHttp(RequestData(stream_id, b"".join(pieces)))
+
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
-        if isinstance(event, h2.events.DataReceived):
-            if event.data and event.stream_id in self.streams:
-                yield ReceiveHttp(RequestData(event.stream_id, event.data))
-            size = self._unacknowledged.get(event.stream_id, 0)
-            self._unacknowledged[event.stream_id] = size + event.flow_controlled_length
-            return False
         if isinstance(event, h2.events.RequestReceived):
             if len(event.headers) > MAX_FIELDS:
                 reason = f"request with {len(event.headers)} header fields: expected at most {MAX_FIELDS}"
@@ -252,13 +276,12 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
         if self._is_going_away and all(self.is_closed(stream_id) for stream_id in self.streams):
             yield from self.close_connection("client went away")
 
-    def send_window_updates(self) -> layer.CommandGenerator[None]:
-        """Open the client's windows by the amount received since the last call."""
-        received, self._unacknowledged = self._unacknowledged, {}
+    def send_window_updates(self, stream_id: int) -> layer.CommandGenerator[None]:
+        """Open the stream's window, and the connection's, by the amount received on the stream since the last call."""
+        size = self._unacknowledged.pop(stream_id, 0)
         if self.h2_conn.state_machine.state is H2State.CLOSED:
             return
-        for stream_id, size in received.items():
-            self.h2_conn.acknowledge_received_data(size, stream_id)
+        self.h2_conn.acknowledge_received_data(size, stream_id)
         if data := self.h2_conn.data_to_send():
             yield commands.SendData(self.conn, data)
 

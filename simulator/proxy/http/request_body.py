@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+_MERGED_BYTES = 16 * 1024
+"""Pieces up to this size become one: a body that arrives byte by byte would need many times its size."""
+
 
 class RequestBody:
     """The part of one request's body that has arrived so far."""
@@ -34,7 +37,10 @@ class RequestBody:
         """Add data that arrived. `is_sending`: it has been sent to a machine already."""
         self._missing_bytes -= len(data)
         if self.is_replayable or not is_sending:
-            self.chunks.append(data)
+            if self.chunks and len(self.chunks[-1]) + len(data) <= _MERGED_BYTES:
+                self.chunks[-1] += data
+            else:
+                self.chunks.append(data)
             self.size_bytes += len(data)
         if self.size_bytes > self._limit_bytes:  # the limit applies to what was read
             self.is_replayable = False
@@ -46,9 +52,9 @@ class RequestBody:
         if not self.is_replayable:
             self._discard()
 
-    def would_exceed_limit(self, more_bytes: int) -> bool:
-        """Whether the body exceeds the replay limit with `more_bytes` added."""
-        return self.size_bytes + more_bytes > self._limit_bytes
+    def exceeds_limit(self, size_bytes: int) -> bool:
+        """Whether a body of this size is larger than what is kept for replays."""
+        return size_bytes > self._limit_bytes
 
     def _discard(self) -> None:
         self.chunks.clear()

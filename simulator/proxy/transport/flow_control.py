@@ -9,7 +9,7 @@ client is always read, because its WINDOW_UPDATE frames must arrive; the windows
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeGuard
 
 from mitmproxy.connection import Connection
@@ -34,10 +34,11 @@ class FlowControlledHandler(BugReportingHandler):
     """mitmproxy's connection handler, with flow control for each connection."""
 
     _edge: EdgeLayer | None = None
-    _window_updates: asyncio.Task[None] | None = None
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._window_updates: dict[int, asyncio.Task[None]] = {}
+        """The tasks that will open a stream's window again, by stream."""
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     @bugs_reported
@@ -45,8 +46,8 @@ class FlowControlledHandler(BugReportingHandler):
         try:
             await super().handle_client()
         finally:
-            if self._window_updates is not None:
-                self._window_updates.cancel()
+            for task in self._window_updates.values():
+                task.cancel()
 
     async def server_event(self, event: events.Event) -> None:
         await super().server_event(event)
@@ -74,23 +75,34 @@ class FlowControlledHandler(BugReportingHandler):
     async def _throttle_client(self, edge: EdgeLayer) -> None:
         if not edge.is_http2:
             await self._drain_machines()
-            await self._wait_until(lambda: not edge.is_upload_buffer_full)
-        elif edge.owes_window_updates and (self._window_updates is None or self._window_updates.done()):
-            self._window_updates = asyncio.create_task(self._send_window_updates(edge), name="window updates")
+            await self._wait_until(lambda: not edge.is_client_ahead)
+        for stream_id in edge.received_streams:
+            if stream_id not in self._window_updates:
+                task = asyncio.create_task(self._open_window(edge, stream_id), name="window update")
+                self._window_updates[stream_id] = task
         if not edge.is_tunnel:
             await self._drain(self.client)
 
     @bugs_reported
-    async def _send_window_updates(self, edge: EdgeLayer) -> None:
-        """Open the client's windows again once the machines have read what it sent."""
-        await self._wait_until(lambda: not edge.is_upload_buffer_full)
-        await self._drain_machines()
-        await self.server_event(SendWindowUpdates())
+    async def _open_window(self, edge: EdgeLayer, stream_id: int) -> None:
+        """Open a stream's window again once its machine has read what the client sent."""
+        await self._wait_until(lambda: not edge.is_upload_buffer_full(stream_id))
+        machine = edge.machine_of(stream_id)
+        if machine is not None and self._is_unsent(machine):
+            await _first_of(
+                self._drain(machine), self._wait_until(lambda: edge.machine_of(stream_id) is None)
+            )
+        del self._window_updates[stream_id]
+        await self.server_event(SendWindowUpdates(stream_id))
 
     async def _drain_machines(self) -> None:
         for connection in tuple(self.transports):
             if connection is not self.client:
                 await self._drain(connection)
+
+    def _is_unsent(self, connection: Connection) -> bool:
+        transport = self.transports.get(connection)
+        return transport is not None and _needs_drain(transport.writer)
 
     async def _drain(self, connection: Connection) -> None:
         transport = self.transports.get(connection)
@@ -128,6 +140,16 @@ class FlowControlledHandler(BugReportingHandler):
                     self.layer = layer  # the layers above it only pass events on
             layer = getattr(layer, "child_layer", None) or getattr(layer, "layer", None)
         return self._edge
+
+
+async def _first_of(*waits: Coroutine[Any, Any, None]) -> None:
+    """Wait until one of `waits` ends, and cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _needs_drain(writer: object) -> TypeGuard[asyncio.StreamWriter]:
