@@ -23,7 +23,7 @@ from simulator.proxy.http import convert
 from simulator.proxy.http.edge_layer import OpenMachineConnection
 from simulator.proxy.http.websocket_tunnel import GoAway
 from simulator.proxy.transport.bug_handling import bugs_reported
-from simulator.proxy.transport.flow_control import FlowControlledHandler, limit_reads
+from simulator.proxy.transport.flow_control import FlowControlledHandler
 from simulator.proxy.transport.reset_handling import deliver_data_before_reset, was_reset_after_close
 from simulator.proxy.transport.simulated_link import SimulatedLink, simulate_connect
 from simulator.routing import Machine
@@ -45,7 +45,7 @@ class EdgeHandler(FlowControlledHandler):
         mode: mode_specs.ProxyMode,
     ) -> None:
         super().__init__(master, reader, writer, master.options, mode)
-        limit_reads(reader, writer)
+        self.limit_reads(reader, writer)
         self.layer = layers.modes.ReverseProxy(self.layer.context)
         # mitmproxy allows five connections to one address; five event streams would block all further requests.
         self.max_conns = collections.defaultdict(lambda: asyncio.Semaphore(_MAX_CONNECTIONS))
@@ -104,7 +104,7 @@ class EdgeHandler(FlowControlledHandler):
         reader, writer = transport.reader, transport.writer
         assert isinstance(reader, asyncio.StreamReader)
         assert isinstance(writer, asyncio.StreamWriter)
-        limit_reads(reader, writer)
+        self.limit_reads(reader, writer)
         deliver_data_before_reset(transport, lambda: self._reset_connections.add(connection))
         machine = self._machines[connection]
         self._links[connection] = SimulatedLink(self._core, self._edge_region, machine, reader, writer)

@@ -9,6 +9,7 @@ client is always read, because its WINDOW_UPDATE frames must arrive; the windows
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeGuard
 
@@ -23,11 +24,37 @@ from simulator.proxy.transport.bug_handling import BugReportingHandler, bugs_rep
 READ_BYTES = 64 * 1024
 """How much is received from a socket at once; asyncio receives 256 KiB."""
 
+MAX_READS_PER_TURN = 16
+"""How many pieces of data from a client and its machines are processed per turn of the event loop."""
 
-def limit_reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Receive no more than is processed in one turn, and keep no more than twice as much of what arrived."""
-    writer.transport.max_size = READ_BYTES  # type: ignore[attr-defined]
-    reader._limit = READ_BYTES // 2  # type: ignore[attr-defined] # it stops to receive above twice this number
+
+class Turns:
+    """Admits MAX_READS_PER_TURN waits per turn of the event loop, in their order; the others wait for the next turn."""
+
+    def __init__(self) -> None:
+        self._left = MAX_READS_PER_TURN
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    async def wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._left == MAX_READS_PER_TURN:
+            loop.call_soon(self._begin)
+        if self._left:
+            self._left -= 1
+            return
+        turn: asyncio.Future[None] = loop.create_future()
+        self._queue.append(turn)
+        await turn
+
+    def _begin(self) -> None:
+        self._left = MAX_READS_PER_TURN
+        while self._queue and self._left:
+            turn = self._queue.popleft()
+            if not turn.done():  # else its connection has closed
+                turn.set_result(None)
+                self._left -= 1
+        if self._left < MAX_READS_PER_TURN:
+            asyncio.get_running_loop().call_soon(self._begin)
 
 
 class FlowControlledHandler(BugReportingHandler):
@@ -39,6 +66,7 @@ class FlowControlledHandler(BugReportingHandler):
         super().__init__(*arguments)
         self._window_updates: dict[int, asyncio.Task[None]] = {}
         """The tasks that will open a stream's window again, by stream."""
+        self._turns = Turns()
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     @bugs_reported
@@ -54,6 +82,20 @@ class FlowControlledHandler(BugReportingHandler):
         for waiting, condition in self._waiting.items():
             if not waiting.done() and condition():
                 waiting.set_result(None)
+
+    def limit_reads(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Let this connection take turns with those of other clients, and keep little of what arrives meanwhile."""
+        writer.transport.max_size = READ_BYTES  # type: ignore[attr-defined]
+        reader._limit = READ_BYTES // 2  # type: ignore[attr-defined] # it stops to receive above twice this number
+        read = reader.read
+
+        async def read_in_turn(size: int = -1) -> bytes:
+            if not reader._buffer and not reader.at_eof() and reader.exception() is None:  # type: ignore[attr-defined]
+                await reader._wait_for_data("read")  # type: ignore[attr-defined]
+            await self._turns.wait()  # without data: it would be lost if the task is canceled
+            return await read(size)
+
+        reader.read = read_in_turn  # type: ignore[assignment,method-assign]
 
     async def drain_writers(self) -> None:
         """Called by the task of each connection after it has processed what it read."""
