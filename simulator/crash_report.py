@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from simulator.file_limit import describe_shortage, is_shortage
 from simulator.text import escape
 
 CRASHED = 4
@@ -54,7 +55,12 @@ def write_traceback(error: BaseException) -> str:
 
 
 def describe_bug(bug: BaseException) -> str:
-    """One line about a bug that does not end flysim. Bugs with the same traceback share one file."""
+    """One line about a bug that does not end flysim. Bugs with the same traceback share one file.
+
+    A lack of file descriptors is not a bug, but reaches this function in the same way.
+    """
+    if isinstance(bug, OSError) and is_shortage(bug.errno):
+        return f"flysim cannot open a file or connection: {describe_shortage(bug)}"
     kind = _kind_of(bug)
     if kind not in _report_files and len(_report_files) < MAX_BUGS:
         _report_files[kind] = write_traceback(bug)

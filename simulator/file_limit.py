@@ -5,12 +5,16 @@ A proxied request needs two file descriptors. The soft limit is 1,024 on most Li
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import sys
 from contextlib import suppress
 
 _MACOS_MAX_FILES = 10_240
 """`OPEN_MAX`: macOS refuses a higher limit, although it reports an infinite hard limit."""
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _original: tuple[int, int] | None = None
 
@@ -39,3 +43,17 @@ def restore_file_limit(pid: int) -> None:
 def file_limit() -> int:
     """How many files this process may open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def is_shortage(number: int | None) -> bool:
+    """Whether this error number means that the process or the system has no more file descriptors or buffers."""
+    return number in _SHORTAGES
+
+
+def describe_shortage(error: OSError) -> str:
+    """What is short, and how to get more of it, in one line."""
+    reason = os.strerror(error.errno or errno.EMFILE).lower()
+    return (
+        f"{reason}; this process may open {file_limit()} files; hint: raise the limit with `ulimit -n` before flysim "
+        "is started, or use fewer connections"
+    )

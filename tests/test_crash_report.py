@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import tempfile
@@ -91,3 +92,12 @@ def test_a_logged_message_without_an_exception_goes_to_stderr(capfd: pytest.Capt
         logging.getLogger("asyncio").error("a message")
     assert not lines
     assert capfd.readouterr().err == "a message\n"
+
+
+def test_a_lack_of_file_descriptors_is_no_bug() -> None:
+    line = describe_bug(OSError(errno.EMFILE, "Too many open files"))
+    assert line.startswith(
+        "flysim cannot open a file or connection: too many open files; this process may open "
+    )
+    assert "hint: raise the limit with `ulimit -n`" in line
+    assert "\n" not in line

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from random import Random
 from typing import Any, Protocol
 
 from simulator.clock import Clock
 from simulator.crash_report import BugLog
 from simulator.events import Bus, ProxyLogged
-from simulator.file_limit import file_limit
+from simulator.file_limit import describe_shortage
 from simulator.network_conditions import Condition, NetworkConditions
 from simulator.routing.decision import Reject
 from simulator.routing.errors import BUG, ProxyError
@@ -123,11 +121,7 @@ class ProxyCore:
 
     def log_paused(self, edge: str, error: OSError) -> None:
         """Log that an edge accepts no connections for lack of file descriptors."""
-        reason = os.strerror(error.errno or errno.EMFILE).lower()
-        message = (
-            f"no new connections are accepted: {reason}; this process may open {file_limit()} files\n"
-            "  hint: raise the limit with `ulimit -n` before flysim is started, or use fewer connections"
-        )
+        message = f"no new connections are accepted: {describe_shortage(error)}"
         self.bus.publish(ProxyLogged(self.clock.now(), "", None, edge, "error", message))
 
     def log_fault(self, cause: Condition, machine: Machine) -> None:

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from simulator.proxy.http.convert import connect_failure_from_text, is_shortage
+from simulator.proxy.http.convert import connect_failure_from_text, names_shortage
 from simulator.routing import App, Failure
 from simulator.routing.service import HttpOptions, Service, ServicePort
 from tests.proxy.client import request, tls_context
@@ -121,12 +121,12 @@ def test_a_connect_error_maps_to_a_failure(number: int, failure: Failure) -> Non
     """F-6.16, F-6.20, F-6.21"""
     message = f"[Errno {number}] Connect call failed ('127.0.0.1', 1)"
     assert connect_failure_from_text(message) is failure
-    assert not is_shortage(message)
+    assert not names_shortage(message)
 
 
 def test_a_shortage_of_file_descriptors_is_told_from_a_failure_of_the_machine() -> None:
-    assert is_shortage(f"[Errno {errno.EMFILE}] Too many open files")
-    assert not is_shortage("connection cancelled")
+    assert names_shortage(f"[Errno {errno.EMFILE}] Too many open files")
+    assert not names_shortage("connection cancelled")
 
 
 @pytest.mark.parametrize(

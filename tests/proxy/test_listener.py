@@ -60,6 +60,10 @@ async def test_accepting_pauses_without_file_descriptors_and_is_reported_once(
         attempts = server.listener._pause
         await until(lambda: server.listener._pause is not attempts)  # another attempt, which is not reported
         assert len(server.streams) == 3
+        server.streams[0].close()
+        await until(lambda: len(server.streams) == 4)  # one more, and the shortage continues
+        attempts = server.listener._pause
+        await until(lambda: server.listener._pause is not attempts)
         assert len(server.pauses) == 1
     await until(lambda: len(server.streams) == 10)
     assert server.errors == []

@@ -15,6 +15,7 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 from mitmproxy.proxy.layers.http import _events as http_events
 
+from simulator.file_limit import is_shortage
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http.message_head import InvalidMessage, new_request, new_response
 from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
@@ -196,10 +197,10 @@ def connect_failure_from_text(error: str) -> Failure:
     return _CONNECT_FAILURES.get(int(number[1]), Failure.UNREACHABLE) if number else Failure.UNREACHABLE
 
 
-def is_shortage(error: str) -> bool:
+def names_shortage(error: str) -> bool:
     """Whether mitmproxy's message means that this computer, not the machine, is the reason."""
     number = _ERRNO.search(error)
-    return number is not None and int(number[1]) in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+    return number is not None and is_shortage(int(number[1]))
 
 
 def connect_failure_from_error(error: OSError) -> Failure:

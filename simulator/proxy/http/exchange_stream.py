@@ -267,7 +267,7 @@ class ExchangeStream(HttpStream):
             yield from self._client_disconnected()
             return None
         if error:
-            if convert.is_shortage(error):
+            if convert.names_shortage(error):
                 self.exchange.add_note("flysim itself has no free file descriptors: raise `ulimit -n`")
             return convert.connect_failure_from_text(error)
         self.context.server = connection

@@ -7,23 +7,18 @@ traceback: without free file descriptors, thousands of them per second.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import Callable
+
+from simulator.file_limit import is_shortage
 
 MAX_ACCEPTS_PER_TURN = 32
 """How many connections are accepted before open ones get their turn."""
 PAUSE_SECONDS = 0.25
 """How long to wait for free file descriptors, in real time."""
 _BACKLOG = 1024
-_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
-
-
-def is_out_of_files(error: int | None) -> bool:
-    """Whether this error number means that the process or the system has no more file descriptors or buffers."""
-    return error in _OUT_OF_FILES
 
 
 class Listener:
@@ -60,14 +55,16 @@ class Listener:
         for _ in range(MAX_ACCEPTS_PER_TURN):
             try:
                 connection, _ = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except BlockingIOError:  # all of them are accepted
+                self._is_short = False
+                return
+            except (InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if not is_out_of_files(error.errno):
+                if not is_shortage(error.errno):
                     raise
                 self._wait_for_files(error)
                 return
-            self._is_short = False
             connection.setblocking(False)
             task = self._loop.create_task(self._open_streams(connection), name="accepted connection")
             self._connecting.add(task)
