@@ -121,7 +121,11 @@ class ProxyCore:
 
     def log_paused(self, edge: str, error: OSError) -> None:
         """Log that an edge accepts no connections for lack of file descriptors."""
-        message = f"no new connections are accepted: {describe_shortage(error)}"
+        self.log_shortage("no new connections are accepted", edge, error)
+
+    def log_shortage(self, consequence: str, edge: str, error: OSError) -> None:
+        """Log that flysim itself has no free file descriptors."""
+        message = f"{consequence}: {describe_shortage(error)}"
         self.bus.publish(ProxyLogged(self.clock.now(), "", None, edge, "error", message))
 
     def log_fault(self, cause: Condition, machine: Machine) -> None:

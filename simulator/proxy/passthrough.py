@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from simulator.events import ProxyLogged
+from simulator.file_limit import is_shortage
 from simulator.network_conditions import ResetTrigger
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http.convert import connect_failure_from_error
@@ -142,7 +143,12 @@ class Passthrough:
                 raise ConnectError(delivery_error(failure, port))
             if not await simulate_connect(core, edge, machine, _CONNECT_SECONDS):
                 raise ConnectError(delivery_error(Failure.TIMED_OUT, port))
-        streams = await _connect(machine.host, port)
+        try:
+            streams = await _connect(machine.host, port)
+        except ConnectError as failed:
+            if isinstance(failed.__cause__, OSError) and is_shortage(failed.__cause__.errno):
+                core.log_shortage(f"{machine.name} cannot be reached", edge, failed.__cause__)
+            raise
         SimulatedLink(core, edge, machine, *streams)
         return streams
 

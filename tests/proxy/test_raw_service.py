@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from simulator.routing import App, MachineState
 from simulator.routing.service import Service, ServicePort
 from tests.proxy.harness import AMS, DFW, Harness, open_harness, until
 from tests.proxy.machine import MachineWire
+from tests.proxy.test_listener import free_files
 
 RAW = App("streams", services=(Service(ports=(ServicePort(5432, 5432, ()),)),))
 ON_AMS = {("ams", 5432): 0}
@@ -40,6 +42,20 @@ async def test_a_tcp_connection_that_every_machine_refuses_ends_in_pc07_after_si
         assert (line.code, line.app, line.region) == ("PC07", "streams", "ams")
         assert "after 6 attempts. last error: [PC01]" in line.message
         assert harness.router.load.of_machine(AMS) == 0
+
+
+async def test_a_lack_of_file_descriptors_is_told_from_a_failure_of_the_machine() -> None:
+    async with open_harness(app=RAW, extra_ports=ON_AMS) as harness:
+        machine = await harness.add_machine(AMS, "ams", greet)
+        with socket.socket() as client:
+            client.setblocking(False)
+            with free_files(1):  # for the client's connection, none for the machine's
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(client, harness.server.all_addresses["ams", 5432])
+                assert await loop.sock_recv(client, 5) == b""
+        lines = [line.message for line in harness.proxy_log()]
+        assert any(line.startswith("ams-1 cannot be reached: too many open files; this ") for line in lines)
+        assert machine.connections == 0
 
 
 async def test_a_tcp_connection_starts_a_stopped_machine() -> None:
