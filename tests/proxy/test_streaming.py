@@ -8,6 +8,7 @@ import os
 import psutil
 import pytest
 
+from simulator.proxy.http.http1 import MAX_CHUNKS_PER_TURN
 from tests.proxy.client import chunked, request
 from tests.proxy.h2_client import H2Client, Stream
 from tests.proxy.harness import AMS, Harness, until
@@ -251,6 +252,21 @@ def sending_events() -> Handler:
         await wire.read_to_end()
 
     return handler
+
+
+async def test_a_packet_that_ends_with_the_size_of_the_last_chunk_of_a_turn(harness: Harness) -> None:
+    """There is no more to read in this turn or the next one: the machine must be read again."""
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+    async def pause_after_a_size(wire: MachineWire) -> None:
+        await wire.read_request()
+        await wire.send(head + b"1\r\nx\r\n" * (MAX_CHUNKS_PER_TURN - 1) + b"5\r\n")
+        await asyncio.sleep(0.05)
+        await wire.send(b"hello\r\n0\r\n\r\n")
+        await wire.read_to_end()
+
+    await harness.add_machine(AMS, "ams", pause_after_a_size)
+    assert (await (await harness.connect()).fetch()).body == b"x" * (MAX_CHUNKS_PER_TURN - 1) + b"hello"
 
 
 async def test_response_trailers_are_dropped(harness: Harness) -> None:

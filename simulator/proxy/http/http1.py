@@ -110,8 +110,7 @@ class _Body:
         data = bytes(buffer)
         pieces: list[bytes] = []
         position, end, chunks = 0, len(data), 0
-        self.has_more = False
-        while position < end and not self._is_last_chunk and not self.has_more:
+        while position < end and not self._is_last_chunk and chunks < MAX_CHUNKS_PER_TURN:
             if self._left:
                 piece = data[position : position + self._left]
                 pieces.append(piece)
@@ -131,11 +130,11 @@ class _Body:
                 self._is_chunk_open = True
                 self._is_last_chunk = not self._left
                 chunks += 1
-                self.has_more = chunks == MAX_CHUNKS_PER_TURN
             elif b"\n" in data[position:] or end - position >= MAX_CHUNK_LINE_BYTES:
                 raise InvalidMessage("invalid size line of a chunk")
             else:
                 break
+        self.has_more = chunks == MAX_CHUNKS_PER_TURN and position < end
         del buffer[:position]
         if self._is_last_chunk:
             self._drop_trailers(buffer)
