@@ -328,11 +328,14 @@ class ExchangeStream(HttpStream):
         self.server_state = self._relay_body
         self._client_head_sent = True
         self._is_upgrade = response.status_code == 101
+        self._has_no_body = response.status_code in (204, 304) or self.request.data.method == b"HEAD"
         self._publish_answered()
         yield SendHttp(ResponseHeaders(self.stream_id, response, event.end_stream), self.context.client)
 
     def _relay_body(self, event: Any) -> Commands:
         if isinstance(event, ResponseData):
+            if self._has_no_body:
+                return  # only over HTTP/2: an HTTP/1 client would read it as the next response
             passed = self._bytes_before_reset(len(event.data))
             yield SendHttp(ResponseData(self.stream_id, event.data[:passed]), self.context.client)
             if passed is not None:
