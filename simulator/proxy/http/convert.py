@@ -43,6 +43,7 @@ _CONNECT_FAILURES = {
     errno.ENETUNREACH: Failure.HOST_UNREACHABLE,
     errno.ETIMEDOUT: Failure.TIMED_OUT,
 }
+_WITHOUT_BODY = frozenset({101, 204, 304})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 CONNECT_TIMED_OUT = f"[Errno {errno.ETIMEDOUT}] connection timed out"
 """The error of a connection that the simulated network did not establish in time."""
@@ -121,9 +122,12 @@ def to_client_response(
         fields = tuple(field for field in fields if field[0].lower() not in _FRAMING)
     elif request.is_http2 or version == b"HTTP/1.0":
         fields = tuple(field for field in fields if field[0].lower() != b"transfer-encoding")
-    elif not ends_with_head and not any(key.lower() in _FRAMING for key, _ in fields):
-        # The machine ends the body by closing its connection; the client's connection stays open.
-        fields = (*fields, (b"transfer-encoding", b"chunked"))
+    if not (request.is_http2 or any(key.lower() in _FRAMING for key, _ in fields)):
+        if not ends_with_head and version != b"HTTP/1.0":
+            # The machine ends the body by closing its connection; the client's connection stays open.
+            fields = (*fields, (b"transfer-encoding", b"chunked"))
+        elif ends_with_head and data.status_code not in _WITHOUT_BODY and request.data.method != b"HEAD":
+            fields = (*fields, (b"content-length", b"0"))  # over HTTP/2, the stream ends instead
     version = b"HTTP/1.0" if version == b"HTTP/1.0" else b"HTTP/1.1"
     return new_response(data.status_code, data.reason, fields, version)
 
