@@ -185,3 +185,12 @@ async def test_a_machine_that_closes_before_its_handshake_ends_in_pu02(harness: 
     assert (await client.read_response()).status == 502
     (trace,) = await harness.finished()
     assert trace.error == "PU02"
+
+
+async def test_an_upgrade_before_the_end_of_the_request_fails(harness: Harness) -> None:
+    """RFC 9110, 7.8: what follows would be the rest of the body and frames, which no machine could tell apart."""
+    await harness.add_machine(AMS, "ams", accepting())
+    client = await harness.connect()
+    head = ws.upgrade().removesuffix(b"\r\n") + b"transfer-encoding: chunked\r\n\r\n"
+    await client.send(head + b"a\r\nhalf")
+    assert (await client.read_head()).status == 502

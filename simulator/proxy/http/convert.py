@@ -170,13 +170,17 @@ def refusal_response(core: ProxyCore, client: Client, error: InvalidMessage) -> 
     return _proxy_response(error.status, core.new_request_id(edge, now), version)
 
 
-def is_unsolicited_upgrade(response: http.Response, delivery: Deliver) -> bool:
-    """Whether this is a 101 for a request without Upgrade; a 101 with a replay is not relayed (F-1.23)."""
-    return (
-        response.status_code == 101
-        and find_field(delivery.fields, b"upgrade") is None
-        and find_field(response.data.headers.fields, FLY_REPLAY) is None
-    )
+def is_upgrade(response: http.Response) -> bool:
+    """Whether this response switches protocols; a 101 with a replay does not, as it is not relayed (F-1.23)."""
+    return response.status_code == 101 and find_field(response.data.headers.fields, FLY_REPLAY) is None
+
+
+def check_upgrade(delivery: Deliver, *, is_request_complete: bool) -> None:
+    """Check that a machine may switch protocols now (RFC 9110, 7.8). Raises InvalidMessage."""
+    if find_field(delivery.fields, b"upgrade") is None:
+        raise InvalidMessage("101 without a request to upgrade")
+    if not is_request_complete:
+        raise InvalidMessage("101 before the end of the request")
 
 
 def expects_continue(request: http.Request) -> bool:

@@ -293,8 +293,8 @@ class ExchangeStream(HttpStream):
             return
         try:
             check_response(event.response)
-            if convert.is_unsolicited_upgrade(event.response, self._delivery):
-                raise InvalidMessage("101 without a request to upgrade")
+            if convert.is_upgrade(event.response):
+                convert.check_upgrade(self._delivery, is_request_complete=self._body.is_complete)
         except InvalidMessage as error:
             self.exchange.add_note(f"invalid response: {error}")
             yield from self._fail_delivery(Failure.UNREADABLE)
