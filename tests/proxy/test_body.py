@@ -199,6 +199,54 @@ async def test_a_response_sent_before_the_body_is_read_is_relayed_at_once(harnes
     assert ams.connections == 2
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_the_connection_ends_with_a_response_sent_before_the_body_is_read(
+    harness: Harness, version: str, tls: bool
+) -> None:
+    """A client that waits for the end of the response before it goes on, or leaves, would wait forever."""
+
+    async def refuse_early(wire: MachineWire) -> None:
+        await wire.read_request_head()
+        await wire.send(b"HTTP/1.1 413 Too Large\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(b"big"))
+        await wire.read_to_end()
+
+    await harness.add_machine(AMS, "ams", refuse_early)
+    client = await harness.connect(tls=tls)
+    head = (
+        f"POST / HTTP/{version}\r\nhost: streams.fly.dev\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n"
+    )
+    await client.send(head.encode() + b"some")
+    assert b"big" in await client.read_to_end()
+
+
+@pytest.mark.parametrize(
+    "response", [b"413 Too Large\r\n", b"307 Temporary Redirect\r\nfly-replay: region=dfw\r\n"]
+)
+async def test_an_upload_does_not_wait_for_a_machine_that_has_responded(
+    harness: Harness, response: bytes
+) -> None:
+    left = asyncio.Event()
+
+    async def respond_without_reading(wire: MachineWire) -> None:
+        wire.reader._limit = 65536  # type: ignore[attr-defined] # otherwise asyncio reads ahead
+        await wire.read_request_head()
+        wire.pause()
+        await until(lambda: harness.unsent_to_machines() > 65536)
+        await wire.send(b"HTTP/1.1 " + response + b"content-length: 0\r\n\r\n")
+        await left.wait()
+
+    ams = await harness.add_machine(AMS, "ams", respond_without_reading)
+    await harness.add_machine(DFW, "dfw", responding(OK))
+    client = await harness.connect()
+    head = request("POST", headers=f"content-length: {UPLOAD_BYTES}\r\n")
+    client.writer.write(head + bytes(UPLOAD_BYTES) + request("GET"))
+    assert (await client.read_response()).status in (413, 502)  # the upload is too large to be replayed
+    harness.change(ams, healthy=False)
+    assert (await client.read_response()).status == 200
+    left.set()
+
+
 UPLOAD_BYTES = 64 * 2**20
 
 

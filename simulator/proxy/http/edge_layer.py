@@ -32,6 +32,8 @@ from simulator.routing import Machine
 
 _GOAWAY = b"\0\0\x08\x07\0\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\x02"
 """A GOAWAY frame for all streams, with INTERNAL_ERROR (RFC 9113, 6.8)."""
+ABANDONED = "abandoned"
+"""The error of a connection whose unsent data nobody needs: it is closed without waiting for the machine to read."""
 MAX_IDLE_CONNECTIONS = 16
 """How many idle connections to machines one client connection keeps."""
 
@@ -212,9 +214,10 @@ class EdgeLayer(layer.Layer):
     def write(self, connection: Connection, data: bytes) -> None:
         self._writes.setdefault(connection, []).append(data)
 
-    def close(self, connection: Connection) -> None:
+    def close(self, connection: Connection, *, half: bool = False) -> None:
         self._flush(connection)
-        self._commands.append(commands.CloseConnection(connection))
+        close = commands.CloseTcpConnection(connection, half_close=True) if half else None
+        self._commands.append(close or commands.CloseConnection(connection))
 
     def _flush(self, connection: Connection) -> None:
         if pieces := self._writes.pop(connection, None):
@@ -301,6 +304,7 @@ class EdgeLayer(layer.Layer):
         if side is not None:
             if isinstance(side, MachineConnection):
                 side.is_detached = True
+            connection.error = ABANDONED
             self.close(connection)
 
     def open_tunnel(self, tunnel: Tunnel) -> None:

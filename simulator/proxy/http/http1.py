@@ -60,7 +60,8 @@ class Edge(Protocol):
 
     def write(self, connection: Connection, data: bytes) -> None: ...
 
-    def close(self, connection: Connection) -> None: ...
+    def close(self, connection: Connection, *, half: bool = False) -> None:
+        """Close the connection; `half`: only in the direction to the other side."""
 
     def deliver(self, event: HttpEvent) -> None:
         """Pass an event on to the stream it belongs to; a request head starts a new stream."""
@@ -348,6 +349,10 @@ class ClientConnection(_Http1Connection):
             return
         self._is_response_complete = True
         self._finish_if_complete()
+        if not self._keeps_alive and not self._is_done:
+            # The client may wait for the end of the response before it sends the rest of its request, or leaves. What
+            # it still sends is read: a reset could make it lose the response (RFC 9112, 9.6).
+            self._edge.close(self._connection, half=True)
 
     def _finish_if_complete(self) -> None:
         """Prepare for the next request once both messages are complete."""

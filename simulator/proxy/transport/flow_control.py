@@ -17,7 +17,7 @@ from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionIO
 
-from simulator.proxy.http.edge_layer import EdgeLayer
+from simulator.proxy.http.edge_layer import ABANDONED, EdgeLayer
 from simulator.proxy.http.http2 import SendWindowUpdates
 from simulator.proxy.transport.bug_handling import BugReportingHandler, bugs_reported
 
@@ -136,6 +136,14 @@ class FlowControlledHandler(BugReportingHandler):
             )
         del self._window_updates[stream_id]
         await self.server_event(SendWindowUpdates(stream_id))
+
+    def close_connection(self, connection: Connection, half_close: bool = False) -> None:
+        """Also end the wait of the client's task for a machine that reads no more of an abandoned upload."""
+        super().close_connection(connection, half_close)
+        writer = self.transports[connection].writer
+        is_stream = isinstance(writer, asyncio.StreamWriter)
+        if connection.error == ABANDONED and is_stream and writer.transport.get_write_buffer_size() > 0:
+            writer.transport.abort()
 
     async def _drain_machines(self) -> None:
         for connection in tuple(self.transports):
