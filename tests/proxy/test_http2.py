@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from simulator.proxy.http.http2 import UPLOAD_WINDOW_BYTES, UPLOAD_WINDOW_OF_CONNECTION_BYTES
+from h2.settings import SettingCodes
+
+from simulator.proxy.http.http2 import (
+    UPLOAD_WINDOW_BYTES,
+    UPLOAD_WINDOW_OF_CONNECTION_BYTES,
+    Http2ClientConnection,
+)
 from simulator.proxy.transport.flow_control import READ_BYTES
 from tests.proxy.client import chunked
 from tests.proxy.harness import AMS, DFW, Harness, until
@@ -161,3 +167,53 @@ async def test_responses_that_one_client_does_not_read_share_a_limit(harness: Ha
     await client.flush()
     await client.wait(lambda: all(stream.ended for stream in streams))
     assert {stream.received for stream in streams} == {size}
+
+
+async def test_a_client_may_make_the_window_of_a_response_negative(harness: Harness) -> None:
+    """RFC 9113, 6.9.2: a smaller initial window also reduces those of open streams, by more than they have left."""
+    proceed = asyncio.Event()
+
+    async def send_in_two_pieces(wire: MachineWire) -> None:
+        await wire.read_request()
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + bytes(30_000))
+        await proceed.wait()
+        await wire.send(bytes(30_000))
+        await wire.read_to_end()
+
+    await harness.add_machine(AMS, "ams", send_in_two_pieces)
+    client = await harness.connect_h2(window=65_535)
+    client.manual = True
+    stream = await client.open()
+    await client.wait(lambda: stream.received == 30_000)
+    client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 10})
+    await client.flush()
+    await until(lambda: client.h2.local_settings.initial_window_size == 10)
+    proceed.set()
+    await until(lambda: harness.buffered_responses() == 30_000)
+    client.h2.increment_flow_control_window(60_000, stream.id)
+    await client.flush()
+    await client.complete(stream)
+    assert (stream.received, stream.reset) == (60_000, None)
+
+
+async def test_requests_in_one_packet_with_a_goaway_are_all_answered(harness: Harness) -> None:
+    """The proxy rejects the first one at once; the others are still to be processed then."""
+    client = await harness.connect_h2()
+    flush, packet = client.writer.write, bytearray()
+    client.writer.write = packet.extend  # type: ignore[method-assign]
+    streams = [await client.open() for _ in range(3)]
+    flush(bytes(packet) + b"\0\0\x08\x07" + bytes(13))
+    for stream in streams:
+        await client.complete(stream)
+    await until(lambda: client.closed)
+
+
+async def test_nothing_is_kept_of_streams_that_the_client_read_slowly(harness: Harness) -> None:
+    await harness.add_machine(AMS, "ams", responding(OK))
+    client = await harness.connect_h2(window=2)
+    for _ in range(10):
+        assert bytes((await client.fetch()).body) == b"hello"
+    (edge,) = harness.layers()
+    side = edge.connections[edge.context.client]
+    assert isinstance(side, Http2ClientConnection)
+    await until(lambda: not side.streams)

@@ -30,6 +30,7 @@ CLIENT_DISCONNECTED: Any = (
 )
 
 CLOSED_WITHOUT_RESPONSE = "server closed connection"
+NOT_PROCESSED = "machine went away before it processed the request"
 TRUNCATED_HEAD = "connection closed in the middle of a response head"
 """Our own messages for a machine that closes its connection before its response has begun."""
 NO_HTTP2 = "no HTTP/2 settings"
@@ -227,7 +228,7 @@ def response_failure(message: str) -> Failure:
     """The kind of failure, from mitmproxy's message for a connection without a complete response head."""
     if message == NO_HTTP2:
         return Failure.NO_HTTP2
-    if is_closed_without_response(message) or message == TRUNCATED_HEAD:
+    if message in (CLOSED_WITHOUT_RESPONSE, NOT_PROCESSED, TRUNCATED_HEAD):
         return Failure.CLOSED
     return Failure.UNREADABLE
 

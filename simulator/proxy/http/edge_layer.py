@@ -302,7 +302,7 @@ class EdgeLayer(layer.Layer):
         """Close a machine connection that is no longer used by any exchange, and drop what still arrives on it."""
         side = self.connections.pop(connection, None)
         if side is not None:
-            if isinstance(side, MachineConnection):
+            if isinstance(side, MachineSide):
                 side.is_detached = True
             connection.error = ABANDONED
             self.close(connection)
@@ -332,14 +332,15 @@ class EdgeLayer(layer.Layer):
 
     def _find_idle(self, address: tuple[str, int], *, h2: bool) -> Connection | None:
         side_class = Http2MachineConnection if h2 else MachineConnection
-        idle: list[Connection] = []
+        unused: list[Connection] = []
         for connection, side in self.connections.items():
-            if isinstance(side, MachineSide) and side.is_idle:
-                if isinstance(side, side_class) and connection.address == address:  # type: ignore[attr-defined]
+            if isinstance(side, MachineSide) and side.stream_id is None:
+                is_match = isinstance(side, side_class) and connection.address == address  # type: ignore[attr-defined]
+                if is_match and side.is_idle:
                     side.reused = True
                     return connection
-                idle.append(connection)
-        for connection in idle[: max(0, len(idle) - MAX_IDLE_CONNECTIONS + 1)]:
+                unused.append(connection)
+        for connection in unused[: max(0, len(unused) - MAX_IDLE_CONNECTIONS + 1)]:
             self.detach(connection)
         return None
 

@@ -424,10 +424,10 @@ class ExchangeStream(HttpStream):
                 failure = Failure.REFUSED
             if failure is Failure.UNREADABLE:
                 self.exchange.add_note(f"invalid response: {event.message}")
-            stale = (
-                silent and reused and self._core.may_be_unread(self.context.client.id, self.context.server)
+            is_unread = event.message == convert.NOT_PROCESSED or (
+                silent and self._core.may_be_unread(self.context.client.id, self.context.server)
             )
-            yield from self._fail_delivery(failure, stale=stale)
+            yield from self._fail_delivery(failure, stale=reused and is_unread)
 
     def _was_never_read(self) -> bool:
         """Whether a forwarded port accepted the connection although nothing listened behind it."""

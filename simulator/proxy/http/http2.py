@@ -11,10 +11,16 @@ from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import RequestData, ResponseEndOfMessage, ResponseProtocolError
+from mitmproxy.proxy.layers.http._events import (
+    RequestData,
+    RequestHeaders,
+    ResponseEndOfMessage,
+    ResponseProtocolError,
+)
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
-from simulator.proxy.http.convert import NO_HTTP2
+from simulator.proxy.http.convert import CLOSED_WITHOUT_RESPONSE, NO_HTTP2, NOT_PROCESSED
 from simulator.proxy.http.message_head import MAX_FIELDS, MAX_HEAD_BYTES
 
 _PREFACE_BYTES = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -103,13 +109,29 @@ class FrameReader:
                 raise ProtocolError(NO_HTTP2)
 
 
+class _H2Connection(BufferedH2Connection):  # type: ignore[misc]
+    """mitmproxy's connection with buffers, which misreads a negative window as room for more (RFC 9113, 6.9.2)."""
+
+    def local_flow_control_window(self, stream_id: int) -> int:
+        window: int = super().local_flow_control_window(stream_id)
+        return max(window, 0)
+
+
 class _TurnTaking(Http2Connection):
-    """An HTTP/2 connection that processes its input in turns with other connections."""
+    """An HTTP/2 connection that processes its input in turns with other connections.
+
+    A GOAWAY without an error is kept from h2, which would end all streams; those in progress are completed
+    (RFC 9113, 6.8).
+    """
 
     _next_turn: commands.RequestWakeup | None = None
+    _is_going_away = False
+    _last_stream = 0
+    """The last stream that a side that is going away will process, on this connection."""
 
     def __init__(self, context: Context, *connection: Connection, preface_bytes: int = 0) -> None:
         super().__init__(context, *connection)
+        self.h2_conn = _H2Connection(self.h2_conf)
         self._reader = FrameReader(preface_bytes)
 
     @property
@@ -141,6 +163,17 @@ class _TurnTaking(Http2Connection):
     def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
         raise NotImplementedError
 
+    def _without_goaway(self, frames: list[bytes]) -> bytes:
+        """The bytes of `frames` without a GOAWAY that reports no error."""
+        kept: list[bytes] = []
+        for frame in frames:
+            if _is_graceful_goaway(frame):
+                self._is_going_away = True
+                self._last_stream = int.from_bytes(frame[9:13], "big") & 0x7FFFFFFF
+            else:
+                kept.append(frame)
+        return b"".join(kept)
+
     def close_connection(self, msg: str) -> layer.CommandGenerator[None]:
         self._reader = FrameReader()
         yield from super().close_connection(msg)
@@ -166,8 +199,7 @@ class SendWindowUpdates(events.Event):
 class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
     """The client's side of HTTP/2. The window of a stream closes if it uploads faster than its machine reads.
 
-    Frames are processed in bounded numbers. A GOAWAY without an error is kept from h2, which would end all streams;
-    those in progress are completed (RFC 9113, 6.8).
+    It closes when the client has sent GOAWAY and all its streams have ended.
     """
 
     def __init__(self, context: Context) -> None:
@@ -185,7 +217,9 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
         """How many streams the client has reset, less those that were completed since."""
         self._reset_at_once: set[int] = set()
         """Streams that began and were reset in the same turn: no machine gets their requests."""
-        self._is_going_away = False
+        self._ending: set[int] = set()
+        """Streams that end once the client has opened its windows for the rest of a response, or sent its request."""
+        self._is_processing = False
 
     @property
     def received_streams(self) -> tuple[int, ...]:
@@ -213,11 +247,13 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
             if isinstance(event, ResponseEndOfMessage | ResponseProtocolError):
                 if self.is_closed(event.stream_id):
                     self.streams.pop(event.stream_id, None)
+                else:
+                    self._ending.add(event.stream_id)
                 yield from self._close_if_gone()
 
     def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
         try:
-            received = self.h2_conn.receive_data(b"".join(self._without_goaway(frames)))
+            received = self.h2_conn.receive_data(self._without_goaway(frames))
         except ProtocolError as error:  # h2 has prepared a GOAWAY with the error's code
             yield commands.SendData(self.conn, self.h2_conn.data_to_send())
             yield from self.close_connection(f"HTTP/2 protocol error: {error}")
@@ -228,6 +264,7 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
         self._reset_at_once = {
             event.stream_id for event in received if isinstance(event, h2.events.StreamReset)
         } - self.streams.keys()
+        self._is_processing = True
         for event in received:
             if isinstance(event, h2.events.DataReceived):
                 self._keep_data(event)
@@ -236,15 +273,13 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
             if (yield from self.handle_h2_event(event)):
                 return
         yield from self._deliver_data()
+        self._is_processing = False
         if output := self.h2_conn.data_to_send():
             yield commands.SendData(self.conn, output)
+        for stream_id in [stream_id for stream_id in self._ending if self.is_closed(stream_id)]:
+            self._ending.remove(stream_id)
+            self.streams.pop(stream_id, None)
         yield from self._close_if_gone()
-
-    def _without_goaway(self, frames: list[bytes]) -> list[bytes]:
-        """`frames` without a GOAWAY that reports no error."""
-        kept = [frame for frame in frames if not _is_graceful_goaway(frame)]
-        self._is_going_away |= len(kept) < len(frames)
-        return kept
 
     def _keep_data(self, event: h2.events.DataReceived) -> None:
         if event.data and event.stream_id in self.streams:
@@ -273,6 +308,8 @@ class Http2ClientConnection(_TurnTaking, Http2Server):  # type: ignore[misc]
         return (yield from super().handle_h2_event(event))
 
     def _close_if_gone(self) -> layer.CommandGenerator[None]:
+        if self._is_processing or self._reader.has_more:
+            return  # more requests of the client are in its input
         if self._is_going_away and all(self.is_closed(stream_id) for stream_id in self.streams):
             yield from self.close_connection("client went away")
 
@@ -291,23 +328,65 @@ class Http2MachineConnection(_TurnTaking, Http2Client):  # type: ignore[misc]
 
     reused = False
 
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.ConnectionClosed) and self._reader.awaits_settings:
-            yield from self.close_connection(NO_HTTP2)
-            return
-        if isinstance(event, events.DataReceived) or self._is_turn(event):
-            yield from self._read(event)
-        else:
-            yield from super()._handle_event(event)
-
-    def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
-        yield from super()._handle_event(events.DataReceived(self.conn, b"".join(frames)))
-
-    @property
-    def stream_id(self) -> int | None:
-        """The stream id of the current exchange on the client's side."""
-        return next(iter(self.our_stream_id), None) if self.streams else None
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.h2_conn.local_settings.enable_push = 0
+        self.h2_conn.local_settings.acknowledge()
+        self.stream_id: int | None = None
+        """The stream id of the current exchange on the client's side; None once its response is complete."""
+        self.is_detached = False
+        """Whether the edge has given up this connection: what still arrives is dropped."""
+        self._is_closed = False
 
     @property
     def is_idle(self) -> bool:
-        return not self.streams and self.conn.state is ConnectionState.OPEN
+        """Ready for another exchange: none is in progress, and the last request has been sent completely."""
+        return (
+            self.stream_id is None
+            and not self._is_going_away
+            and not self._is_closed
+            and self.conn.state is ConnectionState.OPEN
+            and all(self.is_closed(stream_id) for stream_id in self.streams)
+        )
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestHeaders):
+            self.stream_id = event.stream_id
+            self.streams.clear()
+            self.our_stream_id.clear()  # a replay to the same machine has the same id again
+            self.their_stream_id.clear()
+        yield from super()._handle_event(event)
+
+    def _handle_event2(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Called by mitmproxy's `_handle_event`, which translates the stream ids."""
+        if isinstance(event, events.Start):  # without mitmproxy's pings, which nothing ends
+            yield from Http2Connection._handle_event(self, event)
+        elif isinstance(event, events.DataReceived) or self._is_turn(event):
+            yield from self._read(event)
+        elif isinstance(event, events.ConnectionClosed):
+            reason = NO_HTTP2 if self._reader.awaits_settings else CLOSED_WITHOUT_RESPONSE
+            yield from self.close_connection(reason)
+        else:
+            yield from super()._handle_event2(event)
+
+    def _process(self, frames: list[bytes]) -> layer.CommandGenerator[None]:
+        if data := self._without_goaway(frames):
+            yield from super()._handle_event2(events.DataReceived(self.conn, data))
+        if not self._is_going_away or self.is_detached or self._is_closed:
+            return
+        if self.stream_id is None or self._last_stream < max(self.streams, default=0):
+            yield from self.close_connection(NOT_PROCESSED)  # RFC 9113, 6.8
+
+    def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
+        if self.is_detached:
+            return True
+        if isinstance(event, h2.events.StreamReset) and self.stream_id is None:
+            self.streams.pop(event.stream_id, None)  # after its response, it wants no more of the body
+            return False
+        if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
+            self.stream_id = None
+        return (yield from super().handle_h2_event(event))
+
+    def close_connection(self, msg: str) -> layer.CommandGenerator[None]:
+        self._is_closed = True
+        yield from super().close_connection(msg)

@@ -141,8 +141,11 @@ class FlowControlledHandler(BugReportingHandler):
         """Also end the wait of the client's task for a machine that reads no more of an abandoned upload."""
         super().close_connection(connection, half_close)
         writer = self.transports[connection].writer
-        is_stream = isinstance(writer, asyncio.StreamWriter)
-        if connection.error == ABANDONED and is_stream and writer.transport.get_write_buffer_size() > 0:
+        if (
+            connection.error == ABANDONED
+            and isinstance(writer, asyncio.StreamWriter)
+            and _needs_drain(writer)
+        ):
             writer.transport.abort()
 
     async def _drain_machines(self) -> None:
