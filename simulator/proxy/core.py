@@ -43,8 +43,6 @@ class ClientHandler(Protocol):
 
     def was_never_read(self, connection: Any) -> bool: ...
 
-    def abort(self, connection: Any) -> None: ...
-
     async def go_away(self) -> None: ...
 
     def give_up(self) -> None: ...
@@ -84,12 +82,6 @@ class ProxyCore:
         """
         handler = self.handlers.get(client_id)
         return handler is None or handler.was_never_read(connection)
-
-    def abort(self, client_id: str, connection: Any) -> None:
-        """Drop what has not been sent on a machine connection whose client has disconnected."""
-        handler = self.handlers.get(client_id)
-        if handler is not None:
-            handler.abort(connection)
 
     def new_request_id(self, edge: str, now: float) -> str:
         """A `Fly-Request-Id`: a ULID and the region of the edge (F-4.11)."""

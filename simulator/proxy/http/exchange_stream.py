@@ -461,7 +461,6 @@ class ExchangeStream(HttpStream):
 
     def _client_disconnected(self) -> Commands:
         if self._is_sending:
-            self._core.abort(self.context.client.id, self.context.server)
             self._edge.detach(self.context.server)
         self._finish(Outcome.CLIENT_LEFT)
         yield Drop(self.stream_id)

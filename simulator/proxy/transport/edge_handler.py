@@ -122,13 +122,6 @@ class EdgeHandler(FlowControlledHandler):
         """
         return connection in self._reset_connections or was_reset_after_close(self.transports.get(connection))
 
-    def abort(self, connection: Connection) -> None:
-        """Drop what has not been sent to a machine: else it is kept until the machine reads it, if it ever does."""
-        transport = self.transports.get(connection)
-        writer = transport.writer if transport is not None else None
-        if isinstance(writer, asyncio.StreamWriter) and writer.transport.get_write_buffer_size():
-            writer.transport.abort()
-
     def set_idle_timeout(self, seconds: float) -> None:
         """Close the connection after `seconds` without traffic (F-9.7)."""
         if self.timeout_watchdog.timeout == seconds:
