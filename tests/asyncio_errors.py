@@ -29,17 +29,17 @@ def check_output(output: str) -> None:
     assert not (found := find_errors(output)), f"{'; '.join(found)}\nin the output:\n{output}"
 
 
-class AsyncioErrors(logging.Handler):
-    """Collects what asyncio logs as an error."""
+class LoggedErrors(logging.Handler):
+    """Collects what a library logs as an error."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self._texts: list[str] = []
+        self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._texts.append(logging.Formatter().format(record))
+        self.texts.append(logging.Formatter().format(record))
 
     def take(self) -> list[str]:
         """The errors since the last call."""
-        texts, self._texts = self._texts, []
+        texts, self.texts = self.texts, []
         return texts

@@ -16,10 +16,10 @@ from functools import cache
 import pytest
 
 from simulator.errors import EnvironmentFault
-from tests.asyncio_errors import AsyncioErrors
+from tests.asyncio_errors import LoggedErrors
 
 MUST_RUN = "docker" in os.environ.get("FLYSIM_MUST_RUN", "")
-_ASYNCIO_ERRORS = AsyncioErrors()
+_ASYNCIO_ERRORS = LoggedErrors()
 
 
 @cache

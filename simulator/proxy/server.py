@@ -24,7 +24,7 @@ from simulator.errors import EnvironmentFault
 from simulator.proxy.addon import FlyReplay
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.dns_listener import DnsListener
-from simulator.proxy.http.fast_path import drop_debug_checks
+from simulator.proxy.http.message_head import drop_debug_checks
 from simulator.proxy.name_server import NameServer, find_region
 from simulator.proxy.passthrough import Passthrough
 from simulator.proxy.tls_authority import LazyTls, authority_folder

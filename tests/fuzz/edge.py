@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from hpack import Decoder
 from hyperframe.frame import ContinuationFrame, Frame, HeadersFrame
 
-from tests.asyncio_errors import AsyncioErrors
+from tests.asyncio_errors import LoggedErrors
 from tests.fuzz import strict_http1
 from tests.proxy import websocket as ws
 from tests.proxy.harness import AMS, Harness, open_harness
@@ -95,7 +95,7 @@ class Edge:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-        errors, self._harness.errors.lines = self._harness.errors.lines, []
+        errors = self._harness.errors.take()
         assert not errors, "\n".join(errors)
 
 
@@ -108,7 +108,7 @@ async def _read_to_end(reader: asyncio.StreamReader, data: bytearray) -> None:
 @contextmanager
 def _checking(check: Callable[[Edge, bytes], Awaitable[None]]) -> Iterator[Check]:
     """Run `check` on an edge that lives as long as the context."""
-    errors = AsyncioErrors()
+    errors = LoggedErrors()
     logger = logging.getLogger("asyncio")
     logger.addHandler(errors)
     with asyncio.Runner() as runner:

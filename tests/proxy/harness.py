@@ -21,6 +21,7 @@ from simulator.proxy import ProxyCore, ProxyServer
 from simulator.proxy.http.edge_layer import EdgeLayer
 from simulator.routing import App, Fleet, Machine, Router, RoutingOptions, Trace
 from simulator.routing.errors import BUG
+from tests.asyncio_errors import LoggedErrors
 from tests.proxy.client import Client, tls_context
 from tests.proxy.h2_client import H2Client, Stream
 from tests.proxy.machine import Handler, ScriptedMachine
@@ -30,17 +31,6 @@ from tests.proxy.wire import DEADLINE_SECONDS, Message
 AMS = "d8dd626f379508"
 DFW = "286533db064e58"
 DFW_2 = "4d891ee9b43e08"
-
-
-class _ErrorLog(logging.Handler):
-    """Collects the errors that mitmproxy logs: it logs its own crashes instead of raising them."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(logging.Formatter().format(record))
 
 
 class Harness:
@@ -73,7 +63,8 @@ class Harness:
         )
         self.machines: list[ScriptedMachine] = []
         self.clients: list[Client | H2Client] = []
-        self.errors = _ErrorLog()
+        self.errors = LoggedErrors()
+        """mitmproxy logs its own crashes instead of raising them."""
         self.expected_bugs = 0
         """How many distinct bugs of flysim the test causes."""
 
@@ -236,7 +227,7 @@ class Harness:
             lambda: all(not machine.open_connections for machine in self.machines),
             self._describe_open_connections,
         )
-        assert not self.errors.lines, "\n".join(self.errors.lines)
+        assert not self.errors.texts, "\n".join(self.errors.texts)
         assert len(self.reported_bugs()) == self.expected_bugs, "\n".join(self.reported_bugs())
         for machine in self.machines:
             for failure in machine.failures:

@@ -56,6 +56,11 @@ def send_response(connection: H2Connection, stream_id: int, body: bytes = b"", *
     connection.send_data(stream_id, body, end_stream=True)
 
 
+async def respond_early(connection: H2Connection, event: Any, wire: MachineWire) -> None:
+    """Respond before the request's body is read."""
+    send_response(connection, event.stream_id, b"early")
+
+
 def goaway(last_stream: int) -> bytes:
     return b"\0\0\x08\x07\0\0\0\0\0" + last_stream.to_bytes(4, "big") + bytes(4)
 
@@ -190,10 +195,7 @@ async def test_a_connection_is_reused_after_a_response_that_came_before_the_requ
 
 
 async def test_connections_whose_machine_never_reads_the_request_are_bounded(harness: Harness) -> None:
-    async def respond(connection: H2Connection, event: Any, wire: MachineWire) -> None:
-        send_response(connection, event.stream_id, b"early")
-
-    await harness.add_machine(AMS, "ams", responding_by(respond))
+    await harness.add_machine(AMS, "ams", responding_by(respond_early))
     client = await harness.connect()
     for _ in range(30):
         assert (await client.fetch("POST", body=bytes(100_000))).body == b"early"
@@ -201,10 +203,7 @@ async def test_connections_whose_machine_never_reads_the_request_are_bounded(har
 
 
 async def test_nothing_is_left_of_a_connection_that_is_closed(harness: Harness) -> None:
-    async def respond(connection: H2Connection, event: Any, wire: MachineWire) -> None:
-        send_response(connection, event.stream_id, b"early")
-
-    await harness.add_machine(AMS, "ams", responding_by(respond))
+    await harness.add_machine(AMS, "ams", responding_by(respond_early))
     client = await harness.connect()
     for _ in range(3):
         await client.send(request("POST", headers="content-length: 10\r\n"))

@@ -289,3 +289,11 @@ async def test_request_trailers_are_dropped(harness: Harness) -> None:
         await client.send(request("POST", headers="transfer-encoding: chunked\r\n") + body)
         assert (await client.read_response()).status == 200
     assert [message.body for message in ams.requests] == [b"body", b"body"]
+
+
+async def test_a_short_response_reaches_the_client_in_one_write(harness: Harness) -> None:
+    """A head and a body that arrive together are sent together: one write, one packet."""
+    await harness.add_machine(AMS, "ams", responding(OK))
+    client = await harness.connect()
+    await client.send(b"GET / HTTP/1.1\r\nhost: streams.fly.dev\r\n\r\n")
+    assert (await client.reader.read(65536)).endswith(b"\r\n\r\nhello")

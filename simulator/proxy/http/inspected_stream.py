@@ -46,7 +46,6 @@ class InspectedStream(ExchangeStream):
     def _begin(self, event: RequestHeaders) -> Commands:
         self.flow = http.HTTPFlow(self.context.client, self.context.server)
         self.flow.request = request = event.request
-        request.data.headers = http.Headers(request.data.headers.fields)
         request.scheme = "https" if self.context.client.tls else "http"
         request.data.host, request.data.port = self.context.client.sockname[:2]
         self.flow.live = True
@@ -60,7 +59,6 @@ class InspectedStream(ExchangeStream):
 
     def _relay_head(self, event: ResponseHeaders, decision: Relay) -> Commands:
         self.flow.response = event.response
-        event.response.data.headers = http.Headers(event.response.data.headers.fields)
         self.flow.server_conn = self.context.server
         self._set_path_comment()
         yield HttpResponseHeadersHook(self.flow)

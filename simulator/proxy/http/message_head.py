@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 import time
 from http import HTTPStatus
+from typing import Any
 
 from mitmproxy import http
 
-from simulator.proxy.http.fast_path import IndexedHeaders
 from simulator.routing import Fields
 from simulator.routing.headers import find_field
 
@@ -266,21 +266,15 @@ def write_fields(fields: Fields) -> bytes:
     return block
 
 
-# Messages.
+# Messages, without the conversions and checks of mitmproxy's constructors.
 
 
 def new_request(
     method: bytes, path: bytes, version: bytes, fields: Fields, *, host: str = "", port: int = 0
 ) -> http.Request:
-    """A request without the conversions of mitmproxy's constructor."""
     request = http.Request.__new__(http.Request)
     request.data = http.RequestData(
-        http_version=version,
-        headers=IndexedHeaders(fields),
-        content=None,
-        trailers=None,
-        timestamp_start=time.time(),
-        timestamp_end=None,
+        **_common_data(version, fields),
         host=host,
         port=port,
         method=method,
@@ -292,19 +286,30 @@ def new_request(
 
 
 def new_response(status: int, reason: bytes, fields: Fields, version: bytes = b"HTTP/1.1") -> http.Response:
-    """A response without the conversions of mitmproxy's constructor."""
     response = http.Response.__new__(http.Response)
-    response.data = http.ResponseData(
-        http_version=version,
-        headers=IndexedHeaders(fields),
-        content=None,
-        trailers=None,
-        timestamp_start=time.time(),
-        timestamp_end=None,
-        status_code=status,
-        reason=reason,
-    )
+    response.data = http.ResponseData(**_common_data(version, fields), status_code=status, reason=reason)
     return response
+
+
+def _common_data(version: bytes, fields: Fields) -> dict[str, Any]:
+    headers = http.Headers.__new__(http.Headers)
+    headers.fields = fields
+    return {
+        "http_version": version,
+        "headers": headers,
+        "content": None,
+        "trailers": None,
+        "timestamp_start": time.time(),
+        "timestamp_end": None,
+    }
+
+
+def drop_debug_checks() -> None:
+    """Switch off mitmproxy's type checks of every message field, which run unless Python is started with -O.
+
+    mypy checks the types of our messages.
+    """
+    http.MessageData.__post_init__ = lambda self: None  # type: ignore[attr-defined, method-assign]
 
 
 def _without_whitespace(value: bytes) -> bytes:
