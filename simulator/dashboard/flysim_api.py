@@ -82,7 +82,11 @@ class FlysimApi:
         trace = self._controls.journal.find_trace(request_id)
         if trace is None:
             known = len(self._controls.journal.traces())
-            raise ApiError(404, f'there is no trace with the id "{request_id}"; traces stored: {known}')
+            raise ApiError(
+                404,
+                f'there is no trace with the id "{request_id}"; traces stored: {known}; '
+                "a request that was refused as invalid has none: see the log",
+            )
         return JSONResponse(trace.as_dict())
 
     async def _findings(self, request: Request) -> Response:

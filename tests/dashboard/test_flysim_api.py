@@ -47,7 +47,10 @@ async def test_an_unknown_trace_is_404_with_the_number_of_traces(harness: Harnes
     response = await harness.client.get("/_flysim/traces/two")
 
     assert response.status_code == 404
-    assert response.json() == {"error": 'there is no trace with the id "two"; traces stored: 1'}
+    assert response.json() == {
+        "error": 'there is no trace with the id "two"; traces stored: 1; '
+        "a request that was refused as invalid has none: see the log"
+    }
 
 
 async def test_findings_and_ready_come_from_the_simulator(harness: Harness) -> None:

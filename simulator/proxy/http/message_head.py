@@ -60,7 +60,9 @@ def parse_request(head: bytes) -> http.Request:
     line, _, rest = head.partition(b"\r\n")
     match = _parse_request_line(line)
     if match is None:
-        raise InvalidMessage(f"request line {_shown(line)}: expected a method, a target and HTTP/1.1")
+        raise InvalidMessage(
+            f"request line {_shown(line)}: expected a method, a target and HTTP/1.1, one space apart"
+        )
     method, target, major, minor = match.groups()
     if major != b"1":
         raise InvalidMessage(
@@ -115,7 +117,7 @@ def _first_invalid_line(block: bytes) -> str:
         if line[:1] in (b" ", b"\t"):
             return f"header line {_shown(line)}: obsolete line folding"  # RFC 9112, 5.2
         if not colon or _is_token(name) is None:
-            return f"header line {_shown(line)}: expected a name and a colon"
+            return f"header line {_shown(line)}: expected a name without spaces, then a colon"
         if _is_value(value) is None:
             return f"header {_shown(name)}: control character in {_shown(value)}"
     return "invalid header"

@@ -75,7 +75,9 @@ class RequestStep(Step):
         check_mutually_exclusive(self, "port", "direct")
         line = _REQUEST_LINE.fullmatch(self.request.strip())
         if line is None or not line[2].startswith(("/", "http://", "https://", "{", "*")):
-            raise invalid(describe(self.request), expected='a request such as "GET /x?y=z"')
+            raise invalid(
+                describe(self.request), expected='a request such as "GET /x?y=z", with only that space'
+            )
         if line[1] and self.method:
             raise invalid(
                 f'"method:" in addition to {describe(self.request)}', expected="the method in one of the two"
