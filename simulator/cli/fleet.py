@@ -108,6 +108,11 @@ def ready_file(path: Path | None, simulator: Simulator, control_token: str | Non
         return
     ready = simulator.ready() | ({"control_token": control_token} if control_token else {})
     text = json.dumps(ready, indent=2) + "\n"
+    path = path.resolve()  # a link stays a link
+    if path.exists() and not path.is_file():  # a rename would replace a device or pipe for all programs
+        write_file(path, text)
+        yield
+        return
     part = path.with_name(f".{path.name}.part")
     write_file(part, text, private=control_token is not None)
     try:
