@@ -8,7 +8,7 @@ import pytest
 
 from tests.proxy.harness import AMS, DFW, Harness
 from tests.proxy.machine import CONTENT_TYPE, OK, MachineWire, replay_head, replaying_body, responding
-from tests.proxy.websocket import accept, upgrade
+from tests.proxy.websocket import accept
 
 
 @pytest.mark.parametrize("status", ["200 OK", "307 Temporary Redirect"])
@@ -93,7 +93,6 @@ async def test_a_replay_body_replays_a_websocket_upgrade(harness: Harness) -> No
 
     await harness.add_machine(AMS, "ams", replaying_body(instance=DFW))
     await harness.add_machine(DFW, "dfw", echoing)
-    client = await harness.connect()
-    await client.send(upgrade())
-    assert (await client.read_head()).status == 101
+    client, response = await harness.open_websocket()
+    assert response.status == 101
     assert await client.read_exactly(4) == b"\x82\x02hi"

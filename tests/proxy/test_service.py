@@ -262,9 +262,7 @@ async def test_open_websockets_get_a_going_away_close_frame_before_a_machine_sto
         received.append(await wire.read_to_end())
 
     await harness.add_machine(AMS, "ams", chatting)
-    client = await harness.connect()
-    await client.send(upgrade())
-    await client.read_head()
+    client, _ = await harness.open_websocket()
     assert await client.read_exactly(4) == b"\x82\x05he"
     await harness.server.go_away(AMS)
     await client.send(b"!")
@@ -287,9 +285,7 @@ async def test_nothing_of_the_machine_follows_the_proxys_close_frame(harness: Ha
         await wire.send(b"llo\x82\x01a" + b"\x82\x01b" * 1000)
 
     await harness.add_machine(AMS, "ams", talkative)
-    client = await harness.connect()
-    await client.send(upgrade())
-    await client.read_head()
+    client, _ = await harness.open_websocket()
     assert await client.read_exactly(4) == b"\x82\x05he"
     await harness.server.go_away(AMS)
     gone.set()
@@ -312,9 +308,7 @@ async def test_a_client_that_does_not_answer_the_close_frame_is_disconnected(
         await wire.read_to_end()
 
     await harness.add_machine(AMS, "ams", open_forever)
-    client = await harness.connect()
-    await client.send(upgrade())
-    await client.read_head()
+    client, _ = await harness.open_websocket()
     await harness.server.go_away(AMS)
     assert await client.read_to_end() == b"\x88\x02\x03\xe9"
 

@@ -46,6 +46,18 @@ class Log:
         os.write(self._file, json.dumps(line).encode() + b"\n")
 
 
+async def read_body(reader: asyncio.StreamReader, headers: Headers) -> bytes:
+    """The body of an HTTP/1.1 message, without its framing; the names in `headers` are in lower case."""
+    if "chunked" not in headers.get("transfer-encoding", ""):
+        return await reader.readexactly(int(headers.get("content-length", 0)))
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += await reader.readexactly(size)
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return body
+
+
 class Order:
     """What a request asks for."""
 
@@ -104,23 +116,13 @@ class Connection:
             return await self._send(b"")
         order = Order(target)
         self._log.write("received", **received(method, order, headers))
-        body = await self._read_body(headers)
+        body = await read_body(self._reader, headers)
         if replay := order.find_replay(headers):
             return await self._replay(order, replay)
         if headers.get("upgrade", "").lower() == "websocket":
             return await self._accept_websocket(headers)
         await asyncio.sleep(order.wait_seconds)
         return await self._send_result(order, method, body)
-
-    async def _read_body(self, headers: Headers) -> bytes:
-        if "chunked" in headers.get("transfer-encoding", ""):
-            body = b""
-            while size := int(await self._reader.readuntil(b"\r\n"), 16):
-                body += await self._reader.readexactly(size)
-                await self._reader.readexactly(2)
-            await self._reader.readexactly(2)
-            return body
-        return await self._reader.readexactly(int(headers.get("content-length", 0)))
 
     async def _replay(self, order: Order, replay: str) -> bool:
         self._log.write("replayed", n=order.nonce, replay=replay)

@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.proxy.h2_client import H2Client
-from tests.soak.app import COOKIE
+from tests.soak.app import COOKIE, read_body
 from tests.soak.history import Recorder
 from tests.soak.plan import PlannedRequest, PlannedSession
 
@@ -341,17 +341,7 @@ class Http1:
             name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
         }
         self.is_usable = "close" not in headers.get("connection", "").lower()
-        return Response(int(start.split(" ")[1]), headers, await self._read_body(headers))
-
-    async def _read_body(self, headers: dict[str, str]) -> bytes:
-        if "chunked" not in headers.get("transfer-encoding", ""):
-            return await self._reader.readexactly(int(headers["content-length"]))
-        body = b""
-        while size := int(await self._reader.readuntil(b"\r\n"), 16):
-            body += await self._reader.readexactly(size)
-            await self._reader.readexactly(2)
-        await self._reader.readexactly(2)
-        return body
+        return Response(int(start.split(" ")[1]), headers, await read_body(self._reader, headers))
 
     async def read_extra(self) -> bytes:
         """Bytes that arrive although no request is open."""

@@ -216,8 +216,10 @@ class EdgeLayer(layer.Layer):
 
     def close(self, connection: Connection, *, half: bool = False) -> None:
         self._flush(connection)
-        close = commands.CloseTcpConnection(connection, half_close=True) if half else None
-        self._commands.append(close or commands.CloseConnection(connection))
+        if half:
+            self._commands.append(commands.CloseTcpConnection(connection, half_close=True))
+        else:
+            self._commands.append(commands.CloseConnection(connection))
 
     def _flush(self, connection: Connection) -> None:
         if pieces := self._writes.pop(connection, None):
