@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from simulator.retry import retry_on_blocking
+from simulator.retry import poll_blocking, retry_on_blocking
 
 IMAGE = "flysim-test-swarm:latest"
 _FOLDER = Path(tempfile.gettempdir()) / f"flysim-test-swarm-{os.getuid()}"
@@ -88,6 +88,17 @@ def _locked() -> Iterator[None]:
     with (_FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def remove_stack(name: str) -> None:
+    """Wait until nothing of the stack is left. The command fails as long as a task uses the stack's network."""
+
+    def is_removed() -> bool | None:
+        subprocess.run(["docker", "stack", "rm", name], capture_output=True, check=False, timeout=100)
+        return not leftovers(name) or None
+
+    removed = poll_blocking(is_removed, timeout_seconds=60, interval_seconds=0.2)
+    assert removed, f"stack {name} is not removed: {leftovers(name)}"
 
 
 def leftovers(stack: str) -> list[str]:

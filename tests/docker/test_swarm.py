@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 from simulator.machines.backend import Exit
 from simulator.machines.swarm.task import UNKNOWN_EXIT
 from simulator.retry import poll_blocking
-from tests.docker.swarm import IMAGE, docker, leftovers
+from tests.docker.swarm import IMAGE, docker, leftovers, remove_stack
 from tests.e2e.command import DEADLINE_SECONDS, FLYSIM, ROOT, Up, flysim, start_up, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.usefixtures("swarm")]
@@ -216,8 +216,7 @@ def deployed_by_hand(config: Path, text: str = "") -> Iterator[str]:
     try:
         yield name
     finally:
-        docker("stack", "rm", name)
-        wait_for(lambda: not leftovers(name), f"the removal of stack {name}")
+        remove_stack(name)
 
 
 def services_of(stack: str) -> dict[str, dict[str, Any]]:
@@ -360,7 +359,7 @@ def test_a_stack_without_machines_and_a_missing_one_are_rejected(tmp_path: Path)
         assert rejected.returncode == 3
         assert f"none of its services has the label fly.region ({name}_idle)" in rejected.stderr
     finally:
-        docker("stack", "rm", name)
+        remove_stack(name)
 
 
 def test_scenarios_run_on_a_swarm_one_after_the_other(tmp_path: Path) -> None:

@@ -19,8 +19,15 @@ from simulator.errors import EnvironmentFault
 from simulator.machines.cleanup import stack_cleanup as stack_cleanup
 from simulator.machines.cleanup.launcher import CleanupProcess
 from simulator.machines.swarm import task_labels as label
+from simulator.retry import retry_on
 
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+_REMOVE_SECONDS = 60.0
+_REMOVE_INTERVAL_SECONDS = 0.2
+
+
+class _RemoveFailed(EnvironmentFault):
+    pass
 
 
 def make_name() -> str:
@@ -70,13 +77,23 @@ class Deployment:
             )
 
     async def remove(self) -> None:
-        """Start the removal. Tasks take up to their kill timeout to stop."""
+        """Start the removal. Tasks take up to their kill timeout to stop.
+
+        A network that a task still uses cannot be removed, so a failed command runs again. Raises EnvironmentFault
+        with the error of the docker CLI if it fails for 60 s.
+        """
         if self._running_command is not None:  # A canceled deployment continues to run.
             with suppress(EnvironmentFault):
                 await shielded(self._running_command)
+        retry = retry_on(
+            _RemoveFailed, interval_seconds=_REMOVE_INTERVAL_SECONDS, timeout_seconds=_REMOVE_SECONDS
+        )
+        await retry(self._remove_once)
+
+    async def _remove_once(self) -> None:
         exit_code, stderr = await self._docker("stack", "rm", self.name)
         if exit_code:
-            raise EnvironmentFault(
+            raise _RemoveFailed(
                 f"docker stack rm {self.name} failed with exit code {exit_code}: {_last_line(stderr)}",
                 hint=f"remove it manually: docker stack rm {self.name}",
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from simulator.errors import EnvironmentFault
 from simulator.machines.cleanup import stack_cleanup as stack_cleanup
 from simulator.machines.swarm.deployment import Deployment
 from simulator.testing import eventually
@@ -16,6 +17,10 @@ from simulator.testing import eventually
 DOCKER = """#!/bin/sh
 echo "$@" >> "{folder}/calls"
 cat > "{folder}/deployed"
+if [ "$2" = rm ] && rm "{folder}/in_use" 2>/dev/null; then
+  echo "Failed to remove network: network is in use by task 78mad4x6o7zw" >&2
+  exit 1
+fi
 while [ "$2" = deploy -a -e "{folder}/busy" ]; do sleep 0.05; done
 echo done "$2" >> "{folder}/calls"
 """
@@ -76,3 +81,24 @@ async def test_a_stack_is_removed_after_its_canceled_deployment_has_finished(cal
     await deployment.finish()
     commands = [line.split()[:2] for line in calls.read_text().splitlines()]
     assert commands == [["stack", "deploy"], ["done", "deploy"], ["stack", "rm"], ["done", "rm"]]
+
+
+async def test_a_stack_whose_network_is_still_in_use_is_removed_in_the_end(calls: Path) -> None:
+    """Swarm removes a network only after its last task, and `docker stack rm` fails until then."""
+    (calls.parent / "in_use").touch()
+    deployment = Deployment("ours", is_own=True)
+    await deployment.deploy("the file", from_registry=False)
+    await deployment.remove()
+    await deployment.finish()
+    assert calls.read_text().splitlines()[-3:] == ["stack rm ours", "stack rm ours", "done rm"]
+
+
+async def test_a_removal_that_fails_for_good_shows_the_error_of_the_cli(
+    calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.machines.swarm.deployment._REMOVE_SECONDS", 0.0)
+    (calls.parent / "in_use").touch()
+    with pytest.raises(
+        EnvironmentFault, match=r"docker stack rm ours failed with exit code 1: .* in use by task"
+    ):
+        await Deployment("ours", is_own=True).remove()
