@@ -141,6 +141,26 @@ async def test_a_reset_before_the_response_ends_in_pu02(harness: Harness) -> Non
     assert [line.code for line in harness.proxy_log()] == ["PU02"]
 
 
+async def test_a_reset_is_not_the_end_of_a_body_that_ends_with_the_connection(harness: Harness) -> None:
+    """RFC 9112, 8: it ends with a complete close. What has arrived is passed on."""
+
+    async def handler(wire: MachineWire) -> None:
+        await wire.read_request()
+        await wire.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        await crash.wait()
+        wire.reset()
+
+    crash = asyncio.Event()
+    await harness.add_machine(AMS, "ams", handler)
+    client = await harness.connect_h2()
+    stream = await client.open()
+    await client.wait(lambda: stream.body == b"hello")
+    crash.set()
+    await client.complete(stream)
+    assert (stream.ended, stream.reset is not None) == (False, True)
+    assert [trace.outcome for trace in await harness.finished()] == ["broken"]
+
+
 async def test_an_endless_response_head_ends_in_pu02(harness: Harness) -> None:
     """F-10.12: response heads have a size limit, too."""
 

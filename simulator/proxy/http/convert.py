@@ -31,6 +31,8 @@ CLIENT_DISCONNECTED: Any = (
 
 CLOSED_WITHOUT_RESPONSE = "server closed connection"
 NOT_PROCESSED = "machine went away before it processed the request"
+RESET = "connection reset"
+"""The error of a connection that the machine has reset."""
 TRUNCATED_HEAD = "connection closed in the middle of a response head"
 """Our own messages for a machine that closes its connection before its response has begun."""
 NO_HTTP2 = "no HTTP/2 settings"

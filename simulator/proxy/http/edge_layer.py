@@ -34,6 +34,8 @@ _GOAWAY = b"\0\0\x08\x07\0\0\0\0\0" + b"\x7f\xff\xff\xff" + b"\0\0\0\x02"
 """A GOAWAY frame for all streams, with INTERNAL_ERROR (RFC 9113, 6.8)."""
 ABANDONED = "abandoned"
 """The error of a connection whose unsent data nobody needs: it is closed without waiting for the machine to read."""
+LINGER_SECONDS = 30.0
+"""How long the other side may still send and read after the edge has closed its connection, in real time."""
 MAX_IDLE_CONNECTIONS = 16
 """How many idle connections to machines one client connection keeps."""
 
@@ -61,7 +63,7 @@ class EdgeLayer(layer.Layer):
         self.streams: dict[int, ExchangeStream] = {}
         self.connections: dict[Connection, Side] = {}
         self._waiting: dict[
-            commands.Command, layer.Layer | ClientConnection | MachineConnection | Tunnel
+            commands.Command, layer.Layer | ClientConnection | MachineConnection | Tunnel | Connection
         ] = {}
         """Who gets the event that completes a command."""
         self._opening: dict[commands.Command, tuple[ExchangeStream, GetMachineConnection]] = {}
@@ -116,6 +118,8 @@ class EdgeLayer(layer.Layer):
                 waiting.process()
             elif isinstance(waiting, Tunnel):
                 self._execute(waiting.wake_up(event.command), waiting)
+            elif isinstance(waiting, Connection):
+                self._commands.append(commands.CloseConnection(waiting))
             else:
                 self._run(waiting, event)
         elif isinstance(event, events.Start):
@@ -214,12 +218,20 @@ class EdgeLayer(layer.Layer):
     def write(self, connection: Connection, data: bytes) -> None:
         self._writes.setdefault(connection, []).append(data)
 
-    def close(self, connection: Connection, *, half: bool = False) -> None:
+    def close(self, connection: Connection) -> None:
+        """Close a connection: that of the client only in its direction, so that it can read what was written.
+
+        A socket that is closed with unread input sends RST, and the client loses what it has not read (RFC 9112, 9.6;
+        RFC 6455, 7.1.1). What the client still sends is dropped, until it closes or LINGER_SECONDS have passed.
+        """
         self._flush(connection)
-        if half:
-            self._commands.append(commands.CloseTcpConnection(connection, half_close=True))
-        else:
+        if connection is not self.context.client or self._has_crashed:
             self._commands.append(commands.CloseConnection(connection))
+            return
+        self._commands.append(commands.CloseTcpConnection(connection, half_close=True))
+        timeout = commands.RequestWakeup(LINGER_SECONDS)
+        self._waiting[timeout] = connection
+        self._commands.append(timeout)
 
     def _flush(self, connection: Connection) -> None:
         if pieces := self._writes.pop(connection, None):

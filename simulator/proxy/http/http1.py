@@ -60,8 +60,8 @@ class Edge(Protocol):
 
     def write(self, connection: Connection, data: bytes) -> None: ...
 
-    def close(self, connection: Connection, *, half: bool = False) -> None:
-        """Close the connection; `half`: only in the direction to the other side."""
+    def close(self, connection: Connection) -> None:
+        """Close the connection; a client can still send, and read what was written."""
 
     def deliver(self, event: HttpEvent) -> None:
         """Pass an event on to the stream it belongs to; a request head starts a new stream."""
@@ -101,9 +101,9 @@ class _Body:
             self.is_complete = self._left == 0
         return data
 
-    def end(self) -> None:
+    def end(self, *, was_reset: bool) -> None:
         """The connection has closed. Raises InvalidMessage if the body is not complete."""
-        if self._is_chunked or self._left >= 0:
+        if self._is_chunked or self._left >= 0 or was_reset:
             raise InvalidMessage("connection closed in the middle of a body")
         self.is_complete = True
 
@@ -350,9 +350,8 @@ class ClientConnection(_Http1Connection):
         self._is_response_complete = True
         self._finish_if_complete()
         if not self._keeps_alive and not self._is_done:
-            # The client may wait for the end of the response before it sends the rest of its request, or leaves. What
-            # it still sends is read: a reset could make it lose the response (RFC 9112, 9.6).
-            self._edge.close(self._connection, half=True)
+            # The client may wait for the end of the response before it sends the rest of its request, or leaves.
+            self._edge.close(self._connection)
 
     def _finish_if_complete(self) -> None:
         """Prepare for the next request once both messages are complete."""
@@ -369,6 +368,7 @@ class ClientConnection(_Http1Connection):
 
     def _close(self) -> None:
         self._is_done = True
+        self._buffer.clear()
         self._edge.close(self._connection)
 
 
@@ -493,7 +493,7 @@ class MachineConnection(_Http1Connection):
             self._fail(convert.TRUNCATED_HEAD if self._buffer else convert.CLOSED_WITHOUT_RESPONSE)
         elif not self._is_response_complete:
             try:
-                self._body.end()
+                self._body.end(was_reset=self._connection.error == convert.RESET)
             except InvalidMessage as error:
                 self._fail(str(error))
             else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from weakref import WeakSet
 
 from mitmproxy.addons.core import Core
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -56,7 +55,6 @@ class EdgeHandler(FlowControlledHandler):
         self._core = core
         self._edge_region = convert.edge_of(self.client)
         self._idle_task: asyncio.Task[None] | None = None
-        self._reset_connections: WeakSet[Connection] = WeakSet()
 
     @bugs_reported
     async def open_connection(self, command: commands.OpenConnection) -> None:
@@ -105,7 +103,7 @@ class EdgeHandler(FlowControlledHandler):
         assert isinstance(reader, asyncio.StreamReader)
         assert isinstance(writer, asyncio.StreamWriter)
         self.limit_reads(reader, writer)
-        deliver_data_before_reset(transport, lambda: self._reset_connections.add(connection))
+        deliver_data_before_reset(transport, connection)
         machine = self._machines[connection]
         self._links[connection] = SimulatedLink(self._core, self._edge_region, machine, reader, writer)
 
@@ -120,7 +118,7 @@ class EdgeHandler(FlowControlledHandler):
         Docker itself accepts connections to a published port. If nothing listens in the container, it closes them
         without reading the request, which resets them. A machine that crashes on a request has read it.
         """
-        return connection in self._reset_connections or was_reset_after_close(self.transports.get(connection))
+        return connection.error == convert.RESET or was_reset_after_close(self.transports.get(connection))
 
     def set_idle_timeout(self, seconds: float) -> None:
         """Close the connection after `seconds` without traffic (F-9.7)."""

@@ -17,7 +17,7 @@ from mitmproxy.connection import Connection
 from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionIO
 
-from simulator.proxy.http.edge_layer import ABANDONED, EdgeLayer
+from simulator.proxy.http.edge_layer import ABANDONED, LINGER_SECONDS, EdgeLayer
 from simulator.proxy.http.http2 import SendWindowUpdates
 from simulator.proxy.transport.bug_handling import BugReportingHandler, bugs_reported
 
@@ -85,6 +85,7 @@ class FlowControlledHandler(BugReportingHandler):
 
     def limit_reads(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Let this connection take turns with those of other clients, and keep little of what arrives meanwhile."""
+        _limit_close(writer)
         writer.transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         reader._limit = READ_BYTES // 2  # type: ignore[attr-defined] # it stops to receive above twice this number
         read = reader.read
@@ -203,6 +204,18 @@ async def _first_of(*waits: Coroutine[Any, Any, None]) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _limit_close(writer: asyncio.StreamWriter) -> None:
+    """Let a closed socket send what is written for at most LINGER_SECONDS: the other side may never read it."""
+    close, transport = writer.close, writer.transport
+
+    def close_in_time() -> None:
+        close()
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
+
+    writer.close = close_in_time  # type: ignore[method-assign]
 
 
 def _needs_drain(writer: object) -> TypeGuard[asyncio.StreamWriter]:

@@ -10,33 +10,35 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 
+from mitmproxy.connection import Connection
 from mitmproxy.proxy.server import ConnectionIO
+
+from simulator.proxy.http.convert import RESET
 
 _MAX_BYTES = 16 * 1024 * 1024
 """More than a kernel buffers for one connection."""
 
 
-def deliver_data_before_reset(connection: ConnectionIO, on_reset: Callable[[], None]) -> None:
-    """Make the reader of `connection` return all data that has arrived, then EOF, where it would raise an error.
+def deliver_data_before_reset(io: ConnectionIO, connection: Connection) -> None:
+    """Make the reader of `io` return all data that has arrived, then EOF, where it would raise an error.
 
-    `on_reset` is called when that happens.
+    `connection.error` is RESET from then on.
     """
-    reader, writer = connection.reader, connection.writer
+    reader, writer = io.reader, io.writer
     if isinstance(reader, asyncio.StreamReader) and isinstance(writer, asyncio.StreamWriter):
 
         def end(exc: BaseException) -> None:
-            on_reset()
+            connection.error = RESET
             _read_to_end(reader, writer)
 
         reader.set_exception = end  # type: ignore[assignment,method-assign]
 
 
-def was_reset_after_close(connection: ConnectionIO | None) -> bool:
+def was_reset_after_close(io: ConnectionIO | None) -> bool:
     """Whether the machine closed its connection, then reset it because of data that arrived after that."""
-    writer = connection.writer if connection is not None else None
+    writer = io.writer if io is not None else None
     if not isinstance(writer, asyncio.StreamWriter):
         return False
     own_socket = writer.get_extra_info("socket")
