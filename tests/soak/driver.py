@@ -113,7 +113,7 @@ class Run:
             self._recorder.write("note", id=number, kind=fault.kind, text=str(error))
             await self._restore()
         finally:
-            self._recorder.write("healed", id=number, grace=GRACE_SECONDS)
+            self._recorder.write("healed", id=number, grace=GRACE_SECONDS, machines=machines)
 
     async def _restore(self) -> None:
         """Start each planned machine that is down, and wait until all are healthy."""

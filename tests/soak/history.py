@@ -2,7 +2,8 @@
 
 Events of clients have the nonce `n` of a request: `sent` (kind, app, method, deadline, allowed apps, expectation), then
 exactly one of `answered`, `broken`, `left` (on purpose) and `hung`; `unexpected` for bytes that belong to no request.
-Machines write `received` and `replayed`. `fault` and `healed` have an id. `sample` has resources, `output` a line of
+Machines write `received` and `replayed`. `fault` and `healed` have an id and machines: `healed` also has the clone that
+the fault created, which is destroyed at its end. `sample` has resources, `output` a line of
 flysim's log that should not be there, `exit` how flysim ended.
 """
 
@@ -75,9 +76,9 @@ class History:
 
 def _fault_intervals(events: list[Event]) -> Iterator[tuple[float, float, list[str]]]:
     """Start, end and machine ids (empty: all) of each fault. Its effect outlasts it by `grace` seconds."""
-    healed = {
-        event["id"]: event["at"] + event.get("grace", 0.0) for event in events if event["event"] == "healed"
-    }
+    healed = {event["id"]: event for event in events if event["event"] == "healed"}
     for event in events:
         if event["event"] == "fault":
-            yield event["at"], healed.get(event["id"], float("inf")), event["machines"]
+            end = healed.get(event["id"], {"at": float("inf")})
+            machines = event["machines"] and [*event["machines"], *end.get("machines", ())]
+            yield event["at"], end["at"] + end.get("grace", 0.0), machines

@@ -20,6 +20,7 @@ FAULT = [
     {"at": 99.0, "event": "fault", "id": 1, "kind": "kill", "machines": [M], "values": {}},
     {"at": 101.0, "event": "healed", "id": 1, "grace": 2.0},
 ]
+CLONE_FAULT = [{**FAULT[0], "kind": "clone"}, {**FAULT[1], "machines": ["00000000000099"]}]
 REQUEST_ID = "01HF7YAT00000000000000000G-ams"
 
 
@@ -149,7 +150,12 @@ CASES: dict[Rule, tuple[list[list[Event]], list[list[Event]]]] = {
         [[sent(cookie=M), answered(machine=OTHER)]],
     ),
     rules.a_websocket_is_on_the_machine_of_its_page: (
-        [[*EXCHANGE, socket()], [*FAULT, *EXCHANGE, socket(closed="1006")], [*EXCHANGE, socket(machines=[])]],
+        [
+            [*EXCHANGE, socket()],
+            [*FAULT, *EXCHANGE, socket(closed="1006")],
+            [*EXCHANGE, socket(machines=[])],
+            [*CLONE_FAULT, *EXCHANGE, socket(page="00000000000099", machines=[], closed="1006")],
+        ],
         [
             [*EXCHANGE, socket(machines=[OTHER])],
             [*EXCHANGE, socket(machines=[M, OTHER])],
