@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +28,7 @@ from simulator.cli.options import (
 )
 from simulator.cli.signals import StopSignals
 from simulator.events import Event, MachineHealthChanged, MachineLogged, MachineStateChanged, ProxyLogged
+from simulator.memory import prepare_for_long_run
 from simulator.routing.model import Machine, MachineState
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ async def _up(fleet: FleetSource, options: UpOptions) -> int:
                     reminder.cancel()
                 signals.stop_gracefully()
                 printer.is_up = True
-                gc.freeze()  # else a full collection visits all modules, and requests wait for it
+                prepare_for_long_run()
                 outcome = "stopped immediately"
                 if not quiet:
                     _print_addresses(simulator, options.control_token, leaves_machines=fleet.runs_outside)
