@@ -29,6 +29,17 @@ def test_a_scenario_is_loaded(write: Write) -> None:
     assert [step.title for step in scenario.steps] == ["GET /"]
 
 
+def test_a_scenario_names_the_rules_that_it_proves(write: Write) -> None:
+    head = "version: 1\nname: no\nconfig: x.toml\nholds: {R-1: a POST, R-2: [grace, interval]}\n"
+    assert load_scenario(write(STEP, head=head)).holds == {
+        "R-1": ["a POST"],
+        "R-2": ["grace", "interval"],
+    }
+    path = write(STEP, head="version: 1\nname: no\nconfig: x.toml\nholds: [R-1]\n")
+    (line, *_) = error_lines(path)
+    assert line.startswith("4:8: holds: a list of 1 item")
+
+
 def test_steps_have_their_locations_even_inside_other_steps(write: Write) -> None:
     scenario = load_scenario(
         write("""

@@ -31,6 +31,8 @@ class Scenario(StrictModel):
     seed: int | None = Field(default=None, ge=0)
     tags: Texts | None = None
     """Words that `-k` matches, in addition to name and path."""
+    holds: dict[Text, Texts] | None = None
+    """The rules that the scenario proves, by id, each with the part that it shows. flysim itself does not read it."""
     backends: list[Literal["process", "docker", "swarm"]] | None = Field(default=None, min_length=1)
     """The backends that can run it. On others it is skipped."""
     reason: Text | None = None
