@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from simulator.cli.app import app
 from simulator.config import load_config
-from simulator.scenario.file.loader import load_scenario
+from simulator.scenario.loader import load_scenario
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -154,8 +154,8 @@ async def _run(
 ) -> int:
     """The exit status: that of the results, or of the signal that stopped the run."""
     from simulator.results import RunResult
-    from simulator.scenario.file.loader import load_scenarios
     from simulator.scenario.file.selection import select
+    from simulator.scenario.loader import load_scenarios
     from simulator.scenario.runner import run_scenarios
 
     progress, started = ProgressReporter(quiet=quiet, on_stderr=reports.uses_stdout), time.monotonic()

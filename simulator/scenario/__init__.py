@@ -7,9 +7,9 @@ reference for authors.
 
 from __future__ import annotations
 
-from simulator.scenario.file.loader import load_scenario, load_scenarios
 from simulator.scenario.file.schema import Scenario, scenario_schema
 from simulator.scenario.file.selection import select
+from simulator.scenario.loader import load_scenario, load_scenarios
 from simulator.scenario.runner import RunOptions, run_scenario, run_scenarios
 from simulator.scenario.steps.shell import simulator_variables
 

@@ -24,11 +24,11 @@ from simulator.machines import backend_name
 from simulator.results import Finding, LogTail, RunResult, ScenarioFailure, ScenarioResult, Verdict
 from simulator.routing.trace import FAULT, Trace
 from simulator.scenario.context import ScenarioContext, SharedState, StepFailed
-from simulator.scenario.file.loader import load_scenarios
 from simulator.scenario.file.name_check import check_names
 from simulator.scenario.file.schema import Scenario
 from simulator.scenario.file.selection import select
 from simulator.scenario.fleet import FleetKey, fleet_key, load_fleet
+from simulator.scenario.loader import load_scenarios
 from simulator.scenario.names import NameResolver
 from simulator.scenario.simulator_protocol import OpenSimulator, RunningSimulator
 from simulator.scenario.steps.base import Step, run_step

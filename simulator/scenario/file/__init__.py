@@ -1,1 +1,1 @@
-"""Scenario files: loading, validation and selection."""
+"""Scenario files: schema, validation and selection."""
