@@ -16,6 +16,7 @@ from h2.events import (
     ResponseReceived,
     StreamEnded,
     StreamReset,
+    TrailersReceived,
 )
 from h2.settings import SettingCodes
 
@@ -29,6 +30,7 @@ class Stream:
     id: int
     fields: list[tuple[str, str]] = field(default_factory=list)
     interim: list[int] = field(default_factory=list)
+    trailers: list[tuple[str, str]] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     received: int = 0
     unacknowledged: int = 0
@@ -122,6 +124,11 @@ class H2Client:
             self.h2.end_stream(stream.id)
             await self.flush()
 
+    async def send_trailers(self, stream: Stream, trailers: list[tuple[str, str]]) -> None:
+        """End the stream with these fields."""
+        self.h2.send_headers(stream.id, trailers, end_stream=True)
+        await self.flush()
+
     async def reset(self, stream: Stream) -> None:
         self.h2.reset_stream(stream.id, 8)  # CANCEL
         await self.flush()
@@ -182,6 +189,8 @@ class H2Client:
             stream.interim.append(int(dict(event.headers)[":status"]))
         elif isinstance(event, DataReceived):
             self._handle_data(stream, event)
+        elif isinstance(event, TrailersReceived):
+            stream.trailers = list(event.headers)
         elif isinstance(event, StreamEnded):
             stream.ended = True
         elif isinstance(event, StreamReset):

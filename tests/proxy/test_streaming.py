@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from simulator.proxy.http.http1 import MAX_CHUNKS_PER_TURN
-from tests.proxy.client import chunked, request
+from tests.proxy.client import request
 from tests.proxy.h2_client import H2Client, Stream
 from tests.proxy.harness import AMS, Harness, until
 from tests.proxy.machine import OK, Handler, MachineWire, responding
@@ -267,28 +267,6 @@ async def test_a_packet_that_ends_with_the_size_of_the_last_chunk_of_a_turn(harn
 
     await harness.add_machine(AMS, "ams", pause_after_a_size)
     assert (await (await harness.connect()).fetch()).body == b"x" * (MAX_CHUNKS_PER_TURN - 1) + b"hello"
-
-
-async def test_response_trailers_are_dropped(harness: Harness) -> None:
-    """The trailers are dropped, the body is complete and the connection stays open."""
-    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
-    response = head + b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
-    ams = await harness.add_machine(AMS, "ams", responding(response))
-    client, h2 = await harness.connect(), await harness.connect_h2()
-    for _ in range(2):
-        assert (await client.fetch()).body == b"hello"
-        assert bytes((await h2.fetch()).body) == b"hello"
-    assert ams.connections == 2
-
-
-async def test_request_trailers_are_dropped(harness: Harness) -> None:
-    ams = await harness.add_machine(AMS, "ams", responding(OK))
-    client = await harness.connect()
-    for _ in range(2):
-        body = chunked(b"body").removesuffix(b"\r\n") + b"x-sum: 1\r\n\r\n"
-        await client.send(request("POST", headers="transfer-encoding: chunked\r\n") + body)
-        assert (await client.read_response()).status == 200
-    assert [message.body for message in ams.requests] == [b"body", b"body"]
 
 
 async def test_a_short_response_reaches_the_client_in_one_write(harness: Harness) -> None:

@@ -17,7 +17,7 @@ from mitmproxy.proxy.layers.http import _events as http_events
 
 from simulator.file_limit import is_shortage
 from simulator.proxy.core import ProxyCore
-from simulator.proxy.http.message_head import InvalidMessage, new_request, new_response
+from simulator.proxy.http.message_head import InvalidMessage, accepts_trailers, new_request, new_response
 from simulator.routing import Deliver, Failure, Fields, Redirect, Reject, Request, Response
 from simulator.routing.headers import FLY_REPLAY, find_field, rejection_fields
 from simulator.routing.service import HTTP_PORT
@@ -107,6 +107,10 @@ def to_delivery(request: http.Request, decision: Deliver, *, has_body: bool) -> 
     fields = decision.fields
     if has_body and not any(key.lower() in (b"content-length", b"transfer-encoding") for key, _ in fields):
         fields = (*fields, (b"transfer-encoding", b"chunked"))
+    if accepts_trailers(request):
+        fields = (*fields, (b"te", b"trailers"))
+        if not decision.h2 and find_field(fields, b"connection") is None:
+            fields = (*fields, (b"connection", b"te"))  # RFC 9110, 10.1.4
     target = decision.target.encode("utf-8", "surrogateescape")
     host, port = decision.machine.host, decision.port
     return new_request(request.data.method, target, b"HTTP/1.1", fields, host=host, port=port)

@@ -22,17 +22,24 @@ from mitmproxy.proxy.layers.http._events import (
     RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 
 from simulator.events import ExchangeAnswered, ExchangeFinished
 from simulator.proxy.core import ProxyCore
 from simulator.proxy.http import convert
 from simulator.proxy.http.delivery_faults import DeliveryFaults
-from simulator.proxy.http.message_head import InvalidMessage, check_http2_request, check_response
+from simulator.proxy.http.message_head import (
+    InvalidMessage,
+    check_http2_request,
+    check_response,
+    check_trailers,
+)
 from simulator.proxy.http.request_body import RequestBody
 from simulator.proxy.http.websocket_tunnel import Tunnel
 from simulator.routing import (
@@ -133,11 +140,11 @@ class ExchangeStream(HttpStream):
             yield from self._begin(event)
         elif self._finished and not self._tunnel:
             return
-        elif isinstance(event, RequestData):
-            yield from self._receive_request_data(event.data)
+        elif isinstance(event, RequestData | RequestTrailers):
+            yield from self._continue_request(event)
         elif isinstance(event, RequestEndOfMessage):
             yield from self._end_request()
-        elif isinstance(event, ResponseHeaders | ResponseData | ResponseEndOfMessage):
+        elif isinstance(event, ResponseHeaders | ResponseData | ResponseTrailers | ResponseEndOfMessage):
             yield from self.server_state(event)
         elif isinstance(event, RequestProtocolError):
             yield from self._client_disconnected()
@@ -177,25 +184,36 @@ class ExchangeStream(HttpStream):
         yield SendHttp(ResponseHeaders(self.stream_id, response, True), self.context.client)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
-    def _receive_request_data(self, data: bytes) -> Commands:
+    def _continue_request(self, event: RequestData | RequestTrailers) -> Commands:
+        if isinstance(event, RequestTrailers):
+            try:
+                self._body.trailers = check_trailers(event.trailers.fields)
+            except InvalidMessage as error:
+                yield from self._refuse_end_of_request(f"invalid trailers: {error}")
+            return
         if self._tunnel:
-            self._edge.pass_on(self._tunnel, self.context.client, data)
+            self._edge.pass_on(self._tunnel, self.context.client, event.data)
             return
         if self._is_sending:
-            yield SendHttp(RequestData(self.stream_id, data), self.context.server)
-        self._body.append(data, is_sending=self._is_sending)
+            yield SendHttp(RequestData(self.stream_id, event.data), self.context.server)
+        self._body.append(event.data, is_sending=self._is_sending)
 
     def _end_request(self) -> Commands:
-        if self._body.is_short:
-            yield from self._refuse_short_body()
+        if self._body.is_short:  # h2 compares sizes only at the end of DATA, not at trailers
+            yield from self._refuse_end_of_request("body shorter than its Content-Length")
             return
         self._body.is_complete = True
         if self._is_sending:
-            yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
+            yield from self._send_end_of_request()
 
-    def _refuse_short_body(self) -> Commands:
-        """End an HTTP/2 stream whose trailers end the body too early: h2 compares sizes only at the end of DATA."""
-        reason = "body shorter than its Content-Length"
+    def _send_end_of_request(self) -> Commands:
+        server = self.context.server
+        if self._body.trailers:
+            yield SendHttp(RequestTrailers(self.stream_id, http.Headers(self._body.trailers)), server)
+        yield SendHttp(RequestEndOfMessage(self.stream_id), server)
+
+    def _refuse_end_of_request(self, reason: str) -> Commands:
+        """End an HTTP/2 stream whose request turns out to be invalid after its head."""
         yield from self._client_disconnected()
         if self._client_head_sent:
             error = ResponseProtocolError(self.stream_id, reason, convert.BROKEN_RESPONSE)
@@ -284,7 +302,7 @@ class ExchangeStream(HttpStream):
             yield SendHttp(RequestData(self.stream_id, data), server)
         self._body.mark_sent()
         if self._body.is_complete:
-            yield SendHttp(RequestEndOfMessage(self.stream_id), server)
+            yield from self._send_end_of_request()
 
     # The response head.
 
@@ -340,10 +358,25 @@ class ExchangeStream(HttpStream):
             yield SendHttp(ResponseData(self.stream_id, event.data[:passed]), self.context.client)
             if passed is not None:
                 yield from self._reset_machine()
+        elif isinstance(event, ResponseTrailers):
+            yield from self._relay_trailers(event.trailers)
         elif self._is_upgrade:
             yield from self._upgrade()
         else:
             yield from self._end_response()
+
+    def _relay_trailers(self, trailers: http.Headers) -> Commands:
+        if self._has_no_body:
+            return
+        try:
+            fields = check_trailers(trailers.fields)
+        except InvalidMessage as error:
+            yield from self._machine_failed(
+                ResponseProtocolError(self.stream_id, f"invalid trailers: {error}", convert.BROKEN_RESPONSE)
+            )
+            return
+        if fields:
+            yield SendHttp(ResponseTrailers(self.stream_id, http.Headers(fields)), self.context.client)
 
     def _end_response(self) -> Commands:
         if not self._body.is_complete:  # the machine responded without reading the whole request
@@ -383,7 +416,7 @@ class ExchangeStream(HttpStream):
             if len(self._replay_body) <= self._replay_body_limit:
                 return
             self._end_replay_body(None)
-        else:
+        elif isinstance(event, ResponseEndOfMessage):
             self._end_replay_body(self._replay_body)
 
     def _end_replay_body(self, body: bytes | None) -> None:

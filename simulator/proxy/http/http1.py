@@ -3,7 +3,8 @@
 Bytes go in by `receive`, and HTTP events come out by `Edge.deliver`; `send` takes HTTP events, and bytes come out by
 `Edge.write`. All data that arrived at once becomes one data event, however many chunks it had. Memory is bounded: of
 a head, a chunk's size line and the trailers by the limits below, of pipelined requests by the edge's flow control.
-Trailers and interim responses (103 Early Hints) are dropped.
+Trailers end a chunked body; a client gets them if it sent `TE: trailers`. Interim responses (103 Early Hints) are
+dropped.
 """
 
 from __future__ import annotations
@@ -20,23 +21,28 @@ from mitmproxy.proxy.layers.http._events import (
     RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 
 from simulator.proxy.http import convert
 from simulator.proxy.http.message_head import (
     MAX_HEAD_BYTES,
     InvalidMessage,
-    are_field_lines,
+    accepts_trailers,
     check_framing,
     parse_request,
     parse_response,
+    parse_trailers,
+    write_fields,
     write_request,
     write_response,
 )
+from simulator.routing import Fields
 
 MAX_CHUNK_LINE_BYTES = 4096
 """Longest size line of a chunk, with its extensions, which are dropped."""
@@ -83,6 +89,7 @@ class _Body:
         self._is_chunk_open = False
         self._is_last_chunk = False
         self.is_complete = size == 0
+        self.trailers: Fields = ()
         self.has_more = False
         """Whether reading stopped at the limit per turn, not at the end of the buffer."""
 
@@ -138,10 +145,10 @@ class _Body:
         self.has_more = chunks == MAX_CHUNKS_PER_TURN and position < end
         del buffer[:position]
         if self._is_last_chunk:
-            self._drop_trailers(buffer)
+            self._read_trailers(buffer)
         return b"".join(pieces)
 
-    def _drop_trailers(self, buffer: bytearray) -> None:
+    def _read_trailers(self, buffer: bytearray) -> None:
         if buffer[:2] == b"\r\n":
             del buffer[:2]
             self.is_complete = True
@@ -153,8 +160,9 @@ class _Body:
             if _find_bare_line_feed(buffer):
                 raise InvalidMessage("invalid trailers")
             return
-        if end > MAX_TRAILER_BYTES or not are_field_lines(buffer[: end + 2]):
-            raise InvalidMessage("invalid trailers")
+        if end > MAX_TRAILER_BYTES:
+            raise InvalidMessage(f"trailers larger than {MAX_TRAILER_BYTES} bytes")
+        self.trailers = parse_trailers(bytes(buffer[: end + 2]))
         del buffer[: end + 4]
         self.is_complete = True
 
@@ -212,6 +220,8 @@ class ClientConnection(_Http1Connection):
         """The request in progress."""
         self._is_chunked = False
         """Whether the response is sent in chunks."""
+        self._trailers: Fields = ()
+        """Those of the response, which follow its last chunk."""
         self._is_response_complete = False
         self._keeps_alive = True
         self._is_head_sent = False
@@ -282,6 +292,7 @@ class ClientConnection(_Http1Connection):
 
     def _begin(self, request: http.Request) -> None:
         self._request = request
+        self._trailers = ()
         self._is_head_sent = self._is_response_complete = False
         self._keeps_alive = _keeps_alive(request)
         self._body = _Body(_declared_size(request, default=0))
@@ -298,6 +309,8 @@ class ClientConnection(_Http1Connection):
             self._end_request()
 
     def _end_request(self) -> None:
+        if self._body.trailers:
+            self._edge.deliver(RequestTrailers(self.stream_id, http.Headers(self._body.trailers)))
         self._edge.deliver(RequestEndOfMessage(self.stream_id))
         self._finish_if_complete()
 
@@ -319,6 +332,10 @@ class ClientConnection(_Http1Connection):
             self._edge.write(self._connection, _framed(event.data, is_chunked=self._is_chunked))
         elif isinstance(event, ResponseHeaders):
             self._send_head(event.response)
+        elif isinstance(event, ResponseTrailers):
+            assert self._request is not None
+            if accepts_trailers(self._request):
+                self._trailers = event.trailers.fields
         elif isinstance(event, ResponseEndOfMessage):
             self._end_response()
         elif isinstance(event, ResponseProtocolError) and not self._is_done:
@@ -341,7 +358,7 @@ class ClientConnection(_Http1Connection):
 
     def _end_response(self) -> None:
         if self._is_chunked:
-            self._edge.write(self._connection, b"0\r\n\r\n")
+            self._edge.write(self._connection, _last_chunk(self._trailers))
         if self._is_pipe:
             early, self._buffer = bytes(self._buffer), bytearray()
             if early:
@@ -385,6 +402,8 @@ class MachineConnection(_Http1Connection):
         self._response: http.Response | None = None
         self._is_chunked = False
         """Whether the request is sent in chunks."""
+        self._trailers: Fields = ()
+        """Those of the request, which follow its last chunk."""
         self._is_request_complete = False
         self._is_response_complete = False
         self.is_detached = False
@@ -401,12 +420,15 @@ class MachineConnection(_Http1Connection):
             self._is_request_complete = self._is_response_complete = False
             self._is_chunked = _declared_size(event.request, default=0) is None
             self._edge.write(self._connection, write_request(event.request))
+            self._trailers = ()
+        elif isinstance(event, RequestTrailers):
+            self._trailers = event.trailers.fields
         elif isinstance(event, RequestData):
             is_chunked = self._is_chunked and not self._is_pipe
             self._edge.write(self._connection, _framed(event.data, is_chunked=is_chunked))
         elif isinstance(event, RequestEndOfMessage):
             if self._is_chunked:
-                self._edge.write(self._connection, b"0\r\n\r\n")
+                self._edge.write(self._connection, _last_chunk(self._trailers))
             self._is_request_complete = True
         elif isinstance(event, RequestProtocolError):
             self._edge.close(self._connection)
@@ -477,6 +499,8 @@ class MachineConnection(_Http1Connection):
             if self._buffer or not _keeps_alive(self._response):
                 self._edge.close(self._connection)
             self.stream_id = None
+        if self._body.trailers:
+            self._edge.deliver(ResponseTrailers(stream_id, http.Headers(self._body.trailers)))
         self._edge.deliver(ResponseEndOfMessage(stream_id))
         if self._is_pipe:  # frames that arrived together with the handshake
             early, self._buffer = bytes(self._buffer), bytearray()
@@ -514,6 +538,10 @@ def _drop_empty_lines(buffer: bytearray) -> None:
 
 def _framed(data: bytes, *, is_chunked: bool) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if is_chunked and data else data
+
+
+def _last_chunk(trailers: Fields) -> bytes:
+    return b"0\r\n%b\r\n" % write_fields(trailers)
 
 
 def _declared_size(message: http.Request | http.Response, *, default: int) -> int | None:

@@ -41,6 +41,32 @@ _is_length = re.compile(rb"\d{1,%d}" % MAX_LENGTH_DIGITS).fullmatch
 _CONNECTION_SPECIFIC = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
+_NOT_IN_TRAILERS = _CONNECTION_SPECIFIC | {
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"range",
+    b"server",
+    b"set-cookie",
+    b"te",
+    b"trailer",
+    b"via",
+    b"www-authenticate",
+}
+"""Names that change framing, routing, authentication or processing of a message (RFC 9110, 6.5.1)."""
+_PREFIXES_NOT_IN_TRAILERS = (b"fly-", b"x-forwarded-", b"if-")
 _TRANSFER_CODINGS = frozenset({b"chunked", b"gzip,chunked", b"compress,chunked", b"deflate,chunked"})
 
 
@@ -109,6 +135,11 @@ def _parse_fields(block: bytes) -> Fields:
             for name, _, value in [line.partition(b":") for line in block[:-2].split(b"\r\n")]
         ]
     )
+
+
+def parse_trailers(block: bytes) -> Fields:
+    """The trailer section of a chunked body: lines, each with its CRLF (RFC 9112, 7.1.2). Raises InvalidMessage."""
+    return _parse_fields(block.removesuffix(b"\r\n"))
 
 
 def _first_invalid_line(block: bytes) -> str:
@@ -225,6 +256,27 @@ def check_response(response: http.Response) -> None:
         raise InvalidMessage(f"status {data.status_code}: expected 100 to 599")
     write_fields(data.headers.fields)
     check_framing(data.headers.fields, allows_transfer_encoding=data.http_version == b"HTTP/1.1")
+
+
+def check_trailers(fields: Fields) -> Fields:
+    """The trailers of a message that are passed on: those that no head needs (RFC 9110, 6.5). Raises InvalidMessage."""
+    write_fields(fields)
+    return tuple([(name, value) for name, value in fields if not _belongs_in_head(name.lower())])
+
+
+def _belongs_in_head(name: bytes) -> bool:
+    plain = name.replace(b"_", b"-")  # CGI and WSGI apps cannot tell these names apart
+    return plain in _NOT_IN_TRAILERS or plain.startswith(_PREFIXES_NOT_IN_TRAILERS)
+
+
+def accepts_trailers(request: http.Request) -> bool:
+    """Whether the client announced that it reads trailers: `TE: trailers` (RFC 9110, 10.1.4)."""
+    return any(
+        option.strip(b" \t").lower() == b"trailers"
+        for name, value in request.data.headers.fields
+        if len(name) == 2 and name.lower() == b"te"
+        for option in value.split(b",")
+    )
 
 
 # Writing: the bytes of a head, which are checked again.

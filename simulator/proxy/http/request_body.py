@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from simulator.routing import Fields
+
 _MERGED_BYTES = 16 * 1024
 """Pieces up to this size become one: a body that arrives byte by byte would need many times its size."""
 
@@ -14,6 +16,8 @@ class RequestBody:
         self.chunks: list[bytes] = []
         """What the next machine gets first, before any data that arrives later."""
         self.size_bytes = 0
+        self.trailers: Fields = ()
+        """Fields that follow the body."""
         self.exists = False
         self.is_complete = False
         self._missing_bytes = 0

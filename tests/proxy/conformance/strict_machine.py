@@ -81,13 +81,24 @@ def _parse_chunks(request: Received, data: bytes) -> bytes:
         if not _SIZE_LINE.fullmatch(line):
             raise Flaw(f"size line {line!r}")
         size = int(line, 16)
+        if size == 0:
+            return _parse_trailers(request, data)
         chunk, end, data = data[:size], data[size : size + 2], data[size + 2 :]
         if end not in (b"", b"\r", b"\r\n"):
-            raise Flaw("trailers" if size == 0 else "chunk longer than its size")
+            raise Flaw("chunk longer than its size")
         request.body += chunk
-        if size == 0:
-            request.is_complete = end == b"\r\n"
+
+
+def _parse_trailers(request: Received, data: bytes) -> bytes:
+    """Add the trailers to the header fields, as a careless app would. Returns the rest of `data`."""
+    while True:
+        line, end, data = data.partition(b"\r\n")
+        if not end:
+            return b""
+        if not line:
+            request.is_complete = True
             return data
+        request.fields.append(_parse_field(line))
 
 
 @dataclass
