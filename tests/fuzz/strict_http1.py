@@ -58,11 +58,15 @@ def _parse_head(data: bytes, start_line: re.Pattern[bytes]) -> tuple[Head | None
     if not start_line.fullmatch(start):
         head.flaws.append(f"start line {start[:80]!r}")
     for line in lines:
-        if match := _FIELD_LINE.fullmatch(line):
-            head.fields.append((match[1], match[2].rstrip(b" \t")))
-        else:
-            head.flaws.append(f"field line {line[:80]!r}")
+        _add_field(head, line)
     return head, rest
+
+
+def _add_field(head: Head, line: bytes) -> None:
+    if match := _FIELD_LINE.fullmatch(line):
+        head.fields.append((match[1], match[2].rstrip(b" \t")))
+    else:
+        head.flaws.append(f"field line {line[:80]!r}")
 
 
 def _skip_body(head: Head, data: bytes) -> bytes:
@@ -87,6 +91,8 @@ def _skip_body(head: Head, data: bytes) -> bytes:
 def _skip_chunks(head: Head, data: bytes) -> bytes:
     while line := _CHUNK_SIZE.match(data):
         size = int(line[1], 16)
+        if size == 0:
+            return _read_trailers(head, data[line.end() :])
         piece, data = data[line.end() : line.end() + size], data[line.end() + size :]
         if len(piece) < size or len(data) < 2:
             return b""
@@ -94,9 +100,18 @@ def _skip_chunks(head: Head, data: bytes) -> bytes:
             head.flaws.append(f"chunk end {data[:10]!r}")
             return b""
         data = data[2:]
-        if size == 0:
-            head.is_complete = True
-            return data
     if b"\r\n" in data:
         head.flaws.append(f"chunk size {data[:20]!r}")
     return b""
+
+
+def _read_trailers(head: Head, data: bytes) -> bytes:
+    """Add the trailers to the fields, as a careless app would. Returns what follows them."""
+    while True:
+        line, end, data = data.partition(b"\r\n")
+        if not end:
+            return b""
+        if not line:
+            head.is_complete = True
+            return data
+        _add_field(head, line)

@@ -59,6 +59,7 @@ FLAWS = {
     GET + b"transfer-encoding: x\r\n\r\n": "framing",
     GET + b"transfer-encoding: chunked\r\n\r\nzz\r\n": "chunk size",
     GET + b"transfer-encoding: chunked\r\n\r\n1\r\nabc": "chunk end",
+    GET + b"transfer-encoding: chunked\r\n\r\n0\r\nx : y\r\n\r\n": "field line",
 }
 
 
