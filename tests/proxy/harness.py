@@ -15,7 +15,6 @@ from typing import Any
 from simulator.clock import Clock
 from simulator.events import Bus, Event, ExchangeAnswered, ExchangeFinished, ProxyLogged
 from simulator.journal import Journal
-from simulator.machines.port import free_port
 from simulator.network_conditions import NetworkConditions
 from simulator.proxy import ProxyCore, ProxyServer
 from simulator.proxy.http.edge_layer import EdgeLayer
@@ -58,9 +57,7 @@ class Harness:
         )
         self.network = NetworkConditions()
         self.core = ProxyCore(self.router, self.clock, self.bus, Random(7), self.network)
-        self.server = ProxyServer(
-            self.core, {"ams": 0, "dfw": 0}, dns_port=free_port(), extra_ports=extra_ports
-        )
+        self.server = ProxyServer(self.core, {"ams": 0, "dfw": 0}, dns_port=0, extra_ports=extra_ports)
         self.machines: list[ScriptedMachine] = []
         self.clients: list[Client | H2Client] = []
         self.errors = LoggedErrors()
